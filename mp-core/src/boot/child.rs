@@ -1,0 +1,132 @@
+//! The life of a child, from the marker to its exit.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::exit;
+use std::sync::OnceLock;
+
+use super::marker::Errand;
+use super::{CALL_INIT, Constructor, Report, Start, marker};
+use crate::codec::EncodeError;
+use crate::connection::{Connection, RecvError, SendErrorReason};
+use crate::outcome::Outcome;
+use crate::sys::{control, lifeline, runtime};
+use crate::{codec, panic};
+
+/// The exit code of a child whose function did not return a value: that of a Python process after an exception.
+const FAILED: i32 = 1;
+
+/// The exit code of a process that was told to be a child by someone who is not its parent.
+const REFUSED: i32 = 125;
+
+/// The child's end of the control socket.
+type Control = Connection<Report, Start<OwnedFd>>;
+
+static CONTROL: OnceLock<Control> = OnceLock::new();
+
+/// Returns if this process is not a child.
+pub(super) fn run_if_marked(constructor: Option<Constructor>) {
+    if !marker::is_set() {
+        return;
+    }
+    // A panic must not reach the C library. There is no hook of ours yet, so std's has printed it.
+    let _ = catch_unwind(AssertUnwindSafe(|| run(constructor)));
+    exit(FAILED);
+}
+
+/// Tells the parent that this process was started as a child but went on to `main` without having been asked.
+pub(super) fn report_unasked() {
+    if marker::is_set() {
+        if let Ok(Errand::Child(control)) = marker::take() {
+            let report = Report::NotStarted(format!("its `main` ran instead of the function: {CALL_INIT}"));
+            // If the parent is gone there is nobody to tell, and the lifeline was never tied.
+            let _ = Control::from_fd(control).send(report);
+        }
+    }
+}
+
+fn run(constructor: Option<Constructor>) {
+    let control = match marker::take() {
+        Ok(Errand::Child(control)) => CONTROL.get_or_init(|| Control::from_fd(control)),
+        Ok(Errand::Stream(number)) => match control::send_back_stream(number) {
+            Ok(()) => exit(0),
+            Err(error) => refuse(&error.to_string()),
+        },
+        Err(why) => refuse(&why),
+    };
+    runtime::ignore_sigpipe();
+    if let Err(error) = runtime::open_standard_streams() {
+        not_started(control, format!("its standard streams could not be opened: {error}"));
+    }
+    let start = match control.recv() {
+        Ok(start) => start,
+        // The parent died, or gave up, before it had sent anything.
+        Err(RecvError::Disconnected) => exit(FAILED),
+        Err(error) => not_started(control, format!("its start message could not be read: {}", with_source(&error))),
+    };
+    match lifeline::hold(start.lifeline) {
+        Ok(true) => {}
+        Ok(false) => exit(FAILED),
+        Err(error) => not_started(control, format!("it could not be tied to its parent's life: {error}")),
+    }
+    codec::set_message_limit(start.message_limit);
+    if let (Some(program), Some(constructor)) = (start.program, constructor) {
+        restore_program(program, constructor);
+    }
+    let current = start.identity.assume();
+    if let Ok(name) = CString::new(current.name()) {
+        runtime::set_name(&name);
+    }
+    panic::install_hook(|outcome| {
+        report(outcome);
+    });
+    if let Some(constructor) = constructor {
+        (constructor.run_remaining)(constructor);
+    }
+    let code = report(start.call.run());
+    exit(code);
+}
+
+fn refuse(why: &str) -> ! {
+    eprintln!("mp-core: {} is set, but this process is no child: {why}", marker::MARKER);
+    exit(REFUSED);
+}
+
+/// Puts the parent's name of the program back in place of the title, before anyone asks for it.
+fn restore_program(program: Vec<u8>, constructor: Constructor) {
+    let Ok(program) = CString::new(program) else { return };
+    // Arguments live as long as the process.
+    let program: &'static CStr = Box::leak(program.into_boxed_c_str());
+    // SAFETY: these are the arguments that the C library passed to our constructor, and `main` has not begun, so this is the
+    // only thread that is interested in them.
+    unsafe { runtime::replace_first_argument(constructor.count, constructor.arguments, program) };
+}
+
+/// Sends the outcome to the parent and returns the code to exit with.
+fn report(outcome: Outcome) -> i32 {
+    let code = if matches!(outcome, Outcome::Returned(_)) { 0 } else { FAILED };
+    let Some(control) = CONTROL.get() else { return code };
+    match control.send(Report::Outcome(outcome)).map_err(|error| error.reason) {
+        Ok(()) => code,
+        // A parent that has let go of the child does not want to know.
+        Err(SendErrorReason::Disconnected) => code,
+        Err(error) => {
+            let error = EncodeError::new(with_source(&error));
+            let _ = control.send(Report::Outcome(Outcome::UnencodableResult(error)));
+            FAILED
+        }
+    }
+}
+
+fn not_started(control: &Control, why: String) -> ! {
+    let _ = control.send(Report::NotStarted(why));
+    exit(FAILED);
+}
+
+fn with_source(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", with_source(source)),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,79 @@
+//! Why a value could not be encoded or decoded.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The value could not be turned into bytes.
+///
+/// This is the sender's side: a `Serialize` implementation returned an error, the encoded value is
+/// longer than [`message_limit`](crate::message_limit), or a handle could not be duplicated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncodeError {
+    message: String,
+    too_large: bool,
+}
+
+impl EncodeError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), too_large: false }
+    }
+
+    pub(crate) fn too_large(limit: u64) -> Self {
+        Self { message: format!("the encoded value is longer than the limit of {limit} bytes"), too_large: true }
+    }
+
+    /// Tells whether the encoded value was longer than the limit.
+    pub fn is_too_large(&self) -> bool {
+        self.too_large
+    }
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+impl serde::ser::Error for EncodeError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(message.to_string())
+    }
+}
+
+/// The bytes or the handles that arrived are not a value of the expected type.
+///
+/// Between two copies of the same executable this means that the sender is damaged or hostile, that a
+/// `Deserialize` implementation returned an error of its own, or that the two sides disagree about the
+/// type of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecodeError {
+    message: String,
+}
+
+impl DecodeError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into() }
+    }
+
+    /// Says which value it was.
+    pub(crate) fn within(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message) }
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+impl serde::de::Error for DecodeError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(message.to_string())
+    }
+}

@@ -1,0 +1,233 @@
+//! Both ways at once.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::error::{RecvError, SendError};
+use super::raw::{Patience, Socket};
+use super::receiver::Receiver;
+use super::sender::Sender;
+use super::travel::received_socket;
+use crate::handle;
+use crate::sys::{fd::duplicate, socket};
+
+/// Makes a two-way channel: each end sends what the other receives.
+///
+/// It behaves as two [`pipe`](super::pipe())s in opposite directions, with one descriptor an end.
+///
+/// # Errors
+///
+/// Fails if this process or the system has no descriptors left.
+///
+/// # Process death
+///
+/// An end whose peer is gone receives what the peer had sent, then [`RecvError::Disconnected`], and cannot send.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::{Connection, duplex, process_fn};
+///
+/// #[process_fn]
+/// fn square(connection: Connection<u64, u32>) {
+///     for number in connection.iter() {
+///         let number = u64::from(number.unwrap());
+///         connection.send(number * number).unwrap();
+///     }
+/// }
+///
+/// let (mine, theirs) = duplex()?;
+/// let child = square::spawn(theirs)?;
+/// mine.send(12u32)?;
+/// assert_eq!(mine.recv()?, 144u64);
+/// drop(mine);
+/// child.join()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn duplex<A, B>() -> io::Result<(Connection<A, B>, Connection<B, A>)> {
+    let (a, b) = socket::pair()?;
+    Ok((Connection::from_fd(a), Connection::from_fd(b)))
+}
+
+/// One end of a [`duplex`]: it sends `Tx` and receives `Rx`.
+///
+/// Its methods are those of [`Sender`] and [`Receiver`].
+pub struct Connection<Tx, Rx> {
+    socket: Socket,
+    values: PhantomData<Directions<Tx, Rx>>,
+}
+
+/// An end consumes the one and produces the other; it holds neither.
+type Directions<Tx, Rx> = (fn(Tx), fn() -> Rx);
+
+impl<Tx, Rx> Connection<Tx, Rx> {
+    pub(crate) fn from_fd(fd: OwnedFd) -> Self {
+        Self { socket: Socket::new(fd), values: PhantomData }
+    }
+
+    /// Whether the peer turned out, while receiving, to have been closed with something of ours unread.
+    pub(crate) fn peer_left_unread(&self) -> bool {
+        self.socket.peer_left_unread()
+    }
+
+    /// Duplicates this end, for another thread or process. The peer sees the end when all duplicates are gone.
+    ///
+    /// # Errors
+    ///
+    /// Fails if this process has no free descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        duplicate(self.as_fd()).map(Self::from_fd)
+    }
+
+    /// Splits this end into its two directions. The peer sees the end when both halves are gone.
+    ///
+    /// # Errors
+    ///
+    /// Fails if this process has no free descriptor; the connection is closed then.
+    pub fn into_split(self) -> io::Result<(Sender<Tx>, Receiver<Rx>)> {
+        let receiver = duplicate(self.as_fd())?;
+        Ok((Sender::from_socket(self.socket), Receiver::from_fd(receiver)))
+    }
+
+    /// Waits until a message, or the end, can be received without waiting. See [`Receiver::poll`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if the operating system refuses to wait.
+    pub fn poll(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        self.socket.poll(timeout)
+    }
+
+    /// Sends plain bytes as one message. See [`Sender::send_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        self.socket.send_bytes(bytes).map_err(|reason| SendError { value: (), reason })
+    }
+
+    /// Receives a message of plain bytes. See [`Receiver::recv_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
+        self.socket.recv_bytes()
+    }
+
+    /// Receives a message of plain bytes into the beginning of `buffer`. See [`Receiver::recv_bytes_into`].
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and [`RecvError::BufferTooShort`], which holds the message.
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
+        self.socket.recv_bytes_into(buffer)
+    }
+}
+
+impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
+    /// Sends `value`, waiting until there is room for it. See [`Sender::send`].
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if the peer is gone, or if it cannot be encoded or sent.
+    pub fn send(&self, value: Tx) -> Result<(), SendError<Tx>> {
+        self.socket.send(&value, Patience::Forever).map_err(|reason| SendError { value, reason })
+    }
+
+    /// Sends `value` if there is room for it now. See [`Sender::try_send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendErrorReason::Full`](super::SendErrorReason::Full).
+    pub fn try_send(&self, value: Tx) -> Result<(), SendError<Tx>> {
+        self.socket.send(&value, Patience::None).map_err(|reason| SendError { value, reason })
+    }
+
+    /// Sends `value`, waiting for room for `timeout` at most. See [`Sender::send_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendErrorReason::TimedOut`](super::SendErrorReason::TimedOut).
+    pub fn send_timeout(&self, value: Tx, timeout: Duration) -> Result<(), SendError<Tx>> {
+        self.socket.send(&value, Patience::timeout(timeout)).map_err(|reason| SendError { value, reason })
+    }
+
+    /// Sends a copy of `value`, waiting until there is room for it. See [`Sender::send_ref`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_ref(&self, value: &Tx) -> Result<(), SendError<()>> {
+        self.socket.send(value, Patience::Forever).map_err(|reason| SendError { value: (), reason })
+    }
+}
+
+impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
+    /// Receives the next message, waiting for it. See [`Receiver::recv`].
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Disconnected`] once the peer is gone and everything was received; the other errors concern one message.
+    pub fn recv(&self) -> Result<Rx, RecvError> {
+        self.socket.recv(Patience::Forever)?.ok_or(RecvError::Disconnected)
+    }
+
+    /// Receives the next message if there is one now. See [`Receiver::try_recv`].
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn try_recv(&self) -> Result<Option<Rx>, RecvError> {
+        self.socket.recv(Patience::None)
+    }
+
+    /// Receives the next message, waiting for `timeout` at most. See [`Receiver::recv_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<Rx>, RecvError> {
+        self.socket.recv(Patience::timeout(timeout))
+    }
+
+    /// Iterates over messages until the peer is gone, waiting for each.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Rx, RecvError>> + '_ {
+        std::iter::from_fn(|| match self.recv() {
+            Err(RecvError::Disconnected) => None,
+            other => Some(other),
+        })
+    }
+}
+
+/// Readable when a message, or the end, can be received without waiting: nothing is ever read ahead.
+impl<Tx, Rx> AsFd for Connection<Tx, Rx> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl<Tx, Rx> fmt::Debug for Connection<Tx, Rx> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("fd", &self.as_fd()).finish_non_exhaustive()
+    }
+}
+
+impl<Tx, Rx> Serialize for Connection<Tx, Rx> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        handle::serialize(self.as_fd(), serializer)
+    }
+}
+
+impl<'de, Tx, Rx> Deserialize<'de> for Connection<Tx, Rx> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        received_socket(deserializer).map(Self::from_fd)
+    }
+}

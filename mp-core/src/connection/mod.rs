@@ -1,0 +1,61 @@
+//! Typed channels between processes: [`pipe`] one way, [`duplex`] both ways.
+
+mod duplex;
+mod error;
+mod packet;
+mod raw;
+mod receiver;
+mod sender;
+#[cfg(test)]
+mod tests;
+mod travel;
+
+use std::io;
+
+pub use duplex::{Connection, duplex};
+pub use error::{RecvError, SendError, SendErrorReason};
+pub use receiver::{Iter, Receiver};
+pub use sender::Sender;
+
+use crate::sys::socket;
+
+/// Makes a one-way channel for values of type `T`: what goes into the [`Sender`] comes out of the [`Receiver`], in order, each
+/// value whole.
+///
+/// Either end can be an argument or a result of a call, or be sent over another connection; it then belongs to the
+/// process that receives it. The kernel's socket buffer holds what was sent and not received, some 200 KiB or a few hundred
+/// short messages by default; a sender waits when it is full. A message longer than 64 KiB travels in
+/// memory of its own, of which each sender has at most one unreceived.
+///
+/// # Errors
+///
+/// Fails if this process or the system has no descriptors left.
+///
+/// # Process death
+///
+/// When the last sender is closed, or its process dies, receivers get what was sent and then
+/// [`RecvError::Disconnected`]; no message arrives in part. When the last receiver goes, sending fails with
+/// [`SendErrorReason::Disconnected`], and what was not received is gone.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::{Sender, pipe, process_fn};
+///
+/// #[process_fn]
+/// fn count(to: u32, numbers: Sender<u32>) {
+///     for number in 0..to {
+///         numbers.send(number).unwrap();
+///     }
+/// }
+///
+/// let (sender, receiver) = pipe()?;
+/// let child = count::spawn(3, sender)?;
+/// assert_eq!(receiver.iter().collect::<Result<Vec<_>, _>>()?, [0, 1, 2]);
+/// child.join()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn pipe<T>() -> io::Result<(Sender<T>, Receiver<T>)> {
+    let (sender, receiver) = socket::pair()?;
+    Ok((Sender::from_fd(sender), Receiver::from_fd(receiver)))
+}

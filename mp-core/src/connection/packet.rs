@@ -1,0 +1,208 @@
+//! One message is one packet.
+//!
+//! | part | bytes | meaning |
+//! |---|---|---|
+//! | kind | 1 | 0: the body follows in this packet; 1: it stands in a sealed memory file |
+//! | flags | 1 | bit 0: a bundle carries the handles that did not fit; bit 1: a receipt is asked for |
+//! | zero | 2 | |
+//! | handles | 4 | how many handles the value holds |
+//! | length | 8 | of the body |
+//! | body | length | for kind 0 |
+//!
+//! Beside the bytes travel, in this order: the memory file (kind 1), the receipt, the bundle, and the
+//! handles as far as the kernel takes them in one packet. The bundle is a socket that already holds the
+//! others, in packets of their own, and whose far end is closed.
+//!
+//! 1. A packet arrives whole or not at all, so a sender that is killed leaves no half of a message.
+//! 2. Nothing that a packet announces is allocated before the packet is known to hold it.
+//! 3. Every descriptor that arrives is in an `OwnedFd` from the first moment, so each path closes it.
+//!
+//! The receipt is the write end of a pipe. Receiving the packet closes it, and so does the death of
+//! everyone who could; the sender looks at its own end before it puts the next large message in flight, which bounds the
+//! memory in flight to one large message a sender.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::codec::message_limit;
+use crate::message::Body;
+use crate::sys::socket::{self, Blocking, MAX_HANDLES};
+
+const HEADER: usize = 16;
+
+/// The longest packet that is ever sent.
+pub(crate) const MAX_PACKET: usize = 64 << 10;
+
+/// The longest body that travels inside its packet.
+pub(crate) const MAX_INLINE: usize = MAX_PACKET - HEADER;
+
+const KIND_INLINE: u8 = 0;
+const KIND_SEALED: u8 = 1;
+const FLAG_BUNDLE: u8 = 1 << 0;
+const FLAG_RECEIPT: u8 = 1 << 1;
+
+/// What precedes the handles in a packet at most: file, receipt, bundle.
+const MAX_LEADING: usize = 3;
+
+/// Sends one message as one packet.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    body: &Body,
+    handles: &[OwnedFd],
+    receipt: Option<BorrowedFd<'_>>,
+    blocking: Blocking,
+) -> io::Result<()> {
+    let direct = handles.len().min(MAX_HANDLES - MAX_LEADING);
+    let bundle = if direct < handles.len() { Some(bundle(&handles[direct..])?) } else { None };
+    let (kind, length, inline) = match body {
+        Body::Inline(bytes) => (KIND_INLINE, bytes.len() as u64, bytes.as_slice()),
+        Body::Sealed { length, .. } => (KIND_SEALED, *length, [].as_slice()),
+    };
+    let mut flags = 0;
+    if bundle.is_some() {
+        flags |= FLAG_BUNDLE;
+    }
+    if receipt.is_some() {
+        flags |= FLAG_RECEIPT;
+    }
+    let count = u32::try_from(handles.len()).map_err(|_| io::Error::other("too many handles"))?;
+    let mut header = [0; HEADER];
+    header[0] = kind;
+    header[1] = flags;
+    header[4..8].copy_from_slice(&count.to_le_bytes());
+    header[8..].copy_from_slice(&length.to_le_bytes());
+    let parts = [IoSlice::new(&header), IoSlice::new(inline)];
+
+    if kind == KIND_INLINE && flags == 0 && handles.is_empty() {
+        return socket::send(socket, &parts, &[], blocking);
+    }
+    let mut beside = Vec::with_capacity(MAX_LEADING + direct);
+    if let Body::Sealed { file, .. } = body {
+        beside.push(file.as_fd());
+    }
+    beside.extend(receipt);
+    beside.extend(bundle.as_ref().map(|bundle| bundle.as_fd()));
+    beside.extend(handles[..direct].iter().map(|handle| handle.as_fd()));
+    socket::send(socket, &parts, &beside, blocking)
+}
+
+/// Packs `handles` into a socket that can be sent as one handle.
+fn bundle(handles: &[OwnedFd]) -> io::Result<OwnedFd> {
+    let (near, far) = socket::pair()?;
+    for some in handles.chunks(MAX_HANDLES) {
+        let some: Vec<_> = some.iter().map(|handle| handle.as_fd()).collect();
+        // Never sleeps, because nobody reads yet: the socket's buffer bounds how many handles a message can have, which is
+        // some tens of thousands.
+        socket::send(near.as_fd(), &[IoSlice::new(&[0])], &some, Blocking::No)?;
+    }
+    Ok(far)
+}
+
+/// A message that has arrived. Its inline body is in the buffer that it was received into.
+pub(crate) struct Packet {
+    pub(crate) body: Received,
+    pub(crate) handles: Vec<OwnedFd>,
+}
+
+pub(crate) enum Received {
+    /// The body is at this place of the buffer.
+    Inline(std::ops::Range<usize>),
+    Sealed {
+        file: OwnedFd,
+        length: u64,
+    },
+}
+
+/// Why a packet did not become a message.
+pub(crate) enum Failure {
+    /// Every sender is gone.
+    End,
+    Io(io::Error),
+    /// The message is longer than this process accepts.
+    TooLarge {
+        length: u64,
+        limit: u64,
+    },
+    /// The packet is shorter than it says.
+    Truncated,
+    /// No sender of ours makes such a packet.
+    Malformed(&'static str),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Receives one message into `buffer`, which has to hold [`MAX_PACKET`] bytes.
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], blocking: Blocking) -> Result<Packet, Failure> {
+    let mut beside = Vec::new();
+    let received = socket::receive(socket, buffer, &mut beside, blocking)?;
+    if received == 0 {
+        return Err(Failure::End);
+    }
+    parse(&buffer[..received], beside)
+}
+
+fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
+    let (header, inline) = packet.split_first_chunk::<HEADER>().ok_or(Failure::Truncated)?;
+    let [kind, flags, 0, 0, c0, c1, c2, c3, length @ ..] = *header else {
+        return Err(Failure::Malformed("a packet has an unknown header"));
+    };
+    let count = u32::from_le_bytes([c0, c1, c2, c3]) as usize;
+    let length = u64::from_le_bytes(length);
+    if flags & !(FLAG_BUNDLE | FLAG_RECEIPT) != 0 {
+        return Err(Failure::Malformed("a packet has unknown flags"));
+    }
+    let limit = message_limit();
+    if length > limit {
+        return Err(Failure::TooLarge { length, limit });
+    }
+
+    let mut beside = beside.into_iter();
+    let mut leading = |announced: bool| match announced.then(|| beside.next()) {
+        None => Ok(None),
+        Some(None) => Err(Failure::Malformed("a packet lacks a descriptor")),
+        Some(found) => Ok(found),
+    };
+    let file = leading(kind == KIND_SEALED)?;
+    // The sender waits for this: closing it says that the message has arrived.
+    drop(leading(flags & FLAG_RECEIPT != 0)?);
+    let bundle = leading(flags & FLAG_BUNDLE != 0)?;
+    let mut handles: Vec<OwnedFd> = beside.collect();
+    if let Some(bundle) = bundle {
+        unpack(&bundle, &mut handles, count)?;
+    }
+    if handles.len() != count {
+        return Err(Failure::Malformed("a packet has another number of handles than it says"));
+    }
+
+    let body = match (kind, file) {
+        (KIND_INLINE, None) if inline.len() as u64 == length => Received::Inline(HEADER..packet.len()),
+        (KIND_SEALED, Some(file)) if inline.is_empty() => Received::Sealed { file, length },
+        (KIND_INLINE, None) if (inline.len() as u64) < length => return Err(Failure::Truncated),
+        (KIND_INLINE | KIND_SEALED, _) => return Err(Failure::Malformed("a packet is longer than it says")),
+        _ => return Err(Failure::Malformed("a packet is of an unknown kind")),
+    };
+    Ok(Packet { body, handles })
+}
+
+/// Takes the handles out of a bundle, which has to bring their number to `count`.
+fn unpack(bundle: &OwnedFd, handles: &mut Vec<OwnedFd>, count: usize) -> Result<(), Failure> {
+    if !socket::is_ours(bundle.as_fd()) {
+        return Err(Failure::Malformed("a bundle of handles is no socket"));
+    }
+    let mut some = Vec::new();
+    while handles.len() < count {
+        // A bundle is complete before it is sent, so one that would make us wait is not one of ours.
+        match socket::receive(bundle.as_fd(), &mut [0; 1], &mut some, Blocking::No) {
+            Ok(0) => break,
+            Ok(_) if some.is_empty() => return Err(Failure::Malformed("a bundle holds a packet without handles")),
+            Ok(_) => handles.append(&mut some),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

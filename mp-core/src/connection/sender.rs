@@ -1,0 +1,126 @@
+//! The sending end of a pipe.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::error::SendError;
+#[cfg(doc)]
+use super::error::SendErrorReason;
+use super::raw::{Patience, Socket};
+use super::travel::received_socket;
+use crate::handle;
+use crate::sys::fd::duplicate;
+
+/// The sending end of a [`pipe`](super::pipe()).
+///
+/// Sending takes `&self`: threads may share one, and processes may hold duplicates ([`try_clone`](Self::try_clone), or encoding it by
+/// reference). Messages of concurrent senders never mix; each sender's own arrive in their order.
+pub struct Sender<T> {
+    socket: Socket,
+    /// A sender consumes values; it holds none.
+    values: PhantomData<fn(T)>,
+}
+
+impl<T> Sender<T> {
+    pub(super) fn from_fd(fd: OwnedFd) -> Self {
+        Self::from_socket(Socket::new(fd))
+    }
+
+    pub(super) fn from_socket(socket: Socket) -> Self {
+        Self { socket, values: PhantomData }
+    }
+
+    /// Duplicates this end, for another thread or process. The receiver sees its end when all duplicates are gone.
+    ///
+    /// # Errors
+    ///
+    /// Fails if this process has no free descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        duplicate(self.as_fd()).map(Self::from_fd)
+    }
+
+    /// Sends plain bytes as one message, also an empty one, waiting for room. The receiver takes them with
+    /// [`recv_bytes`](super::Receiver::recv_bytes).
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        self.socket.send_bytes(bytes).map_err(|reason| SendError { value: (), reason })
+    }
+}
+
+impl<T: Serialize> Sender<T> {
+    /// Sends `value`, waiting until there is room for it.
+    ///
+    /// Handles in it go to the receiver; the originals are closed with the value.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if every receiver is gone, if it cannot be encoded, is longer than
+    /// [`message_limit`](crate::message_limit), or if descriptors or memory run out.
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        self.send_with(value, Patience::Forever)
+    }
+
+    /// Sends `value` if there is room for it now. It never sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendErrorReason::Full`].
+    pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
+        self.send_with(value, Patience::None)
+    }
+
+    /// Sends `value`, waiting for room for `timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendErrorReason::TimedOut`]; nothing was sent then.
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
+        self.send_with(value, Patience::timeout(timeout))
+    }
+
+    /// Sends a copy of `value`, waiting until there is room for it. Handles in it are duplicated.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_ref(&self, value: &T) -> Result<(), SendError<()>> {
+        self.socket.send(value, Patience::Forever).map_err(|reason| SendError { value: (), reason })
+    }
+
+    fn send_with(&self, value: T, patience: Patience) -> Result<(), SendError<T>> {
+        self.socket.send(&value, patience).map_err(|reason| SendError { value, reason })
+    }
+}
+
+/// Writable when a short message can be sent without waiting.
+impl<T> AsFd for Sender<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("fd", &self.as_fd()).finish_non_exhaustive()
+    }
+}
+
+impl<T> Serialize for Sender<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        handle::serialize(self.as_fd(), serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Sender<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        received_socket(deserializer).map(Self::from_fd)
+    }
+}

@@ -1,0 +1,18 @@
+//! What the ends of a connection need to travel themselves.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use serde::{Deserializer, de};
+
+use crate::handle;
+use crate::sys::socket;
+
+/// Takes a connection's socket out of a message, after looking at what it is.
+pub(super) fn received_socket<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OwnedFd, D::Error> {
+    let fd = handle::deserialize(deserializer)?;
+    if socket::is_ours(fd.as_fd()) {
+        Ok(fd)
+    } else {
+        Err(de::Error::custom("a handle that should be a connection is no socket of this library"))
+    }
+}

@@ -1,0 +1,82 @@
+//! What this process is: its name, and its place in the tree of processes.
+
+use std::ffi::{CString, OsString};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// This process, as seen by the library: what [`current`] returns.
+#[derive(Debug)]
+pub struct Current {
+    name: String,
+    identity: Vec<u64>,
+    is_child: bool,
+}
+
+impl Current {
+    /// Returns the name: that of the [`Builder`](crate::Builder), by default `Process-` and the path from the root, or
+    /// `MainProcess` for a process that this library did not start.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the number of this process in the operating system.
+    pub fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    /// Tells whether this library started the process.
+    pub fn is_child(&self) -> bool {
+        self.is_child
+    }
+}
+
+static CURRENT: OnceLock<Current> = OnceLock::new();
+
+/// Describes this process.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(mp_core::current().name(), "MainProcess");
+/// assert!(!mp_core::current().is_child());
+/// ```
+pub fn current() -> &'static Current {
+    CURRENT.get_or_init(|| Current { name: "MainProcess".to_owned(), identity: Vec::new(), is_child: false })
+}
+
+pub(crate) fn name() -> &'static str {
+    current().name()
+}
+
+/// Who a child is, decided by its parent.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    path: Vec<u64>,
+}
+
+impl Identity {
+    /// The next child of this process. Its default name is its path from the root: the second child of `Process-1` is
+    /// `Process-1:2`.
+    pub(crate) fn of_next_child(name: Option<String>) -> Self {
+        static CHILDREN: AtomicU64 = AtomicU64::new(0);
+        let mut path = current().identity.clone();
+        path.push(CHILDREN.fetch_add(1, Ordering::Relaxed) + 1);
+        let default = || format!("Process-{}", path.iter().map(u64::to_string).collect::<Vec<_>>().join(":"));
+        Self { name: name.unwrap_or_else(default), path }
+    }
+
+    /// Makes this process the one that its parent described.
+    pub(crate) fn assume(self) -> &'static Current {
+        CURRENT.get_or_init(|| Current { name: self.name, identity: self.path, is_child: true })
+    }
+
+    /// What `ps` shows in place of the program's name: the name of the file, then that of the process.
+    pub(crate) fn title(&self, program: &OsString) -> CString {
+        let file = std::path::Path::new(program).file_name().unwrap_or(program);
+        let title = format!("{}: {}", file.to_string_lossy(), self.name);
+        CString::new(title.replace('\0', " ")).unwrap_or_default()
+    }
+}

@@ -1,0 +1,228 @@
+//! Descriptors inside values.
+//!
+//! While a transport encodes a value, this module collects the descriptors that its parts hold; each part
+//! writes its index into the bytes. While a transport decodes, it offers what arrived, and each part takes
+//! its index, once. Outside both there is nothing to collect into, and the part's `Serialize` says so.
+//!
+//! The state is per thread because serde offers no other way to reach it from within a `Serialize`. It is
+//! a stack in effect: beginning saves what was there and dropping the guard puts it back, so a `Serialize`
+//! that itself sends something does no harm, and neither does a panic.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use crate::codec::DecodeError;
+use crate::sys;
+
+enum State {
+    Outside,
+    Collecting(Vec<OwnedFd>),
+    Offering(Vec<Option<OwnedFd>>),
+}
+
+thread_local! {
+    static STATE: RefCell<State> = const { RefCell::new(State::Outside) };
+}
+
+/// Puts the outer state back when the inner one ends, however it ends.
+struct Restore {
+    outer: State,
+    /// The state belongs to this thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl Restore {
+    fn enter(inner: State) -> Self {
+        Self { outer: STATE.replace(inner), _not_send: PhantomData }
+    }
+
+    fn leave(&mut self) -> State {
+        STATE.replace(mem::replace(&mut self.outer, State::Outside))
+    }
+}
+
+/// A value is being encoded on this thread.
+pub(crate) struct Collecting(Option<Restore>);
+
+impl Collecting {
+    pub(crate) fn begin() -> Self {
+        Self(Some(Restore::enter(State::Collecting(Vec::new()))))
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<OwnedFd> {
+        match self.0.take().map(|mut restore| restore.leave()) {
+            Some(State::Collecting(handles)) => handles,
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        if let Some(mut restore) = self.0.take() {
+            restore.leave();
+        }
+    }
+}
+
+/// A value is being decoded on this thread.
+pub(crate) struct Offering(Option<Restore>);
+
+impl Offering {
+    pub(crate) fn begin(handles: Vec<OwnedFd>) -> Self {
+        Self(Some(Restore::enter(State::Offering(handles.into_iter().map(Some).collect()))))
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(), DecodeError> {
+        let left = match self.0.take().map(|mut restore| restore.leave()) {
+            Some(State::Offering(handles)) => handles.iter().flatten().count(),
+            _ => 0,
+        };
+        match left {
+            0 => Ok(()),
+            left => Err(DecodeError::new(format!("{left} handles are left over after the value"))),
+        }
+    }
+}
+
+impl Drop for Offering {
+    fn drop(&mut self) {
+        if let Some(mut restore) = self.0.take() {
+            restore.leave();
+        }
+    }
+}
+
+/// Puts a duplicate of `fd` beside the bytes and its index into them.
+pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+    let index = STATE.with_borrow_mut(|state| match state {
+        State::Collecting(handles) => {
+            let duplicate = sys::fd::duplicate(fd)
+                .map_err(|error| ser::Error::custom(format_args!("a handle could not be duplicated: {error}")))?;
+            handles.push(duplicate);
+            Ok(handles.len() as u32 - 1)
+        }
+        _ => Err(ser::Error::custom(
+            "a handle can only be encoded inside a message between processes: as an argument, a result, or sent over a connection",
+        )),
+    })?;
+    index.serialize(serializer)
+}
+
+/// Takes the descriptor whose index comes next in the bytes.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OwnedFd, D::Error> {
+    let index = u32::deserialize(deserializer)?;
+    STATE.with_borrow_mut(|state| match state {
+        State::Offering(handles) => handles
+            .get_mut(index as usize)
+            .ok_or_else(|| de::Error::custom(format_args!("the message has no handle number {index}")))?
+            .take()
+            .ok_or_else(|| de::Error::custom(format_args!("handle number {index} of the message was taken twice"))),
+        _ => Err(de::Error::custom("a handle can only be decoded inside a message between processes")),
+    })
+}
+
+/// Sends anything that owns a descriptor inside a value: `#[serde(with = "mp_core::fd")]`.
+///
+/// It serves `File`, `TcpStream`, `UnixStream`, `OwnedFd` and every other type that is `AsFd + From<OwnedFd>`.
+/// The receiver gets a descriptor of its own for the same open file; the sender's stays open until it is dropped.
+/// What kind of file arrives is the sender's word: a receiver that does not trust it has to check.
+///
+/// # Errors
+///
+/// Encoding fails outside a message between processes, and when this process has no free descriptor.
+///
+/// # Process death
+///
+/// A descriptor in a message that nobody receives is closed by the kernel with the last process that could
+/// have received it.
+///
+/// # Examples
+///
+/// ```
+/// use std::fs::File;
+/// use std::io::{Read, Seek, Write};
+///
+/// use mp_core::process_fn;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Log(#[serde(with = "mp_core::fd")] File);
+///
+/// #[process_fn]
+/// fn greet(mut log: Log) {
+///     log.0.write_all(b"hello from the child").unwrap();
+/// }
+///
+/// let mut file = tempfile::tempfile()?;
+/// greet::spawn(Log(file.try_clone()?))?.join()?;
+///
+/// let mut text = String::new();
+/// file.rewind()?;
+/// file.read_to_string(&mut text)?;
+/// assert_eq!(text, "hello from the child");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub mod fd {
+    use super::*;
+
+    /// Serialises the descriptor of `handle`.
+    ///
+    /// # Errors
+    ///
+    /// Fails outside a message between processes, and when no descriptor is free.
+    pub fn serialize<T: AsFd, S: Serializer>(handle: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        super::serialize(handle.as_fd(), serializer)
+    }
+
+    /// Deserialises a descriptor and makes a `T` of it.
+    ///
+    /// # Errors
+    ///
+    /// Fails outside a message between processes, and when the message does not hold the descriptor.
+    pub fn deserialize<'de, T: From<OwnedFd>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        super::deserialize(deserializer).map(T::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fd;
+    use crate::codec;
+    use serde::{Deserialize, Serialize};
+    use std::os::fd::OwnedFd;
+
+    #[derive(Serialize, Deserialize)]
+    struct Handle(#[serde(with = "fd")] OwnedFd);
+
+    fn handle() -> Handle {
+        Handle(std::fs::File::open("/dev/null").unwrap().into())
+    }
+
+    #[test]
+    fn a_surplus_a_missing_and_a_doubled_handle_are_errors() {
+        let mut bytes = Vec::new();
+        let handles = codec::encode(&(handle(), handle()), &mut bytes).unwrap();
+        assert_eq!(handles.len(), 2);
+        codec::decode::<(Handle, Handle)>(&bytes, handles).unwrap();
+
+        let missing = codec::decode::<(Handle, Handle)>(&bytes, vec![handle().0]);
+        assert!(missing.err().unwrap().to_string().contains("no handle number 1"));
+        let surplus = codec::decode::<(Handle, Handle)>(&bytes, vec![handle().0, handle().0, handle().0]);
+        assert!(surplus.err().unwrap().to_string().contains("1 handles are left over"));
+        let twice = codec::decode::<(Handle, Handle)>(&[0; 8], vec![handle().0]);
+        assert!(twice.err().unwrap().to_string().contains("taken twice"));
+    }
+
+    #[test]
+    fn a_handle_is_refused_outside_a_transport_also_after_one() {
+        let mut bytes = Vec::new();
+        codec::encode(&handle(), &mut bytes).unwrap();
+        let error = serde_json::to_string(&handle()).unwrap_err();
+        assert!(error.to_string().contains("only be encoded inside a message"));
+    }
+}

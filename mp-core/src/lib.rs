@@ -1,0 +1,83 @@
+//! Functions that run in other processes.
+//!
+//! A function annotated with [`#[process_fn]`](macro@process_fn) can be started in a process of its own, which is this same executable
+//! run again: [`spawn`](Builder::spawn) starts it, [`join`](Process::join) waits for its value. The process can crash, be killed, or
+//! be thrown away, and its parent gets an error that says so. There is nothing to call at the beginning of `main`.
+//!
+//! ```
+//! use mp_core::process_fn;
+//!
+//! #[process_fn]
+//! fn add(a: u64, b: u64) -> u64 {
+//!     a + b
+//! }
+//!
+//! let process = add::spawn(1, 2)?;
+//! assert_eq!(process.join()?, 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What there is
+//!
+//! - [`process_fn`](macro@process_fn), and what it makes: [`ProcessFn`], [`Call`];
+//! - [`Builder`], [`Process`], [`current()`]: processes;
+//! - [`pipe`], [`duplex`]: typed channels between them;
+//! - [`fd`](mod@fd): files, sockets and other descriptors inside values;
+//! - [`wait`]: whichever comes first;
+//! - [`Message`], [`EncodedCall`], [`Outcome`]: the same without types, for code that schedules calls of others.
+//!
+//! # What values can be
+//!
+//! Arguments, results and messages are anything that serde can serialise and deserialise, and handles in them: the ends of connections, and
+//! through [`fd`](mod@fd) everything that owns a descriptor. The format does not describe itself, so `#[serde(flatten)]` and
+//! `#[serde(untagged)]` cannot be decoded. Bytes go fastest as `serde_bytes`.
+//! A value can be nested 512 levels deep and be [`message_limit`] bytes long.
+//!
+//! # What holds when a process dies
+//!
+//! A child that dies is an error for whoever joins it. A parent that dies, by whatever signal, takes its children with
+//! it: the kernel kills them. Anonymous memory and descriptors that were in flight are freed by the kernel. What a function started that is not
+//! a process of this library, such as a `std::process::Command`, is not covered.
+//!
+//! # Platforms
+//!
+//! Linux 5.4 or later with `/proc` mounted, on x86_64 and aarch64.
+
+#![deny(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+// The attribute's expansion names this crate by its path, also in the crate's own documentation and tests.
+extern crate self as mp_core;
+
+#[allow(unsafe_code, reason = "an entry that the C library calls, and the first argument that it keeps")]
+mod boot;
+mod codec;
+mod connection;
+mod current;
+mod function;
+mod handle;
+mod message;
+mod outcome;
+mod panic;
+mod process;
+mod registry;
+#[allow(unsafe_code, reason = "the operating system's interface")]
+mod sys;
+mod wait;
+
+pub use boot::init;
+pub use codec::{DEFAULT_MESSAGE_LIMIT, DecodeError, EncodeError, message_limit, set_message_limit};
+pub use connection::{Connection, Iter, Receiver, RecvError, SendError, SendErrorReason, Sender, duplex, pipe};
+pub use current::{Current, current};
+pub use function::{Call, EncodedCall, ProcessFn};
+pub use handle::fd;
+pub use message::Message;
+pub use mp_macros::process_fn;
+pub use outcome::{CallError, Outcome, Panic};
+pub use process::{Builder, ExitStatus, JoinError, Process, SpawnError, StartMethod, Stdio};
+pub use registry::DuplicateFunction;
+pub use wait::wait;
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;

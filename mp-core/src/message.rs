@@ -1,0 +1,256 @@
+//! An encoded value with its handles, ready to travel.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::codec::{self, DecodeError, EncodeError, Output, message_limit};
+use crate::handle;
+use crate::sys;
+
+/// A value in encoded form, with the handles that it holds.
+///
+/// Short values are bytes in this process; longer ones stand in a sealed anonymous memory file, which travels as a descriptor:
+/// however long a message is, passing it on copies nothing, and receiving it maps it read-only and decodes it in place.
+///
+/// A message is a value as well: it can be an argument, a result, or be sent over a connection, by code that does not know what is
+/// inside.
+///
+/// # Process death
+///
+/// A message that is in flight when its receiver dies is freed by the kernel, with everything it carries.
+///
+/// # Examples
+///
+/// ```
+/// let message = mp_core::Message::encode(&("seven", 7u32))?;
+/// let value: (String, u32) = message.decode()?;
+/// assert_eq!(value, ("seven".to_owned(), 7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Message {
+    body: Body,
+    handles: Vec<OwnedFd>,
+}
+
+/// The bytes of an encoded value.
+pub(crate) enum Body {
+    /// Up to the inline limit of whoever encoded it.
+    Inline(Vec<u8>),
+    /// The first `length` bytes of a sealed memory file.
+    Sealed { file: OwnedFd, length: u64 },
+}
+
+/// The longest body, in bytes, that a [`Message`] keeps in this process. A message inside a packet inside
+/// a message still has to fit in one packet.
+const INLINE: usize = 16 << 10;
+
+impl Message {
+    /// Encodes `value`. Handles in it are duplicated; the value keeps its own.
+    ///
+    /// # Errors
+    ///
+    /// A `Serialize` implementation failed, the value is longer than [`message_limit`], or descriptors or memory ran out.
+    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
+        let (body, handles) = Body::encode(value, INLINE, Vec::new())?;
+        Ok(Self { body, handles })
+    }
+
+    /// Decodes the value.
+    ///
+    /// # Errors
+    ///
+    /// The message is not an encoded `T`, or is longer than [`message_limit`]. Its handles are closed then.
+    pub fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
+        self.body.decode(self.handles)
+    }
+
+    /// The encoded form of `()`, and of nothing else that carries information.
+    pub(crate) fn empty() -> Self {
+        Self { body: Body::Inline(Vec::new()), handles: Vec::new() }
+    }
+
+    /// Returns the length of the encoded value in bytes, without its handles.
+    pub fn encoded_len(&self) -> u64 {
+        match &self.body {
+            Body::Inline(bytes) => bytes.len() as u64,
+            Body::Sealed { length, .. } => *length,
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("encoded_len", &self.encoded_len())
+            .field("handles", &self.handles.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Body {
+    /// Encodes `value`, up to `inline` bytes into `scratch` and otherwise into a memory file.
+    pub(crate) fn encode<T: Serialize + ?Sized>(
+        value: &T,
+        inline: usize,
+        scratch: Vec<u8>,
+    ) -> Result<(Self, Vec<OwnedFd>), EncodeError> {
+        let mut writer = Writer { bytes: scratch, file: None, flushed: 0, inline, limit: message_limit() };
+        let handles = codec::encode(value, &mut writer)?;
+        Ok((writer.finish()?, handles))
+    }
+
+    /// Wraps bytes that are a message as they are.
+    pub(crate) fn raw(bytes: &[u8], inline: usize) -> Result<Self, EncodeError> {
+        let mut writer = Writer { bytes: Vec::new(), file: None, flushed: 0, inline, limit: message_limit() };
+        writer.write(bytes)?;
+        writer.finish()
+    }
+
+    pub(crate) fn decode<T: DeserializeOwned>(&self, handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
+        match self {
+            Self::Inline(bytes) => codec::decode(bytes, handles),
+            Self::Sealed { file, length } => {
+                let mapping = map(file, *length)?;
+                codec::decode(mapping.bytes(), handles)
+            }
+        }
+    }
+}
+
+/// Maps a sealed body after checking its length against the limit.
+pub(crate) fn map(file: &OwnedFd, length: u64) -> Result<sys::memfd::Mapping, DecodeError> {
+    let limit = message_limit();
+    if length > limit {
+        return Err(DecodeError::new(format!("a message of {length} bytes is longer than the limit of {limit}")));
+    }
+    sys::memfd::map(file, length).map_err(|error| DecodeError::new(error.to_string()))
+}
+
+/// Collects what is encoded: in memory until it is too long for that, then in a file by large writes.
+struct Writer {
+    /// What is not in the file.
+    bytes: Vec<u8>,
+    file: Option<OwnedFd>,
+    /// How much is in the file.
+    flushed: u64,
+    inline: usize,
+    limit: u64,
+}
+
+/// How much is collected for one write into the file.
+const CHUNK: usize = 256 << 10;
+
+impl Writer {
+    fn flush(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        let failed = |error| EncodeError::new(format!("no memory for a large message: {error}"));
+        let file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(sys::memfd::create().map_err(failed)?),
+        };
+        self.flushed += bytes.len() as u64;
+        sys::memfd::append(file.as_fd(), bytes, self.flushed).map_err(failed)
+    }
+
+    #[cold]
+    fn spill(&mut self, more: &[u8]) -> Result<(), EncodeError> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        self.flush(&bytes)?;
+        bytes.clear();
+        self.bytes = bytes;
+        if more.len() < CHUNK {
+            self.bytes.extend_from_slice(more);
+            return Ok(());
+        }
+        self.flush(more)
+    }
+
+    fn finish(mut self) -> Result<Body, EncodeError> {
+        if self.file.is_none() && self.bytes.len() <= self.inline {
+            return Ok(Body::Inline(self.bytes));
+        }
+        let rest = std::mem::take(&mut self.bytes);
+        self.flush(&rest)?;
+        let file = self.file.take().ok_or_else(|| EncodeError::new("a large message has no file"))?;
+        sys::memfd::seal(file.as_fd())
+            .map_err(|error| EncodeError::new(format!("a large message could not be sealed: {error}")))?;
+        Ok(Body::Sealed { file, length: self.flushed })
+    }
+}
+
+impl Output for Writer {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        let length = self.bytes.len() + bytes.len();
+        if self.flushed + length as u64 > self.limit {
+            return Err(EncodeError::too_large(self.limit));
+        }
+        if length > CHUNK {
+            return self.spill(bytes);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Output for Vec<u8> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// How a message stands inside another one: the body, then its handles.
+#[derive(Serialize)]
+enum NestedRef<'a> {
+    Inline(#[serde(with = "serde_bytes")] &'a [u8]),
+    Sealed(BorrowedHandle<'a>, u64),
+}
+
+/// The same, received.
+#[derive(Deserialize)]
+enum Nested {
+    Inline(#[serde(with = "serde_bytes")] Vec<u8>),
+    Sealed(OwnedHandle, u64),
+}
+
+struct BorrowedHandle<'a>(BorrowedFd<'a>);
+
+impl Serialize for BorrowedHandle<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        handle::serialize(self.0, serializer)
+    }
+}
+
+struct OwnedHandle(OwnedFd);
+
+impl<'de> Deserialize<'de> for OwnedHandle {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        handle::deserialize(deserializer).map(Self)
+    }
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let body = match &self.body {
+            Body::Inline(bytes) => NestedRef::Inline(bytes),
+            Body::Sealed { file, length } => NestedRef::Sealed(BorrowedHandle(file.as_fd()), *length),
+        };
+        let handles: Vec<_> = self.handles.iter().map(|fd| BorrowedHandle(fd.as_fd())).collect();
+        (body, handles).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (body, handles) = <(Nested, Vec<OwnedHandle>)>::deserialize(deserializer)?;
+        let body = match body {
+            Nested::Inline(bytes) => Body::Inline(bytes),
+            Nested::Sealed(file, length) => Body::Sealed { file: file.0, length },
+        };
+        Ok(Self { body, handles: handles.into_iter().map(|handle| handle.0).collect() })
+    }
+}

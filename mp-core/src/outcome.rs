@@ -1,0 +1,95 @@
+//! What became of a call: the value, or how it failed.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{DecodeError, EncodeError};
+use crate::message::Message;
+
+/// A panic in another process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Panic {
+    /// The panic's message; `Box<dyn Any>` for a payload that is not text.
+    pub message: String,
+    /// Where it panicked, as `file:line:column`; `None` when the function replaced the panic hook or resumed a panic.
+    pub location: Option<String>,
+    /// The backtrace, when the child's environment asks for one (`RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`).
+    pub backtrace: Option<String>,
+}
+
+impl Panic {
+    pub(crate) fn new(message: String, location: Option<String>, backtrace: Option<String>) -> Self {
+        Self { message, location, backtrace }
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.location {
+            Some(location) => write!(f, "panicked at {location}: {}", self.message),
+            None => write!(f, "panicked: {}", self.message),
+        }
+    }
+}
+
+impl std::error::Error for Panic {}
+
+/// What became of a call whose process lived to report it: the value, still encoded, or how it failed.
+///
+/// It is what [`EncodedCall::run`](crate::EncodedCall::run) returns, and a value itself, so that a scheduler can pass it on without
+/// knowing the type inside.
+#[derive(Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The function returned this.
+    Returned(Message),
+    /// The function panicked.
+    Panicked(Panic),
+    /// No function of this name is registered in the executable.
+    UnknownFunction(String),
+    /// The arguments are not those of the function; it did not run.
+    UndecodableArguments(DecodeError),
+    /// The function returned a value that cannot be encoded.
+    UnencodableResult(EncodeError),
+}
+
+impl Outcome {
+    /// Decodes the value, or says why there is none.
+    ///
+    /// # Errors
+    ///
+    /// Every [`CallError`].
+    pub fn decode<T: DeserializeOwned>(self) -> Result<T, CallError> {
+        match self {
+            Self::Returned(message) => message.decode().map_err(CallError::UndecodableResult),
+            Self::Panicked(panic) => Err(CallError::Panicked(panic)),
+            Self::UnknownFunction(name) => Err(CallError::UnknownFunction(name)),
+            Self::UndecodableArguments(error) => Err(CallError::UndecodableArguments(error)),
+            Self::UnencodableResult(error) => Err(CallError::UnencodableResult(error)),
+        }
+    }
+}
+
+/// Why a call that ran in a process that is still sound gave no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The function panicked.
+    #[error("the function {0}")]
+    Panicked(Panic),
+    /// No function of this name is registered in the executable.
+    #[error("no function is registered under the name `{0}`")]
+    UnknownFunction(String),
+    /// The arguments could not be decoded where the function was to run; it did not.
+    #[error("the arguments could not be decoded")]
+    UndecodableArguments(#[source] DecodeError),
+    /// The value that the function returned could not be encoded.
+    #[error("the result could not be encoded")]
+    UnencodableResult(#[source] EncodeError),
+    /// The value that the function returned could not be decoded here.
+    #[error("the result could not be decoded")]
+    UndecodableResult(#[source] DecodeError),
+}

@@ -1,0 +1,89 @@
+//! What a panic said, and where.
+//!
+//! The payload that unwinding delivers has the message only. Where it happened and the backtrace are
+//! known to the panic hook alone, so a child's hook keeps them for this thread until somebody asks.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::Cell;
+use std::io::Write;
+use std::panic::{self, PanicHookInfo};
+
+use crate::outcome::{Outcome, Panic};
+use crate::{current, sys};
+
+thread_local! {
+    /// The last panic of this thread, as the hook saw it.
+    static LAST: Cell<Option<Panic>> = const { Cell::new(None) };
+}
+
+/// Describes the panic that `catch_unwind` just caught on this thread.
+pub(crate) fn describe(payload: Box<dyn Any + Send>) -> Panic {
+    let message = message(&*payload);
+    // Dropping a payload runs code of whoever panicked, which may panic again.
+    let dropped = panic::catch_unwind(panic::AssertUnwindSafe(|| drop(payload)));
+    if let Err(again) = dropped {
+        std::mem::forget(again);
+    }
+    match LAST.take() {
+        // An older panic that the function caught itself does not describe this one.
+        Some(last) if last.message == message => last,
+        _ => Panic::new(message, None, None),
+    }
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "Box<dyn Any>".to_owned()
+    }
+}
+
+/// Installs the hook of a child: it remembers the panic and reports it on stderr under the process's name.
+///
+/// Panics of threads that the function started go on to the hook that was there before, as they are that thread's affair.
+/// `abort` is told of a panic that will not unwind, because the process ends right after the hook.
+pub(crate) fn install_hook(abort: fn(Outcome)) {
+    let previous = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !sys::runtime::is_main_thread() {
+            return previous(info);
+        }
+        let backtrace = Backtrace::capture();
+        let panic = remember(info, &backtrace);
+        report(&panic, &backtrace);
+        if cfg!(panic = "abort") {
+            abort(Outcome::Panicked(panic));
+        } else {
+            LAST.set(Some(panic));
+        }
+    }));
+}
+
+fn remember(info: &PanicHookInfo<'_>, backtrace: &Backtrace) -> Panic {
+    let captured = backtrace.status() == BacktraceStatus::Captured;
+    Panic::new(
+        message(info.payload()),
+        info.location().map(ToString::to_string),
+        captured.then(|| backtrace.to_string()),
+    )
+}
+
+fn report(panic: &Panic, backtrace: &Backtrace) {
+    let location = panic.location.as_deref().unwrap_or("an unknown place");
+    let name = current::name();
+    let pid = std::process::id();
+    let mut text = format!("\nprocess '{name}' ({pid}) panicked at {location}:\n{}\n", panic.message);
+    match (&panic.backtrace, backtrace.status()) {
+        (Some(backtrace), _) => text.push_str(&format!("stack backtrace:\n{backtrace}")),
+        (None, BacktraceStatus::Disabled) => {
+            text.push_str("note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n");
+        }
+        (None, _) => {}
+    }
+    // A closed stderr must not turn one panic into two.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,35 @@
+//! What the expansion of the attribute needs. Nothing here is for anyone else, and it may change at any time.
+
+pub use linkme;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use crate::registry::{FUNCTIONS, Registration};
+
+/// A type that a parameter can have.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a parameter of a process function",
+    label = "cannot be sent to another process",
+    note = "arguments travel to the other process by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it"
+)]
+pub trait Argument: Serialize + DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Argument for T {}
+
+/// A type that a function can return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned by a process function",
+    label = "cannot be sent to another process",
+    note = "results travel back by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it"
+)]
+pub trait Output: Serialize + DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Output for T {}
+
+/// Makes the compiler point at a parameter's type that cannot be encoded.
+pub const fn assert_argument<T: Argument>() {}
+
+/// Makes the compiler point at a return type that cannot be encoded.
+pub const fn assert_output<T: Output>() {}

@@ -1,0 +1,205 @@
+//! Starting a process, with everything that can be set for it.
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use super::child::{Child, Control, Dialogue};
+use super::environment::{self, Environment, c_string};
+use super::stdio::{Stdio, Streams};
+use super::{Process, SpawnError, reaper};
+use crate::boot::{self, Start};
+use crate::codec::message_limit;
+use crate::connection::SendErrorReason;
+use crate::current::Identity;
+use crate::function::{Call, ProcessFn};
+use crate::registry;
+use crate::sys::{lifeline, socket, spawn};
+
+/// How a new process comes into being.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StartMethod {
+    /// This same executable is started again, and nothing of this process's memory is there. The cost does not depend on how much
+    /// memory this process has.
+    #[default]
+    Spawn,
+}
+
+/// Starts processes: the name, the environment, the directory and the standard streams can be set.
+///
+/// What is not set is as in this process: the arguments, the working directory, the environment, the standard streams, the
+/// umask, the resource limits, and which signals are ignored. The signal mask is not inherited: it is empty, so that a process can be
+/// terminated whatever the thread blocks that starts it. SIGPIPE is ignored, as in every Rust program. Descriptors
+/// are not inherited: the standard streams apart, a process has those that its arguments hold.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::{Builder, process_fn};
+///
+/// #[process_fn]
+/// fn describe() -> (String, Option<String>) {
+///     (mp_core::current().name().to_owned(), std::env::var("LEVEL").ok())
+/// }
+///
+/// let process = Builder::new().name("parser").env("LEVEL", "3").spawn(describe::call())?;
+/// assert_eq!(process.join()?, ("parser".to_owned(), Some("3".to_owned())));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it spawns"]
+pub struct Builder {
+    name: Option<String>,
+    environment: Environment,
+    directory: Option<PathBuf>,
+    streams: [Stdio; 3],
+    start_method: StartMethod,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// Makes a builder with which nothing is set.
+    pub fn new() -> Self {
+        Self {
+            name: None,
+            environment: Environment::default(),
+            directory: None,
+            streams: [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()],
+            start_method: StartMethod::default(),
+        }
+    }
+
+    /// Sets the name, which `ps` shows and [`current`](crate::current()) returns.
+    ///
+    /// The default is `Process-` and the path from the root process: `Process-1:2` is the second child of `Process-1`. Names need not be
+    /// unique. `ps -o comm` and `top` show the first 15 bytes, `ps -f` all of it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.set(name.into(), value.into());
+        self
+    }
+
+    /// Sets several variables of the environment.
+    pub fn envs<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<OsString>,
+        V: Into<OsString>,
+    {
+        for (name, value) in variables {
+            self.environment.set(name.into(), value.into());
+        }
+        self
+    }
+
+    /// Leaves a variable of this process's environment out.
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.environment.remove(name.into());
+        self
+    }
+
+    /// Starts from an empty environment; what was set before is forgotten as well.
+    pub fn env_clear(mut self) -> Self {
+        self.environment.clear();
+        self
+    }
+
+    /// Sets the working directory.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Sets the standard input.
+    pub fn stdin(mut self, stream: impl Into<Stdio>) -> Self {
+        self.streams[0] = stream.into();
+        self
+    }
+
+    /// Sets the standard output.
+    pub fn stdout(mut self, stream: impl Into<Stdio>) -> Self {
+        self.streams[1] = stream.into();
+        self
+    }
+
+    /// Sets the standard error.
+    pub fn stderr(mut self, stream: impl Into<Stdio>) -> Self {
+        self.streams[2] = stream.into();
+        self
+    }
+
+    /// Sets how the process comes into being.
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.start_method = method;
+        self
+    }
+
+    /// Starts a process that runs `call`.
+    ///
+    /// It returns as soon as the process exists; however long the arguments are, it does not wait for the process to
+    /// read them. Handles in the arguments belong to the process from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`]; there is no process then, and nothing of it is left.
+    pub fn spawn<F: ProcessFn>(self, call: Call<F>) -> Result<Process<F::Output>, SpawnError> {
+        if !boot::is_decided() {
+            return Err(SpawnError::NotInitialized);
+        }
+        reaper::sweep();
+        registry::check()?;
+        if registry::find(F::NAME).is_none() {
+            return Err(SpawnError::Unregistered { name: F::NAME });
+        }
+        match self.start_method {
+            StartMethod::Spawn => self.spawn_executable(call),
+        }
+    }
+
+    fn spawn_executable<F: ProcessFn>(self, call: Call<F>) -> Result<Process<F::Output>, SpawnError> {
+        let encoded = call.encode().map_err(SpawnError::Encode)?;
+        let environment = self.environment.strings()?;
+        let directory = match self.directory {
+            Some(directory) => Some(c_string("a working directory", directory.into_os_string().into_vec())?),
+            None => None,
+        };
+        if let Some(name) = self.name.as_ref().filter(|name| name.contains('\0')) {
+            return Err(SpawnError::InvalidInput { what: "a name", value: name.into() });
+        }
+        let identity = Identity::of_next_child(self.name);
+        let name = identity.name.clone();
+        let (arguments, program) = environment::arguments(|program| identity.title(program))?;
+        let streams = Streams::open(self.streams)?;
+        let lifeline = lifeline::for_children().map_err(SpawnError::io("making the lifeline"))?;
+        let (mine, theirs) = socket::pair().map_err(SpawnError::io("making the control socket"))?;
+        let control = Control::from_fd(mine);
+
+        // Sent before the process exists: the socket holds it, and if the process cannot be started nobody reads it.
+        let start = Start { identity, call: encoded, lifeline, program, message_limit: message_limit() };
+        control.send(start).map_err(|error| match error.reason {
+            SendErrorReason::Encode(error) => SpawnError::Encode(error),
+            SendErrorReason::Io(source) => SpawnError::Io { action: "sending the start message", source },
+            other => SpawnError::Io { action: "sending the start message", source: std::io::Error::other(other) },
+        })?;
+        let (pid, pidfd) = spawn::spawn(&spawn::Request {
+            arguments: &arguments,
+            environment: &environment,
+            directory: directory.as_deref(),
+            standard_streams: streams.ends(),
+            control: theirs.as_fd(),
+        })
+        .map_err(SpawnError::io("posix_spawn"))?;
+        Ok(Process::new(Child::new(name, pid, pidfd), Dialogue::new(control), streams.pipes))
+    }
+}

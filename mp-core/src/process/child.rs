@@ -1,0 +1,136 @@
+//! A child as its parent knows it: how it is doing, and what it has said.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, Signal};
+
+use super::{ExitStatus, reaper};
+use crate::boot::{Report, Start};
+use crate::connection::{Connection, RecvError};
+use crate::sys::poll::{self, Deadline};
+use crate::sys::process;
+
+/// A child that was started. Letting go of it leaves it running, and it will still be reaped.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) name: String,
+    pub(super) pid: Pid,
+    /// Taken when the child is handed over to the reaper.
+    pidfd: Option<OwnedFd>,
+    /// Set once the child was reaped.
+    status: Mutex<Option<ExitStatus>>,
+}
+
+impl Child {
+    pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd) -> Self {
+        Self { name, pid, pidfd: Some(pidfd), status: Mutex::new(None) }
+    }
+
+    /// The sentinel: readable once the child has ended.
+    pub(super) fn sentinel(&self) -> BorrowedFd<'_> {
+        match &self.pidfd {
+            Some(pidfd) => pidfd.as_fd(),
+            None => unreachable!("only `drop` takes the sentinel"),
+        }
+    }
+
+    /// Reaps the child if it has ended.
+    pub(super) fn status(&self) -> io::Result<Option<ExitStatus>> {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        if status.is_none() {
+            *status = process::reap(self.sentinel())?;
+        }
+        Ok(*status)
+    }
+
+    /// Sends a signal, or does nothing if the child has ended.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        process::signal(self.sentinel(), signal)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if matches!(self.status(), Ok(Some(_))) {
+            return;
+        }
+        if let Some(pidfd) = self.pidfd.take() {
+            reaper::adopt(pidfd);
+        }
+    }
+}
+
+pub(super) type Control = Connection<Start<BorrowedFd<'static>>, Report>;
+
+/// What came of a child's control socket.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Report(Report),
+    /// What arrived was no report.
+    Garbled(RecvError),
+    /// The child ended without one.
+    Silence {
+        /// The child never read what it was to do.
+        unread: bool,
+    },
+}
+
+/// The parent's side of the control socket, until the child's one message has come.
+#[derive(Debug)]
+pub(super) struct Dialogue {
+    control: Option<Control>,
+    answer: Option<Answer>,
+}
+
+impl Dialogue {
+    pub(super) fn new(control: Control) -> Self {
+        Self { control: Some(control), answer: None }
+    }
+
+    /// Waits until the child has ended, and returns what it had to say. `None` if it still runs at the deadline; the next call
+    /// goes on from there.
+    pub(super) fn wait(
+        &mut self,
+        child: &Child,
+        deadline: Deadline,
+    ) -> io::Result<Option<(Option<Answer>, ExitStatus)>> {
+        loop {
+            // In this order: what a child that has ended had to say is in the socket by then.
+            let status = child.status()?;
+            self.listen(status.is_some());
+            if let Some(status) = status {
+                return Ok(Some((self.answer.take(), status)));
+            }
+            if let Some(Answer::Report(Report::NotStarted(_))) = self.answer {
+                // It may be a second copy of the program, which nobody asked for.
+                child.signal(Signal::KILL)?;
+            }
+            let sentinel = PollFd::from_borrowed_fd(child.sentinel(), PollFlags::IN);
+            let ready = match &self.control {
+                Some(control) => poll::wait(&mut [sentinel, PollFd::new(control, PollFlags::IN)], deadline)?,
+                None => poll::wait(&mut [sentinel], deadline)?,
+            };
+            if ready == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn listen(&mut self, ended: bool) {
+        let Some(control) = &self.control else { return };
+        self.answer = match control.try_recv() {
+            Ok(Some(report)) => Some(Answer::Report(report)),
+            // A descendant of the child may hold its end open.
+            Ok(None) if ended => Some(Answer::Silence { unread: control.peer_left_unread() }),
+            Ok(None) => None,
+            Err(RecvError::Disconnected) => Some(Answer::Silence { unread: control.peer_left_unread() }),
+            Err(error) => Some(Answer::Garbled(error)),
+        };
+        if self.answer.is_some() {
+            self.control = None;
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The environment and the arguments that a child starts with.
+
+use std::env;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::SpawnError;
+use crate::boot::{MARKER, marker_value};
+
+/// The parent's environment and what the child's has different.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    clear: bool,
+    /// In order; the last one for a name counts. `None` removes.
+    changes: Vec<(OsString, Option<OsString>)>,
+}
+
+impl Environment {
+    pub(super) fn set(&mut self, name: OsString, value: OsString) {
+        self.changes.push((name, Some(value)));
+    }
+
+    pub(super) fn remove(&mut self, name: OsString) {
+        self.changes.push((name, None));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.clear = true;
+        self.changes.clear();
+    }
+
+    /// The strings `NAME=value` of the child, its marker among them.
+    pub(super) fn strings(&self) -> Result<Vec<CString>, SpawnError> {
+        let mut strings = Vec::new();
+        if !self.clear {
+            for (name, value) in env::vars_os() {
+                if name != MARKER && !self.changes.iter().any(|(changed, _)| *changed == name) {
+                    strings.push(string(&name, &value)?);
+                }
+            }
+        }
+        for (place, (name, value)) in self.changes.iter().enumerate() {
+            let overruled = self.changes[place + 1..].iter().any(|(later, _)| later == name);
+            if let (Some(value), false) = (value, overruled || name == MARKER) {
+                strings.push(string(name, value)?);
+            }
+        }
+        strings.push(string(OsStr::new(MARKER), OsStr::new(&marker_value()))?);
+        Ok(strings)
+    }
+}
+
+fn string(name: &OsStr, value: &OsStr) -> Result<CString, SpawnError> {
+    // The first byte may be `=`, as it is in some names that shells make.
+    if name.is_empty() || name.as_bytes()[1..].contains(&b'=') {
+        return Err(SpawnError::InvalidInput { what: "the name of an environment variable", value: name.to_owned() });
+    }
+    let mut text = Vec::with_capacity(name.len() + value.len() + 2);
+    text.extend_from_slice(name.as_bytes());
+    text.push(b'=');
+    text.extend_from_slice(value.as_bytes());
+    c_string("an environment variable", text)
+}
+
+/// The parent's arguments, the first one replaced by `title`; and what that one was.
+pub(super) fn arguments(
+    title: impl FnOnce(&OsString) -> CString,
+) -> Result<(Vec<CString>, Option<Vec<u8>>), SpawnError> {
+    let mut arguments = env::args_os();
+    let Some(program) = arguments.next() else { return Ok((Vec::new(), None)) };
+    // Only the entry before `main` is told where the arguments are, to put the original back.
+    let restored = cfg!(all(feature = "auto-init", target_env = "gnu"));
+    let mut strings = Vec::with_capacity(1 + arguments.len());
+    strings.push(if restored { title(&program) } else { c_string("an argument", program.clone().into_vec())? });
+    for argument in arguments {
+        strings.push(c_string("an argument", argument.into_vec())?);
+    }
+    Ok((strings, restored.then(|| program.into_vec())))
+}
+
+pub(super) fn c_string(what: &'static str, bytes: Vec<u8>) -> Result<CString, SpawnError> {
+    CString::new(bytes).map_err(|error| SpawnError::InvalidInput { what, value: OsString::from_vec(error.into_vec()) })
+}

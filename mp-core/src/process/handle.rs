@@ -1,0 +1,222 @@
+//! The parent's handle on a process it started.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde::de::DeserializeOwned;
+
+use super::child::{Answer, Child, Dialogue};
+use super::stdio::Pipes;
+use super::{ExitStatus, JoinError};
+use crate::boot::{CALL_INIT, Report};
+use crate::connection::RecvError;
+use crate::message::Message;
+use crate::outcome::{CallError, Outcome};
+use crate::sys::poll::Deadline;
+
+/// A process that runs a function, and will give its value.
+///
+/// It comes from `f::spawn(..)` or [`Builder::spawn`](super::Builder::spawn).
+///
+/// Dropping the handle detaches the process: it runs on, its value is lost, and it is reaped when this process next starts another. It
+/// still dies with this process.
+///
+/// # Process death
+///
+/// If the process dies, however it dies, joining says so at once. If this process dies, the other is killed by the
+/// kernel.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mp_core::{ExitStatus, JoinError, process_fn};
+///
+/// #[process_fn]
+/// fn sleep_for_ever() {
+///     loop {
+///         std::thread::park();
+///     }
+/// }
+///
+/// let mut process = sleep_for_ever::spawn()?;
+/// assert!(process.join_timeout(Duration::from_millis(10))?.is_none());
+/// process.kill()?;
+/// let Err(JoinError::Exited(status)) = process.join() else { panic!("it was killed") };
+/// assert_eq!(status, ExitStatus::Signal { signal: 9, core_dumped: false });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Process<T> {
+    child: Child,
+    dialogue: Dialogue,
+    pipes: Pipes,
+    joined: bool,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Process<T> {
+    pub(super) fn new(child: Child, dialogue: Dialogue, pipes: Pipes) -> Self {
+        Self { child, dialogue, pipes, joined: false, value: PhantomData }
+    }
+
+    /// Returns the number of the process in the operating system.
+    pub fn pid(&self) -> u32 {
+        self.child.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Returns the name of the process, which [`current`](crate::current()) returns inside it.
+    pub fn name(&self) -> &str {
+        &self.child.name
+    }
+
+    /// Tells whether the process has not ended yet.
+    pub fn is_alive(&self) -> bool {
+        self.exit_status().is_none()
+    }
+
+    /// Returns how the process ended, or `None` while it runs.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        // Asking after a child of ours cannot fail; if it does, all that is known is that it cannot be waited for.
+        self.child.status().unwrap_or(Some(ExitStatus::Unknown))
+    }
+
+    /// Sends SIGINT. Does nothing to a process that has ended.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the process has changed its user and may not be signalled any more.
+    pub fn interrupt(&self) -> io::Result<()> {
+        self.child.signal(Signal::INT)
+    }
+
+    /// Sends SIGTERM, which a process can handle. Does nothing to a process that has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`interrupt`](Self::interrupt).
+    pub fn terminate(&self) -> io::Result<()> {
+        self.child.signal(Signal::TERM)
+    }
+
+    /// Sends SIGKILL, which ends the process whatever it does. Does nothing to a process that has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`interrupt`](Self::interrupt).
+    pub fn kill(&self) -> io::Result<()> {
+        self.child.signal(Signal::KILL)
+    }
+
+    /// Lets the process run on by itself; the same as dropping the handle.
+    pub fn detach(self) {}
+
+    /// Takes the pipe to the process's standard input, if it has one from [`Stdio::piped`](super::Stdio::piped).
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.pipes.stdin.take()
+    }
+
+    /// Takes the pipe from the process's standard output, if it has one from [`Stdio::piped`](super::Stdio::piped).
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.pipes.stdout.take()
+    }
+
+    /// Takes the pipe from the process's standard error, if it has one from [`Stdio::piped`](super::Stdio::piped).
+    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.pipes.stderr.take()
+    }
+}
+
+impl<T: DeserializeOwned> Process<T> {
+    /// Waits until the process has ended, and returns the value of its function.
+    ///
+    /// A pipe to the process's standard input that was not taken is closed first, so that a process that reads to the end does not
+    /// wait for its own parent.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`] says what there is instead of a value. A process that calls `exit(0)` where `()` is expected has
+    /// succeeded.
+    pub fn join(mut self) -> Result<T, JoinError> {
+        self.pipes.stdin = None;
+        // Without a deadline there is always an end.
+        self.join_until(Deadline::NEVER)?.ok_or(JoinError::AlreadyJoined)
+    }
+
+    /// Waits until the process has ended, for `timeout` at most; `None` means that it still runs, and may be asked again.
+    ///
+    /// A zero timeout looks without waiting. The value can be had once: after it, and after an error other than
+    /// [`JoinError::Io`], the answer is [`JoinError::AlreadyJoined`].
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join).
+    pub fn join_timeout(&mut self, timeout: Duration) -> Result<Option<T>, JoinError> {
+        self.join_until(Deadline::after(timeout))
+    }
+
+    fn join_until(&mut self, deadline: Deadline) -> Result<Option<T>, JoinError> {
+        if self.joined {
+            return Err(JoinError::AlreadyJoined);
+        }
+        match self.dialogue.wait(&self.child, deadline).map_err(JoinError::Io)? {
+            None => Ok(None),
+            Some((answer, status)) => {
+                self.joined = true;
+                conclude(answer, status).map(Some)
+            }
+        }
+    }
+}
+
+/// What the answer and the status mean together. A value counts even if the process came to harm after it had sent it.
+fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: ExitStatus) -> Result<T, JoinError> {
+    match answer {
+        Some(Answer::Report(Report::Outcome(outcome))) => value(outcome),
+        Some(Answer::Report(Report::NotStarted(why))) => Err(JoinError::NotStarted(why)),
+        Some(Answer::Garbled(RecvError::Decode(source))) => Err(JoinError::Decode(source.within("report"))),
+        Some(Answer::Garbled(error)) => Err(JoinError::Io(io::Error::new(io::ErrorKind::InvalidData, error))),
+        Some(Answer::Silence { unread: true }) if !matches!(status, ExitStatus::Signal { .. }) => {
+            Err(JoinError::NotStarted(format!("it ended with {status} without having asked what to run: {CALL_INIT}")))
+        }
+        Some(Answer::Silence { .. }) | None => match status {
+            // `exit(0)` is success where nothing was to be returned, that is, where nothing decodes as a value.
+            ExitStatus::Code(0) => Message::empty().decode().map_err(|_| JoinError::Exited(status)),
+            _ => Err(JoinError::Exited(status)),
+        },
+    }
+}
+
+fn value<T: DeserializeOwned>(outcome: Outcome) -> Result<T, JoinError> {
+    outcome.decode().map_err(|error| match error {
+        CallError::Panicked(panic) => JoinError::Panicked(panic),
+        CallError::UndecodableArguments(source) => JoinError::Decode(source.within("arguments")),
+        CallError::UndecodableResult(source) => JoinError::Decode(source.within("result")),
+        CallError::UnencodableResult(error) => JoinError::Encode(error),
+        CallError::UnknownFunction(name) => {
+            JoinError::NotStarted(format!("no function is registered under the name `{name}`"))
+        }
+    })
+}
+
+/// The sentinel: readable once the process has ended.
+impl<T> AsFd for Process<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.child.sentinel()
+    }
+}
+
+impl<T> fmt::Debug for Process<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("name", &self.name())
+            .field("pid", &self.pid())
+            .field("exit_status", &self.exit_status())
+            .finish_non_exhaustive()
+    }
+}

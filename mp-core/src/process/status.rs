@@ -1,0 +1,70 @@
+//! How a process ended.
+
+use std::fmt;
+
+/// How a process ended.
+///
+/// Unlike [`std::process::ExitStatus`] it is an enum to match on; unlike Python's `exitcode` it does not put signals
+/// and codes into one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ExitStatus {
+    /// It exited with this code, 0 to 255.
+    Code(i32),
+    /// It was ended by a signal.
+    Signal {
+        /// The number of the signal, 9 for SIGKILL.
+        signal: i32,
+        /// Whether the kernel wrote a core dump.
+        core_dumped: bool,
+    },
+    /// It ended, but someone else took its status: this program ignores SIGCHLD, or some part of it waits for every child.
+    Unknown,
+}
+
+impl ExitStatus {
+    /// Tells whether the process exited with code 0.
+    pub fn success(&self) -> bool {
+        matches!(self, Self::Code(0))
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal { signal, core_dumped } => {
+                match signal_name(signal) {
+                    Some(name) => write!(f, "signal {signal} ({name})")?,
+                    None => write!(f, "signal {signal}")?,
+                }
+                if core_dumped { write!(f, ", core dumped") } else { Ok(()) }
+            }
+            Self::Unknown => f.write_str("unknown exit status"),
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGSYS => "SIGSYS",
+        _ => return None,
+    })
+}

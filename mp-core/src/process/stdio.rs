@@ -1,0 +1,132 @@
+//! The standard streams of a child.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+
+use super::SpawnError;
+use crate::sys::fd;
+
+/// What a standard stream of a child is connected to.
+///
+/// It has the constructors of [`std::process::Stdio`], and can be made from the same things. It is a type of its own because std's
+/// does not let anyone but `std::process::Command` look inside; std's converts into it, at the price of one short-lived helper process
+/// when the child is started.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Read;
+///
+/// use mp_core::{Builder, Stdio, process_fn};
+///
+/// #[process_fn]
+/// fn greet() {
+///     println!("hello");
+/// }
+///
+/// let mut process = Builder::new().stdout(Stdio::piped()).spawn(greet::call())?;
+/// let mut text = String::new();
+/// process.take_stdout().unwrap().read_to_string(&mut text)?;
+/// process.join()?;
+/// assert_eq!(text, "hello\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Stdio(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Inherit,
+    Null,
+    Piped,
+    Fd(OwnedFd),
+    Opaque(std::process::Stdio),
+}
+
+impl Stdio {
+    /// The stream of the parent. This is the default.
+    pub fn inherit() -> Self {
+        Self(Kind::Inherit)
+    }
+
+    /// Nothing: reading is at the end, and what is written is lost.
+    pub fn null() -> Self {
+        Self(Kind::Null)
+    }
+
+    /// A pipe, whose other end the [`Process`](super::Process) has.
+    pub fn piped() -> Self {
+        Self(Kind::Piped)
+    }
+}
+
+macro_rules! from_descriptors {
+    ($($type:ty),+) => {$(
+        /// The child's stream is this open file.
+        impl From<$type> for Stdio {
+            fn from(file: $type) -> Self {
+                Self(Kind::Fd(file.into()))
+            }
+        }
+    )+};
+}
+
+from_descriptors!(OwnedFd, File, ChildStdin, ChildStdout, ChildStderr);
+
+/// Costs one short-lived helper process when the child is started.
+impl From<std::process::Stdio> for Stdio {
+    fn from(stdio: std::process::Stdio) -> Self {
+        Self(Kind::Opaque(stdio))
+    }
+}
+
+/// The parent's ends of the pipes to a child's standard streams.
+#[derive(Debug, Default)]
+pub(super) struct Pipes {
+    pub(super) stdin: Option<ChildStdin>,
+    pub(super) stdout: Option<ChildStdout>,
+    pub(super) stderr: Option<ChildStderr>,
+}
+
+/// The standard streams, ready for the child.
+pub(super) struct Streams {
+    /// What becomes 0, 1 and 2; `None` is the parent's.
+    ends: [Option<OwnedFd>; 3],
+    pub(super) pipes: Pipes,
+}
+
+impl Streams {
+    pub(super) fn open(streams: [Stdio; 3]) -> Result<Self, SpawnError> {
+        let [stdin, stdout, stderr] = streams;
+        let mut pipes = Pipes::default();
+        let stdin = open(stdin, 0, |end| pipes.stdin = Some(end.into()))?;
+        let stdout = open(stdout, 1, |end| pipes.stdout = Some(end.into()))?;
+        let stderr = open(stderr, 2, |end| pipes.stderr = Some(end.into()))?;
+        Ok(Self { ends: [stdin, stdout, stderr], pipes })
+    }
+
+    pub(super) fn ends(&self) -> [Option<BorrowedFd<'_>>; 3] {
+        self.ends.each_ref().map(|end| end.as_ref().map(AsFd::as_fd))
+    }
+}
+
+/// The child's end of the stream `number`; the parent's end, if it has one, goes to `keep`.
+fn open(stream: Stdio, number: usize, keep: impl FnOnce(OwnedFd)) -> Result<Option<OwnedFd>, SpawnError> {
+    let opened = match stream.0 {
+        Kind::Inherit => return Ok(None),
+        Kind::Null => File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from),
+        Kind::Fd(fd) => Ok(fd),
+        Kind::Piped => fd::pipe().map(|(read, write)| {
+            let (child, parent) = if number == 0 { (read, write) } else { (write, read) };
+            keep(parent);
+            child
+        }),
+        Kind::Opaque(stdio) => super::opaque::unwrap(stdio, number).map(|(child, parent)| {
+            parent.map(keep);
+            child
+        }),
+    };
+    opened.and_then(fd::above_standard_streams).map(Some).map_err(SpawnError::io("opening a standard stream"))
+}

@@ -1,0 +1,52 @@
+//! The socket that a child is born with.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::socket::Blocking;
+use super::{credentials, fd, socket};
+
+/// The number under which a child finds its control socket: the first after the standard streams.
+pub(crate) const NUMBER: RawFd = 3;
+
+/// Takes over the inherited descriptor `number`, if it is a control socket that the parent made.
+///
+/// # Errors
+///
+/// Says what else it is; nothing was done to it then.
+pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    if number < NUMBER {
+        return refused("its number is that of a standard stream");
+    }
+    // SAFETY: the number is not -1. If nothing is open under it, each question below fails and changes nothing. This runs before
+    // or at the beginning of `main`, where nobody closes what was inherited.
+    let control = unsafe { BorrowedFd::borrow_raw(number) };
+    if !socket::is_ours(control) {
+        return refused("it is no packet socket");
+    }
+    credentials::made_by_parent(control)?;
+    fd::close_on_exec(control)?;
+    // SAFETY: it is open, and nothing else in this process owns it: it was inherited, and `boot` calls this once, when it
+    // takes the only mention of the number out of the environment.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Sends the standard stream `number` to the parent, over the standard stream that is a socket of the parent's.
+///
+/// # Errors
+///
+/// Fails if there is no such socket, or no such stream.
+pub(crate) fn send_back_stream(number: usize) -> io::Result<()> {
+    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let stream = *streams.get(number).ok_or(io::ErrorKind::InvalidInput)?;
+    let socket = if number == 0 { streams[1] } else { streams[0] };
+    if !socket::is_ours(socket) {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "a standard stream should be a socket and is none",
+        ));
+    }
+    credentials::made_by_parent(socket)?;
+    socket::send(socket, &[IoSlice::new(&[0])], &[stream], Blocking::No)
+}

@@ -1,0 +1,37 @@
+//! Descriptors: duplicating them, keeping them out of the way of 0, 1 and 2.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::fcntl_getfl;
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+
+/// The lowest number that is not one of stdin, stdout and stderr.
+const FIRST_ORDINARY: i32 = 3;
+
+/// Duplicates `fd`, close-on-exec, to a number above the standard streams.
+pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(fcntl_dupfd_cloexec(fd, FIRST_ORDINARY)?)
+}
+
+/// Moves `fd` above the standard streams if it took the place of a closed one.
+pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    if fd.as_raw_fd() >= FIRST_ORDINARY { Ok(fd) } else { duplicate(fd.as_fd()) }
+}
+
+/// Sets close-on-exec.
+pub(crate) fn close_on_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(fcntl_setfd(fd, FdFlags::CLOEXEC)?)
+}
+
+/// Tells whether `fd` names an open file at all.
+pub(crate) fn is_open(fd: BorrowedFd<'_>) -> bool {
+    fcntl_getfl(fd).is_ok()
+}
+
+/// Makes a pipe, close-on-exec: the read end and the write end.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok((above_standard_streams(read)?, above_standard_streams(write)?))
+}

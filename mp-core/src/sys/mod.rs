@@ -1,0 +1,18 @@
+//! Everything that talks to the operating system, one file per mechanism.
+//!
+//! Together with the boot of a child (`boot`) this is the only module of the crate with `unsafe` in it. What is
+//! here is chosen for the target in this one place.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("mp-core supports Linux only so far: it stands on posix_spawn, pidfd and sealed memfd");
+
+pub(crate) mod control;
+pub(crate) mod credentials;
+pub(crate) mod fd;
+pub(crate) mod lifeline;
+pub(crate) mod memfd;
+pub(crate) mod poll;
+pub(crate) mod process;
+pub(crate) mod runtime;
+pub(crate) mod socket;
+pub(crate) mod spawn;

@@ -1,0 +1,70 @@
+//! Waiting for descriptors until a deadline.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// A point in monotonic time, or never.
+///
+/// It is fixed once per operation, so an interrupted wait does not start over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    pub(crate) const NEVER: Self = Self(None);
+
+    /// A deadline that has passed: look, but do not wait.
+    pub(crate) fn now() -> Self {
+        Self(Some(Instant::now()))
+    }
+
+    /// The deadline `timeout` from now; one that is too far away to be represented is never.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Self(Instant::now().checked_add(timeout))
+    }
+
+    pub(crate) fn from_timeout(timeout: Option<Duration>) -> Self {
+        timeout.map_or(Self::NEVER, Self::after)
+    }
+
+    /// What is left, or `None` for ever.
+    fn left(self) -> Option<Duration> {
+        self.0.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// Waits until one of `fds` reports what was asked of it (or an error or a hang-up), or until `deadline`.
+///
+/// Returns how many did; 0 is the deadline.
+pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<usize> {
+    loop {
+        let left = deadline.left();
+        let timeout = left.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        match poll(fds, timeout.as_ref()) {
+            Ok(ready) => return Ok(ready),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Waits until `fd` is readable, or at its end, or in error; false is the deadline.
+pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], deadline).map(|ready| ready > 0)
+}
+
+/// Waits until `fd` is writable, or broken; false is the deadline.
+pub(crate) fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], deadline).map(|ready| ready > 0)
+}
+
+/// Waits until the other end of `fd` is closed; false is the deadline.
+pub(crate) fn hung_up(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::empty())], deadline).map(|ready| ready > 0)
+}

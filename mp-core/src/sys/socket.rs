@@ -1,0 +1,101 @@
+//! Unix sockets of type `SOCK_SEQPACKET`: connected, ordered, and each packet whole or not at all.
+//!
+//! That a packet is atomic is what every guarantee of the transports rests on: two senders never
+//! interleave, a sender that is killed leaves a whole packet or none, and nothing has to be read ahead.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::io::retry_on_intr;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt,
+};
+
+use super::fd::above_standard_streams;
+
+/// The most descriptors that the kernel carries in one packet (`SCM_MAX_FD`).
+pub(crate) const MAX_HANDLES: usize = 253;
+
+/// Whether a call may sleep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocking {
+    Yes,
+    No,
+}
+
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok((above_standard_streams(a)?, above_standard_streams(b)?))
+}
+
+/// Tells whether `fd` is a socket of the kind that [`pair`] makes.
+pub(crate) fn is_ours(fd: BorrowedFd<'_>) -> bool {
+    sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX) && sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
+}
+
+/// Sends one packet, whole or not at all.
+///
+/// # Errors
+///
+/// `WouldBlock` if it may not sleep and has to, `BrokenPipe` or `ConnectionReset` if nobody can receive it any more.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    handles: &[BorrowedFd<'_>],
+    blocking: Blocking,
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !handles.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(handles)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one packet"));
+    }
+    let mut flags = SendFlags::NOSIGNAL;
+    if blocking == Blocking::No {
+        flags |= SendFlags::DONTWAIT;
+    }
+    let sent = retry_on_intr(|| sendmsg(socket, parts, &mut ancillary, flags))?;
+    let expected: usize = parts.iter().map(|part| part.len()).sum();
+    if sent == expected { Ok(()) } else { Err(io::Error::new(io::ErrorKind::WriteZero, "a packet was cut short")) }
+}
+
+/// Receives one packet into `buffer` and what descriptors it carries into `handles`.
+///
+/// Returns its length; 0 is the end of the stream, because no packet of ours is empty.
+///
+/// # Errors
+///
+/// `WouldBlock` if it may not sleep and has to. `ConnectionReset`, once, if the peer was closed with something of ours unread:
+/// the kernel says so before it hands out what the peer had sent, so after this come those packets, then the end. `InvalidData` for a packet longer than `buffer` and for one whose
+/// descriptors did not all arrive (this process has no free ones, or the sender is not one of ours). The packet is
+/// consumed then, and what arrived of its descriptors is closed.
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    handles: &mut Vec<OwnedFd>,
+    blocking: Blocking,
+) -> io::Result<usize> {
+    let mut flags = RecvFlags::CMSG_CLOEXEC;
+    if blocking == Blocking::No {
+        flags |= RecvFlags::DONTWAIT;
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    handles.clear();
+    let received = retry_on_intr(|| recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags))?;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            handles.extend(descriptors);
+        }
+    }
+    let problem = if received.flags.contains(ReturnFlags::CTRUNC) {
+        "descriptors of a packet were lost: none is free in this process, or there were too many"
+    } else if received.flags.contains(ReturnFlags::TRUNC) {
+        "a packet is longer than any that this library sends"
+    } else {
+        return Ok(received.bytes);
+    };
+    handles.clear();
+    Err(io::Error::new(io::ErrorKind::InvalidData, problem))
+}

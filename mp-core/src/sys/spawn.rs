@@ -1,0 +1,177 @@
+//! Starting this same executable again with posix_spawn(3).
+//!
+//! glibc and musl implement it as `clone(CLONE_VM | CLONE_VFORK)`: the child borrows the parent's memory until it
+//! has called exec, so the cost does not grow with the parent, and no other thread's state is copied.
+//!
+//! The child gets exactly four descriptors: 0, 1 and 2 as asked for, and [`control::NUMBER`]. Every descriptor of this library
+//! is close-on-exec from birth; `closefrom` in the child's own copy of the table takes care of everyone else's.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::OnceLock;
+
+use rustix::process::Pid;
+
+use super::control;
+use super::process;
+
+/// The image that this process runs, also when its file was replaced or deleted.
+const THIS_EXECUTABLE: &CStr = c"/proc/self/exe";
+
+/// What a child is started with.
+pub(crate) struct Request<'a> {
+    pub(crate) arguments: &'a [CString],
+    pub(crate) environment: &'a [CString],
+    pub(crate) directory: Option<&'a CStr>,
+    /// What becomes 0, 1 and 2; `None` is the parent's own.
+    pub(crate) standard_streams: [Option<BorrowedFd<'a>>; 3],
+    pub(crate) control: BorrowedFd<'a>,
+}
+
+/// Starts the child and opens its pidfd. On an error there is no child.
+pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
+    let mut actions = FileActions::new()?;
+    if let Some(directory) = request.directory {
+        actions.change_directory(directory)?;
+    }
+    for (number, stream) in (0..).zip(request.standard_streams) {
+        if let Some(stream) = stream {
+            actions.duplicate(stream, number)?;
+        }
+    }
+    // After the streams: one of them may have the number that the control socket gets.
+    actions.duplicate(request.control, control::NUMBER)?;
+    actions.close_from(control::NUMBER + 1)?;
+    let attributes = Attributes::with_empty_signal_mask()?;
+
+    let arguments = pointers(request.arguments);
+    let environment = pointers(request.environment);
+    let mut child = 0;
+    // SAFETY: `actions` and `attributes` are initialised and outlive the call. Both arrays end with a null pointer, and their
+    // other elements point at the C strings that `request` borrows. posix_spawn writes to none of them, in spite of its signature.
+    let result = unsafe {
+        libc::posix_spawn(
+            &raw mut child,
+            THIS_EXECUTABLE.as_ptr(),
+            &raw const actions.0,
+            &raw const attributes.0,
+            arguments.as_ptr(),
+            environment.as_ptr(),
+        )
+    };
+    check(result)?;
+    let child = Pid::from_raw(child).ok_or_else(|| io::Error::other("posix_spawn returned no process"))?;
+    // The child waits for its start message, so nothing of the user's has run if this fails.
+    let pidfd = process::open(child).inspect_err(|_| process::discard(child))?;
+    Ok((child, pidfd))
+}
+
+fn pointers(strings: &[CString]) -> Vec<*mut c_char> {
+    strings.iter().map(|string| string.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect()
+}
+
+/// The functions of this family return the error instead of setting errno.
+fn check(result: c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
+}
+
+struct FileActions(libc::posix_spawn_file_actions_t);
+
+impl FileActions {
+    fn new() -> io::Result<Self> {
+        let mut actions = MaybeUninit::uninit();
+        // SAFETY: the call initialises what it is given.
+        check(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
+        // SAFETY: it succeeded.
+        Ok(Self(unsafe { actions.assume_init() }))
+    }
+
+    fn change_directory(&mut self, directory: &CStr) -> io::Result<()> {
+        // SAFETY: `self.0` is initialised; the call copies the string.
+        check(unsafe { libc::posix_spawn_file_actions_addchdir_np(&raw mut self.0, directory.as_ptr()) })
+    }
+
+    /// Makes `from` the child's descriptor `to`, not close-on-exec, also when they are the same number.
+    fn duplicate(&mut self, from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
+        // SAFETY: `self.0` is initialised; the call records two integers.
+        check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from.as_raw_fd(), to) })
+    }
+
+    fn close(&mut self, fd: RawFd) -> io::Result<()> {
+        // SAFETY: `self.0` is initialised; the call records an integer. Closing happens in the child's copy of the table.
+        check(unsafe { libc::posix_spawn_file_actions_addclose(&raw mut self.0, fd) })
+    }
+
+    /// Closes everything from `lowest` on, in the child.
+    fn close_from(&mut self, lowest: RawFd) -> io::Result<()> {
+        if let Some(close_from) = close_from_function() {
+            // SAFETY: `close_from` is the C library's function of that name and type; `self.0` is initialised.
+            return check(unsafe { close_from(&raw mut self.0, lowest) });
+        }
+        // An older C library: close what is open now. A descriptor that another thread opens in between is close-on-exec
+        // if it is Rust's; closing a number that is no longer open is not an error in the child.
+        for entry in std::fs::read_dir("/proc/self/fd")? {
+            if let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+                if fd >= lowest {
+                    self.close(fd)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for FileActions {
+    fn drop(&mut self) {
+        // SAFETY: `self.0` is initialised and not used again. The call always succeeds in glibc and musl.
+        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.0) };
+    }
+}
+
+type CloseFrom = unsafe extern "C" fn(*mut libc::posix_spawn_file_actions_t, c_int) -> c_int;
+
+/// `posix_spawn_file_actions_addclosefrom_np`, which glibc has since 2.34 and musl does not: looked up at run time, so that
+/// one binary runs with either.
+fn close_from_function() -> Option<CloseFrom> {
+    static FUNCTION: OnceLock<Option<CloseFrom>> = OnceLock::new();
+    *FUNCTION.get_or_init(|| {
+        let name = c"posix_spawn_file_actions_addclosefrom_np";
+        // SAFETY: `name` is a C string; looking a symbol up runs none of its code.
+        let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        // SAFETY: a symbol of this name is a function of this type wherever it exists (glibc's spawn.h), and a null pointer
+        // becomes `None`.
+        unsafe { std::mem::transmute::<*mut libc::c_void, Option<CloseFrom>>(symbol) }
+    })
+}
+
+struct Attributes(libc::posix_spawnattr_t);
+
+impl Attributes {
+    /// A thread that blocks signals must not start children that cannot be terminated, so the mask starts empty, as it
+    /// does for `std::process::Command`.
+    fn with_empty_signal_mask() -> io::Result<Self> {
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: the call initialises what it is given.
+        check(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
+        // SAFETY: it succeeded.
+        let mut attributes = Self(unsafe { attributes.assume_init() });
+        let mut mask = MaybeUninit::uninit();
+        // SAFETY: the call initialises what it is given and cannot fail for a valid pointer.
+        unsafe { libc::sigemptyset(mask.as_mut_ptr()) };
+        // SAFETY: both are initialised; the call copies the mask.
+        check(unsafe { libc::posix_spawnattr_setsigmask(&raw mut attributes.0, mask.as_ptr()) })?;
+        // SAFETY: `attributes` is initialised; the call records the flags.
+        check(unsafe { libc::posix_spawnattr_setflags(&raw mut attributes.0, libc::POSIX_SPAWN_SETSIGMASK as _) })?;
+        Ok(attributes)
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: `self.0` is initialised and not used again. The call always succeeds in glibc and musl.
+        unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
+    }
+}

@@ -1,0 +1,19 @@
+//! All errors are told at once, and the function stays usable.
+
+#![allow(unused)]
+
+use mp_core::process_fn;
+
+#[process_fn(nmae = "a", name = "")]
+async fn everything<T>(a: &str, b: &[u8], #[cfg(unix)] c: T) -> *const u8 {
+    std::ptr::null()
+}
+
+#[process_fn]
+fn used(a: &str) -> usize {
+    a.len()
+}
+
+fn main() {
+    let _ = used("a");
+}

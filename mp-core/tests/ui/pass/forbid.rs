@@ -1,0 +1,14 @@
+//! Even the strictest crate may use the attribute.
+
+#![forbid(unsafe_code)]
+
+use mp_core::process_fn;
+
+#[process_fn]
+fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+fn main() {
+    assert_eq!(add::call(1, 2).run(), 3);
+}

@@ -1,0 +1,55 @@
+//! Several errors as one, so that a user sees all of them at once.
+
+use quote::ToTokens;
+use syn::Error;
+
+/// The errors found so far; empty when all is well.
+#[derive(Default)]
+pub(crate) struct Errors(Option<Error>);
+
+impl Errors {
+    /// Adds `error` behind those already found.
+    pub(crate) fn push(&mut self, error: Error) {
+        match &mut self.0 {
+            Some(first) => first.combine(error),
+            none => *none = Some(error),
+        }
+    }
+
+    /// Adds an error that points at all of `tokens`.
+    pub(crate) fn at(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
+        self.push(Error::new_spanned(tokens, message));
+    }
+
+    /// Adds the error of `result`, or gives its value.
+    pub(crate) fn take<T>(&mut self, result: syn::Result<T>) -> Option<T> {
+        result.map_err(|error| self.push(error)).ok()
+    }
+
+    /// `value`, unless there was an error.
+    pub(crate) fn finish<T>(self, value: T) -> syn::Result<T> {
+        match self.0 {
+            Some(error) => Err(error),
+            None => Ok(value),
+        }
+    }
+}
+
+/// Types as a person would write them: `TokenStream` prints a space between all tokens.
+pub(crate) fn display(tokens: impl ToTokens) -> String {
+    let mut text = tokens.into_token_stream().to_string();
+    for (from, to) in [
+        (" :: ", "::"),
+        (":: ", "::"),
+        (" < ", "<"),
+        ("< ", "<"),
+        (" >", ">"),
+        ("& ", "&"),
+        (" ,", ","),
+        ("* const", "*const"),
+        ("* mut", "*mut"),
+    ] {
+        text = text.replace(from, to);
+    }
+    text
+}

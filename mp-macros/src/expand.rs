@@ -1,0 +1,242 @@
+//! The output: the function as it was, and what stands beside it.
+
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::{Ident, Path};
+
+use crate::args::Args;
+use crate::attributes::Carried;
+use crate::docs;
+use crate::errors::Errors;
+use crate::function::Function;
+
+/// Expands the attribute. On an error the item is kept, lest every use of it be an error too.
+pub(crate) fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let args = errors.take(Args::parse(arguments));
+    let function = errors.take(Function::parse(item.clone()));
+    let beside = match (errors.finish(()), args, function) {
+        (Ok(()), Some(args), Some(function)) if !function.has_placeholder() => {
+            Expansion::new(&args, &function).into_token_stream()
+        }
+        (Err(error), ..) => error.to_compile_error(),
+        _ => TokenStream::new(),
+    };
+    quote!(#item #beside)
+}
+
+/// What is made of one function.
+///
+/// Everything has the span of the attribute or, where a message should point at the function, the place of its
+/// name with the hygiene of the attribute: thus lints know that no person wrote it.
+struct Expansion<'a> {
+    krate: &'a Path,
+    function: &'a Function,
+    carried: Carried,
+    /// The value of `ProcessFn::NAME`.
+    registered: TokenStream,
+    /// The name of the function, and of the type.
+    name: Ident,
+    /// The type `ProcessFn::Args`.
+    args: TokenStream,
+    /// The type `ProcessFn::Output`.
+    output: TokenStream,
+}
+
+impl<'a> Expansion<'a> {
+    fn new(args: &'a Args, function: &'a Function) -> Self {
+        let mut name = function.name.clone();
+        name.set_span(Span::call_site().located_at(name.span()));
+        let registered = match &args.name {
+            Some(name) => name.to_token_stream(),
+            None => {
+                let last = name.unraw().to_string();
+                quote!(::core::concat!(::core::module_path!(), "::", #last))
+            }
+        };
+        Self {
+            krate: &args.krate,
+            function,
+            carried: Carried::from(&function.attributes),
+            registered,
+            args: pack(
+                function.parameters.iter().map(|parameter| &parameter.ty),
+                name.span(),
+            ),
+            output: match &function.output {
+                Some(output) => output.to_token_stream(),
+                None => quote!(()),
+            },
+            name,
+        }
+    }
+
+    /// The type and its functions.
+    fn facade(&self) -> TokenStream {
+        let Self {
+            krate,
+            name,
+            output,
+            ..
+        } = self;
+        let Carried { conditions, others } = &self.carried;
+        let visibility = &self.function.visibility;
+        let docs = docs::of_type(name, &self.function.attributes);
+        let spawn_docs = docs::of_spawn(name);
+        let call_docs = docs::of_call(name);
+        let quiet = quiet();
+        let names: Vec<_> = self
+            .function
+            .parameters
+            .iter()
+            .map(|parameter| &parameter.name)
+            .collect();
+        let types = self
+            .function
+            .parameters
+            .iter()
+            .map(|parameter| &parameter.ty);
+        let parameters = quote!(#(#names: #types),*);
+        let packed = pack(&names, name.span());
+        quote! {
+            #(#conditions)*
+            #docs
+            #(#others)*
+            #quiet
+            #visibility struct #name {}
+
+            #(#conditions)*
+            #quiet
+            impl #name {
+                #spawn_docs
+                #visibility fn spawn(#parameters) -> ::core::result::Result<#krate::Process<#output>, #krate::SpawnError> {
+                    #krate::Builder::new().spawn(Self::call(#(#names),*))
+                }
+
+                #call_docs
+                #[must_use = "a call does nothing until it is spawned or submitted"]
+                #visibility fn call(#parameters) -> #krate::Call<Self> {
+                    #krate::Call::new(#packed)
+                }
+            }
+        }
+    }
+
+    /// Makes rustc point at a type that cannot be sent.
+    fn assertions(&self) -> TokenStream {
+        let Self { krate, .. } = self;
+        let conditions = &self.carried.conditions;
+        let quiet = quiet();
+        let arguments = self
+            .function
+            .parameters
+            .iter()
+            .map(|parameter| &parameter.ty);
+        let outputs = &self.function.output;
+        let outputs = outputs.iter();
+        quote! {
+            #(#conditions)*
+            #quiet
+            const _: () = {
+                #(#krate::__private::assert_argument::<#arguments>();)*
+                #(#krate::__private::assert_output::<#outputs>();)*
+            };
+        }
+    }
+
+    fn implementation(&self) -> TokenStream {
+        let Self {
+            krate,
+            registered,
+            name,
+            args,
+            output,
+            ..
+        } = self;
+        let conditions = &self.carried.conditions;
+        let quiet = quiet();
+        // These cannot collide with anything: their hygiene is that of local variables of the macro.
+        let locals: Vec<_> = (0..self.function.parameters.len())
+            .map(|position| format_ident!("arg{position}", span = Span::mixed_site()))
+            .collect();
+        let unpacked = pack(&locals, Span::mixed_site());
+        // That a type is more private than the function is an error here, so it should point at the function.
+        let types = quote_spanned! {name.span()=>
+            type Args = #args;
+            type Output = #output;
+        };
+        // A panic of a `#[track_caller]` function is then reported at the function.
+        let call = quote_spanned!(name.span()=> #name(#(#locals),*));
+        quote! {
+            #(#conditions)*
+            #quiet
+            #[automatically_derived]
+            impl #krate::ProcessFn for #name {
+                const NAME: &'static ::core::primitive::str = #registered;
+                #types
+
+                fn invoke(#unpacked: Self::Args) -> Self::Output {
+                    #call
+                }
+            }
+        }
+    }
+
+    fn registration(&self) -> TokenStream {
+        let Self { krate, name, .. } = self;
+        let conditions = &self.carried.conditions;
+        let quiet = quiet();
+        // With the hygiene of the function's name too: else these tell the place of the attribute.
+        let place = quote_spanned!(self.function.name.span()=> ::core::file!(), ::core::line!(), ::core::column!());
+        quote! {
+            #(#conditions)*
+            #quiet
+            const _: () = {
+                #[#krate::__private::linkme::distributed_slice(#krate::__private::FUNCTIONS)]
+                #[linkme(crate = #krate::__private::linkme)]
+                static REGISTRATION: #krate::__private::Registration =
+                    #krate::__private::Registration::of::<#name>(#place);
+            };
+        }
+    }
+}
+
+impl ToTokens for Expansion<'_> {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        tokens.extend([
+            self.facade(),
+            self.assertions(),
+            self.implementation(),
+            self.registration(),
+        ]);
+    }
+}
+
+/// `()`, `a` or `(a, b, …)`.
+fn pack<T: ToTokens>(parts: impl IntoIterator<Item = T>, span: Span) -> TokenStream {
+    let parts: Vec<_> = parts.into_iter().collect();
+    if let [part] = &parts[..] {
+        return part.to_token_stream();
+    }
+    let mut tuple = Group::new(proc_macro2::Delimiter::Parenthesis, quote!(#(#parts),*));
+    tuple.set_span(span);
+    TokenTree::Group(tuple).into()
+}
+
+/// Silences what would be said of the user's types a second time, where they are repeated, and what is deprecated.
+///
+/// It is short because each lint in it is an error for those who forbid that lint. The place of everything made
+/// is enough for most lints.
+fn quiet() -> TokenStream {
+    quote! {
+        #[allow(
+            deprecated,
+            unused_parens,
+            unused_qualifications,
+            clippy::all,
+            clippy::pedantic,
+            clippy::nursery
+        )]
+    }
+}

@@ -1,0 +1,136 @@
+//! The annotated item: a function that passes all checks, described by what the output needs of it.
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Error, Ident, LitStr, ReturnType, Signature, Token, Type, Visibility, token};
+
+use crate::errors::Errors;
+use crate::parameter::Parameter;
+use crate::qualifiers;
+use crate::types::{self, Position};
+
+/// A function that can be a process function.
+pub(crate) struct Function {
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) visibility: Visibility,
+    pub(crate) name: Ident,
+    pub(crate) parameters: Vec<Parameter>,
+    /// None for `()`, written or not, and for `!`.
+    pub(crate) output: Option<Type>,
+}
+
+impl Function {
+    /// Parses and checks an item; an error holds everything that is wrong with it.
+    pub(crate) fn parse(item: TokenStream) -> syn::Result<Self> {
+        let Item {
+            attributes,
+            visibility,
+            signature,
+        } = syn::parse2(ungroup(item))?;
+
+        let mut errors = Errors::default();
+        for attribute in &attributes {
+            if attribute
+                .path()
+                .segments
+                .last()
+                .is_some_and(|last| last.ident == "process_fn")
+            {
+                errors.at(attribute, "`#[process_fn]` is given twice: remove one");
+            }
+        }
+        qualifiers::check(&signature, &mut errors);
+        let parameters = Parameter::all(&signature, &mut errors);
+        let output = output(signature.output);
+        if let Some(output) = &output {
+            types::check(output, Position::Return, &mut errors);
+        }
+        let name = signature.ident;
+        errors.finish(Self {
+            attributes,
+            visibility,
+            name,
+            parameters,
+            output,
+        })
+    }
+
+    /// Whether rustc will refuse the function for a type that is left to inference.
+    pub(crate) fn has_placeholder(&self) -> bool {
+        let parameters = self.parameters.iter().map(|parameter| &parameter.ty);
+        parameters.chain(&self.output).any(types::has_placeholder)
+    }
+}
+
+fn output(output: ReturnType) -> Option<Type> {
+    match output {
+        ReturnType::Default => None,
+        ReturnType::Type(_, ty) => match types::bare(&ty) {
+            Type::Never(_) => None,
+            _ => Some(*ty),
+        },
+    }
+}
+
+/// The function as written, its body passed over: what rustc accepts there is none of our business.
+struct Item {
+    attributes: Vec<Attribute>,
+    visibility: Visibility,
+    signature: Signature,
+}
+
+impl Parse for Item {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        let attributes = input.call(Attribute::parse_outer)?;
+        let visibility = input.parse()?;
+        if !is_function(input) {
+            let message = "`#[process_fn]` goes on a function";
+            return Err(Error::new(input.span(), message));
+        }
+        let signature: Signature = input.parse()?;
+        if input.peek(Token![;]) {
+            let message = "a process function needs a body: it cannot be a declaration";
+            return Err(Error::new(signature.ident.span(), message));
+        }
+        input.parse::<TokenStream>()?;
+        Ok(Self {
+            attributes,
+            visibility,
+            signature,
+        })
+    }
+}
+
+/// Whether `fn` follows, maybe after words that can stand before it.
+fn is_function(input: ParseStream) -> bool {
+    let ahead = input.fork();
+    while !ahead.is_empty() {
+        if ahead.peek(Token![fn]) {
+            return true;
+        }
+        let qualifier = ahead.call(Ident::parse_any);
+        let known = ["const", "async", "unsafe", "safe", "extern", "default"];
+        if !qualifier.is_ok_and(|word| known.iter().any(|known| word == known)) {
+            return false;
+        }
+        if ahead.peek(LitStr) && ahead.parse::<LitStr>().is_err() {
+            return false;
+        }
+        if ahead.peek(token::Brace) {
+            return false;
+        }
+    }
+    false
+}
+
+/// Takes the item out of the invisible group in which `$item:item` of a macro puts it.
+fn ungroup(item: TokenStream) -> TokenStream {
+    let mut tokens = item.clone().into_iter();
+    match (tokens.next(), tokens.next()) {
+        (Some(TokenTree::Group(group)), None) if group.delimiter() == Delimiter::None => {
+            ungroup(group.stream())
+        }
+        _ => item,
+    }
+}

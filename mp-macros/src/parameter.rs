@@ -1,0 +1,114 @@
+//! One parameter of a process function, and the name it goes by in `spawn` and `call`.
+
+use proc_macro2::Span;
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::{Attribute, FnArg, Ident, Pat, PatType, Signature, Type};
+
+use crate::errors::Errors;
+use crate::types::{self, Position};
+
+/// serde encodes longer tuples, up to 16, but rustc's messages and a caller's memory end about here.
+pub(crate) const MOST: usize = 12;
+
+/// A parameter as `spawn` and `call` have it.
+pub(crate) struct Parameter {
+    pub(crate) name: Ident,
+    pub(crate) ty: Type,
+}
+
+impl Parameter {
+    /// Checks and names all parameters of `signature`.
+    pub(crate) fn all(signature: &Signature, errors: &mut Errors) -> Vec<Self> {
+        let mut typed = Vec::new();
+        for input in &signature.inputs {
+            match input {
+                FnArg::Receiver(receiver) => errors.at(
+                    receiver.to_token_stream(),
+                    "a method cannot be a process function: \
+                     move it out of the `impl`, and take `self` as an ordinary parameter",
+                ),
+                FnArg::Typed(parameter) => typed.push(parameter),
+            }
+        }
+        for parameter in &typed {
+            check_attributes(&parameter.attrs, errors);
+            types::check(&parameter.ty, Position::Parameter, errors);
+        }
+        if let Some(surplus) = typed.get(MOST) {
+            errors.at(
+                surplus,
+                format!(
+                    "a process function takes at most {MOST} parameters: put them in a struct or a tuple"
+                ),
+            );
+        }
+        name_all(&typed)
+    }
+}
+
+fn check_attributes(attributes: &[Attribute], errors: &mut Errors) {
+    for attribute in attributes {
+        for conditional in ["cfg", "cfg_attr"] {
+            if attribute.path().is_ident(conditional) {
+                errors.at(
+                    attribute,
+                    format!(
+                        "`#[{conditional}]` on a parameter of a process function is not supported: \
+                         write a function for each case, with the condition on the function"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// Keeps plain names and makes up the others, so that no two are the same.
+fn name_all(parameters: &[&PatType]) -> Vec<Parameter> {
+    let own: Vec<_> = parameters
+        .iter()
+        .map(|parameter| own_name(&parameter.pat))
+        .collect();
+    let mut taken: Vec<String> = Vec::new();
+    let mut names: Vec<Option<Ident>> = Vec::new();
+    for name in own {
+        // Names that a macro made may be the same and yet, by hygiene, not collide.
+        let name = name.filter(|name| !taken.contains(&name.unraw().to_string()));
+        taken.extend(name.iter().map(|name| name.unraw().to_string()));
+        names.push(name);
+    }
+    let mut named = Vec::new();
+    for (position, (name, parameter)) in names.into_iter().zip(parameters).enumerate() {
+        let name = name.unwrap_or_else(|| make_up(position, &mut taken));
+        named.push(Parameter {
+            name,
+            ty: (*parameter.ty).clone(),
+        });
+    }
+    named
+}
+
+/// The name of a pattern that is one, placed where the user wrote it.
+fn own_name(pattern: &Pat) -> Option<Ident> {
+    match pattern {
+        Pat::Ident(pattern) => {
+            let mut name = pattern.ident.clone();
+            name.set_span(Span::call_site().located_at(name.span()));
+            Some(name)
+        }
+        Pat::Paren(pattern) => own_name(&pattern.pat),
+        _ => None,
+    }
+}
+
+fn make_up(position: usize, taken: &mut Vec<String>) -> Ident {
+    let mut name = format!("arg{position}");
+    while taken.contains(&name) {
+        name.push('_');
+    }
+    taken.push(name.clone());
+    Ident::new(&name, Span::call_site())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,38 @@
+use syn::{Signature, parse_quote};
+
+use super::Parameter;
+use crate::errors::Errors;
+
+fn names(signature: &Signature) -> Vec<String> {
+    let mut errors = Errors::default();
+    let parameters = Parameter::all(signature, &mut errors);
+    errors.finish(()).expect("no parameter is at fault");
+    parameters
+        .iter()
+        .map(|parameter| parameter.name.to_string())
+        .collect()
+}
+
+#[test]
+fn plain_names_stay() {
+    let signature = parse_quote!(fn f(a: u8, mut b: u8, _c: u8, r#type: u8, ref d: u8));
+    assert_eq!(names(&signature), ["a", "b", "_c", "r#type", "d"]);
+}
+
+#[test]
+fn other_patterns_are_named_by_position() {
+    let signature = parse_quote!(fn f(_: u8, (a, b): (u8, u8), [c, d]: [u8; 2], P { x, .. }: P));
+    assert_eq!(names(&signature), ["arg0", "arg1", "arg2", "arg3"]);
+}
+
+#[test]
+fn made_up_names_avoid_real_ones() {
+    let signature = parse_quote!(fn f(_: u8, arg0: u8, arg0_: u8));
+    assert_eq!(names(&signature), ["arg0__", "arg0", "arg0_"]);
+}
+
+#[test]
+fn a_name_that_occurs_twice_is_kept_once() {
+    let signature = parse_quote!(fn f(a: u8, a: u8));
+    assert_eq!(names(&signature), ["a", "arg1"]);
+}

@@ -1,0 +1,202 @@
+//! Which types can cross to another process, as far as their spelling tells.
+
+use std::fmt;
+
+use syn::visit::{self, Visit};
+use syn::{
+    Expr, Lifetime, Macro, ParenthesizedGenericArguments, Path, TraitBound, Type, TypeFnPtr,
+    TypeImplTrait, TypeInfer, TypePtr, TypeReference,
+};
+
+use crate::errors::{Errors, display};
+
+/// On which side of the arrow a type stands.
+#[derive(Clone, Copy)]
+pub(crate) enum Position {
+    Parameter,
+    Return,
+}
+
+impl fmt::Display for Position {
+    /// The verb for what the user should do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Parameter => "take",
+            Self::Return => "return",
+        })
+    }
+}
+
+/// Reports the parts of `ty` that mean nothing in another process.
+pub(crate) fn check(ty: &Type, position: Position, errors: &mut Errors) {
+    Check { position, errors }.visit_type(ty);
+}
+
+/// Whether a part of `ty` is left to inference, which rustc refuses by itself.
+pub(crate) fn has_placeholder(ty: &Type) -> bool {
+    struct Placeholder(bool);
+    impl<'ast> Visit<'ast> for Placeholder {
+        fn visit_type_infer(&mut self, _: &'ast TypeInfer) {
+            self.0 = true;
+        }
+    }
+    let mut placeholder = Placeholder(false);
+    placeholder.visit_type(ty);
+    placeholder.0
+}
+
+/// `ty` without the groups and parentheses around it.
+pub(crate) fn bare(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => bare(&group.elem),
+        Type::Paren(paren) => bare(&paren.elem),
+        ty => ty,
+    }
+}
+
+struct Check<'a> {
+    position: Position,
+    errors: &'a mut Errors,
+}
+
+impl Check<'_> {
+    fn reference(&mut self, reference: &TypeReference) {
+        let position = self.position;
+        let written = display(reference);
+        let message = match bare(&reference.elem) {
+            Type::TraitObject(_) => {
+                format!(
+                    "`{written}` cannot be sent to another process: {position} a concrete type, such as an \
+                     enum of the possible ones"
+                )
+            }
+            Type::ImplTrait(_) => {
+                format!("`{written}` borrows from this process: {position} an owned, concrete type")
+            }
+            elem if reference.mutability.is_some() => {
+                let owned = owned(elem);
+                match position {
+                    Position::Parameter => format!(
+                        "`{written}` borrows from this process: take `{owned}` by value and return the \
+                         changed one"
+                    ),
+                    Position::Return => {
+                        format!("`{written}` borrows from this process: return `{owned}` by value")
+                    }
+                }
+            }
+            elem => {
+                format!(
+                    "`{written}` borrows from this process: {position} `{}`",
+                    owned(elem)
+                )
+            }
+        };
+        self.errors.at(reference, message);
+    }
+}
+
+/// What owns a `ty`.
+fn owned(ty: &Type) -> String {
+    match bare(ty) {
+        Type::Slice(slice) => match bare(&slice.elem) {
+            Type::Reference(inner) => format!("Vec<{}>", owned(&inner.elem)),
+            elem => format!("Vec<{}>", display(elem)),
+        },
+        Type::Reference(inner) => owned(&inner.elem),
+        ty => {
+            let written = display(ty);
+            let last = written.rsplit("::").next().unwrap_or_default();
+            match last {
+                "str" => "String",
+                "Path" => "PathBuf",
+                "OsStr" => "OsString",
+                "CStr" => "CString",
+                _ => &written,
+            }
+            .to_owned()
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Check<'_> {
+    /// Does not look inside: one error for one reference.
+    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+        self.reference(reference);
+    }
+
+    fn visit_type_ptr(&mut self, pointer: &'ast TypePtr) {
+        let position = self.position;
+        self.errors.at(
+            pointer,
+            format!(
+                "a raw pointer means nothing in another process: {position} `{}` by value",
+                owned(&pointer.elem)
+            ),
+        );
+    }
+
+    fn visit_type_fn_ptr(&mut self, pointer: &'ast TypeFnPtr) {
+        let position = self.position;
+        self.errors.at(
+            pointer,
+            format!(
+                "a function pointer means nothing in another process: {position} a value that says which \
+                 function to call, such as an enum"
+            ),
+        );
+    }
+
+    fn visit_type_impl_trait(&mut self, opaque: &'ast TypeImplTrait) {
+        let position = self.position;
+        self.errors.at(
+            opaque,
+            format!(
+                "`impl Trait` hides the type that has to be sent to another process: {position} a concrete type"
+            ),
+        );
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        if lifetime.ident != "static" {
+            self.errors.at(
+                lifetime,
+                format!(
+                    "nothing can be borrowed from another process: write `'static` instead of `{lifetime}`, \
+                     or {} an owned type",
+                    self.position
+                ),
+            );
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast Path) {
+        if path.is_ident("Self")
+            || path
+                .segments
+                .first()
+                .is_some_and(|first| first.ident == "Self")
+        {
+            self.errors.at(
+                &path.segments[0],
+                "a function of an `impl` cannot be a process function: move it out of the `impl`, and name the type",
+            );
+        }
+        visit::visit_path(self, path);
+    }
+
+    /// The lifetimes of `for<'a> Trait<'a>` are its own.
+    fn visit_trait_bound(&mut self, bound: &'ast TraitBound) {
+        if bound.lifetimes.is_none() {
+            visit::visit_trait_bound(self, bound);
+        }
+    }
+
+    /// `dyn Fn(&str)` borrows when it is called, not when it is sent.
+    fn visit_parenthesized_generic_arguments(&mut self, _: &'ast ParenthesizedGenericArguments) {}
+
+    /// Lengths of arrays and const arguments are no part of the value.
+    fn visit_expr(&mut self, _: &'ast Expr) {}
+
+    fn visit_macro(&mut self, _: &'ast Macro) {}
+}
