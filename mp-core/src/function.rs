@@ -119,6 +119,11 @@ impl EncodedCall {
         &self.function
     }
 
+    /// Tells whether the arguments hold handles.
+    pub fn has_handles(&self) -> bool {
+        self.arguments.has_handles()
+    }
+
     /// Runs the call here, in this process. A panic of the function becomes part of the outcome.
     pub fn run(self) -> Outcome {
         match registry::find(&self.function) {

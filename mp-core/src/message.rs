@@ -72,6 +72,11 @@ impl Message {
         Self { body: Body::Inline(Vec::new()), handles: Vec::new() }
     }
 
+    /// Tells whether the value holds handles.
+    pub fn has_handles(&self) -> bool {
+        !self.handles.is_empty()
+    }
+
     /// Returns the length of the encoded value in bytes, without its handles.
     pub fn encoded_len(&self) -> u64 {
         match &self.body {

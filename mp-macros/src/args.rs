@@ -47,29 +47,21 @@ impl Args {
 }
 
 /// One `key = value`.
-fn parse_argument(
-    input: ParseStream,
-    name: &mut Option<LitStr>,
-    krate: &mut Option<Path>,
-) -> syn::Result<()> {
+fn parse_argument(input: ParseStream, name: &mut Option<LitStr>, krate: &mut Option<Path>) -> syn::Result<()> {
     let Ok(key) = input.call(Ident::parse_any) else {
         return Err(input.error("expected `name = \"…\"` or `crate = path`"));
     };
     if key == "name" {
         let value: LitStr = parse_value(input, &key, "name = \"stable.name\"")?;
         if value.value().is_empty() {
-            return Err(Error::new(
-                value.span(),
-                "the name of a process function cannot be empty",
-            ));
+            return Err(Error::new(value.span(), "the name of a process function cannot be empty"));
         }
         set(name, value, &key)
     } else if key == "crate" {
         let value = parse_value(input, &key, "crate = path::to::mp_core")?;
         set(krate, PathArgument::into_inner(value), &key)
     } else {
-        let message =
-            format!("unknown argument `{key}`: expected `name = \"…\"` or `crate = path`");
+        let message = format!("unknown argument `{key}`: expected `name = \"…\"` or `crate = path`");
         Err(Error::new(key.span(), message))
     }
 }
@@ -89,30 +81,19 @@ impl syn::parse::Parse for PathArgument {
     }
 }
 
-fn parse_value<T: syn::parse::Parse>(
-    input: ParseStream,
-    key: &Ident,
-    usage: &str,
-) -> syn::Result<T> {
+fn parse_value<T: syn::parse::Parse>(input: ParseStream, key: &Ident, usage: &str) -> syn::Result<T> {
     let malformed = |span| Error::new(span, format!("malformed argument: write `{usage}`"));
     if input.parse::<Option<Token![=]>>()?.is_none() {
         return Err(malformed(key.span()));
     }
     // At the end of the arguments there is no token to point at.
-    let span = if input.is_empty() {
-        key.span()
-    } else {
-        input.span()
-    };
+    let span = if input.is_empty() { key.span() } else { input.span() };
     input.parse().map_err(|_| malformed(span))
 }
 
 fn set<T>(slot: &mut Option<T>, value: T, key: &Ident) -> syn::Result<()> {
     if slot.is_some() {
-        return Err(Error::new(
-            key.span(),
-            format!("duplicate argument `{key}`"),
-        ));
+        return Err(Error::new(key.span(), format!("duplicate argument `{key}`")));
     }
     *slot = Some(value);
     Ok(())

@@ -18,9 +18,7 @@ impl Carried {
     /// Picks from the attributes of the function.
     pub(crate) fn from(attributes: &[Attribute]) -> Self {
         let pick = |wanted: fn(&Meta) -> bool| {
-            let metas = attributes
-                .iter()
-                .filter_map(|attribute| pick(&attribute.meta, wanted));
+            let metas = attributes.iter().filter_map(|attribute| pick(&attribute.meta, wanted));
             metas.map(|meta| quote!(#[#meta])).collect()
         };
         Self {
@@ -44,11 +42,7 @@ fn pick(meta: &Meta, wanted: fn(&Meta) -> bool) -> Option<TokenStream> {
     }
     let (condition, metas) = parse_cfg_attr.parse2(list.tokens.clone()).ok()?;
     let picked: Vec<_> = metas.iter().filter_map(|meta| pick(meta, wanted)).collect();
-    if picked.is_empty() {
-        None
-    } else {
-        Some(quote!(cfg_attr(#condition, #(#picked),*)))
-    }
+    if picked.is_empty() { None } else { Some(quote!(cfg_attr(#condition, #(#picked),*))) }
 }
 
 fn parse_cfg_attr(input: ParseStream) -> syn::Result<(TokenStream, Punctuated<Meta, Token![,]>)> {

@@ -16,12 +16,7 @@ pub(crate) fn of_type(name: &Ident, attributes: &[Attribute]) -> TokenStream {
     let summary = summary(&lines);
     let links = links(&lines);
     let gap = if summary.is_empty() { None } else { Some("") };
-    let text: Vec<&str> = summary
-        .into_iter()
-        .chain(gap)
-        .chain([more.as_str(), ""])
-        .chain(links)
-        .collect();
+    let text: Vec<&str> = summary.into_iter().chain(gap).chain([more.as_str(), ""]).chain(links).collect();
     let text = text.join("\n");
     quote!(#[doc = #text])
 }
@@ -45,9 +40,7 @@ pub(crate) fn of_spawn(name: &Ident) -> TokenStream {
 /// The documentation of `call`.
 pub(crate) fn of_call(name: &Ident) -> TokenStream {
     let name = name.unraw();
-    let text = format!(
-        "Makes a value of [`{name}`](fn@{name}) and these arguments, for a `Builder` or a pool to run."
-    );
+    let text = format!("Makes a value of [`{name}`](fn@{name}) and these arguments, for a `Builder` or a pool to run.");
     quote!(#[doc = #text])
 }
 
@@ -77,13 +70,8 @@ fn lines(attributes: &[Attribute]) -> Vec<String> {
 
 /// The first paragraph.
 fn summary(lines: &[String]) -> Vec<&str> {
-    let lines = lines
-        .iter()
-        .map(String::as_str)
-        .skip_while(|line| line.is_empty());
-    lines
-        .take_while(|line| !line.is_empty() && !line.starts_with("```"))
-        .collect()
+    let lines = lines.iter().map(String::as_str).skip_while(|line| line.is_empty());
+    lines.take_while(|line| !line.is_empty() && !line.starts_with("```")).collect()
 }
 
 /// The definitions `[text]: target`, which the first paragraph may refer to.

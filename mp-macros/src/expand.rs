@@ -1,4 +1,6 @@
 //! The output: the function as it was, and what stands beside it.
+//!
+//! The part that users see is in [`facade`].
 
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -7,9 +9,10 @@ use syn::{Ident, Path};
 
 use crate::args::Args;
 use crate::attributes::Carried;
-use crate::docs;
 use crate::errors::Errors;
 use crate::function::Function;
+
+mod facade;
 
 /// Expands the attribute. On an error the item is kept, lest every use of it be an error too.
 pub(crate) fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -60,10 +63,7 @@ impl<'a> Expansion<'a> {
             function,
             carried: Carried::from(&function.attributes),
             registered,
-            args: pack(
-                function.parameters.iter().map(|parameter| &parameter.ty),
-                name.span(),
-            ),
+            args: pack(function.parameters.iter().map(|parameter| &parameter.ty), name.span()),
             output: match &function.output {
                 Some(output) => output.to_token_stream(),
                 None => quote!(()),
@@ -72,67 +72,12 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The type and its functions.
-    fn facade(&self) -> TokenStream {
-        let Self {
-            krate,
-            name,
-            output,
-            ..
-        } = self;
-        let Carried { conditions, others } = &self.carried;
-        let visibility = &self.function.visibility;
-        let docs = docs::of_type(name, &self.function.attributes);
-        let spawn_docs = docs::of_spawn(name);
-        let call_docs = docs::of_call(name);
-        let quiet = quiet();
-        let names: Vec<_> = self
-            .function
-            .parameters
-            .iter()
-            .map(|parameter| &parameter.name)
-            .collect();
-        let types = self
-            .function
-            .parameters
-            .iter()
-            .map(|parameter| &parameter.ty);
-        let parameters = quote!(#(#names: #types),*);
-        let packed = pack(&names, name.span());
-        quote! {
-            #(#conditions)*
-            #docs
-            #(#others)*
-            #quiet
-            #visibility struct #name {}
-
-            #(#conditions)*
-            #quiet
-            impl #name {
-                #spawn_docs
-                #visibility fn spawn(#parameters) -> ::core::result::Result<#krate::Process<#output>, #krate::SpawnError> {
-                    #krate::Builder::new().spawn(Self::call(#(#names),*))
-                }
-
-                #call_docs
-                #[must_use = "a call does nothing until it is spawned or submitted"]
-                #visibility fn call(#parameters) -> #krate::Call<Self> {
-                    #krate::Call::new(#packed)
-                }
-            }
-        }
-    }
-
     /// Makes rustc point at a type that cannot be sent.
     fn assertions(&self) -> TokenStream {
         let Self { krate, .. } = self;
         let conditions = &self.carried.conditions;
         let quiet = quiet();
-        let arguments = self
-            .function
-            .parameters
-            .iter()
-            .map(|parameter| &parameter.ty);
+        let arguments = self.function.parameters.iter().map(|parameter| &parameter.ty);
         let outputs = &self.function.output;
         let outputs = outputs.iter();
         quote! {
@@ -146,14 +91,7 @@ impl<'a> Expansion<'a> {
     }
 
     fn implementation(&self) -> TokenStream {
-        let Self {
-            krate,
-            registered,
-            name,
-            args,
-            output,
-            ..
-        } = self;
+        let Self { krate, registered, name, args, output, .. } = self;
         let conditions = &self.carried.conditions;
         let quiet = quiet();
         // These cannot collide with anything: their hygiene is that of local variables of the macro.
@@ -166,8 +104,9 @@ impl<'a> Expansion<'a> {
             type Args = #args;
             type Output = #output;
         };
-        // A panic of a `#[track_caller]` function is then reported at the function.
-        let call = quote_spanned!(name.span()=> #name(#(#locals),*));
+        // A `#[track_caller]` function is then called from where it stands, not from the attribute.
+        let function = &self.function.name;
+        let call = quote_spanned!(function.span()=> #function(#(#locals),*));
         quote! {
             #(#conditions)*
             #quiet
@@ -204,12 +143,7 @@ impl<'a> Expansion<'a> {
 
 impl ToTokens for Expansion<'_> {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        tokens.extend([
-            self.facade(),
-            self.assertions(),
-            self.implementation(),
-            self.registration(),
-        ]);
+        tokens.extend([self.facade(), self.assertions(), self.implementation(), self.registration()]);
     }
 }
 

@@ -23,20 +23,11 @@ pub(crate) struct Function {
 impl Function {
     /// Parses and checks an item; an error holds everything that is wrong with it.
     pub(crate) fn parse(item: TokenStream) -> syn::Result<Self> {
-        let Item {
-            attributes,
-            visibility,
-            signature,
-        } = syn::parse2(ungroup(item))?;
+        let Item { attributes, visibility, signature } = syn::parse2(ungroup(item))?;
 
         let mut errors = Errors::default();
         for attribute in &attributes {
-            if attribute
-                .path()
-                .segments
-                .last()
-                .is_some_and(|last| last.ident == "process_fn")
-            {
+            if attribute.path().segments.last().is_some_and(|last| last.ident == "process_fn") {
                 errors.at(attribute, "`#[process_fn]` is given twice: remove one");
             }
         }
@@ -47,13 +38,7 @@ impl Function {
             types::check(output, Position::Return, &mut errors);
         }
         let name = signature.ident;
-        errors.finish(Self {
-            attributes,
-            visibility,
-            name,
-            parameters,
-            output,
-        })
+        errors.finish(Self { attributes, visibility, name, parameters, output })
     }
 
     /// Whether rustc will refuse the function for a type that is left to inference.
@@ -94,11 +79,7 @@ impl Parse for Item {
             return Err(Error::new(signature.ident.span(), message));
         }
         input.parse::<TokenStream>()?;
-        Ok(Self {
-            attributes,
-            visibility,
-            signature,
-        })
+        Ok(Self { attributes, visibility, signature })
     }
 }
 
@@ -128,9 +109,7 @@ fn is_function(input: ParseStream) -> bool {
 fn ungroup(item: TokenStream) -> TokenStream {
     let mut tokens = item.clone().into_iter();
     match (tokens.next(), tokens.next()) {
-        (Some(TokenTree::Group(group)), None) if group.delimiter() == Delimiter::None => {
-            ungroup(group.stream())
-        }
+        (Some(TokenTree::Group(group)), None) if group.delimiter() == Delimiter::None => ungroup(group.stream()),
         _ => item,
     }
 }

@@ -35,7 +35,7 @@ use proc_macro::TokenStream;
 /// pool.map::<add>(pairs);        // the function, as a type
 /// ```
 ///
-/// (The examples that run are those of `mp_core::ProcessFn`, `mp_core::Call` and `mp_core::Builder`: this crate
+/// (The examples that run are those of `mp_core` and of `mp_core::Call`: this crate
 /// cannot depend on the one that its output needs.)
 ///
 /// # What is made
@@ -77,7 +77,13 @@ use proc_macro::TokenStream;
 /// - `async`, `unsafe`, `extern` and variadic functions: wrap them in an ordinary one;
 /// - `#[cfg]` on a parameter: write one function per case.
 ///
-/// A type that cannot be encoded is rustc's own error, at that type.
+/// A type that cannot be encoded is rustc's own error, at that type; so is one that is more private than the
+/// function, of which rustc would only warn without the attribute.
+///
+/// # Links in documentation
+///
+/// As there are two items of the name, rustdoc wants to know which one a link means: write ``[`add()`]`` or
+/// ``[`add`](fn@add)`` for the function, ``[`add`](struct@add)`` for the type.
 #[proc_macro_attribute]
 pub fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::process_fn(arguments.into(), item.into()).into()

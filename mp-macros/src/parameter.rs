@@ -1,14 +1,13 @@
 //! One parameter of a process function, and the name it goes by in `spawn` and `call`.
 
 use proc_macro2::Span;
-use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{Attribute, FnArg, Ident, Pat, PatType, Signature, Type};
 
 use crate::errors::Errors;
 use crate::types::{self, Position};
 
-/// serde encodes longer tuples, up to 16, but rustc's messages and a caller's memory end about here.
+/// The longest tuple for which std implements its traits, such as the `Debug` that a call of it needs.
 pub(crate) const MOST: usize = 12;
 
 /// A parameter as `spawn` and `call` have it.
@@ -24,7 +23,7 @@ impl Parameter {
         for input in &signature.inputs {
             match input {
                 FnArg::Receiver(receiver) => errors.at(
-                    receiver.to_token_stream(),
+                    receiver,
                     "a method cannot be a process function: \
                      move it out of the `impl`, and take `self` as an ordinary parameter",
                 ),
@@ -38,9 +37,7 @@ impl Parameter {
         if let Some(surplus) = typed.get(MOST) {
             errors.at(
                 surplus,
-                format!(
-                    "a process function takes at most {MOST} parameters: put them in a struct or a tuple"
-                ),
+                format!("a process function takes at most {MOST} parameters: put them in a struct or a tuple"),
             );
         }
         name_all(&typed)
@@ -65,10 +62,7 @@ fn check_attributes(attributes: &[Attribute], errors: &mut Errors) {
 
 /// Keeps plain names and makes up the others, so that no two are the same.
 fn name_all(parameters: &[&PatType]) -> Vec<Parameter> {
-    let own: Vec<_> = parameters
-        .iter()
-        .map(|parameter| own_name(&parameter.pat))
-        .collect();
+    let own: Vec<_> = parameters.iter().map(|parameter| own_name(&parameter.pat)).collect();
     let mut taken: Vec<String> = Vec::new();
     let mut names: Vec<Option<Ident>> = Vec::new();
     for name in own {
@@ -80,10 +74,7 @@ fn name_all(parameters: &[&PatType]) -> Vec<Parameter> {
     let mut named = Vec::new();
     for (position, (name, parameter)) in names.into_iter().zip(parameters).enumerate() {
         let name = name.unwrap_or_else(|| make_up(position, &mut taken));
-        named.push(Parameter {
-            name,
-            ty: (*parameter.ty).clone(),
-        });
+        named.push(Parameter { name, ty: (*parameter.ty).clone() });
     }
     named
 }

@@ -28,10 +28,7 @@ pub(crate) fn check(signature: &Signature, errors: &mut Errors) {
         );
     }
     if let Some(variadic) = &signature.variadic {
-        errors.at(
-            variadic.dots,
-            "a variadic function cannot be a process function: take a `Vec` of the arguments",
-        );
+        errors.at(variadic.dots, "a variadic function cannot be a process function: take a `Vec` of the arguments");
     }
     check_generics(&signature.generics, errors);
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use syn::visit::{self, Visit};
 use syn::{
-    Expr, Lifetime, Macro, ParenthesizedGenericArguments, Path, TraitBound, Type, TypeFnPtr,
-    TypeImplTrait, TypeInfer, TypePtr, TypeReference,
+    Expr, Lifetime, Macro, ParenthesizedGenericArguments, Path, TraitBound, Type, TypeFnPtr, TypeImplTrait, TypeInfer,
+    TypePtr, TypeReference,
 };
 
 use crate::errors::{Errors, display};
@@ -38,6 +38,11 @@ pub(crate) fn has_placeholder(ty: &Type) -> bool {
     impl<'ast> Visit<'ast> for Placeholder {
         fn visit_type_infer(&mut self, _: &'ast TypeInfer) {
             self.0 = true;
+        }
+
+        /// The length of an array; what is inside a longer expression is not part of the signature.
+        fn visit_expr(&mut self, expression: &'ast Expr) {
+            self.0 |= matches!(expression, Expr::Infer(_));
         }
     }
     let mut placeholder = Placeholder(false);
@@ -86,10 +91,7 @@ impl Check<'_> {
                 }
             }
             elem => {
-                format!(
-                    "`{written}` borrows from this process: {position} `{}`",
-                    owned(elem)
-                )
+                format!("`{written}` borrows from this process: {position} `{}`", owned(elem))
             }
         };
         self.errors.at(reference, message);
@@ -129,10 +131,7 @@ impl<'ast> Visit<'ast> for Check<'_> {
         let position = self.position;
         self.errors.at(
             pointer,
-            format!(
-                "a raw pointer means nothing in another process: {position} `{}` by value",
-                owned(&pointer.elem)
-            ),
+            format!("a raw pointer means nothing in another process: {position} `{}` by value", owned(&pointer.elem)),
         );
     }
 
@@ -151,9 +150,7 @@ impl<'ast> Visit<'ast> for Check<'_> {
         let position = self.position;
         self.errors.at(
             opaque,
-            format!(
-                "`impl Trait` hides the type that has to be sent to another process: {position} a concrete type"
-            ),
+            format!("`impl Trait` hides the type that has to be sent to another process: {position} a concrete type"),
         );
     }
 
@@ -171,12 +168,7 @@ impl<'ast> Visit<'ast> for Check<'_> {
     }
 
     fn visit_path(&mut self, path: &'ast Path) {
-        if path.is_ident("Self")
-            || path
-                .segments
-                .first()
-                .is_some_and(|first| first.ident == "Self")
-        {
+        if path.is_ident("Self") || path.segments.first().is_some_and(|first| first.ident == "Self") {
             self.errors.at(
                 &path.segments[0],
                 "a function of an `impl` cannot be a process function: move it out of the `impl`, and name the type",

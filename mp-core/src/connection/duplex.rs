@@ -71,8 +71,11 @@ impl<Tx, Rx> Connection<Tx, Rx> {
         Self { socket: Socket::new(fd), values: PhantomData }
     }
 
-    /// Whether the peer turned out, while receiving, to have been closed with something of ours unread.
-    pub(crate) fn peer_left_unread(&self) -> bool {
+    /// Tells whether the peer, now closed, left something unread that was sent to it.
+    ///
+    /// It is known once receiving has come to the end: after [`RecvError::Disconnected`]. It tells a peer that died before it looked at
+    /// a message from one that died over it.
+    pub fn peer_left_unread(&self) -> bool {
         self.socket.peer_left_unread()
     }
 

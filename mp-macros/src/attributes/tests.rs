@@ -6,10 +6,7 @@ use super::Carried;
 fn carried(function: ItemFn) -> (String, String) {
     let attributes: Vec<Attribute> = function.attrs;
     let Carried { conditions, others } = Carried::from(&attributes);
-    (
-        quote!(#(#conditions)*).to_string(),
-        quote!(#(#others)*).to_string(),
-    )
+    (quote!(#(#conditions)*).to_string(), quote!(#(#others)*).to_string())
 }
 
 #[test]
@@ -24,10 +21,7 @@ fn conditions_and_deprecation_are_carried() {
         fn f() {}
     });
     assert_eq!(conditions, quote!(#[cfg(unix)]).to_string());
-    assert_eq!(
-        others,
-        quote!(#[deprecated = "old"] #[doc(hidden)]).to_string()
-    );
+    assert_eq!(others, quote!(#[deprecated = "old"] #[doc(hidden)]).to_string());
 }
 
 #[test]
@@ -37,10 +31,7 @@ fn a_conditional_attribute_keeps_its_condition() {
         #[cfg_attr(unix, unsafe(no_mangle))]
         fn f() {}
     });
-    assert_eq!(
-        conditions,
-        quote!(#[cfg_attr(all(unix, true), cfg(linux))]).to_string()
-    );
+    assert_eq!(conditions, quote!(#[cfg_attr(all(unix, true), cfg(linux))]).to_string());
     let expected = quote!(#[cfg_attr(all(unix, true), deprecated, cfg_attr(x, doc(hidden)))]);
     assert_eq!(others, expected.to_string());
 }

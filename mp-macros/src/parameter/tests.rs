@@ -7,10 +7,7 @@ fn names(signature: &Signature) -> Vec<String> {
     let mut errors = Errors::default();
     let parameters = Parameter::all(signature, &mut errors);
     errors.finish(()).expect("no parameter is at fault");
-    parameters
-        .iter()
-        .map(|parameter| parameter.name.to_string())
-        .collect()
+    parameters.iter().map(|parameter| parameter.name.to_string()).collect()
 }
 
 #[test]

@@ -1,3 +1,5 @@
+#![allow(unused)]
+
 use mp_core::process_fn;
 
 #[process_fn]

@@ -37,20 +37,7 @@ fn two(a: String, b: Vec<u8>) -> usize {
 }
 
 #[process_fn]
-fn twelve(
-    a: u8,
-    b: u8,
-    c: u8,
-    d: u8,
-    e: u8,
-    f: u8,
-    g: u8,
-    h: u8,
-    i: u8,
-    j: u8,
-    k: u8,
-    l: u8,
-) -> u8 {
+fn twelve(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8, i: u8, j: u8, k: u8, l: u8) -> u8 {
     a + b + c + d + e + f + g + h + i + j + k + l
 }
 
@@ -72,7 +59,14 @@ fn patterns(
     (i): u8,
 ) -> i64 {
     a += 1;
-    i64::from(a) + i64::from(b) + i64::from(c) + i64::from(d) + i64::from(x) + i64::from(y) + i64::from(*g) + i64::from(i)
+    i64::from(a)
+        + i64::from(b)
+        + i64::from(c)
+        + i64::from(d)
+        + i64::from(x)
+        + i64::from(y)
+        + i64::from(*g)
+        + i64::from(i)
 }
 
 #[process_fn]

@@ -1,0 +1,98 @@
+//! What a scenario must not leave behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::procfs::{self, Entry};
+use super::{holds_within, nothing};
+
+/// Runs `body`, and fails if anything is left of what it did. Only for a process that does nothing else.
+pub(crate) fn check(body: impl FnOnce()) {
+    // What a scenario starts, and what that starts, is found by its session.
+    rustix::process::setsid().unwrap();
+    // What the first spawn makes for the whole life of the process is no leak.
+    nothing::spawn().unwrap().join().unwrap();
+    let before = Resources::of_this_process();
+    body();
+    let mut after = Resources::of_this_process();
+    let settled = holds_within(Duration::from_secs(5), || {
+        after = Resources::of_this_process();
+        // Processes whose handle was dropped are reaped by the next spawn.
+        after == before || {
+            nothing::spawn().unwrap().join().unwrap();
+            false
+        }
+    });
+    assert!(settled, "something is left behind\nbefore: {before:#?}\nafter: {after:#?}");
+}
+
+/// What is left of a session a second after its leader has ended.
+pub(crate) fn left_of_session(session: u32) -> Vec<Entry> {
+    let mut left = Vec::new();
+    holds_within(super::PROMPTLY, || {
+        left = procfs::session(session);
+        left.is_empty()
+    });
+    left
+}
+
+/// What a process has.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Resources {
+    /// Open descriptors, and what each stands for.
+    pub(crate) descriptors: BTreeMap<i32, String>,
+    /// The numbers of its children, zombies included.
+    pub(crate) children: BTreeSet<u32>,
+    pub(crate) threads: BTreeSet<u32>,
+    /// Mappings of memory files.
+    pub(crate) mappings: Vec<String>,
+}
+
+impl Resources {
+    pub(crate) fn of_this_process() -> Self {
+        Self {
+            descriptors: descriptors(),
+            children: procfs::children(std::process::id()).into_iter().map(|child| child.pid).collect(),
+            threads: numbers("/proc/self/task"),
+            mappings: mappings(),
+        }
+    }
+}
+
+/// The open descriptors of this process, and what each stands for.
+pub(crate) fn descriptors() -> BTreeMap<i32, String> {
+    let own = format!("/proc/{}/fd", std::process::id());
+    numbers::<i32>("/proc/self/fd")
+        .into_iter()
+        .filter_map(|fd| {
+            let target = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
+            Some((fd, target.to_string_lossy().into_owned()))
+        })
+        .filter(|(_, target)| *target != own)
+        .collect()
+}
+
+fn mappings() -> Vec<String> {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains("memfd:") || line.contains("/dev/shm")).map(str::to_owned).collect()
+}
+
+fn numbers<N: std::str::FromStr + Ord>(directory: &str) -> BTreeSet<N> {
+    let entries = fs::read_dir(directory).unwrap();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The value of a line of `/proc/self/status`, in KiB.
+pub(crate) fn status_kib(field: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Measures how long `body` takes.
+pub(crate) fn timed<R>(body: impl FnOnce() -> R) -> (R, Duration) {
+    let start = Instant::now();
+    let result = body();
+    (result, start.elapsed())
+}

@@ -1,0 +1,276 @@
+//! Digests every file of a directory in a pool of worker processes.
+//!
+//! `cargo run --release --example digest -- [--workers N] [--crash PATTERN] [--list] [DIR]`
+//!
+//! Computes the SHA-256, the lines and the words of every file under DIR (default: the current directory), then prints totals, the
+//! largest files, how many files each worker did, and the time.
+//!
+//! - `--workers N`: how many worker processes (default: one for each CPU);
+//! - `--crash PATTERN`: the function aborts on files whose path contains PATTERN, to show that the rest completes;
+//! - `--list`: prints `DIGEST  PATH` for every file instead, in the format of `sha256sum`.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use mp_core::process_fn;
+use mp_pool::{Pool, TaskError};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+/// What a worker is asked to do.
+#[derive(Serialize, Deserialize)]
+struct Job {
+    path: PathBuf,
+    /// Crash on purpose.
+    crash: bool,
+}
+
+/// What a worker finds out about one file.
+#[derive(Serialize, Deserialize)]
+struct Summary {
+    worker: String,
+    sha256: [u8; 32],
+    bytes: u64,
+    lines: u64,
+    words: u64,
+}
+
+/// Digests one file. That it cannot be read is a value like any other.
+#[process_fn]
+fn digest(job: Job) -> Result<Summary, String> {
+    if job.crash {
+        std::process::abort();
+    }
+    summarise(&job.path).map_err(|error| error.to_string())
+}
+
+fn summarise(path: &Path) -> io::Result<Summary> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 256 << 10];
+    let mut hasher = Sha256::new();
+    let (mut bytes, mut lines, mut words) = (0, 0, 0);
+    let mut in_word = false;
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let chunk = &buffer[..read];
+        hasher.update(chunk);
+        bytes += read as u64;
+        for &byte in chunk {
+            lines += u64::from(byte == b'\n');
+            let space = byte.is_ascii_whitespace();
+            words += u64::from(in_word && space);
+            in_word = !space;
+        }
+    }
+    words += u64::from(in_word);
+    let worker = mp_core::current().name().to_owned();
+    Ok(Summary { worker, sha256: hasher.finalize().into(), bytes, lines, words })
+}
+
+/// What the command line says.
+struct Options {
+    directory: PathBuf,
+    workers: Option<usize>,
+    crash: Option<String>,
+    list: bool,
+}
+
+impl Options {
+    fn parse() -> Result<Self, String> {
+        let mut options = Self { directory: PathBuf::from("."), workers: None, crash: None, list: false };
+        let mut arguments = std::env::args_os().skip(1);
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| format!("{} needs a value", argument.to_string_lossy()));
+            match argument.to_str() {
+                Some("--workers") => {
+                    let text = value()?;
+                    let workers = text.to_str().and_then(|text| text.parse().ok());
+                    options.workers = Some(workers.ok_or_else(|| format!("{text:?} is no number of workers"))?);
+                }
+                Some("--crash") => options.crash = Some(value()?.to_string_lossy().into_owned()),
+                Some("--list") => options.list = true,
+                Some(unknown) if unknown.starts_with('-') => return Err(format!("unknown option {unknown}")),
+                _ => options.directory = PathBuf::from(&argument),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// How many of the largest files are shown.
+const LARGEST: usize = 5;
+
+/// Everything that was found out.
+#[derive(Default)]
+struct Totals {
+    files: u64,
+    bytes: u64,
+    lines: u64,
+    words: u64,
+    largest: Vec<(u64, PathBuf)>,
+    by_worker: BTreeMap<String, u64>,
+    unreadable: Vec<(PathBuf, String)>,
+    failed: Vec<(PathBuf, TaskError)>,
+}
+
+impl Totals {
+    fn add(&mut self, path: &Path, result: Result<Result<Summary, String>, TaskError>) {
+        match result {
+            Ok(Ok(summary)) => {
+                self.files += 1;
+                self.bytes += summary.bytes;
+                self.lines += summary.lines;
+                self.words += summary.words;
+                *self.by_worker.entry(summary.worker).or_default() += 1;
+                self.largest.push((summary.bytes, path.to_owned()));
+                self.largest.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+                self.largest.truncate(LARGEST);
+            }
+            Ok(Err(error)) => self.unreadable.push((path.to_owned(), error)),
+            Err(error) => self.failed.push((path.to_owned(), error)),
+        }
+    }
+
+    fn print(&self, out: &mut impl Write, elapsed: Duration) -> io::Result<()> {
+        let rate = self.bytes as f64 / elapsed.as_secs_f64().max(1e-9);
+        let rows = [
+            ("files", HumanCount(self.files).to_string()),
+            ("lines", HumanCount(self.lines).to_string()),
+            ("words", HumanCount(self.words).to_string()),
+            ("size", HumanBytes(self.bytes).to_string()),
+            ("time", format!("{:.2} s", elapsed.as_secs_f64())),
+            ("rate", format!("{}/s", HumanBytes(rate as u64))),
+        ];
+        for (what, value) in rows {
+            writeln!(out, "{what:<8}{value:>16}")?;
+        }
+        writeln!(out, "\nlargest files")?;
+        for (bytes, path) in &self.largest {
+            writeln!(out, "{:>24}  {}", HumanBytes(*bytes).to_string(), path.display())?;
+        }
+        writeln!(out, "\nfiles per worker")?;
+        for (worker, files) in &self.by_worker {
+            writeln!(out, "{:>24}  {worker}", HumanCount(*files).to_string())?;
+        }
+        Ok(())
+    }
+
+    fn print_problems(&self, out: &mut impl Write) -> io::Result<()> {
+        if !self.unreadable.is_empty() {
+            writeln!(out, "\n{} not readable", HumanCount(self.unreadable.len() as u64))?;
+        }
+        for (path, error) in &self.unreadable {
+            writeln!(out, "    {}: {error}", path.display())?;
+        }
+        if !self.failed.is_empty() {
+            writeln!(out, "\n{} failed", HumanCount(self.failed.len() as u64))?;
+        }
+        for (path, error) in &self.failed {
+            writeln!(out, "    {}: {error}", path.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// A bar on a terminal, a line now and then elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+    reported: Instant,
+    done: u64,
+    total: u64,
+}
+
+impl Progress {
+    fn new(total: u64) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} files  {per_sec}  {eta} left");
+            ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Self { bar, reported: Instant::now(), done: 0, total }
+    }
+
+    fn advance(&mut self) {
+        self.done += 1;
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+        } else if self.reported.elapsed() >= Duration::from_secs(1) {
+            self.reported = Instant::now();
+            eprintln!("{} of {} files", HumanCount(self.done), HumanCount(self.total));
+        }
+    }
+
+    fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The files under `directory`; what cannot be looked into goes to `totals`.
+fn walk(directory: &Path, totals: &mut Totals) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(directory).sort_by_file_name() {
+        match entry {
+            Ok(entry) if entry.file_type().is_file() => files.push(entry.into_path()),
+            Ok(_) => {}
+            Err(error) => {
+                let path = error.path().unwrap_or(directory).to_owned();
+                let why = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
+                totals.unreadable.push((path, why));
+            }
+        }
+    }
+    files
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse()?;
+    let mut totals = Totals::default();
+    let files = walk(&options.directory, &mut totals);
+
+    let mut builder = Pool::builder().name("digest");
+    if let Some(workers) = options.workers {
+        builder = builder.workers(workers);
+    }
+    let pool = builder.build()?;
+    eprintln!("{} files, {} workers", HumanCount(files.len() as u64), pool.workers());
+
+    let started = Instant::now();
+    let mut progress = Progress::new(files.len() as u64);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let jobs = files.iter().map(|path| {
+        let crash = options.crash.as_deref().is_some_and(|pattern| path.to_string_lossy().contains(pattern));
+        Job { path: path.clone(), crash }
+    });
+    for (index, result) in pool.imap_unordered::<digest>(jobs) {
+        let path = &files[index];
+        if let (true, Ok(Ok(summary))) = (options.list, &result) {
+            let hex: String = summary.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(out, "{hex}  {}", path.display())?;
+        }
+        totals.add(path, result);
+        progress.advance();
+    }
+    progress.finish();
+
+    if options.list {
+        out.flush()?;
+        totals.print_problems(&mut io::stderr())?;
+    } else {
+        totals.print(&mut out, started.elapsed())?;
+        totals.print_problems(&mut out)?;
+        out.flush()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Why a pool could not be made, and why a task gave no value.
+
+use std::io;
+
+use mp_core::{CallError, DecodeError, EncodeError, ExitStatus, Panic, SpawnError};
+
+/// Why a pool could not be made. No worker of it is left.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// A pool of no workers was asked for.
+    #[error("a pool needs at least one worker")]
+    NoWorkers,
+    /// A worker could not be started.
+    #[error("a worker could not be started")]
+    Spawn(#[source] SpawnError),
+    /// A thread or a descriptor for the pool itself could not be had.
+    #[error("the pool could not be set up")]
+    Io(#[source] io::Error),
+}
+
+/// Why a task gave no value. It concerns this task only; the pool goes on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The function panicked. Its worker goes on with the next task.
+    #[error("the task {0}")]
+    Panicked(Panic),
+    /// The worker ended while it was running the task: it was killed, crashed, or called `exit`.
+    #[error("the worker of the task ended with {status}")]
+    Crashed {
+        /// How the worker ended.
+        status: ExitStatus,
+        /// How many workers ended running this task.
+        attempts: u32,
+    },
+    /// The arguments, or the value that the function returned, could not be encoded.
+    #[error("a value of the task could not be encoded")]
+    Encode(#[source] EncodeError),
+    /// The arguments, or the value that the function returned, could not be decoded.
+    #[error("a value of the task could not be decoded")]
+    Decode(#[source] DecodeError),
+    /// No function is registered under the name of the task.
+    #[error("no function is registered under the name `{0}`")]
+    UnknownFunction(String),
+    /// The pool was closed before the task was submitted, or ended before the task was done.
+    #[error("the pool is closed")]
+    PoolClosed,
+    /// Workers die before they can do anything, or cannot be started; this is what was said about the last one.
+    #[error("no worker can be started: {0}")]
+    NoWorker(String),
+    /// The value was already taken.
+    #[error("the value of the task was already taken")]
+    AlreadyJoined,
+}
+
+impl From<CallError> for TaskError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Panicked(panic) => Self::Panicked(panic),
+            CallError::UnknownFunction(name) => Self::UnknownFunction(name),
+            CallError::UndecodableArguments(error) | CallError::UndecodableResult(error) => Self::Decode(error),
+            CallError::UnencodableResult(error) => Self::Encode(error),
+            // `CallError` may grow; the text is the same.
+            other => Self::NoWorker(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What the scheduler knows of a worker: a way to reach it, wherever it runs.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use mp_core::{Builder, Connection, EncodedCall, ExitStatus, Outcome, Process, SpawnError, duplex};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::worker::worker;
+
+/// From the pool to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// To run a task.
+    Run { task: u64, call: SharedCall },
+    /// To end, once everything before is done.
+    Exit,
+}
+
+/// A call that can be kept while it is under way.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedCall(Arc<EncodedCall>);
+
+impl SharedCall {
+    pub(crate) fn new(call: EncodedCall) -> Self {
+        Self(Arc::new(call))
+    }
+
+    pub(crate) fn has_handles(&self) -> bool {
+        self.0.has_handles()
+    }
+
+    pub(crate) fn run(self) -> Outcome {
+        match Arc::try_unwrap(self.0) {
+            Ok(call) => call.run(),
+            Err(_) => unreachable!("a call that was received is shared with nobody"),
+        }
+    }
+}
+
+impl Serialize for SharedCall {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SharedCall {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        EncodedCall::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// From a worker to the pool.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// It has started, and will run what it is sent.
+    Ready,
+    /// A task is done.
+    Done { task: u64, outcome: Outcome },
+}
+
+/// What there is to receive from a worker.
+pub(crate) enum Received {
+    Reply(Reply),
+    /// Nothing so far.
+    Nothing,
+    /// Nothing any more, or nothing that makes sense.
+    Lost,
+}
+
+/// One worker. No method sleeps.
+pub(crate) trait Link: Send + Sync {
+    /// Sends a request. If it cannot be sent the worker is lost, which [`receive`](Self::receive) will say.
+    fn send(&self, request: Request) -> Result<(), Request>;
+
+    fn receive(&self) -> Received;
+
+    /// How the worker ended; `None` while it runs.
+    fn exit_status(&self) -> Option<ExitStatus>;
+
+    /// Whether the worker turned out to have ended without having looked at everything that it was sent.
+    fn left_unread(&self) -> bool;
+
+    /// Ends the worker, whatever it does.
+    fn kill(&self);
+
+    /// Readable when there is something to receive, and when the worker has ended.
+    fn descriptors(&self) -> [BorrowedFd<'_>; 2];
+}
+
+/// Starts a worker, by name.
+pub(crate) type Start = dyn Fn(String) -> Result<Box<dyn Link>, SpawnError> + Send + Sync;
+
+/// A worker that is a process on this machine, over a socket.
+pub(crate) struct Local {
+    connection: Connection<Request, Reply>,
+    process: Process<()>,
+}
+
+impl Local {
+    pub(crate) fn start(name: String) -> Result<Box<dyn Link>, SpawnError> {
+        let (connection, theirs) =
+            duplex().map_err(|source| SpawnError::Io { action: "making the worker's connection", source })?;
+        let process = Builder::new().name(name).spawn(worker::call(theirs))?;
+        Ok(Box::new(Self { connection, process }))
+    }
+}
+
+impl Link for Local {
+    fn send(&self, request: Request) -> Result<(), Request> {
+        // A long call stands in memory of its own and travels as a handle, and a worker is sent one call at a time,
+        // so there is always room.
+        self.connection.try_send(request).map_err(|error| error.value)
+    }
+
+    fn receive(&self) -> Received {
+        match self.connection.try_recv() {
+            Ok(Some(reply)) => Received::Reply(reply),
+            Ok(None) => Received::Nothing,
+            Err(_) => Received::Lost,
+        }
+    }
+
+    fn exit_status(&self) -> Option<ExitStatus> {
+        self.process.exit_status()
+    }
+
+    fn left_unread(&self) -> bool {
+        self.connection.peer_left_unread()
+    }
+
+    fn kill(&self) {
+        // It fails only if the worker changed its user, and then its link is all that can be taken from it.
+        let _ = self.process.kill();
+    }
+
+    fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.connection.as_fd(), self.process.as_fd()]
+    }
+}
+
+/// However a link is let go of, no worker is left behind it.
+impl Drop for Local {
+    fn drop(&mut self) {
+        if self.process.is_alive() {
+            self.kill();
+            // A killed process ends by itself; if it cannot be waited for, the next spawn reaps it.
+            let _ = mp_core::wait(&[&self.process], None);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! One function on many items.
+
+use std::fmt;
+use std::iter::{Enumerate, Fuse, FusedIterator};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use mp_core::{Call, ProcessFn};
+
+use crate::batch::Batch;
+use crate::error::TaskError;
+use crate::pool::Pool;
+use crate::scheduler::Destination;
+use crate::task::decode;
+
+/// How many items for each worker are read ahead of the values.
+const WINDOW: usize = 4;
+
+/// Gives the values of one function on many items as they come, with the indices of the items: see [`Pool::imap_unordered`].
+#[must_use = "iterators are lazy: this one starts nothing until a value is asked for"]
+pub struct ImapUnordered<'pool, F, Items: Iterator> {
+    pool: &'pool Pool,
+    items: Fuse<Enumerate<Items>>,
+    batch: Arc<Batch>,
+    /// How many were submitted and not given yet.
+    under_way: usize,
+    /// The pool was found closed; reading more items would be for nothing.
+    closed: bool,
+    function: PhantomData<fn() -> F>,
+}
+
+impl<'pool, F: ProcessFn, Items: Iterator<Item = F::Args>> ImapUnordered<'pool, F, Items> {
+    pub(crate) fn new(pool: &'pool Pool, items: Items) -> Self {
+        Self {
+            pool,
+            items: items.enumerate().fuse(),
+            batch: Arc::new(Batch::default()),
+            under_way: 0,
+            closed: false,
+            function: PhantomData,
+        }
+    }
+
+    fn read_ahead(&mut self) {
+        while !self.closed && self.under_way < WINDOW * self.pool.workers() {
+            let Some((index, item)) = self.items.next() else { return };
+            self.under_way += 1;
+            self.pool.submit_to(Call::<F>::new(item), Destination::Batch(Arc::clone(&self.batch), index));
+        }
+    }
+}
+
+impl<F: ProcessFn, Items: Iterator<Item = F::Args>> Iterator for ImapUnordered<'_, F, Items> {
+    type Item = (usize, Result<F::Output, TaskError>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read_ahead();
+        if self.under_way == 0 {
+            return None;
+        }
+        let (index, finished) = self.batch.take();
+        self.under_way -= 1;
+        if let Err(TaskError::PoolClosed) = finished {
+            self.closed = true;
+        }
+        Some((index, decode(finished)))
+    }
+}
+
+impl<F: ProcessFn, Items: Iterator<Item = F::Args>> FusedIterator for ImapUnordered<'_, F, Items> {}
+
+impl<F, Items: Iterator> Drop for ImapUnordered<'_, F, Items> {
+    fn drop(&mut self) {
+        if self.under_way > 0 {
+            self.pool.forget(&self.batch);
+        }
+    }
+}
+
+impl<F, Items: Iterator> fmt::Debug for ImapUnordered<'_, F, Items> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImapUnordered").field("under_way", &self.under_way).finish_non_exhaustive()
+    }
+}
+
+/// Puts the values into the order of their items; the first error, in that order, is the result.
+pub(crate) fn in_order<R>(values: impl Iterator<Item = (usize, Result<R, TaskError>)>) -> Result<Vec<R>, TaskError> {
+    let mut ordered = Vec::new();
+    let mut first_error: Option<(usize, TaskError)> = None;
+    for (index, value) in values {
+        match value {
+            Ok(value) => {
+                if ordered.len() <= index {
+                    ordered.resize_with(index + 1, || None);
+                }
+                ordered[index] = Some(value);
+            }
+            Err(error) => {
+                if first_error.as_ref().is_none_or(|(first, _)| index < *first) {
+                    first_error = Some((index, error));
+                }
+            }
+        }
+    }
+    match first_error {
+        Some((_, error)) => Err(error),
+        None => Ok(ordered.into_iter().flatten().collect()),
+    }
+}

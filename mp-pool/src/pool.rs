@@ -1,0 +1,225 @@
+//! The pool itself.
+
+use std::fmt;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::{JoinHandle, available_parallelism};
+
+use mp_core::{Call, ProcessFn};
+
+use crate::error::{PoolError, TaskError};
+use crate::link::{Local, SharedCall};
+use crate::map::{self, ImapUnordered};
+use crate::scheduler::{self, Destination, Shared};
+use crate::task::{Slot, Task};
+
+/// Worker processes that run tasks.
+///
+/// Tasks start in the order in which they were submitted. A pool can be used from several threads, and inside the task of
+/// another pool.
+///
+/// Dropping a pool ends it at once: tasks that are not done get [`TaskError::PoolClosed`], and their workers are killed; idle workers exit.
+/// No worker is left when `drop` returns. [`close`](Self::close) and then [`join`](Self::join) let the tasks be done first.
+///
+/// # Process death
+///
+/// A worker that dies is replaced, and the task that it ran is [`TaskError::Crashed`]. When the process that has the pool
+/// dies, the kernel kills the workers.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::process_fn;
+/// use mp_pool::{Pool, TaskError};
+///
+/// #[process_fn]
+/// fn check(number: u32) -> u32 {
+///     if number == 13 {
+///         std::process::abort();
+///     }
+///     number
+/// }
+///
+/// let pool = Pool::new(2)?;
+/// let lucky = pool.submit(check::call(7));
+/// let unlucky = pool.submit(check::call(13));
+/// assert!(matches!(unlucky.join(), Err(TaskError::Crashed { .. })));
+/// assert_eq!(lucky.join()?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: usize,
+    supervisor: Option<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// Starts a pool of `workers` processes.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`]; no worker is left then.
+    pub fn new(workers: usize) -> Result<Self, PoolError> {
+        Self::builder().workers(workers).build()
+    }
+
+    /// Makes a builder, which can set more.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder { workers: None, name: "Worker".to_owned() }
+    }
+
+    /// Returns how many workers the pool has, when none is just being replaced.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Takes in a task.
+    ///
+    /// The arguments are encoded here; handles in them belong to the task from then on. It never waits: tasks that find no idle worker queue
+    /// up, without a limit. Everything that can go wrong is told by [`Task::join`].
+    pub fn submit<F: ProcessFn>(&self, call: Call<F>) -> Task<F::Output> {
+        let slot = Arc::new(Slot::default());
+        self.submit_to(call, Destination::Task(Arc::clone(&slot)));
+        Task::new(slot)
+    }
+
+    pub(crate) fn submit_to<F: ProcessFn>(&self, call: Call<F>, destination: Destination) {
+        match call.encode() {
+            Ok(call) => self.shared.submit(SharedCall::new(call), destination),
+            Err(error) => destination.finish(Err(TaskError::Encode(error))),
+        }
+    }
+
+    /// Runs `F` on each of `items` and returns the values in order.
+    ///
+    /// Items are read as workers become free for them; only the values are all kept.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first item, in order, that has one. The others are run to the end all the same.
+    pub fn map<F: ProcessFn>(&self, items: impl IntoIterator<Item = F::Args>) -> Result<Vec<F::Output>, TaskError> {
+        map::in_order(self.imap_unordered::<F>(items))
+    }
+
+    /// Runs `F` on each of `items` and gives each value as soon as it is there, with the index of its item.
+    ///
+    /// It is lazy: an item is read when a value is asked for, and only a few for each worker ahead of it, so there may be more items than
+    /// memory has room for. Dropping the iterator forgets the tasks that have not begun.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::process_fn;
+    /// use mp_pool::Pool;
+    ///
+    /// #[process_fn]
+    /// fn square(number: u64) -> u64 {
+    ///     number * number
+    /// }
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let mut sum = 0;
+    /// for (_index, value) in pool.imap_unordered::<square>(1..=10) {
+    ///     sum += value?;
+    /// }
+    /// assert_eq!(sum, 385);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn imap_unordered<F: ProcessFn>(
+        &self,
+        items: impl IntoIterator<Item = F::Args>,
+    ) -> ImapUnordered<'_, F, impl Iterator<Item = F::Args>> {
+        ImapUnordered::new(self, items.into_iter())
+    }
+
+    /// Takes in no more tasks: later ones get [`TaskError::PoolClosed`]. Those that were taken in are still done, then the
+    /// workers end.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// Waits, after [`close`](Self::close) or [`terminate`](Self::terminate), until every task is done and every worker has
+    /// ended.
+    ///
+    /// On a pool that is open it waits until another thread closes it.
+    pub fn join(&self) {
+        self.shared.wait_until_gone();
+    }
+
+    /// Ends the pool at once: tasks that are not done get [`TaskError::PoolClosed`], and the workers that run them are killed.
+    ///
+    /// It does not wait for the workers' end; [`join`](Self::join) does.
+    pub fn terminate(&self) {
+        self.shared.terminate();
+    }
+
+    pub(crate) fn forget(&self, batch: &Arc<crate::batch::Batch>) {
+        self.shared.forget(batch);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.terminate();
+        if let Some(supervisor) = self.supervisor.take() {
+            // It does not panic; if it did, the workers went with their links.
+            let _ = supervisor.join();
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+/// Makes a [`Pool`].
+///
+/// # Examples
+///
+/// ```
+/// use mp_pool::Pool;
+///
+/// let pool = Pool::builder().workers(3).name("parser").build()?;
+/// assert_eq!(pool.workers(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct PoolBuilder {
+    workers: Option<usize>,
+    name: String,
+}
+
+impl PoolBuilder {
+    /// Sets how many workers there are. The default is [`available_parallelism`], which respects CPU affinity and cgroup
+    /// quotas.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets what the workers are called: `name-1`, `name-2` and so on; a replacement gets the next number. The default is `Worker`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`]; no worker is left then.
+    pub fn build(self) -> Result<Pool, PoolError> {
+        let workers = match self.workers {
+            Some(workers) => workers,
+            None => available_parallelism().map_or(1, NonZero::get),
+        };
+        if workers == 0 {
+            return Err(PoolError::NoWorkers);
+        }
+        let (shared, supervisor) = scheduler::start(&self.name, workers, Box::new(Local::start))?;
+        Ok(Pool { shared, workers, supervisor: Some(supervisor) })
+    }
+}

@@ -1,0 +1,270 @@
+//! The thread that listens to the workers.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mp_core::Receiver;
+
+use super::state::{Phase, Worker};
+use super::{MAX_FAILURES, Shared, worker_name};
+use crate::error::TaskError;
+use crate::link::{Link, Received, Reply, Start};
+
+/// How long a worker that was told to end may take for it.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The pause after the first failure to start a worker. It doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+pub(super) struct Supervisor {
+    shared: Arc<Shared>,
+    woken: Receiver<()>,
+    name: String,
+    /// How many workers there should be.
+    target: usize,
+    start: Box<Start>,
+    /// How many workers were ever started.
+    started: usize,
+    /// How many workers in a row did not become ready, and why the last one did not.
+    failures: u32,
+    failure: String,
+    /// When to try again to start the workers that are missing.
+    retry: Option<Instant>,
+    /// When workers that were told to end are killed.
+    deadline: Option<Instant>,
+}
+
+/// What there is to look at about a worker.
+#[derive(Clone, Copy, Default)]
+struct Ready {
+    said_something: bool,
+    ended: bool,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        woken: Receiver<()>,
+        name: String,
+        workers: usize,
+        start: Box<Start>,
+    ) -> Self {
+        let failure = String::new();
+        Self {
+            shared,
+            woken,
+            name,
+            target: workers,
+            start,
+            started: workers,
+            failures: 0,
+            failure,
+            retry: None,
+            deadline: None,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut links = self.links();
+        loop {
+            let ready = self.sleep(&links);
+            while let Ok(Some(())) = self.woken.try_recv() {}
+            for (link, _) in links.iter().zip(&ready).filter(|(_, ready)| ready.said_something) {
+                self.listen(link);
+            }
+            for (link, _) in links.iter().zip(&ready).filter(|(_, ready)| ready.ended) {
+                self.bury(link);
+            }
+            if self.advance() {
+                return;
+            }
+            self.restock();
+            links = self.links();
+        }
+    }
+
+    fn links(&self) -> Vec<Arc<dyn Link>> {
+        self.shared.state().workers.iter().map(|worker| Arc::clone(&worker.link)).collect()
+    }
+
+    /// Sleeps until a worker says something or ends, or the state has changed, or it is time for something.
+    fn sleep(&self, links: &[Arc<dyn Link>]) -> Vec<Ready> {
+        let mut descriptors = Vec::with_capacity(2 * links.len() + 1);
+        descriptors.extend(links.iter().flat_map(|link| link.descriptors()));
+        descriptors.push(self.woken.as_fd());
+        let handles: Vec<&dyn AsFd> = descriptors.iter().map(|descriptor| descriptor as &dyn AsFd).collect();
+        let due = [self.retry, self.deadline].into_iter().flatten().min();
+        let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let Ok(indices) = mp_core::wait(&handles, timeout) else {
+            // There is no memory for the kernel's table. Looking at everything needs none; try again soon.
+            std::thread::sleep(FIRST_PAUSE);
+            return vec![Ready { said_something: true, ended: true }; links.len()];
+        };
+        let mut ready = vec![Ready::default(); links.len()];
+        for index in indices {
+            if let Some(ready) = ready.get_mut(index / 2) {
+                *(if index % 2 == 0 { &mut ready.said_something } else { &mut ready.ended }) = true;
+            }
+        }
+        ready
+    }
+
+    /// Takes in everything that a worker has said.
+    fn listen(&mut self, link: &Arc<dyn Link>) {
+        loop {
+            match link.receive() {
+                Received::Nothing => return,
+                Received::Reply(Reply::Ready) => {
+                    self.failures = 0;
+                    self.with(link, |worker| worker.ready = true);
+                    self.shared.state().dispatch();
+                }
+                Received::Reply(Reply::Done { task, outcome }) => {
+                    let done = self.with(link, |worker| worker.job.take_if(|job| job.task == task)).flatten();
+                    match done {
+                        Some(job) => {
+                            self.shared.state().dispatch();
+                            job.destination.finish(Ok(outcome));
+                        }
+                        // An answer to what was never asked.
+                        None => return link.kill(),
+                    }
+                }
+                // It is ending; if it is not, it is of no use any more.
+                Received::Lost => {
+                    self.with(link, |worker| worker.leaving = true);
+                    return link.kill();
+                }
+            }
+        }
+    }
+
+    fn with<R>(&self, link: &Arc<dyn Link>, change: impl FnOnce(&mut Worker) -> R) -> Option<R> {
+        let mut state = self.shared.state();
+        state.workers.iter_mut().find(|worker| Arc::ptr_eq(&worker.link, link)).map(change)
+    }
+
+    /// Takes a worker that has ended out of the pool.
+    fn bury(&mut self, link: &Arc<dyn Link>) {
+        let Some(status) = link.exit_status() else { return };
+        // Its last words may have come after the first look.
+        self.listen(link);
+        let mut state = self.shared.state();
+        let Some(place) = state.workers.iter().position(|worker| Arc::ptr_eq(&worker.link, link)) else { return };
+        let worker = state.workers.remove(place);
+        let terminated = state.phase == Phase::Terminated;
+        if !worker.ready && !terminated {
+            drop(state);
+            return self.failed(format!("a worker ended with {status} before it was ready"));
+        }
+        let Some(mut job) = worker.job else { return };
+        if terminated {
+            drop(state);
+            return job.destination.finish(Err(TaskError::PoolClosed));
+        }
+        if link.left_unread() {
+            if let Some(call) = job.kept.take() {
+                job.call = Some(call);
+                state.queue.push_front(job);
+                return state.dispatch();
+            }
+        }
+        drop(state);
+        job.destination.finish(Err(TaskError::Crashed { status, attempts: 1 }));
+    }
+
+    /// A worker did not come into being.
+    fn failed(&mut self, why: String) {
+        self.failures += 1;
+        self.failure = why;
+        let pause = FIRST_PAUSE * 2u32.pow(self.failures.min(7));
+        self.retry = Some(Instant::now() + pause);
+    }
+
+    /// Does what the phase demands; true if the pool is gone.
+    fn advance(&mut self) -> bool {
+        let mut state = self.shared.state();
+        match state.phase {
+            Phase::Open => return false,
+            Phase::Closed if !state.is_drained() => return false,
+            Phase::Closed => {}
+            Phase::Terminated | Phase::Gone => {
+                for worker in &mut state.workers {
+                    if worker.job.is_some() {
+                        worker.link.kill();
+                    }
+                }
+                let queue = std::mem::take(&mut state.queue);
+                drop(state);
+                for job in queue {
+                    job.destination.finish(Err(TaskError::PoolClosed));
+                }
+                state = self.shared.state();
+            }
+        }
+        for worker in &mut state.workers {
+            worker.dismiss();
+        }
+        if state.workers.is_empty() {
+            state.phase = Phase::Gone;
+            drop(state);
+            self.shared.changed.notify_all();
+            return true;
+        }
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + GRACE);
+        if Instant::now() >= deadline {
+            state.workers.iter().for_each(|worker| worker.link.kill());
+            self.deadline = Some(Instant::now() + GRACE);
+        }
+        false
+    }
+
+    /// Starts workers in place of those that are gone.
+    fn restock(&mut self) {
+        if self.retry.is_some_and(|retry| Instant::now() < retry) {
+            return;
+        }
+        self.retry = None;
+        for _ in 0..self.missing() {
+            match (self.start)(worker_name(&self.name, self.started + 1)) {
+                Ok(link) => {
+                    self.started += 1;
+                    self.shared.state().workers.push(Worker::new(Arc::from(link)));
+                }
+                Err(error) => {
+                    self.failed(error.to_string());
+                    break;
+                }
+            }
+        }
+        self.give_up();
+    }
+
+    /// How many workers there should be and are not.
+    fn missing(&self) -> usize {
+        let state = self.shared.state();
+        let needed = match state.phase {
+            Phase::Open => self.target,
+            Phase::Closed if !state.is_drained() => self.target,
+            _ => 0,
+        };
+        needed.saturating_sub(state.workers.len())
+    }
+
+    /// Fails the tasks that wait for a worker if there is none and none can be had.
+    fn give_up(&mut self) {
+        if self.failures < MAX_FAILURES {
+            return;
+        }
+        let mut state = self.shared.state();
+        if state.workers.iter().any(|worker| worker.ready) {
+            return;
+        }
+        let queue = std::mem::take(&mut state.queue);
+        drop(state);
+        for job in queue {
+            job.destination.finish(Err(TaskError::NoWorker(self.failure.clone())));
+        }
+    }
+}
