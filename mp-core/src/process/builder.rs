@@ -1,9 +1,9 @@
 //! Starting a process, with everything that can be set for it.
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use super::child::{Child, Control, Dialogue};
 use super::environment::{self, Environment, c_string};
@@ -185,13 +185,7 @@ impl Builder {
         let (mine, theirs) = socket::pair().map_err(SpawnError::io("making the control socket"))?;
         let control = Control::from_fd(mine);
 
-        // Sent before the process exists: the socket holds it, and if the process cannot be started nobody reads it.
         let start = Start { identity, call: encoded, lifeline, program, message_limit: message_limit() };
-        control.send(start).map_err(|error| match error.reason {
-            SendErrorReason::Encode(error) => SpawnError::Encode(error),
-            SendErrorReason::Io(source) => SpawnError::Io { action: "sending the start message", source },
-            other => SpawnError::Io { action: "sending the start message", source: std::io::Error::other(other) },
-        })?;
         let (pid, pidfd) = spawn::spawn(&spawn::Request {
             arguments: &arguments,
             environment: &environment,
@@ -199,7 +193,28 @@ impl Builder {
             standard_streams: streams.ends(),
             control: theirs.as_fd(),
         })
-        .map_err(SpawnError::io("posix_spawn"))?;
-        Ok(Process::new(Child::new(name, pid, pidfd), Dialogue::new(control), streams.pipes))
+        .map_err(|source| SpawnError::Io { action: what_failed(directory.as_deref()), source })?;
+        let child = Child::new(name, pid, pidfd);
+        // Not before there is a pidfd: until then an error has to mean that nothing of the function has run. `theirs` is still
+        // open, so that the message to a process that has already ended is unread, not undeliverable; joining tells the difference.
+        if let Err(error) = control.send(start) {
+            child.discard();
+            return Err(match error.reason {
+                SendErrorReason::Encode(error) => SpawnError::Encode(error),
+                SendErrorReason::Io(source) => SpawnError::Io { action: "sending the start message", source },
+                other => SpawnError::Io { action: "sending the start message", source: std::io::Error::other(other) },
+            });
+        }
+        drop(theirs);
+        Ok(Process::new(child, Dialogue::new(control), streams.pipes))
+    }
+}
+
+/// posix_spawn does not say which of its steps failed. The directory is the only one that depends on the caller, and looking into it
+/// fails as entering it did.
+fn what_failed(directory: Option<&CStr>) -> &'static str {
+    match directory.map(|directory| Path::new(OsStr::from_bytes(directory.to_bytes())).join(".").metadata()) {
+        Some(Err(_)) => "entering the working directory",
+        _ => "posix_spawn",
     }
 }

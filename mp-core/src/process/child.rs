@@ -50,6 +50,14 @@ impl Child {
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
         process::signal(self.sentinel(), signal)
     }
+
+    /// Ends a child that was not told what to run, and waits for its end.
+    pub(super) fn discard(self) {
+        // Neither can fail for a child of ours; if one does, whoever starts the next process reaps this one.
+        if self.signal(Signal::KILL).is_ok() {
+            let _ = poll::readable(self.sentinel(), Deadline::NEVER);
+        }
+    }
 }
 
 impl Drop for Child {

@@ -181,7 +181,7 @@ fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: ExitStatus) -> 
         Some(Answer::Report(Report::NotStarted(why))) => Err(JoinError::NotStarted(why)),
         Some(Answer::Garbled(RecvError::Decode(source))) => Err(JoinError::Decode(source.within("report"))),
         Some(Answer::Garbled(error)) => Err(JoinError::Io(io::Error::new(io::ErrorKind::InvalidData, error))),
-        Some(Answer::Silence { unread: true }) if !matches!(status, ExitStatus::Signal { .. }) => {
+        Some(Answer::Silence { unread: true }) if matches!(status, ExitStatus::Code(_)) => {
             Err(JoinError::NotStarted(format!("it ended with {status} without having asked what to run: {CALL_INIT}")))
         }
         Some(Answer::Silence { .. }) | None => match status {

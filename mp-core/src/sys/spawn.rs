@@ -65,7 +65,12 @@ pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
     check(result)?;
     let child = Pid::from_raw(child).ok_or_else(|| io::Error::other("posix_spawn returned no process"))?;
     // The child waits for its start message, so nothing of the user's has run if this fails.
-    let pidfd = process::open(child).inspect_err(|_| process::discard(child))?;
+    let pidfd = process::open(child).inspect_err(|error| {
+        // One that does not exist any more was reaped by someone else, and its number may be a stranger's by now.
+        if error.raw_os_error() != Some(libc::ESRCH) {
+            process::discard(child);
+        }
+    })?;
     Ok((child, pidfd))
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Resources {
     pub(crate) threads: BTreeSet<u32>,
     /// Mappings of memory files.
     pub(crate) mappings: Vec<String>,
+    /// Names in `/dev/shm` that can be ours: other programs have theirs there as well.
+    pub(crate) shared_memory: Vec<String>,
 }
 
 impl Resources {
@@ -56,6 +58,7 @@ impl Resources {
             children: procfs::children(std::process::id()).into_iter().map(|child| child.pid).collect(),
             threads: numbers("/proc/self/task"),
             mappings: mappings(),
+            shared_memory: shared_memory(),
         }
     }
 }
@@ -76,6 +79,13 @@ pub(crate) fn descriptors() -> BTreeMap<i32, String> {
 fn mappings() -> Vec<String> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     maps.lines().filter(|line| line.contains("memfd:") || line.contains("/dev/shm")).map(str::to_owned).collect()
+}
+
+fn shared_memory() -> Vec<String> {
+    let own = std::process::id().to_string();
+    let entries = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("mp-core") || name.contains(&own)).collect()
 }
 
 fn numbers<N: std::str::FromStr + Ord>(directory: &str) -> BTreeSet<N> {

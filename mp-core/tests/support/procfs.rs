@@ -77,7 +77,8 @@ pub(crate) fn describe(processes: &[Entry]) -> String {
         for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
             let read = |what| fs::read_to_string(thread.path().join(what)).unwrap_or_default();
             let (waits, call) = (read("wchan"), read("syscall"));
-            let _ = writeln!(text, "  thread {:?} {}: {waits} {}", thread.file_name(), read("comm").trim(), call.trim());
+            let _ =
+                writeln!(text, "  thread {:?} {}: {waits} {}", thread.file_name(), read("comm").trim(), call.trim());
         }
         for fd in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
             let target = fs::read_link(fd.path()).unwrap_or_default();

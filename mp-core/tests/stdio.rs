@@ -1,0 +1,213 @@
+//! The standard streams of a process.
+
+mod support;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::process;
+
+use mp_core::{Builder, Process, Stdio, process_fn};
+use serde::{Deserialize, Serialize};
+use support::{PATIENCE, scenario};
+
+/// Copies stdin to stdout in capitals, and reports on stderr.
+#[process_fn]
+fn shout() -> usize {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).unwrap();
+    println!("{}", text.to_uppercase());
+    eprintln!("shouted {} bytes", text.len());
+    text.len()
+}
+
+/// What the three standard streams are.
+#[process_fn]
+fn streams() -> [String; 3] {
+    [0, 1, 2].map(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap().display().to_string())
+}
+
+fn text_of(mut stream: impl Read) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// A file that holds `text`, at its beginning.
+fn file_with(text: &str) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+fn talk(mut process: Process<usize>) {
+    let mut stdin = process.take_stdin().unwrap();
+    stdin.write_all(b"hello").unwrap();
+    drop(stdin);
+    assert_eq!(text_of(process.take_stdout().unwrap()), "HELLO\n");
+    assert_eq!(text_of(process.take_stderr().unwrap()), "shouted 5 bytes\n");
+    assert!(process.take_stdin().is_none() && process.take_stdout().is_none() && process.take_stderr().is_none());
+    assert_eq!(process.join().unwrap(), 5);
+}
+
+#[test]
+fn pipes_connect_a_process_with_its_parent() {
+    scenario!(pipes_connect_a_process_with_its_parent, {
+        let builder = Builder::new().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        talk(builder.spawn(shout::call()).unwrap());
+    });
+}
+
+#[test]
+fn the_streams_of_std_work_as_ours_do() {
+    scenario!(the_streams_of_std_work_as_ours_do, {
+        let std = process::Stdio::piped;
+        talk(Builder::new().stdin(std()).stdout(std()).stderr(std()).spawn(shout::call()).unwrap());
+
+        let null = process::Stdio::null;
+        let builder = Builder::new().stdin(null()).stdout(null()).stderr(null());
+        assert_eq!(builder.spawn(streams::call()).unwrap().join().unwrap(), ["/dev/null"; 3]);
+
+        let inherit = process::Stdio::inherit;
+        let builder = Builder::new().stdin(inherit()).stdout(inherit()).stderr(inherit());
+        assert_eq!(builder.spawn(streams::call()).unwrap().join().unwrap(), streams());
+
+        let (input, mut output, mut errors) = (file_with("abc"), file_with(""), file_with(""));
+        let builder = Builder::new()
+            .stdin(process::Stdio::from(input))
+            .stdout(process::Stdio::from(output.try_clone().unwrap()))
+            .stderr(process::Stdio::from(errors.try_clone().unwrap()));
+        assert_eq!(builder.spawn(shout::call()).unwrap().join().unwrap(), 3);
+        output.rewind().unwrap();
+        errors.rewind().unwrap();
+        assert_eq!((text_of(output).as_str(), text_of(errors).as_str()), ("ABC\n", "shouted 3 bytes\n"));
+    });
+}
+
+#[test]
+fn streams_of_std_can_be_prepared_by_many_threads_at_once() {
+    scenario!(streams_of_std_can_be_prepared_by_many_threads_at_once, {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let std = process::Stdio::piped;
+                    talk(Builder::new().stdin(std()).stdout(std()).stderr(std()).spawn(shout::call()).unwrap());
+                });
+            }
+        });
+    });
+}
+
+#[test]
+fn files_can_be_streams() {
+    scenario!(files_can_be_streams, {
+        let mut output = file_with("");
+        let errors: OwnedFd = output.try_clone().unwrap().into();
+        let builder =
+            Builder::new().stdin(file_with("to a file")).stdout(output.try_clone().unwrap()).stderr(errors);
+        assert_eq!(builder.spawn(shout::call()).unwrap().join().unwrap(), 9);
+        output.rewind().unwrap();
+        assert_eq!(text_of(output), "TO A FILE\nshouted 9 bytes\n");
+    });
+}
+
+#[test]
+fn null_is_empty_and_swallows_everything() {
+    scenario!(null_is_empty_and_swallows_everything, {
+        let null = Stdio::null;
+        let builder = Builder::new().stdin(null()).stdout(null()).stderr(null());
+        assert_eq!(builder.spawn(shout::call()).unwrap().join().unwrap(), 0);
+    });
+}
+
+#[test]
+fn streams_are_inherited_unless_said_otherwise() {
+    scenario!(streams_are_inherited_unless_said_otherwise, {
+        assert_eq!(streams::spawn().unwrap().join().unwrap(), streams());
+        let builder = Builder::new().stdin(Stdio::null()).stdin(Stdio::inherit());
+        assert_eq!(builder.spawn(streams::call()).unwrap().join().unwrap(), streams());
+    });
+}
+
+#[test]
+fn joining_closes_the_pipe_to_a_process_that_reads_to_its_end() {
+    scenario!(joining_closes_the_pipe_to_a_process_that_reads_to_its_end, {
+        let process = Builder::new().stdin(Stdio::piped()).stdout(Stdio::null()).spawn(shout::call()).unwrap();
+        assert_eq!(process.join().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_process_may_be_handed_the_pipe_of_another() {
+    scenario!(a_process_may_be_handed_the_pipe_of_another, {
+        let mut first =
+            Builder::new().stdin(file_with("twice")).stdout(Stdio::piped()).stderr(Stdio::null()).spawn(shout::call());
+        let first_output = first.as_mut().unwrap().take_stdout().unwrap();
+        let mut second =
+            Builder::new().stdin(first_output).stdout(Stdio::piped()).stderr(Stdio::null()).spawn(shout::call());
+        let output = second.as_mut().unwrap().take_stdout().unwrap();
+        assert_eq!(text_of(output), "TWICE\n\n");
+        assert_eq!(first.unwrap().join().unwrap(), 5);
+        assert_eq!(second.unwrap().join().unwrap(), 6);
+    });
+}
+
+/// A standard stream of the parent's as a handle.
+#[derive(Serialize, Deserialize)]
+struct Stream(#[serde(with = "mp_core::fd")] OwnedFd);
+
+#[process_fn]
+fn write_to(stream: Stream) {
+    File::from(stream.0).write_all(b"through a handle").unwrap();
+}
+
+/// Starts a process with each of its own standard streams closed.
+#[process_fn]
+fn start_without_streams(report: Stream) {
+    for fd in 0..3 {
+        // SAFETY: nothing in this process uses its standard streams from here on.
+        drop(unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) });
+    }
+    let mut report = File::from(report.0);
+    let mut child = streams::spawn().unwrap();
+    let found = child.join_timeout(PATIENCE).unwrap();
+    // Pipes and sockets that are made now must not become anyone's standard streams either.
+    let (sender, receiver) = mp_core::pipe::<u8>().unwrap();
+    let through = echo::spawn(receiver).unwrap();
+    sender.send(5).unwrap();
+    let echoed = through.join().unwrap();
+    let piped = Builder::new().stdout(Stdio::piped()).spawn(shout::call()).and_then(|mut process| {
+        let output = text_of(process.take_stdout().unwrap());
+        Ok((output, process.join().map_err(|error| io::Error::other(error)).ok()))
+    });
+    write!(report, "{found:?} {echoed:?} {piped:?}").unwrap();
+}
+
+#[process_fn]
+fn echo(receiver: mp_core::Receiver<u8>) -> ([String; 3], u8) {
+    let value = receiver.recv().unwrap();
+    (streams(), value)
+}
+
+#[test]
+fn a_parent_without_standard_streams_starts_processes_with_empty_ones() {
+    scenario!(a_parent_without_standard_streams_starts_processes_with_empty_ones, {
+        let mut report = file_with("");
+        let handle = Stream(report.try_clone().unwrap().into());
+        start_without_streams::spawn(handle).unwrap().join().unwrap();
+        report.rewind().unwrap();
+        let null = "[\"/dev/null\", \"/dev/null\", \"/dev/null\"]";
+        assert_eq!(text_of(report), format!("Some({null}) ({null}, 5) Ok((\"\\n\", Some(0)))"));
+    });
+}
+
+#[test]
+fn a_handle_to_a_stream_is_no_stream() {
+    scenario!(a_handle_to_a_stream_is_no_stream, {
+        let mut file = file_with("");
+        write_to::spawn(Stream(file.try_clone().unwrap().into())).unwrap().join().unwrap();
+        file.rewind().unwrap();
+        assert_eq!(text_of(file), "through a handle");
+    });
+}
