@@ -40,6 +40,9 @@ pub enum TaskError {
     /// The arguments, or the value that the function returned, could not be decoded.
     #[error("a value of the task could not be decoded")]
     Decode(#[source] DecodeError),
+    /// The task could not be sent to a worker: no descriptor was free for its handles, or no memory.
+    #[error("the task could not be sent to a worker: {0}")]
+    NotSent(String),
     /// No function is registered under the name of the task.
     #[error("no function is registered under the name `{0}`")]
     UnknownFunction(String),

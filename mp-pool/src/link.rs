@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use mp_core::{Builder, Connection, EncodedCall, ExitStatus, Outcome, Process, SpawnError, duplex};
+use mp_core::{Builder, Connection, EncodedCall, ExitStatus, Outcome, Process, SendErrorReason, SpawnError, duplex};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::worker::worker;
@@ -68,10 +68,17 @@ pub(crate) enum Received {
     Lost,
 }
 
+/// Why a request was not sent.
+pub(crate) enum SendFailure {
+    /// There is no worker any more, which [`Link::receive`] will say as well.
+    Lost(Request),
+    /// This request cannot be sent, to this worker or another: there is no descriptor for its handles, or no memory.
+    Refused(String),
+}
+
 /// One worker. No method sleeps.
 pub(crate) trait Link: Send + Sync {
-    /// Sends a request. If it cannot be sent the worker is lost, which [`receive`](Self::receive) will say.
-    fn send(&self, request: Request) -> Result<(), Request>;
+    fn send(&self, request: Request) -> Result<(), SendFailure>;
 
     fn receive(&self) -> Received;
 
@@ -84,8 +91,15 @@ pub(crate) trait Link: Send + Sync {
     /// Ends the worker, whatever it does.
     fn kill(&self);
 
-    /// Readable when there is something to receive, and when the worker has ended.
-    fn descriptors(&self) -> [BorrowedFd<'_>; 2];
+    fn descriptors(&self) -> Descriptors<'_>;
+}
+
+/// What to sleep beside.
+pub(crate) struct Descriptors<'a> {
+    /// Readable when there is something to receive, or nothing any more.
+    pub(crate) says_something: BorrowedFd<'a>,
+    /// Readable when the worker has ended.
+    pub(crate) has_ended: BorrowedFd<'a>,
 }
 
 /// Starts a worker, by name.
@@ -107,10 +121,15 @@ impl Local {
 }
 
 impl Link for Local {
-    fn send(&self, request: Request) -> Result<(), Request> {
+    fn send(&self, request: Request) -> Result<(), SendFailure> {
         // A long call stands in memory of its own and travels as a handle, and a worker is sent one call at a time,
         // so there is always room.
-        self.connection.try_send(request).map_err(|error| error.value)
+        self.connection.try_send(request).map_err(|error| match error.reason {
+            SendErrorReason::Disconnected => SendFailure::Lost(error.value),
+            SendErrorReason::Encode(error) => SendFailure::Refused(error.to_string()),
+            SendErrorReason::Io(error) => SendFailure::Refused(error.to_string()),
+            other => SendFailure::Refused(other.to_string()),
+        })
     }
 
     fn receive(&self) -> Received {
@@ -134,8 +153,8 @@ impl Link for Local {
         let _ = self.process.kill();
     }
 
-    fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
-        [self.connection.as_fd(), self.process.as_fd()]
+    fn descriptors(&self) -> Descriptors<'_> {
+        Descriptors { says_something: self.connection.as_fd(), has_ended: self.process.as_fd() }
     }
 }
 

@@ -180,6 +180,7 @@ fn a_worker_that_leaves_a_process_behind_with_its_descriptors_is_still_noticed()
         // SAFETY: the child only sleeps and exits.
         if unsafe { libc::fork() } == 0 {
             std::thread::sleep(Duration::from_secs(3));
+            // SAFETY: it ends the fork without running anything that belongs to the worker.
             unsafe { libc::_exit(0) };
         }
         std::process::abort();

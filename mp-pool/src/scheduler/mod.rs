@@ -12,7 +12,7 @@
 //! 3. A worker gets no task before it has said `Ready`. A worker that ends with its task unread has not begun it; the task goes
 //!    back to the queue, unless it holds handles, of which no second copy is kept.
 //! 4. Results that a worker had sent before it ended are received before its end is looked at.
-//! 5. Destinations are told without the lock, because they have locks of their own.
+//! 5. The locks of destinations are leaves: whoever holds one takes no other.
 //!
 //! A worker that ends is replaced at once. If workers end before they are ready, or cannot be started, again and again, the pauses
 //! between tries grow, and after [`MAX_FAILURES`] in a row the waiting tasks fail instead of waiting for ever.

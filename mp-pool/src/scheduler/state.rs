@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Destination, Job};
-use crate::link::{Link, Request, SharedCall};
+use crate::error::TaskError;
+use crate::link::{Link, Request, SendFailure, SharedCall};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -34,18 +35,21 @@ pub(super) struct Worker {
     pub(super) ready: bool,
     /// It will get no task any more.
     pub(super) leaving: bool,
+    /// It will say nothing any more.
+    pub(super) silent: bool,
 }
 
 impl Worker {
     pub(super) fn new(link: Arc<dyn Link>) -> Self {
-        Self { link, job: None, ready: false, leaving: false }
+        Self { link, job: None, ready: false, leaving: false, silent: false }
     }
 
     fn is_idle(&self) -> bool {
         self.ready && self.job.is_none() && !self.leaving
     }
 
-    /// Hands a job to the worker; gives it back if the worker turns out to be lost.
+    /// Hands a job to the worker; gives it back if the worker turns out to be lost. A job that cannot be sent to any worker is
+    /// finished with that.
     fn assign(&mut self, mut job: Job) -> Result<(), Job> {
         let Some(call) = job.call.take() else { return Ok(()) };
         // A second copy of a handle would keep what it belongs to open, so only plain calls are kept.
@@ -55,12 +59,17 @@ impl Worker {
                 self.job = Some(job);
                 Ok(())
             }
-            Err(request) => {
+            Err(SendFailure::Lost(request)) => {
                 self.leaving = true;
+                self.link.kill();
                 if let Request::Run { call, .. } = request {
                     job.call = Some(call);
                 }
                 Err(job)
+            }
+            Err(SendFailure::Refused(why)) => {
+                job.destination.finish(Err(TaskError::NotSent(why)));
+                Ok(())
             }
         }
     }

@@ -9,7 +9,7 @@ use mp_core::Receiver;
 use super::state::{Phase, Worker};
 use super::{MAX_FAILURES, Shared, worker_name};
 use crate::error::TaskError;
-use crate::link::{Link, Received, Reply, Start};
+use crate::link::{Descriptors, Link, Received, Reply, Start};
 
 /// How long a worker that was told to end may take for it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -33,6 +33,12 @@ pub(super) struct Supervisor {
     retry: Option<Instant>,
     /// When workers that were told to end are killed.
     deadline: Option<Instant>,
+}
+
+/// A worker that the supervisor sleeps beside.
+struct Watched {
+    link: Arc<dyn Link>,
+    silent: bool,
 }
 
 /// What there is to look at about a worker.
@@ -66,32 +72,37 @@ impl Supervisor {
     }
 
     pub(super) fn run(mut self) {
-        let mut links = self.links();
         loop {
-            let ready = self.sleep(&links);
+            let watched = self.watched();
+            let ready = self.sleep(&watched);
             while let Ok(Some(())) = self.woken.try_recv() {}
-            for (link, _) in links.iter().zip(&ready).filter(|(_, ready)| ready.said_something) {
-                self.listen(link);
+            for (watched, _) in watched.iter().zip(&ready).filter(|(_, ready)| ready.said_something) {
+                self.listen(&watched.link);
             }
-            for (link, _) in links.iter().zip(&ready).filter(|(_, ready)| ready.ended) {
-                self.bury(link);
+            for (watched, _) in watched.iter().zip(&ready).filter(|(_, ready)| ready.ended) {
+                self.bury(&watched.link);
             }
             if self.advance() {
                 return;
             }
             self.restock();
-            links = self.links();
         }
     }
 
-    fn links(&self) -> Vec<Arc<dyn Link>> {
-        self.shared.state().workers.iter().map(|worker| Arc::clone(&worker.link)).collect()
+    fn watched(&self) -> Vec<Watched> {
+        let state = self.shared.state();
+        state.workers.iter().map(|worker| Watched { link: Arc::clone(&worker.link), silent: worker.silent }).collect()
     }
 
     /// Sleeps until a worker says something or ends, or the state has changed, or it is time for something.
-    fn sleep(&self, links: &[Arc<dyn Link>]) -> Vec<Ready> {
-        let mut descriptors = Vec::with_capacity(2 * links.len() + 1);
-        descriptors.extend(links.iter().flat_map(|link| link.descriptors()));
+    fn sleep(&self, watched: &[Watched]) -> Vec<Ready> {
+        let mut descriptors = Vec::with_capacity(2 * watched.len() + 1);
+        for watched in watched {
+            let Descriptors { says_something, has_ended } = watched.link.descriptors();
+            // The end of what a worker says stays there to be read; only its own end is of interest then.
+            descriptors.push(if watched.silent { has_ended } else { says_something });
+            descriptors.push(has_ended);
+        }
         descriptors.push(self.woken.as_fd());
         let handles: Vec<&dyn AsFd> = descriptors.iter().map(|descriptor| descriptor as &dyn AsFd).collect();
         let due = [self.retry, self.deadline].into_iter().flatten().min();
@@ -99,9 +110,9 @@ impl Supervisor {
         let Ok(indices) = mp_core::wait(&handles, timeout) else {
             // There is no memory for the kernel's table. Looking at everything needs none; try again soon.
             std::thread::sleep(FIRST_PAUSE);
-            return vec![Ready { said_something: true, ended: true }; links.len()];
+            return vec![Ready { said_something: true, ended: true }; watched.len()];
         };
-        let mut ready = vec![Ready::default(); links.len()];
+        let mut ready = vec![Ready::default(); watched.len()];
         for index in indices {
             if let Some(ready) = ready.get_mut(index / 2) {
                 *(if index % 2 == 0 { &mut ready.said_something } else { &mut ready.ended }) = true;
@@ -131,10 +142,17 @@ impl Supervisor {
                         None => return link.kill(),
                     }
                 }
-                // It is ending; if it is not, it is of no use any more.
                 Received::Lost => {
-                    self.with(link, |worker| worker.leaving = true);
-                    return link.kill();
+                    let dismissed = self.with(link, |worker| {
+                        worker.silent = true;
+                        std::mem::replace(&mut worker.leaving, true)
+                    });
+                    // One that was told to end closes its link on the way out, and may have other things to clear up. Any other
+                    // is dying, or of no use any more.
+                    if dismissed == Some(false) {
+                        link.kill();
+                    }
+                    return;
                 }
             }
         }
