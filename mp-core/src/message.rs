@@ -159,8 +159,13 @@ impl Writer {
         sys::memfd::append(file.as_fd(), bytes, self.flushed).map_err(failed)
     }
 
+    fn check(&self, length: usize) -> Result<(), EncodeError> {
+        if self.flushed + length as u64 > self.limit { Err(EncodeError::too_large(self.limit)) } else { Ok(()) }
+    }
+
     #[cold]
     fn spill(&mut self, more: &[u8]) -> Result<(), EncodeError> {
+        self.check(self.bytes.len() + more.len())?;
         let mut bytes = std::mem::take(&mut self.bytes);
         self.flush(&bytes)?;
         bytes.clear();
@@ -173,6 +178,7 @@ impl Writer {
     }
 
     fn finish(mut self) -> Result<Body, EncodeError> {
+        self.check(self.bytes.len())?;
         if self.file.is_none() && self.bytes.len() <= self.inline {
             return Ok(Body::Inline(self.bytes));
         }
@@ -188,11 +194,8 @@ impl Writer {
 impl Output for Writer {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        let length = self.bytes.len() + bytes.len();
-        if self.flushed + length as u64 > self.limit {
-            return Err(EncodeError::too_large(self.limit));
-        }
-        if length > CHUNK {
+        // The limit is looked at when there is a chunk, and at the end, so that a byte costs no more than a byte.
+        if self.bytes.len() + bytes.len() > CHUNK {
             return self.spill(bytes);
         }
         self.bytes.extend_from_slice(bytes);

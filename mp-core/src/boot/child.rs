@@ -1,6 +1,7 @@
 //! The life of a child, from the marker to its exit.
 
 use std::ffi::{CStr, CString};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::exit;
@@ -11,7 +12,7 @@ use super::{CALL_INIT, Constructor, Report, Start, marker};
 use crate::codec::EncodeError;
 use crate::connection::{Connection, RecvError, SendErrorReason};
 use crate::outcome::Outcome;
-use crate::sys::{control, lifeline, runtime};
+use crate::sys::{control, lifeline, runtime, stack};
 use crate::{codec, panic};
 
 /// The exit code of a child whose function did not return a value: that of a Python process after an exception.
@@ -78,6 +79,7 @@ fn run(constructor: Option<Constructor>) {
     if let Ok(name) = CString::new(current.name()) {
         runtime::set_name(&name);
     }
+    stack::report_overflow(current.name());
     panic::install_hook(|outcome| {
         report(outcome);
     });
@@ -89,7 +91,8 @@ fn run(constructor: Option<Constructor>) {
 }
 
 fn refuse(why: &str) -> ! {
-    eprintln!("mp-core: {} is set, but this process is no child: {why}", marker::MARKER);
+    // A closed stderr must not change the exit code.
+    let _ = writeln!(io::stderr(), "mp-core: {} is set, but this process is no child: {why}", marker::MARKER);
     exit(REFUSED);
 }
 

@@ -54,6 +54,7 @@ impl<'de> Deserializer<'de> {
         self.take(length)
     }
 
+    #[inline]
     fn nested<T>(&mut self, decode: impl FnOnce(&mut Self) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
         if self.depth == MAX_DEPTH {
             return Err(DecodeError::new(format!("the value is nested more than {MAX_DEPTH} levels deep")));

@@ -8,30 +8,41 @@ use serde::{Deserialize, Serialize};
 ///
 /// This is the sender's side: a `Serialize` implementation returned an error, the encoded value is
 /// longer than [`message_limit`](crate::message_limit), or a handle could not be duplicated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EncodeError {
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+// One pointer wide, because every element of every value returns a `Result` with it.
+pub struct EncodeError(Box<EncodeProblem>);
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct EncodeProblem {
     message: String,
     too_large: bool,
 }
 
 impl EncodeError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), too_large: false }
+        Self(Box::new(EncodeProblem { message: message.into(), too_large: false }))
     }
 
     pub(crate) fn too_large(limit: u64) -> Self {
-        Self { message: format!("the encoded value is longer than the limit of {limit} bytes"), too_large: true }
+        let message = format!("the encoded value is longer than the limit of {limit} bytes");
+        Self(Box::new(EncodeProblem { message, too_large: true }))
     }
 
     /// Tells whether the encoded value was longer than the limit.
     pub fn is_too_large(&self) -> bool {
-        self.too_large
+        self.0.too_large
+    }
+}
+
+impl fmt::Debug for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EncodeError").field(&self.0.message).finish()
     }
 }
 
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
@@ -48,25 +59,30 @@ impl serde::ser::Error for EncodeError {
 /// Between two copies of the same executable this means that the sender is damaged or hostile, that a
 /// `Deserialize` implementation returned an error of its own, or that the two sides disagree about the
 /// type of a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DecodeError {
-    message: String,
-}
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+// As narrow as `EncodeError`, for the same reason.
+pub struct DecodeError(Box<String>);
 
 impl DecodeError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+        Self(Box::new(message.into()))
     }
 
     /// Says which value it was.
     pub(crate) fn within(self, what: &str) -> Self {
-        Self { message: format!("{what}: {}", self.message) }
+        Self::new(format!("{what}: {}", self.0))
+    }
+}
+
+impl fmt::Debug for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DecodeError").field(&self.0).finish()
     }
 }
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0)
     }
 }
 

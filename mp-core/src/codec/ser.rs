@@ -31,6 +31,7 @@ impl<'o, O: Output> Serializer<'o, O> {
         }
     }
 
+    #[inline]
     fn nested<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         if self.depth == MAX_DEPTH {
             return Err(EncodeError::new(format!("the value is nested more than {MAX_DEPTH} levels deep")));
@@ -185,7 +186,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
 
 /// The seven compound traits differ in the names of their methods only.
 macro_rules! compound {
-    ($($trait:ident { $($method:ident $(($key:ty))?),+ })+) => {$(
+    ($($trait:ident { $($method:ident $(($key:ty))?),+ $(; $skip:ident)? })+) => {$(
         impl<O: Output> ser::$trait for &mut Serializer<'_, O> {
             type Ok = ();
             type Error = EncodeError;
@@ -196,6 +197,15 @@ macro_rules! compound {
                     self.nested(value)
                 }
             )+
+
+            $(
+                // Without this the fields after it would be decoded in its place.
+                fn $skip(&mut self, key: &'static str) -> Result<(), EncodeError> {
+                    Err(EncodeError::new(format!(
+                        "the field `{key}` cannot be left out (`#[serde(skip_serializing_if)]`): the format has no names of fields"
+                    )))
+                }
+            )?
 
             fn end(self) -> Result<(), EncodeError> {
                 Ok(())
@@ -210,6 +220,6 @@ compound! {
     SerializeTupleStruct { serialize_field }
     SerializeTupleVariant { serialize_field }
     SerializeMap { serialize_key, serialize_value }
-    SerializeStruct { serialize_field(&'static str) }
-    SerializeStructVariant { serialize_field(&'static str) }
+    SerializeStruct { serialize_field(&'static str); skip_field }
+    SerializeStructVariant { serialize_field(&'static str); skip_field }
 }

@@ -67,8 +67,13 @@ impl Mapping {
             Ok(_) => return Err(refused("a large message is not sealed")),
             Err(_) => return Err(refused("a large message is not in a memory file")),
         }
-        if u64::try_from(fstat(file)?.st_size).is_ok_and(|size| size < length as u64) {
+        let stat = fstat(file)?;
+        if u64::try_from(stat.st_size).is_ok_and(|size| size < length as u64) {
             return Err(refused("a large message is shorter than announced"));
+        }
+        // Looking at a hole would allocate it: a message has to bring its memory along. The kernel counts blocks of 512 bytes.
+        if u64::try_from(stat.st_blocks).is_ok_and(|blocks| blocks.saturating_mul(512) < length as u64) {
+            return Err(refused("a large message has holes"));
         }
         if length == 0 {
             return Ok(Self { start: NonNull::dangling(), length });
@@ -131,6 +136,11 @@ mod tests {
         seal(short.as_fd()).unwrap();
         assert!(map(&short, 6).is_err());
         assert!(map(&short, u64::MAX).is_err());
+
+        let hollow = create().unwrap();
+        rustix::fs::ftruncate(&hollow, 1 << 40).unwrap();
+        seal(hollow.as_fd()).unwrap();
+        assert!(map(&hollow, 1 << 40).is_err());
 
         let foreign: OwnedFd = std::fs::File::open("/proc/self/exe").unwrap().into();
         assert!(map(&foreign, 5).is_err());

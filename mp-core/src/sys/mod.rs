@@ -16,3 +16,4 @@ pub(crate) mod process;
 pub(crate) mod runtime;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod stack;
