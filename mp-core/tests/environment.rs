@@ -99,7 +99,10 @@ fn the_working_directory_can_be_set() {
 
 #[track_caller]
 fn refused<T>(result: Result<Process<T>, SpawnError>) -> SpawnError {
-    result.err().expect("it should not have started")
+    match result {
+        Ok(process) => panic!("it has started as {}", process.pid()),
+        Err(error) => error,
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 use std::process::{abort, exit};
 use std::time::Duration;
 
-use mp_core::{Builder, ExitStatus, JoinError, Process, process_fn, wait};
+use mp_core::{Builder, ExitStatus, JoinError, Process, Stdio, process_fn, wait};
 use support::{PATIENCE, PROMPTLY, eventually, nothing, run_for_ever, scenario};
 
 #[process_fn]
@@ -106,7 +106,17 @@ fn a_crash_names_its_signal() {
         assert_eq!(signal_of(crash::spawn(0).unwrap()), libc::SIGABRT);
         assert_eq!(signal_of(crash::spawn(1).unwrap()), libc::SIGSEGV);
         assert_eq!(signal_of(crash::spawn(2).unwrap()), libc::SIGSEGV);
-        assert!([libc::SIGSEGV, libc::SIGABRT].contains(&signal_of(crash::spawn(3).unwrap())));
+    });
+}
+
+#[test]
+fn a_stack_overflow_is_told_of() {
+    scenario!(a_stack_overflow_is_told_of, {
+        let mut process = Builder::new().name("deep").stderr(Stdio::piped()).spawn(crash::call(3)).unwrap();
+        let text = std::io::read_to_string(process.take_stderr().unwrap()).unwrap();
+        let expected = format!("process 'deep' ({}) has overflowed its stack", process.pid());
+        assert!(text.contains(&expected), "{text}");
+        assert_eq!(signal_of(process), libc::SIGABRT);
     });
 }
 

@@ -137,7 +137,7 @@ enum Bomb {
     Drop,
     Serialize,
     Deserialize,
-    PanicWithABomb,
+    Dud,
 }
 
 impl Drop for Bomb {
@@ -155,7 +155,7 @@ impl Serialize for Bomb {
             Self::Drop => 0,
             Self::Serialize => 1,
             Self::Deserialize => 2,
-            Self::PanicWithABomb => 3,
+            Self::Dud => 3,
         };
         serializer.serialize_u8(number)
     }
@@ -168,7 +168,7 @@ impl<'de> Deserialize<'de> for Bomb {
             1 => Ok(Self::Serialize),
             2 if mp_core::current().name() == "bomb" => panic!("deserialised a bomb"),
             2 => Ok(Self::Deserialize),
-            _ => Ok(Self::PanicWithABomb),
+            _ => Ok(Self::Dud),
         }
     }
 }
@@ -216,7 +216,7 @@ fn a_panic_while_an_argument_is_deserialised_is_reported() {
 fn a_panic_while_an_argument_is_serialised_is_the_callers_and_leaves_nothing() {
     scenario!(a_panic_while_an_argument_is_serialised_is_the_callers_and_leaves_nothing, {
         catch_unwind(|| take::spawn(Bomb::Serialize)).unwrap_err();
-        take::spawn(Bomb::PanicWithABomb).unwrap().join().unwrap();
+        take::spawn(Bomb::Dud).unwrap().join().unwrap();
     });
 }
 

@@ -104,8 +104,7 @@ fn files_can_be_streams() {
     scenario!(files_can_be_streams, {
         let mut output = file_with("");
         let errors: OwnedFd = output.try_clone().unwrap().into();
-        let builder =
-            Builder::new().stdin(file_with("to a file")).stdout(output.try_clone().unwrap()).stderr(errors);
+        let builder = Builder::new().stdin(file_with("to a file")).stdout(output.try_clone().unwrap()).stderr(errors);
         assert_eq!(builder.spawn(shout::call()).unwrap().join().unwrap(), 9);
         output.rewind().unwrap();
         assert_eq!(text_of(output), "TO A FILE\nshouted 9 bytes\n");
@@ -177,9 +176,9 @@ fn start_without_streams(report: Stream) {
     let through = echo::spawn(receiver).unwrap();
     sender.send(5).unwrap();
     let echoed = through.join().unwrap();
-    let piped = Builder::new().stdout(Stdio::piped()).spawn(shout::call()).and_then(|mut process| {
+    let piped = Builder::new().stdout(Stdio::piped()).spawn(shout::call()).map(|mut process| {
         let output = text_of(process.take_stdout().unwrap());
-        Ok((output, process.join().map_err(|error| io::Error::other(error)).ok()))
+        (output, process.join().ok())
     });
     write!(report, "{found:?} {echoed:?} {piped:?}").unwrap();
 }

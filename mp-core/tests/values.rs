@@ -29,6 +29,7 @@ fn give_back(shape: Shape) -> Shape {
 }
 
 #[process_fn]
+#[expect(clippy::too_many_arguments, reason = "it is to have as many as are allowed")]
 fn add_all(a: u8, b: u16, c: u32, d: u64, e: u128, f: i8, g: i16, h: i32, i: i64, j: i128, k: usize, l: isize) -> i128 {
     let unsigned = i128::from(a) + i128::from(b) + i128::from(c) + i128::from(d) + e as i128;
     let signed = i128::from(f) + i128::from(g) + i128::from(h) + i128::from(i) + j;

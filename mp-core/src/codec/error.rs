@@ -61,28 +61,33 @@ impl serde::ser::Error for EncodeError {
 /// type of a connection.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 // As narrow as `EncodeError`, for the same reason.
-pub struct DecodeError(Box<String>);
+pub struct DecodeError(Box<DecodeProblem>);
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct DecodeProblem {
+    message: String,
+}
 
 impl DecodeError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(Box::new(message.into()))
+        Self(Box::new(DecodeProblem { message: message.into() }))
     }
 
     /// Says which value it was.
     pub(crate) fn within(self, what: &str) -> Self {
-        Self::new(format!("{what}: {}", self.0))
+        Self::new(format!("{what}: {}", self.0.message))
     }
 }
 
 impl fmt::Debug for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DecodeError").field(&self.0).finish()
+        f.debug_tuple("DecodeError").field(&self.0.message).finish()
     }
 }
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.0.message)
     }
 }
 

@@ -9,6 +9,7 @@ mod sender;
 #[cfg(test)]
 mod tests;
 mod travel;
+mod turn;
 
 use std::io;
 

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{RecvError, SendErrorReason};
 use super::packet::{self, Failure, MAX_INLINE, MAX_PACKET, Packet, Received};
+use super::turn::Turn;
 use crate::message::{Body, map};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
@@ -33,15 +33,14 @@ impl Patience {
 /// One end of a connection. It may be used from several threads, and its socket from several processes.
 pub(super) struct Socket {
     fd: OwnedFd,
-    /// The receipt of the large message that this end sent last; see the module `packet`.
-    receipt: Mutex<Option<OwnedFd>>,
+    turn: Turn,
     /// The peer was closed with something unread.
     unread: AtomicBool,
 }
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd, receipt: Mutex::new(None), unread: AtomicBool::new(false) }
+        Self { fd, turn: Turn::new(), unread: AtomicBool::new(false) }
     }
 
     pub(super) fn send<T: Serialize + ?Sized>(&self, value: &T, patience: Patience) -> Result<(), SendErrorReason> {
@@ -68,21 +67,10 @@ impl Socket {
     }
 
     fn send_large(&self, body: &Body, handles: &[OwnedFd], patience: Patience) -> Result<(), SendErrorReason> {
-        let mut last = self.receipt.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(receipt) = last.as_ref() {
-            let (deadline, missed) = match patience {
-                Patience::Forever => (Deadline::NEVER, SendErrorReason::TimedOut),
-                Patience::Until(deadline) => (deadline, SendErrorReason::TimedOut),
-                Patience::None => (Deadline::now(), SendErrorReason::Full),
-            };
-            if !poll::hung_up(receipt.as_fd(), deadline).map_err(SendErrorReason::Io)? {
-                return Err(missed);
-            }
-            *last = None;
-        }
+        let turn = self.turn.take(patience)?;
         let (mine, theirs) = crate::sys::fd::pipe().map_err(SendErrorReason::Io)?;
         self.send_packet(body, handles, Some(theirs.as_fd()), patience)?;
-        *last = Some(mine);
+        turn.sent(mine);
         Ok(())
     }
 
@@ -121,8 +109,10 @@ impl Socket {
         take: impl FnOnce(Packet, &[u8]) -> Result<R, RecvError>,
     ) -> Result<Option<R>, RecvError> {
         let mut buffer = RECEIVING.take();
-        // Zeroed once per thread: a message only overwrites its beginning.
-        buffer.resize(MAX_PACKET, 0);
+        if buffer.len() < MAX_PACKET {
+            // Once per thread, and zeroed by the allocator, which knows when fresh memory is zero already.
+            buffer = vec![0; MAX_PACKET];
+        }
         let result = match self.receive_packet(&mut buffer, patience) {
             Ok(Some(packet)) => take(packet, &buffer).map(Some),
             Ok(None) => Ok(None),

@@ -30,8 +30,8 @@ impl Deadline {
         timeout.map_or(Self::NEVER, Self::after)
     }
 
-    /// What is left, or `None` for ever.
-    fn left(self) -> Option<Duration> {
+    /// What is left, zero after the deadline; `None` is for ever.
+    pub(crate) fn left(self) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(Instant::now()))
     }
 }

@@ -116,8 +116,13 @@ impl FileActions {
             // SAFETY: `close_from` is the C library's function of that name and type; `self.0` is initialised.
             return check(unsafe { close_from(&raw mut self.0, lowest) });
         }
-        // An older C library: close what is open now. A descriptor that another thread opens in between is close-on-exec
-        // if it is Rust's; closing a number that is no longer open is not an error in the child.
+        self.close_those_open(lowest)
+    }
+
+    /// The same for an older C library.
+    fn close_those_open(&mut self, lowest: RawFd) -> io::Result<()> {
+        // A descriptor that another thread opens after this is close-on-exec if it is Rust's; closing a number that is no
+        // longer open is not an error in the child.
         for entry in std::fs::read_dir("/proc/self/fd")? {
             if let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
                 if fd >= lowest {
@@ -178,5 +183,64 @@ impl Drop for Attributes {
     fn drop(&mut self) {
         // SAFETY: `self.0` is initialised and not used again. The call always succeeds in glibc and musl.
         unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    /// The descriptors that a program finds which was started with these actions.
+    fn found_with(close: impl FnOnce(&mut FileActions) -> io::Result<()>) -> Vec<RawFd> {
+        let (reader, writer) = crate::sys::fd::pipe().unwrap();
+        let mut actions = FileActions::new().unwrap();
+        actions.duplicate(writer.as_fd(), 1).unwrap();
+        actions.duplicate(writer.as_fd(), control::NUMBER).unwrap();
+        close(&mut actions).unwrap();
+        let attributes = Attributes::with_empty_signal_mask().unwrap();
+        let arguments = [c"sh", c"-c", c"for fd in /proc/$$/fd/*; do echo ${fd##*/}; done"].map(CStr::to_owned);
+        let environment = [CString::from(c"PATH=/usr/bin:/bin")];
+        let mut child = 0;
+        // SAFETY: as in `spawn`.
+        let result = unsafe {
+            libc::posix_spawn(
+                &raw mut child,
+                c"/bin/sh".as_ptr(),
+                &raw const actions.0,
+                &raw const attributes.0,
+                pointers(&arguments).as_ptr(),
+                pointers(&environment).as_ptr(),
+            )
+        };
+        check(result).unwrap();
+        drop(writer);
+        let text = io::read_to_string(File::from(reader)).unwrap();
+        let child = Pid::from_raw(child).unwrap();
+        rustix::io::retry_on_intr(|| {
+            rustix::process::waitid(rustix::process::WaitId::Pid(child), rustix::process::WaitIdOptions::EXITED)
+        })
+        .unwrap();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn either_way_of_closing_closes_what_others_left_open() {
+        let file = File::open("/dev/null").unwrap();
+        // Not close-on-exec.
+        let open: Vec<_> = (0..50).map(|_| rustix::io::dup(&file).unwrap()).collect();
+        let inherited = open.iter().map(AsRawFd::as_raw_fd).max().unwrap();
+        assert!(found_with(|_| Ok(())).contains(&inherited));
+        let lowest = control::NUMBER + 1;
+        for found in
+            [found_with(|actions| actions.close_from(lowest)), found_with(|actions| actions.close_those_open(lowest))]
+        {
+            // The shell opens the directory that it lists.
+            let beside: Vec<_> = found.iter().filter(|&&fd| fd > control::NUMBER && fd < 10).collect();
+            assert!((0..lowest).all(|fd| found.contains(&fd)) && beside.len() <= 1, "{found:?}");
+            assert!(!found.contains(&inherited), "{found:?}");
+        }
     }
 }

@@ -29,7 +29,8 @@ pub(crate) fn report_overflow(process: &str) {
     }
     // SAFETY: getauxval(3) demands nothing; it returns 0 for what the kernel does not say.
     let least = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
-    let memory: &'static mut [u8] = Box::leak(vec![0; SIGNAL_STACK + least].into_boxed_slice());
+    // Left uninitialised, so that it costs no memory until it is needed.
+    let memory: &'static mut [MaybeUninit<u8>] = Box::leak(Box::new_uninit_slice(SIGNAL_STACK + least));
     let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: size_of_val(memory) };
     // SAFETY: the memory is never freed and used for nothing else.
     let installed = unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
@@ -56,8 +57,18 @@ fn is_default(signal: c_int) -> bool {
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes a valid `info`, which holds an address for the signals that this handles.
-    let address = unsafe { (*info).si_addr() } as usize;
+    // SAFETY: the kernel passes a valid `info`, and nobody writes to it.
+    let info = unsafe { &*info };
+    // By kill(2) or raise(3): there is no address, and no instruction that would fault again.
+    if info.si_code <= 0 {
+        // SAFETY: the default disposition is valid.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: raise(3) may be called in a handler. The signal is blocked until this returns.
+        unsafe { libc::raise(signal) };
+        return;
+    }
+    // SAFETY: it holds an address for the signals that this handles.
+    let address = unsafe { info.si_addr() } as usize;
     // SAFETY: the kernel passes a valid `context`.
     let pointer = stack_pointer(unsafe { &*context.cast::<libc::ucontext_t>() });
     if pointer.is_some_and(|pointer| pointer.abs_diff(address) <= NEAR) {
@@ -65,10 +76,12 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
             // SAFETY: write(2) may be called in a handler; the message is initialised memory that lives for ever.
             unsafe { libc::write(libc::STDERR_FILENO, message.as_ptr().cast(), message.len()) };
         }
-        // As std does. SAFETY: abort(3) may be called in a handler.
+        // Which signal ends the process is std's choice.
+        // SAFETY: abort(3) may be called in a handler.
         unsafe { libc::abort() };
     }
-    // Not ours: take the handler away and let the instruction fault again. SAFETY: the default disposition is valid.
+    // Some other fault: take the handler away and let the instruction fault again.
+    // SAFETY: the default disposition is valid.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 

@@ -137,6 +137,24 @@ pub(crate) fn watched<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'stat
     }
 }
 
+/// Tells a test that it was started again, by itself.
+const AGAIN: &str = "MP_TEST_AGAIN";
+
+/// Whether this is a test that [`run_again`] has started.
+pub(crate) fn is_run_again() -> bool {
+    std::env::var_os(AGAIN).is_some()
+}
+
+/// Runs a test of `executable`, this one or a copy of it, as a program of its own, and fails as it fails.
+pub(crate) fn run_again(executable: &std::path::Path, test: &str) {
+    // The watchdog is a program as well, because the one that hangs cannot be trusted.
+    let mut command = std::process::Command::new("timeout");
+    command.args(["--signal=KILL", &LIMIT.as_secs().to_string()]).arg(executable);
+    let output = command.args(["--exact", test, "--nocapture"]).env(AGAIN, "").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{output:#?}");
+}
+
 /// Waits until `condition` holds, or fails the test.
 #[track_caller]
 pub(crate) fn eventually(what: &str, condition: impl FnMut() -> bool) {
