@@ -19,7 +19,7 @@ use crate::panic;
 #[distributed_slice]
 pub static FUNCTIONS: [Registration];
 
-/// One function: what the attribute puts into [`FUNCTIONS`].
+/// One function: what the attribute puts into `FUNCTIONS`.
 #[derive(Debug)]
 pub struct Registration {
     name: &'static str,

@@ -263,7 +263,11 @@ fn a_bundle_of_handles_has_to_be_one() {
             assert!(matches!(error, RecvError::Malformed(_) | RecvError::Io(_)), "{what}: {error:?}");
         };
         malformed("a file", &handle);
-        malformed("a stream", &sockets(SocketType::STREAM).0);
+        // It holds what a bundle should, but without the boundaries between packets.
+        let (near, far) = sockets(SocketType::STREAM);
+        send(&near, &[0], &[handle.as_fd(), handle.as_fd()]);
+        malformed("a stream", &far);
+        drop((near, far));
         let unconnected = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         malformed("not connected", &unconnected);
         drop(unconnected);

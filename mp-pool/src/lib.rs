@@ -48,3 +48,7 @@ pub use error::{PoolError, TaskError};
 pub use map::ImapUnordered;
 pub use pool::{Pool, PoolBuilder};
 pub use task::Task;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -73,3 +73,25 @@ fn set(fd: BorrowedFd<'_>, operation: libc::c_int, value: libc::c_int) -> io::Re
     let result = unsafe { libc::fcntl(fd.as_raw_fd(), operation, value) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use mp_core::process_fn;
+
+    /// Ties this process to a second parent, and says whether that one lives.
+    #[process_fn]
+    fn hold_another(living: bool) -> bool {
+        let (read, write) = crate::sys::fd::pipe().unwrap();
+        let write = living.then_some(write);
+        // The process has a lifeline already, so this one ends here and its signal never comes.
+        let lives = super::hold(read).unwrap();
+        drop(write);
+        lives
+    }
+
+    #[test]
+    fn a_parent_that_died_before_its_child_was_tied_to_it_is_noticed() {
+        assert!(!hold_another::spawn(false).unwrap().join().unwrap());
+        assert!(hold_another::spawn(true).unwrap().join().unwrap());
+    }
+}
