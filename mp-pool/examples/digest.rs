@@ -194,7 +194,7 @@ struct Progress {
 impl Progress {
     fn new(total: u64) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} files  {per_sec:.0}  {eta} left");
+            let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} files  {per_sec:0}  {eta} left");
             ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         Self { bar, reported: Instant::now(), done: 0, total }
