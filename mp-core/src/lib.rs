@@ -39,6 +39,9 @@
 //! it: the kernel kills them. Anonymous memory and descriptors that were in flight are freed by the kernel. What a function started that is not
 //! a process of this library, such as a `std::process::Command`, is not covered.
 //!
+//! The parent calling `exec` counts as its death. The function runs on the first thread of its process, with that thread's stack
+//! (`ulimit -s`); `std::thread::current().name()` is `None` there, as std gives the name only to a thread that runs `main`.
+//!
 //! # Platforms
 //!
 //! Linux 5.4 or later with `/proc` mounted, on x86_64 and aarch64.

@@ -12,8 +12,8 @@ use crate::sys;
 
 /// A value in encoded form, with the handles that it holds.
 ///
-/// Short values are bytes in this process; longer ones stand in a sealed anonymous memory file, which travels as a descriptor:
-/// however long a message is, passing it on copies nothing, and receiving it maps it read-only and decodes it in place.
+/// Values up to 1 MiB are bytes on the heap; longer ones stand in a sealed anonymous memory file, which travels as a
+/// descriptor: however long a message is, passing it on copies little, and receiving it maps it read-only and decodes it in place.
 ///
 /// A message is a value as well: it can be an argument, a result, or be sent over a connection, by code that does not know what is
 /// inside.
@@ -43,9 +43,9 @@ pub(crate) enum Body {
     Sealed { file: OwnedFd, length: u64 },
 }
 
-/// The longest body, in bytes, that a [`Message`] keeps in this process. A message inside a packet inside
-/// a message still has to fit in one packet.
-const INLINE: usize = 16 << 10;
+/// The longest body, in bytes, that a [`Message`] keeps on the heap: one that waits holds no descriptor. In a packet for which
+/// it is too long it travels as part of the packet's own memory file.
+const INLINE: usize = 1 << 20;
 
 impl Message {
     /// Encodes `value`. Handles in it are duplicated; the value keeps its own.
@@ -195,7 +195,7 @@ impl Output for Writer {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         // The limit is looked at when there is a chunk, and at the end, so that a byte costs no more than a byte.
-        if self.bytes.len() + bytes.len() > CHUNK {
+        if self.bytes.len() + bytes.len() > self.inline.max(CHUNK) {
             return self.spill(bytes);
         }
         self.bytes.extend_from_slice(bytes);

@@ -295,8 +295,8 @@ fn a_child_that_is_stopped_is_alive_and_can_be_killed() {
 fn lose_the_control_socket() -> u32 {
     // A function that closes what it does not know, as programs do that become daemons.
     for fd in 3..64 {
-        // SAFETY: it is not: the descriptors have owners. They are not used again in this process, except to find out that
-        // they are gone.
+        // SAFETY: it is not: the descriptors have owners. They are not used again in this process, except to find out
+        // that they are gone.
         unsafe { libc::close(fd) };
     }
     7

@@ -181,8 +181,8 @@ fn fill_all_but(hole: i32) -> Vec<OwnedFd> {
     fill
 }
 
-/// A descriptor of the parent may already have the number that it, or another one, gets in the child. In a program of its
-/// own, because in a child number 3 is always taken.
+/// A descriptor of the parent may already have the number that it, or another one, gets in the child. In a program of
+/// its own, because in a child number 3 is always taken.
 #[test]
 fn whatever_numbers_the_parent_uses_the_child_has_its_own() {
     if !is_run_again() {

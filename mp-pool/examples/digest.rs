@@ -11,8 +11,10 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,7 +28,9 @@ use walkdir::WalkDir;
 /// What a worker is asked to do.
 #[derive(Serialize, Deserialize)]
 struct Job {
-    path: PathBuf,
+    /// The path, as bytes: not every file has a name that is text.
+    #[serde(with = "serde_bytes")]
+    path: Vec<u8>,
     /// Crash on purpose.
     crash: bool,
 }
@@ -47,7 +51,7 @@ fn digest(job: Job) -> Result<Summary, String> {
     if job.crash {
         std::process::abort();
     }
-    summarise(&job.path).map_err(|error| error.to_string())
+    summarise(Path::new(OsStr::from_bytes(&job.path))).map_err(|error| error.to_string())
 }
 
 fn summarise(path: &Path) -> io::Result<Summary> {
@@ -177,7 +181,13 @@ impl Totals {
             writeln!(out, "\n{} failed", HumanCount(self.failed.len() as u64))?;
         }
         for (path, error) in &self.failed {
-            writeln!(out, "    {}: {error}", path.display())?;
+            write!(out, "    {}: {error}", path.display())?;
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                write!(out, ": {error}")?;
+                cause = error.source();
+            }
+            writeln!(out)?;
         }
         Ok(())
     }
@@ -217,6 +227,24 @@ impl Progress {
     }
 }
 
+/// Writes a line as `sha256sum` does: a name with a newline or a backslash is escaped, which a backslash before the line tells.
+fn list(out: &mut impl Write, sha256: &[u8], path: &Path) -> io::Result<()> {
+    let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut escaped = Vec::new();
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'\\' => escaped.extend(br"\\"),
+            b'\n' => escaped.extend(br"\n"),
+            b'\r' => escaped.extend(br"\r"),
+            other => escaped.push(other),
+        }
+    }
+    let mark = if escaped.len() == path.as_os_str().len() { "" } else { "\\" };
+    write!(out, "{mark}{hex}  ")?;
+    out.write_all(&escaped)?;
+    writeln!(out)
+}
+
 /// The files under `directory`; what cannot be looked into goes to `totals`.
 fn walk(directory: &Path, totals: &mut Totals) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -236,6 +264,9 @@ fn walk(directory: &Path, totals: &mut Totals) -> Vec<PathBuf> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse()?;
+    if let Err(error) = std::fs::metadata(&options.directory) {
+        return Err(format!("{}: {error}", options.directory.display()).into());
+    }
     let mut totals = Totals::default();
     let files = walk(&options.directory, &mut totals);
 
@@ -251,13 +282,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let jobs = files.iter().map(|path| {
         let crash = options.crash.as_deref().is_some_and(|pattern| path.to_string_lossy().contains(pattern));
-        Job { path: path.clone(), crash }
+        Job { path: path.as_os_str().as_bytes().to_vec(), crash }
     });
     for (index, result) in pool.imap_unordered::<digest>(jobs) {
         let path = &files[index];
         if let (true, Ok(Ok(summary))) = (options.list, &result) {
-            let hex: String = summary.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-            writeln!(out, "{hex}  {}", path.display())?;
+            list(&mut out, &summary.sha256, path)?;
         }
         totals.add(path, result);
         progress.advance();

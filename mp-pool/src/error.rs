@@ -24,9 +24,14 @@ pub enum PoolError {
 #[non_exhaustive]
 pub enum TaskError {
     /// The function panicked. Its worker goes on with the next task.
+    ///
+    /// In a program that is built with `panic = "abort"` a panic ends the worker: [`Crashed`](Self::Crashed).
     #[error("the task {0}")]
     Panicked(Panic),
     /// The worker ended while it was running the task: it was killed, crashed, or called `exit`.
+    ///
+    /// A worker that is killed while it is idle, within microseconds of being handed the task, counts as well: it may have
+    /// taken the task in and not begun it.
     #[error("the worker of the task ended with {status}")]
     Crashed {
         /// How the worker ended.
@@ -43,6 +48,10 @@ pub enum TaskError {
     /// The task could not be sent to a worker: no descriptor was free for its handles, or no memory.
     #[error("the task could not be sent to a worker: {0}")]
     NotSent(String),
+    /// The result of the task did not arrive: no descriptor was free for its handles, or it is longer than
+    /// [`message_limit`](mp_core::message_limit).
+    #[error("the result of the task could not be received: {0}")]
+    NotReceived(String),
     /// No function is registered under the name of the task.
     #[error("no function is registered under the name `{0}`")]
     UnknownFunction(String),
@@ -67,5 +76,13 @@ impl From<CallError> for TaskError {
             // `CallError` may grow; the text is the same.
             other => Self::NoWorker(other.to_string()),
         }
+    }
+}
+
+/// The text of an error, with those of its causes.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", with_causes(source)),
+        None => error.to_string(),
     }
 }

@@ -2,10 +2,14 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
-use mp_core::{Builder, Connection, EncodedCall, ExitStatus, Outcome, Process, SendErrorReason, SpawnError, duplex};
+use mp_core::{
+    Builder, Connection, EncodedCall, ExitStatus, Outcome, Process, RecvError, SendErrorReason, SpawnError, duplex,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::error::with_causes;
 use crate::worker::worker;
 
 /// From the pool to a worker.
@@ -57,11 +61,15 @@ pub(crate) enum Reply {
     Ready,
     /// A task is done.
     Done { task: u64, outcome: Outcome },
+    /// A request arrived that cannot be read, for lack of descriptors for example, and why.
+    Unreadable(String),
 }
 
 /// What there is to receive from a worker.
 pub(crate) enum Received {
     Reply(Reply),
+    /// A reply arrived that cannot be read, for lack of descriptors for example, and why.
+    Unreadable(String),
     /// Nothing so far.
     Nothing,
     /// Nothing any more, or nothing that makes sense.
@@ -126,9 +134,7 @@ impl Link for Local {
         // so there is always room.
         self.connection.try_send(request).map_err(|error| match error.reason {
             SendErrorReason::Disconnected => SendFailure::Lost(error.value),
-            SendErrorReason::Encode(error) => SendFailure::Refused(error.to_string()),
-            SendErrorReason::Io(error) => SendFailure::Refused(error.to_string()),
-            other => SendFailure::Refused(other.to_string()),
+            other => SendFailure::Refused(with_causes(&other)),
         })
     }
 
@@ -136,7 +142,9 @@ impl Link for Local {
         match self.connection.try_recv() {
             Ok(Some(reply)) => Received::Reply(reply),
             Ok(None) => Received::Nothing,
-            Err(_) => Received::Lost,
+            Err(RecvError::Disconnected) => Received::Lost,
+            // Every other error concerns one message, which is gone.
+            Err(error) => Received::Unreadable(with_causes(&error)),
         }
     }
 
@@ -163,8 +171,8 @@ impl Drop for Local {
     fn drop(&mut self) {
         if self.process.is_alive() {
             self.kill();
-            // A killed process ends by itself; if it cannot be waited for, the next spawn reaps it.
-            let _ = mp_core::wait(&[&self.process], None);
+            // A killed process ends by itself. If it could not be killed, or cannot be waited for, the next spawn reaps it.
+            let _ = mp_core::wait(&[&self.process], Some(Duration::from_secs(1)));
         }
     }
 }

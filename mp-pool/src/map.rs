@@ -44,8 +44,9 @@ impl<'pool, F: ProcessFn, Items: Iterator<Item = F::Args>> ImapUnordered<'pool, 
     fn read_ahead(&mut self) {
         while !self.closed && self.under_way < WINDOW * self.pool.workers() {
             let Some((index, item)) = self.items.next() else { return };
-            self.under_way += 1;
             self.pool.submit_to(Call::<F>::new(item), Destination::Batch(Arc::clone(&self.batch), index));
+            // Not before: encoding an item runs code of the user's, which may panic.
+            self.under_way += 1;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use mp_core::{Connection, Outcome, SendErrorReason, process_fn};
 
+use crate::error::with_causes;
 use crate::link::{Reply, Request};
 
 /// Runs tasks one after another until the pool says to end, or is gone.
@@ -11,10 +12,13 @@ pub(crate) fn worker(link: Connection<Reply, Request>) {
         return;
     }
     for request in link.iter() {
-        // A request that cannot be decoded cannot be answered either; ending tells the pool.
-        let request = request.expect("the pool sends requests");
-        let Request::Run { task, call } = request else { return };
-        if !answer(&link, task, call.run()) {
+        let goes_on = match request {
+            Ok(Request::Run { task, call }) => answer(&link, task, call.run()),
+            Ok(Request::Exit) => false,
+            // It is gone; the pool knows which task it was.
+            Err(error) => link.send(Reply::Unreadable(with_causes(&error))).is_ok(),
+        };
+        if !goes_on {
             return;
         }
     }

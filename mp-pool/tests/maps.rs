@@ -111,3 +111,32 @@ fn two_maps_run_at_the_same_time() {
         assert!(first.next().is_none());
     });
 }
+
+#[test]
+fn an_item_that_panics_while_it_is_encoded_does_not_hang_the_rest() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    struct Item(u64);
+    impl serde::Serialize for Item {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            assert_ne!(self.0, 2, "it will not be encoded");
+            serializer.serialize_u64(self.0)
+        }
+    }
+    impl<'de> serde::Deserialize<'de> for Item {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            u64::deserialize(deserializer).map(Self)
+        }
+    }
+    #[process_fn]
+    fn inside(item: Item) -> u64 {
+        item.0
+    }
+    scenario!(panicking_item, {
+        let pool = Pool::new(1).unwrap();
+        let mut values = pool.imap_unordered::<inside>([Item(2), Item(3)]);
+        assert!(catch_unwind(AssertUnwindSafe(|| values.next())).is_err());
+        assert_eq!(values.next(), Some((1, Ok(3))));
+        assert_eq!(values.next(), None);
+    });
+}

@@ -54,6 +54,7 @@ fn run(constructor: Option<Constructor>) {
             Ok(()) => exit(0),
             Err(error) => refuse(&error.to_string()),
         },
+        Ok(Errand::Orphan) => exit(FAILED),
         Err(why) => refuse(&why),
     };
     runtime::ignore_sigpipe();

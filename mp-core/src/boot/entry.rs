@@ -27,6 +27,9 @@ extern "C" fn entry(count: c_int, arguments: *mut *const c_char, environment: *c
     child::run_if_marked(Some(constructor));
 }
 
+// GNU ld defines these for executables only; a shared library with this code in it has to do without, which weak symbols allow.
+std::arch::global_asm!(".weak __init_array_start", ".weak __init_array_end");
+
 unsafe extern "C" {
     /// The first constructor of this executable. The linker makes the name.
     static __init_array_start: [Option<Function>; 0];
@@ -40,7 +43,7 @@ fn run_remaining(constructor: Constructor) {
     let start = &raw const __init_array_start as usize;
     let end = &raw const __init_array_end as usize;
     if !(start..end).contains(&ours) {
-        // This code is part of a shared library, whose constructors are not those of the executable.
+        // This code is part of a shared library, for which the linker does not make the names.
         return;
     }
     let mut next = ours + size_of::<Function>();

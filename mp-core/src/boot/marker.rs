@@ -1,6 +1,7 @@
 //! The variable that makes a process a child.
 
 use std::env;
+use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
 use crate::sys::{control, credentials, runtime};
@@ -32,6 +33,8 @@ pub(super) enum Errand {
     Child(OwnedFd),
     /// To send back the standard stream of this number, over another one.
     Stream(usize),
+    /// Nothing any more: the parent is gone.
+    Orphan,
 }
 
 /// Takes the marker out of the environment and returns what it says.
@@ -50,7 +53,9 @@ pub(super) fn take() -> Result<Errand, String> {
         return number.parse().map(Errand::Stream).map_err(|_| nonsense());
     }
     let number: RawFd = text.parse().map_err(|_| nonsense())?;
-    control::adopt(number)
-        .map(Errand::Child)
-        .map_err(|error| format!("descriptor {number} is no control socket of a parent: {error}"))
+    match control::adopt(number) {
+        Ok(control) => Ok(Errand::Child(control)),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Errand::Orphan),
+        Err(error) => Err(format!("descriptor {number} is no control socket of a parent: {error}")),
+    }
 }

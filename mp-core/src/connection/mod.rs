@@ -6,8 +6,6 @@ mod packet;
 mod raw;
 mod receiver;
 mod sender;
-#[cfg(test)]
-mod tests;
 mod travel;
 mod turn;
 

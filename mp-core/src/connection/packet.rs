@@ -36,6 +36,9 @@ pub(crate) const MAX_PACKET: usize = 64 << 10;
 /// The longest body that travels inside its packet.
 pub(crate) const MAX_INLINE: usize = MAX_PACKET - HEADER;
 
+/// The most handles that a message can have.
+const MOST_HANDLES: usize = 16 << 10;
+
 const KIND_INLINE: u8 = 0;
 const KIND_SEALED: u8 = 1;
 const FLAG_BUNDLE: u8 = 1 << 0;
@@ -65,7 +68,10 @@ pub(crate) fn send(
     if receipt.is_some() {
         flags |= FLAG_RECEIPT;
     }
-    let count = u32::try_from(handles.len()).map_err(|_| io::Error::other("too many handles"))?;
+    let count = u32::try_from(handles.len()).unwrap_or(u32::MAX);
+    if handles.len() > MOST_HANDLES {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message has too many handles"));
+    }
     let mut header = [0; HEADER];
     header[0] = kind;
     header[1] = flags;
@@ -91,8 +97,7 @@ fn bundle(handles: &[OwnedFd]) -> io::Result<OwnedFd> {
     let (near, far) = socket::pair()?;
     for some in handles.chunks(MAX_HANDLES) {
         let some: Vec<_> = some.iter().map(|handle| handle.as_fd()).collect();
-        // Never sleeps, because nobody reads yet: the socket's buffer bounds how many handles a message can have, which is
-        // some tens of thousands.
+        // Never sleeps, because nobody reads yet: the socket's buffer has to hold them all.
         socket::send(near.as_fd(), &[IoSlice::new(&[0])], &some, Blocking::No)?;
     }
     Ok(far)
@@ -152,6 +157,9 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
     };
     let count = u32::from_le_bytes([c0, c1, c2, c3]) as usize;
     let length = u64::from_le_bytes(length);
+    if count > MOST_HANDLES {
+        return Err(Failure::Malformed("a packet announces more handles than any message has"));
+    }
     if flags & !(FLAG_BUNDLE | FLAG_RECEIPT) != 0 {
         return Err(Failure::Malformed("a packet has unknown flags"));
     }
@@ -201,7 +209,9 @@ fn unpack(bundle: &OwnedFd, handles: &mut Vec<OwnedFd>, count: usize) -> Result<
             Ok(_) if some.is_empty() => return Err(Failure::Malformed("a bundle holds a packet without handles")),
             Ok(_) => handles.append(&mut some),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error.into()),
+            // No descriptor is free here, or a packet is not one of ours; either way the message is gone.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error.into()),
+            Err(_) => return Err(Failure::Malformed("a bundle of handles is broken")),
         }
     }
     Ok(())

@@ -87,8 +87,16 @@ impl Socket {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
+            if error.kind() == io::ErrorKind::ConnectionReset {
+                // The kernel says it once, to whoever asks first.
+                self.unread.store(true, Ordering::Relaxed);
+            }
             match (error.kind(), patience) {
                 (io::ErrorKind::WouldBlock, Patience::None) => return Err(SendErrorReason::Full),
+                // Someone who shares the socket has made it non-blocking.
+                (io::ErrorKind::WouldBlock, Patience::Forever) => {
+                    poll::writable(self.fd.as_fd(), Deadline::NEVER).map_err(SendErrorReason::Io)?;
+                }
                 (io::ErrorKind::WouldBlock, Patience::Until(deadline)) => {
                     if !poll::writable(self.fd.as_fd(), deadline).map_err(SendErrorReason::Io)? {
                         return Err(SendErrorReason::TimedOut);
@@ -133,7 +141,11 @@ impl Socket {
                             return Ok(None);
                         }
                     }
-                    _ => return Ok(None),
+                    // Someone who shares the socket has made it non-blocking.
+                    Patience::Forever => {
+                        poll::readable(self.fd.as_fd(), Deadline::NEVER).map_err(RecvError::Io)?;
+                    }
+                    Patience::None => return Ok(None),
                 },
                 Err(Failure::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
                     // Not the end yet: what the peer had sent is still to come.

@@ -14,6 +14,7 @@ use super::child::{Answer, Child, Dialogue};
 use super::stdio::Pipes;
 use super::{ExitStatus, JoinError};
 use crate::boot::{CALL_INIT, Report};
+use crate::codec::DecodeError;
 use crate::connection::RecvError;
 use crate::message::Message;
 use crate::outcome::{CallError, Outcome};
@@ -151,7 +152,7 @@ impl<T: DeserializeOwned> Process<T> {
     /// Waits until the process has ended, for `timeout` at most; `None` means that it still runs, and may be asked again.
     ///
     /// A zero timeout looks without waiting. The value can be had once: after it, and after an error other than
-    /// [`JoinError::Io`], the answer is [`JoinError::AlreadyJoined`].
+    /// [`JoinError::Io`], which says that waiting failed and may be tried again, the answer is [`JoinError::AlreadyJoined`].
     ///
     /// # Errors
     ///
@@ -180,7 +181,7 @@ fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: ExitStatus) -> 
         Some(Answer::Report(Report::Outcome(outcome))) => value(outcome),
         Some(Answer::Report(Report::NotStarted(why))) => Err(JoinError::NotStarted(why)),
         Some(Answer::Garbled(RecvError::Decode(source))) => Err(JoinError::Decode(source.within("report"))),
-        Some(Answer::Garbled(error)) => Err(JoinError::Io(io::Error::new(io::ErrorKind::InvalidData, error))),
+        Some(Answer::Garbled(error)) => Err(JoinError::Decode(DecodeError::new(format!("report: {error}")))),
         Some(Answer::Silence { unread: true }) if matches!(status, ExitStatus::Code(_)) => {
             Err(JoinError::NotStarted(format!("it ended with {status} without having asked what to run: {CALL_INIT}")))
         }

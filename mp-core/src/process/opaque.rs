@@ -30,8 +30,8 @@ pub(super) fn unwrap(stream: Stdio, number: usize) -> io::Result<(OwnedFd, Optio
         _ => helper.stderr.take().map(OwnedFd::from),
     };
     let mut received = Vec::new();
-    readable(mine.as_fd(), Deadline::NEVER)?;
-    let result = socket::receive(mine.as_fd(), &mut [0; 1], &mut received, Blocking::No);
+    let result = readable(mine.as_fd(), Deadline::NEVER)
+        .and_then(|_| socket::receive(mine.as_fd(), &mut [0; 1], &mut received, Blocking::No));
     // Its status says nothing that the socket has not said.
     let _ = helper.wait();
     result?;

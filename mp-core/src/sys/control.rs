@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use super::poll::{self, Deadline};
 use super::socket::Blocking;
 use super::{credentials, fd, socket};
 
@@ -13,7 +14,7 @@ pub(crate) const NUMBER: RawFd = 3;
 ///
 /// # Errors
 ///
-/// Says what else it is; nothing was done to it then.
+/// Says what else it is; nothing was done to it then. `BrokenPipe` is a parent that is gone.
 pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     if number < NUMBER {
@@ -24,6 +25,9 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     let control = unsafe { BorrowedFd::borrow_raw(number) };
     if !socket::is_ours(control) {
         return refused("it is no packet socket");
+    }
+    if poll::hung_up(control, Deadline::now())? {
+        return Err(io::ErrorKind::BrokenPipe.into());
     }
     credentials::made_by_parent(control)?;
     fd::close_on_exec(control)?;

@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
-use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
+use rustix::fs::{Mode, OFlags, fchmod, fcntl_setfl, open};
 use rustix::io::retry_on_intr;
 
 use super::fd::above_standard_streams;
@@ -41,6 +41,8 @@ pub(crate) fn for_children() -> io::Result<BorrowedFd<'static>> {
         return Ok(pipe.read.as_fd());
     }
     let (read, write) = super::fd::pipe()?;
+    // A child opens it anew, which asks for permission. The pipe is its maker's, and this process may change its user later.
+    fchmod(&read, Mode::RUSR | Mode::RGRP | Mode::ROTH)?;
     let pipe = Pipe { read, _write: write };
     // Two threads may get here at once; the loser's pipe has no children yet and closes.
     Ok(PIPE.get_or_init(|| pipe).read.as_fd())

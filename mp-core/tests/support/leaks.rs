@@ -11,6 +11,11 @@ use super::{holds_within, nothing};
 pub(crate) fn check(body: impl FnOnce()) {
     // What a scenario starts, and what that starts, is found by its session.
     rustix::process::setsid().unwrap();
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // A shell that runs the tests in the background has them ignore some of these, and so would all that they start.
+        // SAFETY: the default is a valid disposition, and there is no handler that would be lost.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     // What the first spawn makes for the whole life of the process is no leak.
     nothing::spawn().unwrap().join().unwrap();
     let before = Resources::of_this_process();

@@ -10,7 +10,8 @@
 //! 2. A worker holds one task at a time and answers it before it gets another, so a worker that ends takes the task that it
 //!    holds with it, and no other.
 //! 3. A worker gets no task before it has said `Ready`. A worker that ends with its task unread has not begun it; the task goes
-//!    back to the queue, unless it holds handles, of which no second copy is kept.
+//!    back to the queue, unless it holds handles, of which no second copy is kept. (A worker that is killed in the instant in
+//!    which the task arrives may take it in and not begin it. That counts as begun.)
 //! 4. Results that a worker had sent before it ended are received before its end is looked at.
 //! 5. The locks of destinations are leaves: whoever holds one takes no other.
 //!
@@ -23,8 +24,9 @@ mod supervisor;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use mp_core::{Sender, pipe};
+use mp_core::{SendErrorReason, Sender, pipe};
 
 use crate::batch::Batch;
 use crate::error::{PoolError, TaskError};
@@ -79,8 +81,14 @@ impl Shared {
 
     /// Gets the supervisor to look at the state.
     fn wake(&self) {
-        // If there is no room it has not seen the last ones yet, and will.
-        let _ = self.wake.try_send(());
+        while let Err(error) = self.wake.try_send(()) {
+            match error.reason {
+                // If there is no room it has not seen the last ones yet, and will.
+                SendErrorReason::Full | SendErrorReason::Disconnected => return,
+                // The kernel has no memory for a packet of nothing.
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     /// Takes a task in, and hands it to a worker if one is idle.

@@ -33,6 +33,8 @@ pub(super) struct Worker {
     pub(super) job: Option<Job>,
     /// It has said that it is.
     pub(super) ready: bool,
+    /// It has answered a task.
+    pub(super) proven: bool,
     /// It will get no task any more.
     pub(super) leaving: bool,
     /// It will say nothing any more.
@@ -41,7 +43,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(link: Arc<dyn Link>) -> Self {
-        Self { link, job: None, ready: false, leaving: false, silent: false }
+        Self { link, job: None, ready: false, proven: false, leaving: false, silent: false }
     }
 
     fn is_idle(&self) -> bool {

@@ -8,7 +8,7 @@ use mp_core::Receiver;
 
 use super::state::{Phase, Worker};
 use super::{MAX_FAILURES, Shared, worker_name};
-use crate::error::TaskError;
+use crate::error::{TaskError, with_causes};
 use crate::link::{Descriptors, Link, Received, Reply, Start};
 
 /// How long a worker that was told to end may take for it.
@@ -132,14 +132,27 @@ impl Supervisor {
                     self.shared.state().dispatch();
                 }
                 Received::Reply(Reply::Done { task, outcome }) => {
-                    let done = self.with(link, |worker| worker.job.take_if(|job| job.task == task)).flatten();
-                    match done {
+                    let done = self.with(link, |worker| {
+                        worker.proven = true;
+                        worker.job.take_if(|job| job.task == task)
+                    });
+                    match done.flatten() {
                         Some(job) => {
                             self.shared.state().dispatch();
                             job.destination.finish(Ok(outcome));
                         }
                         // An answer to what was never asked.
                         None => return link.kill(),
+                    }
+                }
+                Received::Reply(Reply::Unreadable(why)) => {
+                    if !self.fail(link, TaskError::NotSent(why)) {
+                        return link.kill();
+                    }
+                }
+                Received::Unreadable(why) => {
+                    if !self.fail(link, TaskError::NotReceived(why)) {
+                        return link.kill();
                     }
                 }
                 Received::Lost => {
@@ -158,6 +171,14 @@ impl Supervisor {
         }
     }
 
+    /// Fails the task that a worker has, and keeps the worker; false if it has none.
+    fn fail(&self, link: &Arc<dyn Link>, error: TaskError) -> bool {
+        let Some(job) = self.with(link, |worker| worker.job.take()).flatten() else { return false };
+        self.shared.state().dispatch();
+        job.destination.finish(Err(error));
+        true
+    }
+
     fn with<R>(&self, link: &Arc<dyn Link>, change: impl FnOnce(&mut Worker) -> R) -> Option<R> {
         let mut state = self.shared.state();
         state.workers.iter_mut().find(|worker| Arc::ptr_eq(&worker.link, link)).map(change)
@@ -172,9 +193,9 @@ impl Supervisor {
         let Some(place) = state.workers.iter().position(|worker| Arc::ptr_eq(&worker.link, link)) else { return };
         let worker = state.workers.remove(place);
         let terminated = state.phase == Phase::Terminated;
-        if !worker.ready && !terminated {
+        if !worker.proven && worker.job.is_none() && !terminated {
             drop(state);
-            return self.failed(format!("a worker ended with {status} before it was ready"));
+            return self.failed(format!("a worker ended with {status} before it had done anything"));
         }
         let Some(mut job) = worker.job else { return };
         if terminated {
@@ -194,8 +215,12 @@ impl Supervisor {
 
     /// A worker did not come into being.
     fn failed(&mut self, why: String) {
-        self.failures += 1;
         self.failure = why;
+        // Workers that fail together fail once.
+        if self.retry.is_some() {
+            return;
+        }
+        self.failures += 1;
         let pause = FIRST_PAUSE * 2u32.pow(self.failures.min(7));
         self.retry = Some(Instant::now() + pause);
     }
@@ -251,7 +276,7 @@ impl Supervisor {
                     self.shared.state().workers.push(Worker::new(Arc::from(link)));
                 }
                 Err(error) => {
-                    self.failed(error.to_string());
+                    self.failed(with_causes(&error));
                     break;
                 }
             }
@@ -276,7 +301,8 @@ impl Supervisor {
             return;
         }
         let mut state = self.shared.state();
-        if state.workers.iter().any(|worker| worker.ready) {
+        if !state.workers.is_empty() {
+            // One of them may become ready yet.
             return;
         }
         let queue = std::mem::take(&mut state.queue);
