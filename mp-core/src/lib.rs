@@ -28,10 +28,33 @@
 //!
 //! # What values can be
 //!
-//! Arguments, results and messages are anything that serde can serialise and deserialise, and handles in them: the ends of connections, and
-//! through [`fd`](mod@fd) everything that owns a descriptor. The format does not describe itself, so `#[serde(flatten)]` and
-//! `#[serde(untagged)]` cannot be decoded. Bytes go fastest as `serde_bytes`.
-//! A value can be nested 512 levels deep and be [`message_limit`] bytes long.
+//! Arguments, results and messages are what serde can serialise and deserialise without being told by the format what comes next,
+//! and handles in them: the ends of connections, and through [`fd`](mod@fd) everything that owns a descriptor. Bytes go fastest as
+//! `serde_bytes`. A value can be nested 512 levels deep and be [`message_limit`] bytes long.
+//!
+//! The format carries neither types nor the names of fields. So these are errors: `#[serde(flatten)]`, `#[serde(untagged)]`,
+//! `#[serde(tag = "..")]`, `serde_json::Value`, a field left out by `skip_serializing_if`; such a value can be sent as a string
+//! of JSON. A field that only one side skips (`skip_serializing` without `skip_deserializing`, or the other way round) is not noticed
+//! and mixes up the fields after it.
+//!
+//! A function that can fail returns a `Result` like any other value; its error type has to be serialisable as well, which a
+//! `String` is and `std::io::Error` is not.
+//!
+//! ```
+//! use mp_core::process_fn;
+//!
+//! #[process_fn]
+//! fn length(path: String) -> Result<u64, String> {
+//!     std::fs::metadata(path).map(|metadata| metadata.len()).map_err(|error| error.to_string())
+//! }
+//!
+//! match length::spawn("/nowhere".to_owned())?.join() {
+//!     Ok(Ok(length)) => println!("{length} bytes"),
+//!     Ok(Err(error)) => println!("the function says: {error}"),
+//!     Err(error) => println!("the process came to harm: {error}"),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # What holds when a process dies
 //!

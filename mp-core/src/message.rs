@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::codec::{self, DecodeError, EncodeError, Output, message_limit};
 use crate::handle;
@@ -43,9 +43,12 @@ pub(crate) enum Body {
     Sealed { file: OwnedFd, length: u64 },
 }
 
-/// The longest body, in bytes, that a [`Message`] keeps on the heap: one that waits holds no descriptor. In a packet for which
-/// it is too long it travels as part of the packet's own memory file.
+/// The longest body, in bytes, that a [`Message`] keeps on the heap, so that one that waits holds no descriptor.
 const INLINE: usize = 1 << 20;
+
+/// The longest body, in bytes, that travels among the bytes of the message around it, which has to fit into one packet. A longer
+/// one travels in a memory file.
+const NESTED: usize = 16 << 10;
 
 impl Message {
     /// Encodes `value`. Handles in it are duplicated; the value keeps its own.
@@ -112,6 +115,14 @@ impl Body {
         let mut writer = Writer { bytes: Vec::new(), file: None, flushed: 0, inline, limit: message_limit() };
         writer.write(bytes)?;
         writer.finish()
+    }
+
+    /// Puts bytes into a sealed memory file.
+    fn seal(bytes: &[u8]) -> Result<OwnedFd, EncodeError> {
+        match Self::raw(bytes, 0)? {
+            Self::Sealed { file, .. } => Ok(file),
+            Self::Inline(_) => Err(EncodeError::new("an empty message needs no memory file")),
+        }
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(&self, handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
@@ -243,7 +254,13 @@ impl<'de> Deserialize<'de> for OwnedHandle {
 
 impl Serialize for Message {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Kept until the packet holds a duplicate of it.
+        let sealed;
         let body = match &self.body {
+            Body::Inline(bytes) if bytes.len() > NESTED => {
+                sealed = Body::seal(bytes).map_err(ser::Error::custom)?;
+                NestedRef::Sealed(BorrowedHandle(sealed.as_fd()), bytes.len() as u64)
+            }
             Body::Inline(bytes) => NestedRef::Inline(bytes),
             Body::Sealed { file, length } => NestedRef::Sealed(BorrowedHandle(file.as_fd()), *length),
         };
@@ -257,6 +274,9 @@ impl<'de> Deserialize<'de> for Message {
         let (body, handles) = <(Nested, Vec<OwnedHandle>)>::deserialize(deserializer)?;
         let body = match body {
             Nested::Inline(bytes) => Body::Inline(bytes),
+            Nested::Sealed(file, length) if length <= INLINE as u64 => {
+                Body::Inline(map(&file.0, length).map_err(de::Error::custom)?.bytes().to_vec())
+            }
             Nested::Sealed(file, length) => Body::Sealed { file: file.0, length },
         };
         Ok(Self { body, handles: handles.into_iter().map(|handle| handle.0).collect() })

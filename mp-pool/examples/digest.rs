@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
@@ -93,6 +94,7 @@ struct Options {
 impl Options {
     fn parse() -> Result<Self, String> {
         let mut options = Self { directory: PathBuf::from("."), workers: None, crash: None, list: false };
+        let mut named = false;
         let mut arguments = std::env::args_os().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{} needs a value", argument.to_string_lossy()));
@@ -105,7 +107,11 @@ impl Options {
                 Some("--crash") => options.crash = Some(value()?.to_string_lossy().into_owned()),
                 Some("--list") => options.list = true,
                 Some(unknown) if unknown.starts_with('-') => return Err(format!("unknown option {unknown}")),
-                _ => options.directory = PathBuf::from(&argument),
+                _ if named => return Err("there is more than one directory".to_owned()),
+                _ => {
+                    options.directory = PathBuf::from(&argument);
+                    named = true;
+                }
             }
         }
         Ok(options)
@@ -262,8 +268,29 @@ fn walk(directory: &Path, totals: &mut Totals) -> Vec<PathBuf> {
     files
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse()?;
+const USAGE: &str = "usage: digest [--workers N] [--crash PATTERN] [--list] [DIR]";
+
+fn main() -> ExitCode {
+    let outcome = match Options::parse() {
+        Ok(options) => run(&options),
+        Err(error) => Err(format!("{error}\n{USAGE}").into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("digest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if let Err(error) = std::fs::metadata(&options.directory) {
         return Err(format!("{}: {error}", options.directory.display()).into());
     }

@@ -90,9 +90,10 @@ impl Pool {
         }
     }
 
-    /// Runs `F` on each of `items` and returns the values in order.
+    /// Runs `F` on each of `items` and returns the values in order: `pool.map::<add>([(1, 2), (3, 4)])`.
     ///
-    /// Items are read as workers become free for them; only the values are all kept.
+    /// An item is what `F` takes: the one parameter, or a tuple. Items are read as workers become free for them; only the values are
+    /// all kept.
     ///
     /// # Errors
     ///
@@ -138,11 +139,9 @@ impl Pool {
         self.shared.close();
     }
 
-    /// Waits, after [`close`](Self::close) or [`terminate`](Self::terminate), until every task is done and every worker has
-    /// ended.
-    ///
-    /// On a pool that is open it waits until another thread closes it.
+    /// Waits until every task is done and every worker has ended. It closes the pool first, if that was not done.
     pub fn join(&self) {
+        self.close();
         self.shared.wait_until_gone();
     }
 

@@ -79,6 +79,11 @@ fn close_and_join_let_the_tasks_be_done_first() {
             assert!(task.is_done());
             assert_eq!(task.join().unwrap(), number * 2);
         }
+        // A pool that nobody closed is closed by waiting for it.
+        let open = Pool::new(1).unwrap();
+        let task = open.submit(double::call(4));
+        open.join();
+        assert_eq!(task.join().unwrap(), 8);
         // Ending what has ended does nothing.
         pool.close();
         pool.terminate();

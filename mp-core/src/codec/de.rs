@@ -98,7 +98,8 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, DecodeError> {
         Err(DecodeError::new(
-            "the format does not describe itself, which this type needs (`#[serde(untagged)]`, `#[serde(flatten)]` and values of any type do)",
+            "the format does not describe itself, which this type needs (`#[serde(untagged)]`, `#[serde(tag)]`, `#[serde(flatten)]` and \
+             `serde_json::Value` do): send it as a string of JSON",
         ))
     }
 

@@ -53,6 +53,7 @@ use crate::sys::poll::Deadline;
 /// assert_eq!(status, ExitStatus::Signal { signal: 9, core_dumped: false });
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "dropping it detaches the process, which dies with this one; `detach` says so on purpose"]
 pub struct Process<T> {
     child: Child,
     dialogue: Dialogue,
@@ -181,6 +182,10 @@ fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: ExitStatus) -> 
         Some(Answer::Report(Report::Outcome(outcome))) => value(outcome),
         Some(Answer::Report(Report::NotStarted(why))) => Err(JoinError::NotStarted(why)),
         Some(Answer::Garbled(RecvError::Decode(source))) => Err(JoinError::Decode(source.within("report"))),
+        // It becomes text, so its cause has to be part of that.
+        Some(Answer::Garbled(RecvError::Io(source))) => {
+            Err(JoinError::Decode(DecodeError::new(format!("report: it could not be received: {source}"))))
+        }
         Some(Answer::Garbled(error)) => Err(JoinError::Decode(DecodeError::new(format!("report: {error}")))),
         Some(Answer::Silence { unread: true }) if matches!(status, ExitStatus::Code(_)) => {
             Err(JoinError::NotStarted(format!("it ended with {status} without having asked what to run: {CALL_INIT}")))

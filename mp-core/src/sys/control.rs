@@ -26,10 +26,12 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     if !socket::is_ours(control) {
         return refused("it is no packet socket");
     }
-    if poll::hung_up(control, Deadline::now())? {
-        return Err(io::ErrorKind::BrokenPipe.into());
+    if let Err(error) = credentials::made_by_parent(control) {
+        // Whose parent is gone has another one by now. (The socket's other end may be closed by a parent that lives as well:
+        // one that has let go of this child.)
+        let gone = poll::hung_up(control, Deadline::now())?;
+        return Err(if gone { io::ErrorKind::BrokenPipe.into() } else { error });
     }
-    credentials::made_by_parent(control)?;
     fd::close_on_exec(control)?;
     // SAFETY: it is open, and nothing else in this process owns it: it was inherited, and `boot` calls this once, when it
     // takes the only mention of the number out of the environment.
