@@ -73,8 +73,8 @@ impl From<CallError> for TaskError {
             CallError::UnknownFunction(name) => Self::UnknownFunction(name),
             CallError::UndecodableArguments(error) | CallError::UndecodableResult(error) => Self::Decode(error),
             CallError::UnencodableResult(error) => Self::Encode(error),
-            // `CallError` may grow; the text is the same.
-            other => Self::NoWorker(other.to_string()),
+            // `CallError` may grow. Whatever it is, there is an outcome without a value.
+            other => Self::NotReceived(with_causes(&other)),
         }
     }
 }
