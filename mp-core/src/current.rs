@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Current {
     name: String,
     identity: Vec<u64>,
-    is_child: bool,
+    /// The name and the number of the parent, if this library started the process.
+    parent: Option<(String, u32)>,
 }
 
 impl Current {
@@ -28,7 +29,11 @@ impl Current {
 
     /// Tells whether this library started the process.
     pub fn is_child(&self) -> bool {
-        self.is_child
+        self.parent.is_some()
+    }
+
+    pub(crate) fn parent(&self) -> Option<(&str, u32)> {
+        self.parent.as_ref().map(|(name, pid)| (name.as_str(), *pid))
     }
 }
 
@@ -43,7 +48,7 @@ static CURRENT: OnceLock<Current> = OnceLock::new();
 /// assert!(!mp_core::current().is_child());
 /// ```
 pub fn current() -> &'static Current {
-    CURRENT.get_or_init(|| Current { name: "MainProcess".to_owned(), identity: Vec::new(), is_child: false })
+    CURRENT.get_or_init(|| Current { name: "MainProcess".to_owned(), identity: Vec::new(), parent: None })
 }
 
 pub(crate) fn name() -> &'static str {
@@ -55,6 +60,7 @@ pub(crate) fn name() -> &'static str {
 pub(crate) struct Identity {
     pub(crate) name: String,
     path: Vec<u64>,
+    parent: (String, u32),
 }
 
 impl Identity {
@@ -65,12 +71,13 @@ impl Identity {
         let mut path = current().identity.clone();
         path.push(CHILDREN.fetch_add(1, Ordering::Relaxed) + 1);
         let default = || format!("Process-{}", path.iter().map(u64::to_string).collect::<Vec<_>>().join(":"));
-        Self { name: name.unwrap_or_else(default), path }
+        let parent = (current().name.clone(), std::process::id());
+        Self { name: name.unwrap_or_else(default), path, parent }
     }
 
     /// Makes this process the one that its parent described.
     pub(crate) fn assume(self) -> &'static Current {
-        CURRENT.get_or_init(|| Current { name: self.name, identity: self.path, is_child: true })
+        CURRENT.get_or_init(|| Current { name: self.name, identity: self.path, parent: Some(self.parent) })
     }
 
     /// What `ps` shows in place of the program's name: the name of the file, then that of the process.

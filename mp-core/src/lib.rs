@@ -20,7 +20,7 @@
 //! # What there is
 //!
 //! - [`process_fn`](macro@process_fn), and what it makes: [`ProcessFn`], [`Call`];
-//! - [`Builder`], [`Process`], [`current()`]: processes;
+//! - [`Builder`], [`Process`]: processes; [`current()`], [`parent()`], [`active_children`]: this one and those around it;
 //! - [`pipe`], [`duplex`]: typed channels between them;
 //! - [`fd`](mod@fd): files, sockets and other descriptors inside values;
 //! - [`wait`]: whichever comes first;
@@ -85,10 +85,12 @@ mod handle;
 mod message;
 mod outcome;
 mod panic;
+mod parent;
 mod process;
 mod registry;
 #[allow(unsafe_code, reason = "the operating system's interface")]
 mod sys;
+mod trace;
 mod wait;
 
 pub use boot::init;
@@ -100,7 +102,10 @@ pub use handle::fd;
 pub use message::Message;
 pub use mp_macros::process_fn;
 pub use outcome::{CallError, Outcome, Panic};
-pub use process::{Builder, ExitStatus, JoinError, Process, SpawnError, StartMethod, Stdio};
+pub use parent::{Parent, parent};
+pub use process::{
+    Builder, ChildInfo, ExitStatus, JoinError, Process, Resource, SpawnError, StartMethod, Stdio, active_children,
+};
 pub use registry::DuplicateFunction;
 pub use wait::wait;
 

@@ -12,8 +12,9 @@ use super::{CALL_INIT, Constructor, Report, Start, marker};
 use crate::codec::EncodeError;
 use crate::connection::{Connection, RecvError, SendErrorReason};
 use crate::outcome::Outcome;
-use crate::sys::{control, lifeline, runtime, stack};
-use crate::{codec, panic};
+use crate::process::Resource;
+use crate::sys::{control, lifeline, limits, runtime, stack};
+use crate::{codec, panic, trace};
 
 /// The exit code of a child whose function did not return a value: that of a Python process after an exception.
 const FAILED: i32 = 1;
@@ -54,7 +55,6 @@ fn run(constructor: Option<Constructor>) {
             Ok(()) => exit(0),
             Err(error) => refuse(&error.to_string()),
         },
-        Ok(Errand::Orphan) => exit(FAILED),
         Err(why) => refuse(&why),
     };
     runtime::ignore_sigpipe();
@@ -67,10 +67,16 @@ fn run(constructor: Option<Constructor>) {
         Err(RecvError::Disconnected) => exit(FAILED),
         Err(error) => not_started(control, format!("its start message could not be read: {}", with_source(&error))),
     };
-    match lifeline::hold(start.lifeline) {
-        Ok(true) => {}
+    let tied = if start.outlive_parent { Ok(true) } else { lifeline::tie(&start.lifeline) };
+    match tied {
+        Ok(true) => lifeline::keep(start.lifeline),
         Ok(false) => exit(FAILED),
         Err(error) => not_started(control, format!("it could not be tied to its parent's life: {error}")),
+    }
+    if let Some((soft, hard)) = start.stack {
+        if let Err(error) = limits::set_resource(None, Resource::StackSize, soft, hard) {
+            not_started(control, format!("its stack could not be limited: {error}"));
+        }
     }
     codec::set_message_limit(start.message_limit);
     if let (Some(program), Some(constructor)) = (start.program, constructor) {
@@ -87,7 +93,9 @@ fn run(constructor: Option<Constructor>) {
     if let Some(constructor) = constructor {
         (constructor.run_remaining)(constructor);
     }
+    trace::begins(current.name(), start.call.function());
     let code = report(start.call.run());
+    trace::exits(current.name(), code);
     exit(code);
 }
 

@@ -1,7 +1,6 @@
 //! The variable that makes a process a child.
 
 use std::env;
-use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
 use crate::sys::{control, credentials, runtime};
@@ -33,8 +32,6 @@ pub(super) enum Errand {
     Child(OwnedFd),
     /// To send back the standard stream of this number, over another one.
     Stream(usize),
-    /// Nothing any more: the parent is gone.
-    Orphan,
 }
 
 /// Takes the marker out of the environment and returns what it says.
@@ -55,7 +52,6 @@ pub(super) fn take() -> Result<Errand, String> {
     let number: RawFd = text.parse().map_err(|_| nonsense())?;
     match control::adopt(number) {
         Ok(control) => Ok(Errand::Child(control)),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Errand::Orphan),
         Err(error) => Err(format!("descriptor {number} is no control socket of a parent: {error}")),
     }
 }

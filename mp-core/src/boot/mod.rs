@@ -10,7 +10,8 @@
 //!    control socket, which says the rest.
 //! 2. A marker is believed only if the process is not privileged, and the socket was made by the parent, under the same user. Any
 //!    other marker ends the process with a message: going on would run the user's `main` in a process that its parent takes for
-//!    a child.
+//!    a child. A socket whose other end is closed may be that of a parent that is gone; then the user has to be the same, and
+//!    what the socket still holds says whether this process may outlive its parent.
 //! 3. The marker is taken out of the environment before any code of the user runs, so no program that the child starts inherits it.
 //! 4. A process that was not asked (its executable lacks the entry, and did not call `init`) cannot spawn, because its
 //!    children would not be asked either, would run `main`, and spawn in turn.

@@ -17,6 +17,10 @@ pub(crate) struct Start<Lifeline> {
     pub(crate) call: EncodedCall,
     #[serde(with = "handle::fd")]
     pub(crate) lifeline: Lifeline,
+    /// The end of the parent is not that of the child.
+    pub(crate) outlive_parent: bool,
+    /// The soft and the hard limit of the stack, if they are to be set.
+    pub(crate) stack: Option<(u64, u64)>,
     /// The parent's first argument, if the child was started with its title in that place.
     #[serde(with = "serde_bytes")]
     pub(crate) program: Option<Vec<u8>>,

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::child::{Child, Control, Dialogue};
 use super::environment::{self, Environment, c_string};
+use super::limits::{Limits, Resource};
 use super::stdio::{Stdio, Streams};
-use super::{Process, SpawnError, reaper};
+use super::{Process, SpawnError, children};
 use crate::boot::{self, Start};
 use crate::codec::message_limit;
 use crate::connection::SendErrorReason;
@@ -16,6 +17,7 @@ use crate::current::Identity;
 use crate::function::{Call, ProcessFn};
 use crate::registry;
 use crate::sys::{lifeline, socket, spawn};
+use crate::trace;
 
 /// How a new process comes into being.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,12 +29,16 @@ pub enum StartMethod {
     Spawn,
 }
 
-/// Starts processes: the name, the environment, the directory and the standard streams can be set.
+/// Starts processes: the name, the environment, the directory, the standard streams and the limits can be set.
 ///
-/// What is not set is as in this process: the arguments, the working directory, the environment, the standard streams, the
-/// umask, the resource limits, and which signals are ignored. The signal mask is not inherited: it is empty, so that a process can be
-/// terminated whatever the thread blocks that starts it. SIGPIPE is ignored, as in every Rust program. Descriptors
+/// What is not set is as in this process: the arguments, the working directory, the environment, the standard streams, the user, the
+/// umask, the resource limits, the processors, the niceness, the session, process group and terminal, and which signals are ignored.
+/// Signals that this process handles have their default effect. The signal mask is not inherited: it is empty, so that a
+/// process can be terminated whatever the thread blocks that starts it. SIGPIPE is ignored, as in every Rust program. Descriptors
 /// are not inherited: the standard streams apart, a process has those that its arguments hold.
+///
+/// Ctrl-C at a terminal sends SIGINT to this process and all that it started, at once, and ends all that do not handle it. A
+/// process that is to end its children in its own time handles SIGINT itself and joins them; they tell it that they were interrupted.
 ///
 /// # Examples
 ///
@@ -55,6 +61,8 @@ pub struct Builder {
     environment: Environment,
     directory: Option<PathBuf>,
     streams: [Stdio; 3],
+    limits: Limits,
+    outlive_parent: bool,
     start_method: StartMethod,
 }
 
@@ -72,6 +80,8 @@ impl Builder {
             environment: Environment::default(),
             directory: None,
             streams: [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()],
+            limits: Limits::default(),
+            outlive_parent: false,
             start_method: StartMethod::default(),
         }
     }
@@ -139,6 +149,71 @@ impl Builder {
         self
     }
 
+    /// Limits what the process may use of a resource: `soft` is what holds, `hard` is how far the process may raise that itself.
+    /// [`Resource::UNLIMITED`] stands for no limit.
+    ///
+    /// The limit is set before the function runs, and holds for what the process starts in turn. What happens when it is reached
+    /// depends on the [`Resource`]. A limit under which the process cannot even begin shows when it is joined.
+    ///
+    /// # Errors
+    ///
+    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if `soft` is above `hard`, or `hard` above that of this process, which
+    /// only a privileged process may raise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::{Builder, ExitStatus, JoinError, Resource, process_fn};
+    ///
+    /// #[process_fn]
+    /// fn hog() -> usize {
+    ///     vec![1u8; 4 << 30].len()
+    /// }
+    ///
+    /// let builder = Builder::new().rlimit(Resource::AddressSpace, 1 << 30, 1 << 30);
+    /// # let builder = builder.rlimit(Resource::CoreSize, 0, 0).stderr(mp_core::Stdio::null());
+    /// let Err(JoinError::Exited(status)) = builder.spawn(hog::call())?.join() else { panic!("there was memory") };
+    /// assert!(matches!(status, ExitStatus::Signal { .. }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rlimit(mut self, resource: Resource, soft: u64, hard: u64) -> Self {
+        self.limits.resource(resource, soft, hard);
+        self
+    }
+
+    /// Sets the processors on which the process may run, by their numbers from 0.
+    ///
+    /// It holds for all its threads and what it starts in turn, unless they change it themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if none of them exists or is allowed here.
+    pub fn cpu_affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Self {
+        self.limits.processors(processors.into_iter().collect());
+        self
+    }
+
+    /// Adds `increment` to the niceness, which is this process's otherwise: the higher, the less of a contended processor the process gets.
+    /// The sum is kept within -20 and 19.
+    ///
+    /// # Errors
+    ///
+    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if the niceness is to be lowered and this process is not allowed to.
+    pub fn nice(mut self, increment: i32) -> Self {
+        self.limits.nice(increment);
+        self
+    }
+
+    /// Lets the process live on when this one ends, however it ends. By default it is killed then.
+    ///
+    /// Such a process is the leader of a session of its own, so that neither Ctrl-C at the terminal nor the end of the terminal is
+    /// sent to it. It still has this process's standard streams unless others are set, and whatever it starts dies with it. When
+    /// this process is gone, nobody learns its value; it can tell by [`parent`](crate::parent()).
+    pub fn outlive_parent(mut self, outlive: bool) -> Self {
+        self.outlive_parent = outlive;
+        self
+    }
+
     /// Sets how the process comes into being.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
@@ -157,14 +232,20 @@ impl Builder {
         if !boot::is_decided() {
             return Err(SpawnError::NotInitialized);
         }
-        reaper::sweep();
+        children::sweep();
         registry::check()?;
         if registry::find(F::NAME).is_none() {
             return Err(SpawnError::Unregistered { name: F::NAME });
         }
-        match self.start_method {
+        let name = self.name.clone();
+        let result = match self.start_method {
             StartMethod::Spawn => self.spawn_executable(call),
+        };
+        match &result {
+            Ok(process) => trace::spawned(process.name(), process.pid(), F::NAME),
+            Err(error) => trace::not_spawned(name.as_deref(), F::NAME, error),
         }
+        result
     }
 
     fn spawn_executable<F: ProcessFn>(self, call: Call<F>) -> Result<Process<F::Output>, SpawnError> {
@@ -185,16 +266,30 @@ impl Builder {
         let (mine, theirs) = socket::pair().map_err(SpawnError::io("making the control socket"))?;
         let control = Control::from_fd(mine);
 
-        let start = Start { identity, call: encoded, lifeline, program, message_limit: message_limit() };
+        let outlive_parent = self.outlive_parent;
+        let start = Start {
+            identity,
+            call: encoded,
+            lifeline,
+            outlive_parent,
+            stack: self.limits.stack(),
+            program,
+            message_limit: message_limit(),
+        };
         let (pid, pidfd) = spawn::spawn(&spawn::Request {
             arguments: &arguments,
             environment: &environment,
             directory: directory.as_deref(),
             standard_streams: streams.ends(),
             control: theirs.as_fd(),
+            new_session: outlive_parent,
         })
         .map_err(|source| SpawnError::Io { action: what_failed(directory.as_deref()), source })?;
         let child = Child::new(name, pid, pidfd);
+        if let Err(error) = self.limits.apply(pid) {
+            child.discard();
+            return Err(error);
+        }
         // Not before there is a pidfd: until then an error has to mean that nothing of the function has run. `theirs` is still
         // open, so that the message to a process that has already ended is unread, not undeliverable; joining tells the difference.
         if let Err(error) = control.send(start) {

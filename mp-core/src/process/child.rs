@@ -1,73 +1,53 @@
 //! A child as its parent knows it: how it is doing, and what it has said.
 
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal};
 
-use super::{ExitStatus, reaper};
+use super::ExitStatus;
+use super::children::{self, Place};
+use super::record::Record;
 use crate::boot::{Report, Start};
 use crate::connection::{Connection, RecvError};
 use crate::sys::poll::{self, Deadline};
-use crate::sys::process;
 
-/// A child that was started. Letting go of it leaves it running, and it will still be reaped.
+/// The parent's hold on a child. Letting go of it leaves the child running, and it will still be reaped.
 #[derive(Debug)]
 pub(super) struct Child {
-    pub(super) name: String,
-    pub(super) pid: Pid,
-    /// Taken when the child is handed over to the reaper.
-    pidfd: Option<OwnedFd>,
-    /// Set once the child was reaped.
-    status: Mutex<Option<ExitStatus>>,
+    record: Arc<Record>,
+    place: Place,
 }
 
 impl Child {
     pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd) -> Self {
-        Self { name, pid, pidfd: Some(pidfd), status: Mutex::new(None) }
-    }
-
-    /// The sentinel: readable once the child has ended.
-    pub(super) fn sentinel(&self) -> BorrowedFd<'_> {
-        match &self.pidfd {
-            Some(pidfd) => pidfd.as_fd(),
-            None => unreachable!("only `drop` takes the sentinel"),
-        }
-    }
-
-    /// Reaps the child if it has ended.
-    pub(super) fn status(&self) -> io::Result<Option<ExitStatus>> {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        if status.is_none() {
-            *status = process::reap(self.sentinel())?;
-        }
-        Ok(*status)
-    }
-
-    /// Sends a signal, or does nothing if the child has ended.
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
-        process::signal(self.sentinel(), signal)
+        let record = Arc::new(Record::new(name, pid, pidfd));
+        Self { place: children::add(&record), record }
     }
 
     /// Ends a child that was not told what to run, and waits for its end.
     pub(super) fn discard(self) {
         // Neither can fail for a child of ours; if one does, whoever starts the next process reaps this one.
         if self.signal(Signal::KILL).is_ok() {
-            let _ = poll::readable(self.sentinel(), Deadline::NEVER);
+            let _ = poll::readable(self.as_fd(), Deadline::NEVER);
         }
+    }
+}
+
+impl Deref for Child {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if matches!(self.status(), Ok(Some(_))) {
-            return;
-        }
-        if let Some(pidfd) = self.pidfd.take() {
-            reaper::adopt(pidfd);
-        }
+        children::let_go(&self.place);
     }
 }
 
@@ -116,7 +96,7 @@ impl Dialogue {
                 // It may be a second copy of the program, which nobody asked for.
                 child.signal(Signal::KILL)?;
             }
-            let sentinel = PollFd::from_borrowed_fd(child.sentinel(), PollFlags::IN);
+            let sentinel = PollFd::from_borrowed_fd(child.as_fd(), PollFlags::IN);
             let ready = match &self.control {
                 Some(control) => poll::wait(&mut [sentinel, PollFd::new(control, PollFlags::IN)], deadline)?,
                 None => poll::wait(&mut [sentinel], deadline)?,

@@ -34,6 +34,14 @@ pub enum SpawnError {
         /// Its value.
         value: std::ffi::OsString,
     },
+    /// A resource limit, the processors or the niceness that were asked for cannot be had.
+    #[error("the process could not be given {setting}")]
+    Setting {
+        /// What was to be set.
+        setting: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The operating system refused, for lack of processes, descriptors or memory for example.
     #[error("the process could not be started: {action} failed")]
     Io {
@@ -54,7 +62,7 @@ impl SpawnError {
 impl From<SpawnError> for io::Error {
     fn from(error: SpawnError) -> Self {
         let kind = match &error {
-            SpawnError::Io { source, .. } => source.kind(),
+            SpawnError::Io { source, .. } | SpawnError::Setting { source, .. } => source.kind(),
             SpawnError::Encode(_) | SpawnError::InvalidInput { .. } => io::ErrorKind::InvalidInput,
             _ => io::ErrorKind::Other,
         };

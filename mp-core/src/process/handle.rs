@@ -69,7 +69,7 @@ impl<T> Process<T> {
 
     /// Returns the number of the process in the operating system.
     pub fn pid(&self) -> u32 {
-        self.child.pid.as_raw_nonzero().get().unsigned_abs()
+        self.child.pid()
     }
 
     /// Returns the name of the process, which [`current`](crate::current()) returns inside it.
@@ -84,8 +84,7 @@ impl<T> Process<T> {
 
     /// Returns how the process ended, or `None` while it runs.
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        // Asking after a child of ours cannot fail; if it does, all that is known is that it cannot be waited for.
-        self.child.status().unwrap_or(Some(ExitStatus::Unknown))
+        self.child.exit_status()
     }
 
     /// Sends SIGINT. Does nothing to a process that has ended.
@@ -213,7 +212,7 @@ fn value<T: DeserializeOwned>(outcome: Outcome) -> Result<T, JoinError> {
 /// The sentinel: readable once the process has ended.
 impl<T> AsFd for Process<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.child.sentinel()
+        self.child.as_fd()
     }
 }
 

@@ -2,16 +2,20 @@
 
 mod builder;
 mod child;
+mod children;
 mod environment;
 mod error;
 mod handle;
+mod limits;
 mod opaque;
-mod reaper;
+mod record;
 mod status;
 mod stdio;
 
 pub use builder::{Builder, StartMethod};
+pub use children::{ChildInfo, active_children};
 pub use error::{JoinError, SpawnError};
 pub use handle::Process;
+pub use limits::Resource;
 pub use status::ExitStatus;
 pub use stdio::Stdio;

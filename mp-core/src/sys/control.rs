@@ -12,9 +12,12 @@ pub(crate) const NUMBER: RawFd = 3;
 
 /// Takes over the inherited descriptor `number`, if it is a control socket that the parent made.
 ///
+/// A parent that is gone cannot be recognised any more: this process has another one by now. Its socket is recognised by that
+/// nobody holds its other end, and that it was made under this process's user. What it left there says whether to go on without it.
+///
 /// # Errors
 ///
-/// Says what else it is; nothing was done to it then. `BrokenPipe` is a parent that is gone.
+/// Says what else it is; nothing was done to it then.
 pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     if number < NUMBER {
@@ -27,10 +30,10 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
         return refused("it is no packet socket");
     }
     if let Err(error) = credentials::made_by_parent(control) {
-        // Whose parent is gone has another one by now. (The socket's other end may be closed by a parent that lives as well:
-        // one that has let go of this child.)
-        let gone = poll::hung_up(control, Deadline::now())?;
-        return Err(if gone { io::ErrorKind::BrokenPipe.into() } else { error });
+        if !poll::hung_up(control, Deadline::now())? {
+            return Err(error);
+        }
+        credentials::made_by_user(control)?;
     }
     fd::close_on_exec(control)?;
     // SAFETY: it is open, and nothing else in this process owns it: it was inherited, and `boot` calls this once, when it

@@ -19,20 +19,28 @@ pub(crate) fn is_privileged() -> bool {
 ///
 /// Says what is wrong.
 pub(crate) fn made_by_parent(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let refused = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    made_by_user(fd)?;
     let peer = peer(fd)?;
-    // SAFETY: geteuid(2) demands nothing and cannot fail.
-    let user = unsafe { libc::geteuid() };
-    if peer.uid != user {
-        return refused("its socket belongs to another user");
-    }
     // SAFETY: getppid(2) demands nothing and cannot fail. Both it and the peer's number are 0 for a parent outside
     // this PID namespace.
     let parent = unsafe { libc::getppid() };
-    if peer.pid != parent {
-        return refused("its socket does not belong to the parent process");
-    }
-    Ok(())
+    if peer.pid == parent { Ok(()) } else { Err(refused("its socket does not belong to the parent process")) }
+}
+
+/// Checks that the socket `fd` was made under this process's user.
+///
+/// # Errors
+///
+/// Says what is wrong.
+pub(crate) fn made_by_user(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let peer = peer(fd)?;
+    // SAFETY: geteuid(2) demands nothing and cannot fail.
+    let user = unsafe { libc::geteuid() };
+    if peer.uid == user { Ok(()) } else { Err(refused("its socket belongs to another user")) }
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
 /// Not rustix's `socket_peercred`, because its type cannot hold the process number 0.

@@ -48,15 +48,18 @@ pub(crate) fn for_children() -> io::Result<BorrowedFd<'static>> {
     Ok(PIPE.get_or_init(|| pipe).read.as_fd())
 }
 
-/// The lifeline of this process, kept open until the process ends.
-static HELD: OnceLock<OwnedFd> = OnceLock::new();
+/// The end of the parent's pipe that this process was handed, kept open until it ends.
+static KEPT: OnceLock<OwnedFd> = OnceLock::new();
+
+/// The description that kills this process with its parent, kept open until it ends.
+static ARMED: OnceLock<OwnedFd> = OnceLock::new();
 
 /// Ties this process's life to whoever holds the write end of `pipe`. Returns false if nobody does any more.
 ///
 /// # Errors
 ///
 /// Fails if `/proc` is not mounted or a call is refused; the process is not tied then.
-pub(crate) fn hold(pipe: OwnedFd) -> io::Result<bool> {
+pub(crate) fn tie(pipe: &OwnedFd) -> io::Result<bool> {
     let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let own = above_standard_streams(retry_on_intr(|| open(path.as_str(), flags, Mode::empty()))?)?;
@@ -65,8 +68,18 @@ pub(crate) fn hold(pipe: OwnedFd) -> io::Result<bool> {
     fcntl_setfl(&own, OFlags::NONBLOCK | OFlags::from_bits_retain(libc::O_ASYNC as u32))?;
     let parent_gone = poll::hung_up(own.as_fd(), Deadline::now())?;
     // A second lifeline in one process would be a second parent; there is none.
-    let _ = HELD.set(own);
+    let _ = ARMED.set(own);
     Ok(!parent_gone)
+}
+
+/// Keeps the pipe of this process's parent, for those who ask whether it lives.
+pub(crate) fn keep(pipe: OwnedFd) {
+    let _ = KEPT.set(pipe);
+}
+
+/// What is readable, at its end, once the parent is gone. `None` in a process that this library did not start.
+pub(crate) fn of_parent() -> Option<BorrowedFd<'static>> {
+    KEPT.get().map(AsFd::as_fd)
 }
 
 /// What rustix lacks of fcntl(2).
@@ -86,7 +99,7 @@ mod tests {
         let (read, write) = crate::sys::fd::pipe().unwrap();
         let write = living.then_some(write);
         // The process has a lifeline already, so this one ends here and its signal never comes.
-        let lives = super::hold(read).unwrap();
+        let lives = super::tie(&read).unwrap();
         drop(write);
         lives
     }

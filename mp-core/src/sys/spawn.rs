@@ -29,6 +29,8 @@ pub(crate) struct Request<'a> {
     /// What becomes 0, 1 and 2; `None` is the parent's own.
     pub(crate) standard_streams: [Option<BorrowedFd<'a>>; 3],
     pub(crate) control: BorrowedFd<'a>,
+    /// The child becomes the leader of a session of its own.
+    pub(crate) new_session: bool,
 }
 
 /// Starts the child and opens its pidfd. On an error there is no child.
@@ -45,7 +47,7 @@ pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
     // After the streams: one of them may have the number that the control socket gets.
     actions.duplicate(request.control, control::NUMBER)?;
     actions.close_from(control::NUMBER + 1)?;
-    let attributes = Attributes::with_empty_signal_mask()?;
+    let attributes = Attributes::with_empty_signal_mask(request.new_session)?;
 
     let arguments = pointers(request.arguments);
     let environment = pointers(request.environment);
@@ -162,7 +164,7 @@ struct Attributes(libc::posix_spawnattr_t);
 impl Attributes {
     /// A thread that blocks signals must not start children that cannot be terminated, so the mask starts empty, as it
     /// does for `std::process::Command`.
-    fn with_empty_signal_mask() -> io::Result<Self> {
+    fn with_empty_signal_mask(new_session: bool) -> io::Result<Self> {
         let mut attributes = MaybeUninit::uninit();
         // SAFETY: the call initialises what it is given.
         check(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
@@ -173,8 +175,10 @@ impl Attributes {
         unsafe { libc::sigemptyset(mask.as_mut_ptr()) };
         // SAFETY: both are initialised; the call copies the mask.
         check(unsafe { libc::posix_spawnattr_setsigmask(&raw mut attributes.0, mask.as_ptr()) })?;
+        let session = if new_session { i32::from(libc::POSIX_SPAWN_SETSID) } else { 0 };
+        let flags = libc::POSIX_SPAWN_SETSIGMASK | session;
         // SAFETY: `attributes` is initialised; the call records the flags.
-        check(unsafe { libc::posix_spawnattr_setflags(&raw mut attributes.0, libc::POSIX_SPAWN_SETSIGMASK as _) })?;
+        check(unsafe { libc::posix_spawnattr_setflags(&raw mut attributes.0, flags as _) })?;
         Ok(attributes)
     }
 }
@@ -200,7 +204,7 @@ mod tests {
         actions.duplicate(writer.as_fd(), 1).unwrap();
         actions.duplicate(writer.as_fd(), control::NUMBER).unwrap();
         close(&mut actions).unwrap();
-        let attributes = Attributes::with_empty_signal_mask().unwrap();
+        let attributes = Attributes::with_empty_signal_mask(false).unwrap();
         let arguments = [c"sh", c"-c", c"for fd in /proc/$$/fd/*; do echo ${fd##*/}; done"].map(CStr::to_owned);
         let environment = [CString::from(c"PATH=/usr/bin:/bin")];
         let mut child = 0;

@@ -1,0 +1,201 @@
+//! The children of this process that were not reaped yet, as far as this library started them.
+//!
+//! | child | in the list | reaped by |
+//! |---|---|---|
+//! | has a handle | until it was reaped, or its handle goes | whoever asks the handle, or for all children |
+//! | lost its handle | until it was reaped | the next spawn, or whoever asks for all children |
+//!
+//! There is no thread for it. Whoever starts the next process looks first, with one poll over those without a handle, so
+//! at most those zombies exist that ended since.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::Signal;
+
+use super::ExitStatus;
+use super::record::Record;
+use crate::sys::poll::{self, Deadline};
+
+static CHILDREN: Mutex<Children> =
+    Mutex::new(Children { started: 0, with_handle: BTreeMap::new(), without: BTreeMap::new() });
+
+/// Each child stands under its place in the order of being started.
+struct Children {
+    started: u64,
+    with_handle: BTreeMap<u64, Arc<Record>>,
+    without: BTreeMap<u64, Arc<Record>>,
+}
+
+fn children() -> MutexGuard<'static, Children> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A child's place in the list.
+#[derive(Debug)]
+pub(super) struct Place(u64);
+
+/// Notes a new child, which has a handle.
+pub(super) fn add(record: &Arc<Record>) -> Place {
+    let mut children = children();
+    children.started += 1;
+    let place = children.started;
+    children.with_handle.insert(place, Arc::clone(record));
+    Place(place)
+}
+
+/// Notes that the handle of a child is gone.
+pub(super) fn let_go(place: &Place) {
+    let mut children = children();
+    let Some(record) = children.with_handle.remove(&place.0) else { return };
+    children.without.insert(place.0, Arc::clone(&record));
+    drop(children);
+    forget_ended(vec![(place.0, record)]);
+}
+
+/// Reaps those without a handle that have ended.
+pub(super) fn sweep() {
+    let without = list(&children().without);
+    if without.is_empty() {
+        return;
+    }
+    let mut fds: Vec<_> = without.iter().map(|(_, record)| PollFd::new(record, PollFlags::IN)).collect();
+    // If polling fails, for lack of kernel memory, the next spawn tries again.
+    if !matches!(poll::wait(&mut fds, Deadline::now()), Ok(1..)) {
+        return;
+    }
+    let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+    forget_ended(without.into_iter().zip(ready).filter_map(|(child, ready)| ready.then_some(child)).collect());
+}
+
+/// Reaps those of `candidates` that have ended. Nothing is locked meanwhile, because `tracing` tells others of it.
+fn forget_ended(mut candidates: Vec<(u64, Arc<Record>)>) {
+    candidates.retain(|(_, record)| record.has_ended());
+    let mut children = children();
+    for (place, _) in &candidates {
+        children.without.remove(place);
+    }
+}
+
+fn list(children: &BTreeMap<u64, Arc<Record>>) -> Vec<(u64, Arc<Record>)> {
+    children.iter().map(|(place, record)| (*place, Arc::clone(record))).collect()
+}
+
+/// Lists the children of this process that have not ended, oldest first.
+///
+/// They are those that this library started, also those whose [`Process`](crate::Process) was dropped or detached. Those that are
+/// found to have ended are reaped.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::{Builder, active_children, process_fn};
+///
+/// #[process_fn]
+/// fn sleep_for_ever() {
+///     loop {
+///         std::thread::park();
+///     }
+/// }
+///
+/// Builder::new().name("sleeper").spawn(sleep_for_ever::call())?.detach();
+/// let children = active_children();
+/// assert_eq!(children[0].name(), "sleeper");
+/// for child in children {
+///     child.kill()?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn active_children() -> Vec<ChildInfo> {
+    let (mut active, without) = {
+        let children = children();
+        (list(&children.with_handle), list(&children.without))
+    };
+    active.extend(without.iter().cloned());
+    active.retain(|(_, record)| !record.has_ended());
+    forget_ended(without);
+    active.sort_by_key(|(place, _)| *place);
+    active.into_iter().map(|(_, record)| ChildInfo { record }).collect()
+}
+
+/// A child of this process: what [`active_children`] lists.
+///
+/// It can be looked at and ended. Its value is for whoever has its [`Process`](crate::Process).
+///
+/// # Process death
+///
+/// A child that ends stays what it was here, and signals to it do nothing; its number is never mistaken for that of a later process.
+#[derive(Clone)]
+pub struct ChildInfo {
+    record: Arc<Record>,
+}
+
+impl ChildInfo {
+    /// Returns the number of the process in the operating system.
+    pub fn pid(&self) -> u32 {
+        self.record.pid()
+    }
+
+    /// Returns the name of the process.
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
+    /// Tells whether the process has not ended yet.
+    pub fn is_alive(&self) -> bool {
+        self.exit_status().is_none()
+    }
+
+    /// Returns how the process ended, or `None` while it runs.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.record.exit_status()
+    }
+
+    /// Sends SIGINT. Does nothing to a process that has ended.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the process has changed its user and may not be signalled any more.
+    pub fn interrupt(&self) -> io::Result<()> {
+        self.record.signal(Signal::INT)
+    }
+
+    /// Sends SIGTERM, which a process can handle. Does nothing to a process that has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`interrupt`](Self::interrupt).
+    pub fn terminate(&self) -> io::Result<()> {
+        self.record.signal(Signal::TERM)
+    }
+
+    /// Sends SIGKILL, which ends the process whatever it does. Does nothing to a process that has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`interrupt`](Self::interrupt).
+    pub fn kill(&self) -> io::Result<()> {
+        self.record.signal(Signal::KILL)
+    }
+}
+
+/// The sentinel: readable once the process has ended.
+impl AsFd for ChildInfo {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.record.as_fd()
+    }
+}
+
+impl fmt::Debug for ChildInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildInfo")
+            .field("name", &self.name())
+            .field("pid", &self.pid())
+            .field("exit_status", &self.exit_status())
+            .finish_non_exhaustive()
+    }
+}

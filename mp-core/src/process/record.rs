@@ -1,0 +1,72 @@
+//! What is known of a child, by whoever has a part in it: its handle, the list of children.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::process::{Pid, Signal};
+
+use super::ExitStatus;
+use crate::sys::process;
+use crate::trace;
+
+/// A child that was started.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) name: String,
+    pid: Pid,
+    pidfd: OwnedFd,
+    /// Set once the child was reaped.
+    status: Mutex<Option<ExitStatus>>,
+}
+
+impl Record {
+    pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd) -> Self {
+        Self { name, pid, pidfd, status: Mutex::new(None) }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Reaps the child if it has ended.
+    pub(super) fn status(&self) -> io::Result<Option<ExitStatus>> {
+        let reaped = {
+            let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+            if status.is_some() {
+                return Ok(*status);
+            }
+            *status = process::reap(self.as_fd())?;
+            *status
+        };
+        // Not under the lock: whoever listens may ask after this child.
+        if let Some(status) = reaped {
+            trace::reaped(&self.name, self.pid(), status);
+        }
+        Ok(reaped)
+    }
+
+    /// The same for those who cannot do anything about an error.
+    pub(super) fn exit_status(&self) -> Option<ExitStatus> {
+        // Asking after a child of ours cannot fail; if it does, all that is known is that it cannot be waited for.
+        self.status().unwrap_or(Some(ExitStatus::Unknown))
+    }
+
+    /// Tells whether the child has ended and was reaped.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.status(), Ok(Some(_)))
+    }
+
+    /// Sends a signal, or does nothing if the child has ended.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        trace::signalled(&self.name, self.pid(), signal.as_raw());
+        process::signal(self.as_fd(), signal)
+    }
+}
+
+/// The sentinel: readable once the child has ended.
+impl AsFd for Record {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}

@@ -1,0 +1,216 @@
+//! What a process may use is set before its function runs, and what cannot be set fails the spawn.
+
+mod support;
+
+use std::fs;
+use std::io::ErrorKind;
+
+use mp_core::{Builder, ExitStatus, JoinError, Process, Resource, SpawnError, Stdio, active_children, process_fn};
+use rustix::process::{getpriority_process, getrlimit, setrlimit};
+use rustix::thread::sched_getaffinity;
+use support::{nothing, scenario};
+
+const GIBIBYTE: u64 = 1 << 30;
+
+/// A line of `/proc/self/limits`: soft and hard.
+fn limit(line: &str) -> (String, String) {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let values = limits.lines().find_map(|found| found.strip_prefix(line)).unwrap();
+    let mut values = values.split_whitespace().map(str::to_owned);
+    (values.next().unwrap(), values.next().unwrap())
+}
+
+#[process_fn]
+fn limit_there(line: String) -> (String, String) {
+    limit(&line)
+}
+
+/// Each resource with its line, and values that are neither the default nor harmful.
+const RESOURCES: [(Resource, &str, u64, u64); 14] = [
+    (Resource::AddressSpace, "Max address space", 64 * GIBIBYTE, 65 * GIBIBYTE),
+    (Resource::CoreSize, "Max core file size", 0, 4096),
+    (Resource::CpuTime, "Max cpu time", 1000, 2000),
+    (Resource::DataSize, "Max data size", 64 * GIBIBYTE, 65 * GIBIBYTE),
+    (Resource::FileSize, "Max file size", 3 * GIBIBYTE, 4 * GIBIBYTE),
+    (Resource::LockedMemory, "Max locked memory", 4096, 8192),
+    (Resource::MessageQueues, "Max msgqueue size", 1000, 2000),
+    (Resource::Nice, "Max nice priority", 0, 0),
+    (Resource::OpenFiles, "Max open files", 50, 60),
+    (Resource::Processes, "Max processes", 5000, 6000),
+    (Resource::RealTimePriority, "Max realtime priority", 0, 0),
+    (Resource::RealTimeTimeout, "Max realtime timeout", 5000, 6000),
+    (Resource::PendingSignals, "Max pending signals", 50, 60),
+    (Resource::StackSize, "Max stack size", 1 << 20, 1 << 21),
+];
+
+#[test]
+fn each_limit_holds_for_the_function() {
+    scenario!(each_limit_holds_for_the_function, {
+        for (resource, line, soft, hard) in RESOURCES {
+            let process = Builder::new().rlimit(resource, soft, hard).spawn(limit_there::call(line.to_owned()));
+            let expected = (soft.to_string(), hard.to_string());
+            assert_eq!(process.unwrap().join().unwrap(), expected, "{resource:?}");
+        }
+    });
+}
+
+#[test]
+fn all_limits_hold_together_and_the_parent_keeps_its_own() {
+    scenario!(all_limits_hold_together_and_the_parent_keeps_its_own, {
+        let before: Vec<_> = RESOURCES.iter().map(|(_, line, ..)| limit(line)).collect();
+        for (_, line, soft, hard) in RESOURCES {
+            let builder = RESOURCES.iter().fold(Builder::new(), |builder, &(resource, _, soft, hard)| {
+                // The last one counts, though a hard limit could not be raised again.
+                builder.rlimit(resource, 0, 0).rlimit(resource, soft, hard)
+            });
+            let found = builder.spawn(limit_there::call(line.to_owned())).unwrap().join().unwrap();
+            assert_eq!(found, (soft.to_string(), hard.to_string()), "{line}");
+        }
+        assert_eq!(RESOURCES.iter().map(|(_, line, ..)| limit(line)).collect::<Vec<_>>(), before);
+    });
+}
+
+#[test]
+fn unlimited_is_no_limit() {
+    scenario!(unlimited_is_no_limit, {
+        let current = getrlimit(rustix::process::Resource::Core).maximum;
+        let hard = current.unwrap_or(Resource::UNLIMITED);
+        let builder = Builder::new().rlimit(Resource::CoreSize, hard, hard);
+        let (soft, _) = builder.spawn(limit_there::call("Max core file size".to_owned())).unwrap().join().unwrap();
+        assert_eq!(soft, current.map_or("unlimited".to_owned(), |limit| limit.to_string()));
+    });
+}
+
+#[process_fn]
+fn allocate(bytes: usize) -> usize {
+    vec![1u8; bytes].len()
+}
+
+#[process_fn]
+fn spin() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn a_process_that_wants_more_memory_than_it_may_have_is_the_only_one_to_notice() {
+    scenario!(a_process_that_wants_more_memory_than_it_may_have_is_the_only_one_to_notice, {
+        let limited = || {
+            let builder = Builder::new().rlimit(Resource::AddressSpace, GIBIBYTE, GIBIBYTE);
+            builder.rlimit(Resource::CoreSize, 0, 0).stderr(Stdio::null())
+        };
+        assert_eq!(limited().spawn(allocate::call(1 << 20)).unwrap().join().unwrap(), 1 << 20);
+        let Err(JoinError::Exited(status)) = limited().spawn(allocate::call(2 << 30)).unwrap().join() else {
+            panic!("there was memory")
+        };
+        assert_eq!(status, ExitStatus::Signal { signal: libc::SIGABRT, core_dumped: false });
+    });
+}
+
+#[test]
+fn processor_time_runs_out() {
+    scenario!(processor_time_runs_out, {
+        let builder = Builder::new().rlimit(Resource::CpuTime, 1, 5).rlimit(Resource::CoreSize, 0, 0);
+        let Err(JoinError::Exited(status)) = builder.spawn(spin::call()).unwrap().join() else {
+            panic!("it came to an end")
+        };
+        assert_eq!(status, ExitStatus::Signal { signal: libc::SIGXCPU, core_dumped: false });
+    });
+}
+
+#[process_fn]
+fn niceness() -> i32 {
+    getpriority_process(None).unwrap()
+}
+
+#[process_fn]
+fn niceness_below() -> i32 {
+    niceness::spawn().unwrap().join().unwrap()
+}
+
+#[test]
+fn niceness_is_added_and_handed_down() {
+    scenario!(niceness_is_added_and_handed_down, {
+        let here = getpriority_process(None).unwrap();
+        let there = |nice| Builder::new().nice(nice).spawn(niceness::call()).unwrap().join().unwrap();
+        assert_eq!(there(0), here);
+        assert_eq!(there(1), (here + 1).min(19));
+        assert_eq!(there(40), 19);
+        assert_eq!(there(i32::MAX), 19);
+        let below = Builder::new().nice(2).spawn(niceness_below::call()).unwrap().join().unwrap();
+        assert_eq!(below, (here + 2).min(19));
+        assert_eq!(getpriority_process(None).unwrap(), here);
+    });
+}
+
+#[process_fn]
+fn processors() -> Vec<usize> {
+    let allowed = sched_getaffinity(None).unwrap();
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|&processor| allowed.is_set(processor)).collect()
+}
+
+#[test]
+fn a_process_runs_where_it_was_told_to() {
+    scenario!(a_process_runs_where_it_was_told_to, {
+        let here = processors();
+        for &processor in &here {
+            let builder = Builder::new().cpu_affinity([processor]);
+            assert_eq!(builder.spawn(processors::call()).unwrap().join().unwrap(), [processor]);
+        }
+        let builder = Builder::new().cpu_affinity(here.iter().copied());
+        assert_eq!(builder.spawn(processors::call()).unwrap().join().unwrap(), here);
+        assert_eq!(processors(), here);
+    });
+}
+
+#[track_caller]
+fn refused<T>(result: Result<Process<T>, SpawnError>, says: &str) -> ErrorKind {
+    let Err(error) = result else { panic!("{says} was accepted") };
+    let text = error.to_string();
+    assert!(text.contains(says), "{text}");
+    let SpawnError::Setting { source, .. } = error else { panic!("another error: {error:?}") };
+    source.kind()
+}
+
+#[test]
+fn what_cannot_be_set_fails_the_spawn_and_leaves_nothing() {
+    scenario!(what_cannot_be_set_fails_the_spawn_and_leaves_nothing, {
+        let soft_above_hard = Builder::new().rlimit(Resource::OpenFiles, 60, 50);
+        assert_eq!(refused(soft_above_hard.spawn(nothing::call()), "OpenFiles"), ErrorKind::InvalidInput);
+        let nowhere = Builder::new().cpu_affinity([]);
+        assert_eq!(refused(nowhere.spawn(nothing::call()), "processors []"), ErrorKind::InvalidInput);
+        let far_away = Builder::new().cpu_affinity([usize::MAX]);
+        assert_eq!(refused(far_away.spawn(nothing::call()), "processors"), ErrorKind::InvalidInput);
+        let absent = Builder::new().cpu_affinity([1023]);
+        assert_eq!(refused(absent.spawn(nothing::call()), "processors [1023]"), ErrorKind::InvalidInput);
+        assert!(active_children().is_empty());
+    });
+}
+
+/// Tries what only a privileged process may do.
+#[process_fn]
+fn exceed_ones_rights() {
+    let mut files = getrlimit(rustix::process::Resource::Nofile);
+    files.maximum = Some(1000);
+    files.current = Some(1000);
+    setrlimit(rustix::process::Resource::Nofile, files).unwrap();
+    if rustix::process::geteuid().is_root() {
+        let nobody = rustix::process::Uid::from_raw(65534);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+    }
+    let raised = Builder::new().rlimit(Resource::OpenFiles, 1000, 1001);
+    assert_eq!(refused(raised.spawn(nothing::call()), "OpenFiles"), ErrorKind::PermissionDenied);
+    let less_nice = Builder::new().nice(-1);
+    assert_eq!(refused(less_nice.spawn(nothing::call()), "niceness -1"), ErrorKind::PermissionDenied);
+    // What is allowed still works for such a user.
+    let lowered = Builder::new().rlimit(Resource::OpenFiles, 500, 600).nice(1).cpu_affinity(processors());
+    lowered.spawn(nothing::call()).unwrap().join().unwrap();
+}
+
+#[test]
+fn rights_that_the_parent_lacks_fail_the_spawn() {
+    scenario!(rights_that_the_parent_lacks_fail_the_spawn, {
+        exceed_ones_rights::spawn().unwrap().join().unwrap();
+    });
+}
