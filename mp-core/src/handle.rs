@@ -20,7 +20,8 @@ use crate::sys;
 
 enum State {
     Outside,
-    Collecting(Vec<OwnedFd>),
+    /// Those that are still here, and how many were fetched before.
+    Collecting(Vec<OwnedFd>, u32),
     Offering(Vec<Option<OwnedFd>>),
 }
 
@@ -50,12 +51,12 @@ pub(crate) struct Collecting(Option<Restore>);
 
 impl Collecting {
     pub(crate) fn begin() -> Self {
-        Self(Some(Restore::enter(State::Collecting(Vec::new()))))
+        Self(Some(Restore::enter(State::Collecting(Vec::new(), 0))))
     }
 
     pub(crate) fn finish(mut self) -> Vec<OwnedFd> {
         match self.0.take().map(|mut restore| restore.leave()) {
-            Some(State::Collecting(handles)) => handles,
+            Some(State::Collecting(handles, _)) => handles,
             _ => Vec::new(),
         }
     }
@@ -67,6 +68,26 @@ impl Drop for Collecting {
             restore.leave();
         }
     }
+}
+
+/// Fetches the handles that were collected so far, for a transport that sends a value before it has been encoded to its end.
+pub(crate) fn fetch_collected() -> Vec<OwnedFd> {
+    STATE.with_borrow_mut(|state| match state {
+        State::Collecting(handles, fetched) => {
+            *fetched += handles.len() as u32;
+            mem::take(handles)
+        }
+        _ => Vec::new(),
+    })
+}
+
+/// Adds handles to those that are offered to the value that is being decoded on this thread. They are closed if there is none.
+pub(crate) fn offer_more(more: Vec<OwnedFd>) {
+    STATE.with_borrow_mut(|state| {
+        if let State::Offering(handles) = state {
+            handles.extend(more.into_iter().map(Some));
+        }
+    });
 }
 
 /// A value is being decoded on this thread.
@@ -100,11 +121,11 @@ impl Drop for Offering {
 /// Puts a duplicate of `fd` beside the bytes and its index into them.
 pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Result<S::Ok, S::Error> {
     let index = STATE.with_borrow_mut(|state| match state {
-        State::Collecting(handles) => {
+        State::Collecting(handles, fetched) => {
             let duplicate = sys::fd::duplicate(fd)
                 .map_err(|error| ser::Error::custom(format_args!("a handle could not be duplicated: {error}")))?;
             handles.push(duplicate);
-            Ok(handles.len() as u32 - 1)
+            Ok(*fetched + handles.len() as u32 - 1)
         }
         _ => Err(ser::Error::custom(
             "a handle can only be encoded inside a message between processes: as an argument, a result, or sent over a connection",

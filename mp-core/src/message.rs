@@ -6,14 +6,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use crate::codec::{self, DecodeError, EncodeError, Output, message_limit};
+use crate::codec::{self, DecodeError, EncodeError, Output, Source, message_limit};
 use crate::handle;
 use crate::sys;
+use crate::sys::memfd::Reader;
 
 /// A value in encoded form, with the handles that it holds.
 ///
 /// Values up to 1 MiB are bytes on the heap; longer ones stand in a sealed anonymous memory file, which travels as a
-/// descriptor: however long a message is, passing it on copies little, and receiving it maps it read-only and decodes it in place.
+/// descriptor: however long a message is, passing it on copies little, and receiving it decodes it out of that file.
 ///
 /// A message is a value as well: it can be an argument, a result, or be sent over a connection, by code that does not know what is
 /// inside.
@@ -57,8 +58,10 @@ impl Message {
     ///
     /// A `Serialize` implementation failed, the value is longer than [`message_limit`], or descriptors or memory ran out.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
-        let (body, handles) = Body::encode(value, INLINE, Vec::new())?;
-        Ok(Self { body, handles })
+        match Body::encode(value, INLINE, Vec::new(), None)? {
+            Encoded::Whole(body, handles) => Ok(Self { body, handles }),
+            Encoded::Passed => Err(EncodeError::new("there was no passage for the message")),
+        }
     }
 
     /// Decodes the value.
@@ -98,76 +101,140 @@ impl fmt::Debug for Message {
     }
 }
 
+/// A value that was encoded.
+pub(crate) enum Encoded {
+    Whole(Body, Vec<OwnedFd>),
+    /// All of it went through the passage.
+    Passed,
+}
+
+/// Where the bytes of a message may go while it is encoded, instead of into a memory file.
+pub(crate) trait Passage {
+    /// Tells whether there is a passage. It is asked once, when the message turns out to be long: `least` bytes at least.
+    ///
+    /// # Errors
+    ///
+    /// The message cannot go anywhere.
+    fn open(&mut self, least: u64) -> Result<bool, EncodeError>;
+
+    /// Lets some bytes pass, with the handles that were collected so far.
+    ///
+    /// # Errors
+    ///
+    /// Nobody wants the rest.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError>;
+}
+
 impl Body {
-    /// Encodes `value`, up to `inline` bytes into `scratch` and otherwise into a memory file.
+    /// Encodes `value`, up to `inline` bytes into `scratch`, and otherwise into a memory file or through `passage`.
     pub(crate) fn encode<T: Serialize + ?Sized>(
         value: &T,
         inline: usize,
         scratch: Vec<u8>,
-    ) -> Result<(Self, Vec<OwnedFd>), EncodeError> {
-        let mut writer = Writer { bytes: scratch, file: None, flushed: 0, inline, limit: message_limit() };
+        passage: Option<&mut dyn Passage>,
+    ) -> Result<Encoded, EncodeError> {
+        let mut writer = Writer::new(scratch, inline, passage);
         let handles = codec::encode(value, &mut writer)?;
-        Ok((writer.finish()?, handles))
+        Ok(match writer.finish()? {
+            Some(body) => Encoded::Whole(body, handles),
+            None => Encoded::Passed,
+        })
     }
 
-    /// Wraps bytes that are a message as they are.
-    pub(crate) fn raw(bytes: &[u8], inline: usize) -> Result<Self, EncodeError> {
-        let mut writer = Writer { bytes: Vec::new(), file: None, flushed: 0, inline, limit: message_limit() };
+    /// Wraps bytes that are a message as they are. `None` if they went through `passage`.
+    pub(crate) fn raw(
+        bytes: &[u8],
+        inline: usize,
+        passage: Option<&mut dyn Passage>,
+    ) -> Result<Option<Self>, EncodeError> {
+        let mut writer = Writer::new(Vec::new(), inline, passage);
         writer.write(bytes)?;
         writer.finish()
     }
 
     /// Puts bytes into a sealed memory file.
     fn seal(bytes: &[u8]) -> Result<OwnedFd, EncodeError> {
-        match Self::raw(bytes, 0)? {
-            Self::Sealed { file, .. } => Ok(file),
-            Self::Inline(_) => Err(EncodeError::new("an empty message needs no memory file")),
+        match Self::raw(bytes, 0, None)? {
+            Some(Self::Sealed { file, .. }) => Ok(file),
+            _ => Err(EncodeError::new("an empty message needs no memory file")),
         }
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(&self, handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
         match self {
             Self::Inline(bytes) => codec::decode(bytes, handles),
-            Self::Sealed { file, length } => {
-                let mapping = map(file, *length)?;
-                codec::decode(mapping.bytes(), handles)
-            }
+            Self::Sealed { file, length } => codec::decode_stream(&mut open(file, *length)?, handles),
         }
     }
 }
 
-/// Maps a sealed body after checking its length against the limit.
-pub(crate) fn map(file: &OwnedFd, length: u64) -> Result<sys::memfd::Mapping, DecodeError> {
+/// Opens a sealed body for reading, after checking its length against the limit.
+pub(crate) fn open(file: &OwnedFd, length: u64) -> Result<Reader<'_>, DecodeError> {
     let limit = message_limit();
     if length > limit {
         return Err(DecodeError::new(format!("a message of {length} bytes is longer than the limit of {limit}")));
     }
-    sys::memfd::map(file, length).map_err(|error| DecodeError::new(error.to_string()))
+    Reader::new(file.as_fd(), length).map_err(|error| DecodeError::new(error.to_string()))
 }
 
-/// Collects what is encoded: in memory until it is too long for that, then in a file by large writes.
-struct Writer {
-    /// What is not in the file.
+impl Source for Reader<'_> {
+    fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<usize, DecodeError> {
+        Reader::read(self, into, most).map_err(unreadable)
+    }
+
+    fn read_slice(&mut self, into: &mut [u8]) -> Result<usize, DecodeError> {
+        Reader::read_slice(self, into).map_err(unreadable)
+    }
+}
+
+fn unreadable(error: std::io::Error) -> DecodeError {
+    DecodeError::new(format!("a large message could not be read: {error}"))
+}
+
+/// Collects what is encoded: in memory until it is too long for that, then elsewhere by large writes.
+struct Writer<'p> {
+    /// What is not elsewhere.
     bytes: Vec<u8>,
-    file: Option<OwnedFd>,
-    /// How much is in the file.
+    elsewhere: Elsewhere<'p>,
+    /// How much is elsewhere.
     flushed: u64,
     inline: usize,
     limit: u64,
 }
 
-/// How much is collected for one write into the file.
+enum Elsewhere<'p> {
+    Nothing(Option<&'p mut dyn Passage>),
+    File(OwnedFd),
+    Passage(&'p mut dyn Passage),
+}
+
+/// How much is collected for one write, and the shortest message that is offered a passage.
 const CHUNK: usize = 256 << 10;
 
-impl Writer {
-    fn flush(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+impl<'p> Writer<'p> {
+    fn new(bytes: Vec<u8>, inline: usize, passage: Option<&'p mut dyn Passage>) -> Self {
+        Self { bytes, elsewhere: Elsewhere::Nothing(passage), flushed: 0, inline, limit: message_limit() }
+    }
+
+    /// Puts `bytes` elsewhere; `more` is known to follow.
+    fn flush(&mut self, bytes: &[u8], more: usize) -> Result<(), EncodeError> {
         let failed = |error| EncodeError::new(format!("no memory for a large message: {error}"));
-        let file = match &self.file {
-            Some(file) => file,
-            None => self.file.insert(sys::memfd::create().map_err(failed)?),
-        };
+        if let Elsewhere::Nothing(passage) = &mut self.elsewhere {
+            let passage = match passage.take() {
+                Some(passage) => passage.open((bytes.len() + more) as u64)?.then_some(passage),
+                None => None,
+            };
+            self.elsewhere = match passage {
+                Some(passage) => Elsewhere::Passage(passage),
+                None => Elsewhere::File(sys::memfd::create().map_err(failed)?),
+            };
+        }
         self.flushed += bytes.len() as u64;
-        sys::memfd::append(file.as_fd(), bytes, self.flushed).map_err(failed)
+        match &mut self.elsewhere {
+            Elsewhere::Nothing(_) => Ok(()),
+            Elsewhere::File(file) => sys::memfd::append(file.as_fd(), bytes, self.flushed).map_err(failed),
+            Elsewhere::Passage(passage) => passage.write(bytes),
+        }
     }
 
     fn check(&self, length: usize) -> Result<(), EncodeError> {
@@ -178,31 +245,38 @@ impl Writer {
     fn spill(&mut self, more: &[u8]) -> Result<(), EncodeError> {
         self.check(self.bytes.len() + more.len())?;
         let mut bytes = std::mem::take(&mut self.bytes);
-        self.flush(&bytes)?;
+        self.flush(&bytes, more.len())?;
         bytes.clear();
         self.bytes = bytes;
         if more.len() < CHUNK {
             self.bytes.extend_from_slice(more);
             return Ok(());
         }
-        self.flush(more)
+        self.flush(more, 0)
     }
 
-    fn finish(mut self) -> Result<Body, EncodeError> {
+    /// The body, or `None` if it went through the passage.
+    fn finish(mut self) -> Result<Option<Body>, EncodeError> {
         self.check(self.bytes.len())?;
-        if self.file.is_none() && self.bytes.len() <= self.inline {
-            return Ok(Body::Inline(self.bytes));
+        if self.bytes.len() <= self.inline && matches!(self.elsewhere, Elsewhere::Nothing(_)) {
+            return Ok(Some(Body::Inline(self.bytes)));
         }
-        let rest = std::mem::take(&mut self.bytes);
-        self.flush(&rest)?;
-        let file = self.file.take().ok_or_else(|| EncodeError::new("a large message has no file"))?;
+        if let Elsewhere::Nothing(passage) = &mut self.elsewhere {
+            // It is not that long.
+            *passage = None;
+        }
+        if !self.bytes.is_empty() || matches!(self.elsewhere, Elsewhere::Nothing(_)) {
+            let rest = std::mem::take(&mut self.bytes);
+            self.flush(&rest, 0)?;
+        }
+        let Elsewhere::File(file) = self.elsewhere else { return Ok(None) };
         sys::memfd::seal(file.as_fd())
             .map_err(|error| EncodeError::new(format!("a large message could not be sealed: {error}")))?;
-        Ok(Body::Sealed { file, length: self.flushed })
+        Ok(Some(Body::Sealed { file, length: self.flushed }))
     }
 }
 
-impl Output for Writer {
+impl Output for Writer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         // The limit is looked at when there is a chunk, and at the end, so that a byte costs no more than a byte.
@@ -210,6 +284,16 @@ impl Output for Writer {
             return self.spill(bytes);
         }
         self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), EncodeError> {
+        // With the bytes that mention them go the handles that were collected last.
+        if let Elsewhere::Passage(_) = self.elsewhere {
+            self.check(self.bytes.len())?;
+            let rest = std::mem::take(&mut self.bytes);
+            self.flush(&rest, 0)?;
+        }
         Ok(())
     }
 }
@@ -275,7 +359,8 @@ impl<'de> Deserialize<'de> for Message {
         let body = match body {
             Nested::Inline(bytes) => Body::Inline(bytes),
             Nested::Sealed(file, length) if length <= INLINE as u64 => {
-                Body::Inline(map(&file.0, length).map_err(de::Error::custom)?.bytes().to_vec())
+                let bytes = open(&file.0, length).and_then(|file| file.read_all().map_err(unreadable));
+                Body::Inline(bytes.map_err(de::Error::custom)?)
             }
             Nested::Sealed(file, length) => Body::Sealed { file: file.0, length },
         };

@@ -2,43 +2,52 @@
 
 use serde::de::{self, DeserializeSeed, Visitor};
 
+use super::source::{SHORT, Source, Stream, too_short};
 use super::{DecodeError, LONG, MAX_DEPTH};
 
-pub(super) struct Deserializer<'de> {
+pub(super) struct Deserializer<'de, 's> {
+    /// The bytes of a message that is at hand as a whole.
     rest: &'de [u8],
-    /// How many more elements without bytes of their own may be made (promise 2 of the module).
-    empty_elements: usize,
+    /// How many there were.
+    length: usize,
+    /// Those of one that is not; `rest` is empty then.
+    stream: Option<Stream<'s>>,
+    /// How many elements without bytes of their own were made (promise 2 of the module).
+    empty_elements: u64,
     depth: u32,
 }
 
-impl<'de> Deserializer<'de> {
+impl<'de, 's> Deserializer<'de, 's> {
     pub(super) fn new(bytes: &'de [u8]) -> Self {
-        Self {
-            rest: bytes,
-            empty_elements: bytes.len().saturating_mul(EMPTY_PER_BYTE).saturating_add(EMPTY_AT_LEAST),
-            depth: 0,
-        }
+        Self { rest: bytes, length: bytes.len(), stream: None, empty_elements: 0, depth: 0 }
+    }
+
+    /// Decodes what comes out of `source`.
+    pub(super) fn streaming(source: &'s mut dyn Source) -> Self {
+        Self { rest: &[], length: 0, stream: Some(Stream::new(source)), empty_elements: 0, depth: 0 }
     }
 
     pub(super) fn finish(self) -> Result<(), DecodeError> {
-        match self.rest.len() {
+        let left = match self.stream {
+            Some(stream) => stream.finish()?,
+            None => self.rest.len(),
+        };
+        match left {
             0 => Ok(()),
             left => Err(DecodeError::new(format!("{left} bytes are left over after the value"))),
         }
     }
 
     #[inline]
-    fn take(&mut self, length: usize) -> Result<&'de [u8], DecodeError> {
-        let (head, tail) = self.rest.split_at_checked(length).ok_or_else(|| too_short(length, self.rest.len()))?;
-        self.rest = tail;
-        Ok(head)
-    }
-
-    #[inline]
     fn take_array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, tail) = self.rest.split_first_chunk::<N>().ok_or_else(|| too_short(N, self.rest.len()))?;
-        self.rest = tail;
-        Ok(*head)
+        if let Some((head, tail)) = self.rest.split_first_chunk::<N>() {
+            self.rest = tail;
+            return Ok(*head);
+        }
+        match &mut self.stream {
+            Some(stream) => stream.take_array(),
+            None => Err(too_short(N, self.rest.len())),
+        }
     }
 
     fn take_length(&mut self) -> Result<u64, DecodeError> {
@@ -48,10 +57,40 @@ impl<'de> Deserializer<'de> {
         }
     }
 
-    fn take_sized(&mut self) -> Result<&'de [u8], DecodeError> {
+    /// Takes a length and as many bytes.
+    #[inline]
+    fn take_sized(&mut self) -> Result<Taken<'de, '_>, DecodeError> {
         let length = self.take_length()?;
         let length = usize::try_from(length).map_err(|_| too_short(usize::MAX, self.rest.len()))?;
-        self.take(length)
+        if let Some(stream) = &mut self.stream {
+            // Twice, because a borrow that may be returned lasts to the end.
+            if length <= SHORT {
+                return stream.take_short(length).map(Taken::Shown);
+            }
+            return stream.take_long(length).map(Taken::Owned);
+        }
+        let (head, tail) = self.rest.split_at_checked(length).ok_or_else(|| too_short(length, self.rest.len()))?;
+        self.rest = tail;
+        Ok(Taken::Borrowed(head))
+    }
+
+    /// Grows with every byte that is taken.
+    #[inline]
+    fn position(&self) -> u64 {
+        match &self.stream {
+            Some(stream) => stream.position(),
+            None => (self.length - self.rest.len()) as u64,
+        }
+    }
+
+    #[cold]
+    fn count_empty_element(&mut self) -> Result<(), DecodeError> {
+        self.empty_elements += 1;
+        let bytes = if self.stream.is_some() { self.position() } else { self.length as u64 };
+        if self.empty_elements > bytes.saturating_mul(EMPTY_PER_BYTE).saturating_add(EMPTY_AT_LEAST) {
+            return Err(DecodeError::new("too many elements that take no bytes"));
+        }
+        Ok(())
     }
 
     #[inline]
@@ -68,12 +107,14 @@ impl<'de> Deserializer<'de> {
 
 /// A sequence of `()` costs its receiver time but no input, so its length has to be bounded by something:
 /// this many elements for each byte of the message, and this many at least.
-const EMPTY_PER_BYTE: usize = 1 << 10;
-const EMPTY_AT_LEAST: usize = 1 << 20;
+const EMPTY_PER_BYTE: u64 = 1 << 10;
+const EMPTY_AT_LEAST: u64 = 1 << 20;
 
-#[cold]
-fn too_short(needed: usize, left: usize) -> DecodeError {
-    DecodeError::new(format!("the value needs {needed} more bytes, the message has {left}"))
+/// Bytes of a string or a byte buffer.
+enum Taken<'de, 's> {
+    Borrowed(&'de [u8]),
+    Shown(&'s [u8]),
+    Owned(Vec<u8>),
 }
 
 macro_rules! fixed_width {
@@ -85,7 +126,7 @@ macro_rules! fixed_width {
     )+};
 }
 
-impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
+impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
     type Error = DecodeError;
 
     fixed_width! {
@@ -122,8 +163,14 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        let text = std::str::from_utf8(self.take_sized()?).map_err(|error| DecodeError::new(error.to_string()))?;
-        visitor.visit_borrowed_str(text)
+        match self.take_sized()? {
+            Taken::Borrowed(bytes) => visitor.visit_borrowed_str(text(bytes)?),
+            Taken::Shown(bytes) => visitor.visit_str(text(bytes)?),
+            Taken::Owned(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => visitor.visit_string(text),
+                Err(error) => Err(no_text(error.utf8_error())),
+            },
+        }
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -131,7 +178,11 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_borrowed_bytes(self.take_sized()?)
+        match self.take_sized()? {
+            Taken::Borrowed(bytes) => visitor.visit_borrowed_bytes(bytes),
+            Taken::Shown(bytes) => visitor.visit_bytes(bytes),
+            Taken::Owned(bytes) => visitor.visit_byte_buf(bytes),
+        }
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -217,34 +268,41 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
     }
 }
 
+fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(bytes).map_err(no_text)
+}
+
+#[cold]
+fn no_text(error: std::str::Utf8Error) -> DecodeError {
+    DecodeError::new(error.to_string())
+}
+
 /// The elements of a sequence, a tuple or a map that are still to come.
-struct Elements<'a, 'de> {
-    deserializer: &'a mut Deserializer<'de>,
+struct Elements<'a, 'de, 's> {
+    deserializer: &'a mut Deserializer<'de, 's>,
     left: u64,
 }
 
-impl<'de> Elements<'_, 'de> {
+impl<'de> Elements<'_, 'de, '_> {
     #[inline]
     fn next<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DecodeError> {
-        let before = self.deserializer.rest.len();
+        let before = self.deserializer.position();
         let value = self.deserializer.nested(|deserializer| seed.deserialize(deserializer))?;
-        if self.deserializer.rest.len() == before {
-            self.deserializer.empty_elements = self
-                .deserializer
-                .empty_elements
-                .checked_sub(1)
-                .ok_or_else(|| DecodeError::new("too many elements that take no bytes"))?;
+        if self.deserializer.position() == before {
+            self.deserializer.count_empty_element()?;
         }
         Ok(value)
     }
 
-    /// A hint never promises more elements than there are bytes (promise 1 of the module).
+    /// A hint never promises more elements than there are bytes (promise 1 of the module), or than a streamed message is
+    /// trusted with.
     fn hint(&self) -> Option<usize> {
-        Some(usize::try_from(self.left).unwrap_or(usize::MAX).min(self.deserializer.rest.len()))
+        let most = if self.deserializer.stream.is_some() { SHORT } else { self.deserializer.rest.len() };
+        Some(usize::try_from(self.left).unwrap_or(usize::MAX).min(most))
     }
 }
 
-impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
+impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
     type Error = DecodeError;
 
     #[inline]
@@ -261,7 +319,7 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
     }
 }
 
-impl<'de> de::MapAccess<'de> for Elements<'_, 'de> {
+impl<'de> de::MapAccess<'de> for Elements<'_, 'de, '_> {
     type Error = DecodeError;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, DecodeError> {
@@ -281,7 +339,7 @@ impl<'de> de::MapAccess<'de> for Elements<'_, 'de> {
     }
 }
 
-impl<'de> de::EnumAccess<'de> for &mut Deserializer<'de> {
+impl<'de> de::EnumAccess<'de> for &mut Deserializer<'de, '_> {
     type Error = DecodeError;
     type Variant = Self;
 
@@ -291,7 +349,7 @@ impl<'de> de::EnumAccess<'de> for &mut Deserializer<'de> {
     }
 }
 
-impl<'de> de::VariantAccess<'de> for &mut Deserializer<'de> {
+impl<'de> de::VariantAccess<'de> for &mut Deserializer<'de, '_> {
     type Error = DecodeError;
 
     fn unit_variant(self) -> Result<(), DecodeError> {

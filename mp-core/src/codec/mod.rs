@@ -7,7 +7,8 @@
 //!
 //! The bytes may come from a process that is damaged or hostile, so decoding promises:
 //!
-//! 1. nothing is allocated for a length that the remaining input cannot hold;
+//! 1. nothing is allocated for a length that the remaining input cannot hold; where the input is still arriving, memory grows with
+//!    what has arrived;
 //! 2. a sequence of elements that take no bytes is bounded by the input's length, like any other;
 //! 3. nesting beyond [`MAX_DEPTH`] is an error, on the sending side too, so the stack is bounded;
 //! 4. bytes left over, and handles left over, are errors.
@@ -17,6 +18,7 @@
 mod de;
 mod error;
 mod ser;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::{DecodeError, EncodeError};
 pub(crate) use ser::Output;
+pub(crate) use source::{Source, read_all};
 
 use crate::handle;
 
@@ -81,6 +84,7 @@ where
 {
     let collecting = handle::Collecting::begin();
     value.serialize(&mut ser::Serializer::new(output))?;
+    output.end()?;
     Ok(collecting.finish())
 }
 
@@ -93,6 +97,19 @@ where
 {
     let offering = handle::Offering::begin(handles);
     let mut deserializer = de::Deserializer::new(bytes);
+    let value = T::deserialize(&mut deserializer)?;
+    deserializer.finish()?;
+    offering.finish()?;
+    Ok(value)
+}
+
+/// Decodes one value that takes everything that comes out of `source`, and all of `handles` and those that the source adds.
+pub(crate) fn decode_stream<T>(source: &mut dyn Source, handles: Vec<OwnedFd>) -> Result<T, DecodeError>
+where
+    T: DeserializeOwned,
+{
+    let offering = handle::Offering::begin(handles);
+    let mut deserializer = de::Deserializer::streaming(source);
     let value = T::deserialize(&mut deserializer)?;
     deserializer.finish()?;
     offering.finish()?;

@@ -210,7 +210,7 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
     }
 }
 
-/// Readable when a message, or the end, can be received without waiting: nothing is ever read ahead.
+/// Readable when a message, or the end, can be received: nothing is ever read ahead. See [`Receiver::poll`].
 impl<Tx, Rx> AsFd for Connection<Tx, Rx> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

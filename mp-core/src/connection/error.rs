@@ -69,8 +69,8 @@ pub enum RecvError {
     /// Every sender is closed or dead, and every message that they sent was received.
     #[error("every sender is gone")]
     Disconnected,
-    /// The message is shorter than it says. A sender of this library that dies leaves a whole message or none, so the peer is
-    /// damaged or not one of ours.
+    /// The sender died in the middle of a message longer than 256 KiB, or the message is shorter than it says, and the peer damaged or
+    /// not one of ours.
     #[error("a message is incomplete")]
     Truncated,
     /// The message is not of the form that this library sends, so the peer is damaged or not one of ours.
@@ -79,7 +79,7 @@ pub enum RecvError {
     /// The message is longer than [`message_limit`](crate::message_limit) allows here.
     #[error("a message of {length} bytes is longer than the limit of {limit}")]
     TooLarge {
-        /// The length of the message in bytes.
+        /// The length of the message in bytes; of one that is refused while it arrives, what it has announced so far.
         length: u64,
         /// The limit in bytes.
         limit: u64,

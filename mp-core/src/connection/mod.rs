@@ -2,6 +2,7 @@
 
 mod duplex;
 mod error;
+mod lane;
 mod packet;
 mod raw;
 mod receiver;
@@ -23,8 +24,11 @@ use crate::sys::socket;
 ///
 /// Either end can be an argument or a result of a call, or be sent over another connection; it then belongs to the
 /// process that receives it. The kernel's socket buffer holds what was sent and not received, some 200 KiB or a few hundred
-/// short messages by default; a sender waits when it is full. A message longer than 64 KiB travels in
-/// memory of its own, of which each sender has at most one unreceived.
+/// short messages by default; a sender waits when it is full.
+///
+/// A message longer than 64 KiB travels in memory of its own, of which each sender has at most one unreceived; so sending one
+/// does not wait for its receiver. If a receiver does wait for it, in [`recv`](Receiver::recv) and not with a deadline, a message longer than 256 KiB that is
+/// sent without a deadline goes from hand to hand instead: it is decoded while it is encoded, and is nowhere as a whole in between.
 ///
 /// # Errors
 ///
@@ -33,7 +37,8 @@ use crate::sys::socket;
 /// # Process death
 ///
 /// When the last sender is closed, or its process dies, receivers get what was sent and then
-/// [`RecvError::Disconnected`]; no message arrives in part. When the last receiver goes, sending fails with
+/// [`RecvError::Disconnected`]; no message arrives in part: one whose sender dies while it goes from hand to hand is
+/// [`RecvError::Truncated`]. When the last receiver goes, sending fails with
 /// [`SendErrorReason::Disconnected`], and what was not received is gone.
 ///
 /// # Examples

@@ -10,9 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{RecvError, SendErrorReason};
+use super::lane::{self, Arriving, Offered, Offers, Sending, Sent};
 use super::packet::{self, Failure, MAX_INLINE, MAX_PACKET, Packet, Received};
 use super::turn::Turn;
-use crate::message::{Body, map};
+use crate::codec::{self, DecodeError, Source};
+use crate::message::{self, Body, Encoded, Passage};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
 
@@ -34,19 +36,31 @@ impl Patience {
 pub(super) struct Socket {
     fd: OwnedFd,
     turn: Turn,
+    offers: Offers,
     /// The peer was closed with something unread.
     unread: AtomicBool,
 }
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd, turn: Turn::new(), unread: AtomicBool::new(false) }
+        Self { fd, turn: Turn::new(), offers: Offers::new(), unread: AtomicBool::new(false) }
     }
 
     pub(super) fn send<T: Serialize + ?Sized>(&self, value: &T, patience: Patience) -> Result<(), SendErrorReason> {
         let mut scratch = ENCODING.take();
         scratch.clear();
-        let (body, handles) = Body::encode(value, MAX_INLINE, scratch).map_err(SendErrorReason::Encode)?;
+        let mut lane = Sending::new(&self.offers, |far_end| self.offer(far_end));
+        // Whoever does not wait for room does not wait for a receiver either.
+        let patient = matches!(patience, Patience::Forever);
+        let passage = patient.then_some(&mut lane as &mut dyn Passage);
+        let encoded = Body::encode(value, MAX_INLINE, scratch, passage);
+        let (whole, result) = match encoded {
+            Ok(Encoded::Whole(body, handles)) => (Some((body, handles)), Ok(())),
+            Ok(Encoded::Passed) => (None, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let sent = lane.conclude(result)?;
+        let Some((body, handles)) = whole else { return self.has_sent(sent) };
         let result = self.send_body(&body, &handles, patience);
         if let Body::Inline(scratch) = body {
             ENCODING.set(scratch);
@@ -55,8 +69,26 @@ impl Socket {
     }
 
     pub(super) fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendErrorReason> {
-        let body = Body::raw(bytes, MAX_INLINE).map_err(SendErrorReason::Encode)?;
-        self.send_body(&body, &[], Patience::Forever)
+        let mut lane = Sending::new(&self.offers, |far_end| self.offer(far_end));
+        let (body, result) = match Body::raw(bytes, MAX_INLINE, Some(&mut lane)) {
+            Ok(body) => (body, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let sent = lane.conclude(result)?;
+        match body {
+            Some(body) => self.send_body(&body, &[], Patience::Forever),
+            None => self.has_sent(sent),
+        }
+    }
+
+    fn offer(&self, far_end: BorrowedFd<'_>) -> Result<(), SendErrorReason> {
+        self.retry_send(Patience::Forever, |blocking| packet::offer(self.fd.as_fd(), far_end, blocking))
+    }
+
+    fn has_sent(&self, sent: Sent) -> Result<(), SendErrorReason> {
+        // A receiver that left in the middle had the message and lost it, unless it was the last one.
+        let last = matches!(sent, Sent::InPart) && poll::hung_up(self.fd.as_fd(), Deadline::now()).unwrap_or(false);
+        if last { Err(SendErrorReason::Disconnected) } else { Ok(()) }
     }
 
     fn send_body(&self, body: &Body, handles: &[OwnedFd], patience: Patience) -> Result<(), SendErrorReason> {
@@ -81,9 +113,14 @@ impl Socket {
         receipt: Option<BorrowedFd<'_>>,
         patience: Patience,
     ) -> Result<(), SendErrorReason> {
+        self.retry_send(patience, |blocking| packet::send(self.fd.as_fd(), body, handles, receipt, blocking))
+    }
+
+    /// Sends a packet, waiting for room as long as `patience` lasts.
+    fn retry_send(&self, patience: Patience, send: impl Fn(Blocking) -> io::Result<()>) -> Result<(), SendErrorReason> {
         let blocking = if matches!(patience, Patience::Forever) { Blocking::Yes } else { Blocking::No };
         loop {
-            let error = match packet::send(self.fd.as_fd(), body, handles, receipt, blocking) {
+            let error = match send(blocking) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -114,17 +151,34 @@ impl Socket {
     fn receive<R>(
         &self,
         patience: Patience,
-        take: impl FnOnce(Packet, &[u8]) -> Result<R, RecvError>,
+        mut take: impl FnMut(Incoming<'_>) -> Result<Option<R>, RecvError>,
     ) -> Result<Option<R>, RecvError> {
         let mut buffer = RECEIVING.take();
         if buffer.len() < MAX_PACKET {
             // Once per thread, and zeroed by the allocator, which knows when fresh memory is zero already.
             buffer = vec![0; MAX_PACKET];
         }
-        let result = match self.receive_packet(&mut buffer, patience) {
-            Ok(Some(packet)) => take(packet, &buffer).map(Some),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
+        let result = loop {
+            let packet = match self.receive_packet(&mut buffer, patience) {
+                Ok(Some(packet)) => packet,
+                Ok(None) => break Ok(None),
+                Err(error) => break Err(error),
+            };
+            let incoming = match (packet.body, patience) {
+                (Received::Inline(range), _) => Incoming::Inline(&buffer[range], packet.handles),
+                (Received::Sealed { file, length }, _) => Incoming::Sealed(file, length, packet.handles),
+                (Received::Offer(lane), Patience::Forever) => match lane::accept(lane) {
+                    Ok(Offered::Message(arriving)) => Incoming::Arriving(arriving),
+                    Ok(Offered::Nothing) => continue,
+                    Err(error) => break Err(error),
+                },
+                // Declined, by closing it: the message comes another way.
+                (Received::Offer(_), _) => continue,
+            };
+            match take(incoming) {
+                Ok(None) => {}
+                result => break result,
+            }
         };
         RECEIVING.set(buffer);
         result
@@ -161,29 +215,31 @@ impl Socket {
     }
 
     pub(super) fn recv<T: DeserializeOwned>(&self, patience: Patience) -> Result<Option<T>, RecvError> {
-        self.receive(patience, |packet, buffer| {
-            match packet.body {
-                Received::Inline(range) => crate::codec::decode(&buffer[range], packet.handles),
-                Received::Sealed { file, length } => Body::Sealed { file, length }.decode(packet.handles),
+        self.receive(patience, |incoming| match incoming {
+            Incoming::Inline(bytes, handles) => codec::decode(bytes, handles).map(Some).map_err(RecvError::Decode),
+            Incoming::Sealed(file, length, handles) => {
+                Body::Sealed { file, length }.decode(handles).map(Some).map_err(RecvError::Decode)
             }
-            .map_err(RecvError::Decode)
+            Incoming::Arriving(arriving) => arriving.decode(),
         })
     }
 
     pub(super) fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
-        let received = self.receive(Patience::Forever, |packet, buffer| with_bytes(&packet, buffer, <[u8]>::to_vec))?;
+        let received = self.receive(Patience::Forever, |incoming| {
+            incoming.plain(|plain| match plain {
+                Plain::Bytes(bytes) => Ok(Ok(bytes.to_vec())),
+                Plain::Source(source) => codec::read_all(source).map(Ok),
+            })
+        })?;
         received.ok_or(RecvError::Disconnected)
     }
 
     pub(super) fn recv_bytes_into(&self, into: &mut [u8]) -> Result<usize, RecvError> {
-        let received = self.receive(Patience::Forever, |packet, buffer| {
-            with_bytes(&packet, buffer, |bytes| match into.get_mut(..bytes.len()) {
-                Some(place) => {
-                    place.copy_from_slice(bytes);
-                    Ok(bytes.len())
-                }
-                None => Err(RecvError::BufferTooShort(bytes.to_vec())),
-            })?
+        let received = self.receive(Patience::Forever, |incoming| {
+            incoming.plain(|plain| match plain {
+                Plain::Bytes(bytes) => Ok(copy(bytes, into)),
+                Plain::Source(source) => fill(into, source),
+            })
         })?;
         received.ok_or(RecvError::Disconnected)
     }
@@ -204,15 +260,74 @@ impl AsFd for Socket {
     }
 }
 
-/// Shows a message that is plain bytes; it can carry no handles.
-fn with_bytes<R>(packet: &Packet, buffer: &[u8], show: impl FnOnce(&[u8]) -> R) -> Result<R, RecvError> {
-    if !packet.handles.is_empty() {
-        return Err(RecvError::Decode(crate::DecodeError::new("a message of plain bytes carries handles")));
+/// A message that can be taken.
+enum Incoming<'a> {
+    Inline(&'a [u8], Vec<OwnedFd>),
+    Sealed(OwnedFd, u64, Vec<OwnedFd>),
+    Arriving(Arriving),
+}
+
+impl Incoming<'_> {
+    /// Takes a message of plain bytes; it can carry no handles. `None` if it never was.
+    fn plain<R>(
+        self,
+        mut take: impl FnMut(Plain<'_>) -> Result<Result<R, RecvError>, DecodeError>,
+    ) -> Result<Option<R>, RecvError> {
+        let (result, has_handles) = match self {
+            Self::Inline(bytes, handles) => (take(Plain::Bytes(bytes)), !handles.is_empty()),
+            Self::Sealed(file, length, handles) => {
+                let result = message::open(&file, length).and_then(|mut source| take(Plain::Source(&mut source)));
+                (result, !handles.is_empty())
+            }
+            Self::Arriving(mut arriving) => {
+                let result = take(Plain::Source(&mut arriving));
+                let has_handles = arriving.has_handles();
+                match arriving.conclude(result)? {
+                    Some(result) => (Ok(result), has_handles),
+                    None => return Ok(None),
+                }
+            }
+        };
+        if has_handles {
+            return Err(RecvError::Decode(DecodeError::new("a message of plain bytes carries handles")));
+        }
+        result.map_err(RecvError::Decode)?.map(Some)
     }
-    match &packet.body {
-        Received::Inline(range) => Ok(show(&buffer[range.clone()])),
-        Received::Sealed { file, length } => Ok(show(map(file, *length).map_err(RecvError::Decode)?.bytes())),
+}
+
+/// A message that is bytes as they are.
+enum Plain<'a> {
+    Bytes(&'a [u8]),
+    Source(&'a mut dyn Source),
+}
+
+/// Copies a whole message into `into`. If it does not fit, the error holds it.
+fn copy(bytes: &[u8], into: &mut [u8]) -> Result<usize, RecvError> {
+    match into.get_mut(..bytes.len()) {
+        Some(place) => {
+            place.copy_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        None => Err(RecvError::BufferTooShort(bytes.to_vec())),
     }
+}
+
+/// Reads a whole message into `into`. If it does not fit, the error holds it.
+fn fill(into: &mut [u8], source: &mut dyn Source) -> Result<Result<usize, RecvError>, DecodeError> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match source.read_slice(&mut into[filled..])? {
+            0 => return Ok(Ok(filled)),
+            some => filled += some,
+        }
+    }
+    let rest = codec::read_all(source)?;
+    if rest.is_empty() {
+        return Ok(Ok(filled));
+    }
+    let mut message = into.to_vec();
+    message.extend_from_slice(&rest);
+    Ok(Err(RecvError::BufferTooShort(message)))
 }
 
 thread_local! {

@@ -40,7 +40,8 @@ impl<T> Receiver<T> {
 
     /// Waits until a message, or the end, can be received without waiting; `None` waits for ever.
     ///
-    /// Returns false if neither came in time. With other receivers about, one of them may be faster.
+    /// Returns false if neither came in time. With other receivers about, one of them may be faster. A message longer than 256 KiB may
+    /// be announced before it is complete: [`recv`](Self::recv) then waits for its rest, [`try_recv`](Self::try_recv) finds nothing yet.
     ///
     /// # Errors
     ///
@@ -130,7 +131,7 @@ impl<'a, T: DeserializeOwned> IntoIterator for &'a Receiver<T> {
     }
 }
 
-/// Readable when a message, or the end, can be received without waiting: nothing is ever read ahead.
+/// Readable when a message, or the end, can be received: nothing is ever read ahead. See [`poll`](Receiver::poll).
 impl<T> AsFd for Receiver<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -1,20 +1,16 @@
-//! Large messages: anonymous memory files that are written once, sealed, and read in place.
+//! Large messages: anonymous memory files that are written once, sealed, and read.
 //!
-//! A sealed file cannot change or shrink any more, whoever holds it, so its receiver may look at it as a
-//! plain slice of bytes: nobody can change what was checked, and no access can raise SIGBUS.
+//! A sealed file cannot change or shrink any more, whoever holds it, so nobody can change what its receiver has checked.
 //! Sealing is described in memfd_create(2) and fcntl(2), "File Sealing".
 
-use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::{self, NonNull};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
-use rustix::io::{Errno, retry_on_intr};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::io::{Errno, pread, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 
-use super::fd::above_standard_streams;
+use super::fd::{above_standard_streams, append as append_to};
 
 /// What a receiver insists on.
 const SEALED: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
@@ -48,19 +44,20 @@ pub(crate) fn seal(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(fcntl_add_seals(file, SEALED | SealFlags::SEAL)?)
 }
 
-/// The first bytes of a sealed file, mapped.
-pub(crate) struct Mapping {
-    start: NonNull<c_void>,
-    length: usize,
+/// Reads the first bytes of a sealed file, wherever its own position is.
+pub(crate) struct Reader<'a> {
+    file: BorrowedFd<'a>,
+    position: u64,
+    length: u64,
 }
 
-impl Mapping {
-    /// Maps the first `length` bytes of `file`.
+impl<'a> Reader<'a> {
+    /// Reads the first `length` bytes of `file`.
     ///
     /// # Errors
     ///
     /// `InvalidData` if `file` is not a sealed memory file of at least `length` bytes.
-    pub(crate) fn new(file: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
+    pub(crate) fn new(file: BorrowedFd<'a>, length: u64) -> io::Result<Self> {
         let refused = |why| io::Error::new(io::ErrorKind::InvalidData, why);
         match fcntl_get_seals(file) {
             Ok(seals) if seals.contains(SEALED) => {}
@@ -68,51 +65,73 @@ impl Mapping {
             Err(_) => return Err(refused("a large message is not in a memory file")),
         }
         let stat = fstat(file)?;
-        if u64::try_from(stat.st_size).is_ok_and(|size| size < length as u64) {
+        if u64::try_from(stat.st_size).is_ok_and(|size| size < length) {
             return Err(refused("a large message is shorter than announced"));
         }
-        // Looking at a hole would allocate it: a message has to bring its memory along. The kernel counts blocks of 512 bytes.
-        if u64::try_from(stat.st_blocks).is_ok_and(|blocks| blocks.saturating_mul(512) < length as u64) {
+        // A hole costs its sender nothing, and its receiver memory: a message has to bring its own. The kernel counts blocks of
+        // 512 bytes.
+        if u64::try_from(stat.st_blocks).is_ok_and(|blocks| blocks.saturating_mul(512) < length) {
             return Err(refused("a large message has holes"));
         }
-        if length == 0 {
-            return Ok(Self { start: NonNull::dangling(), length });
+        Ok(Self { file, position: 0, length })
+    }
+
+    /// How many bytes are still to be read.
+    pub(crate) fn left(&self) -> u64 {
+        self.length - self.position
+    }
+
+    /// Appends some bytes to `into`, `most` at most, and returns how many: 0 is the end.
+    pub(crate) fn read(&mut self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let most = usize::try_from(self.left()).map_or(most, |left| left.min(most));
+        if most == 0 {
+            return Ok(0);
         }
-        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
-        let start =
-            unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE | MapFlags::POPULATE, file, 0)? };
-        let start = NonNull::new(start).ok_or_else(|| refused("a large message was mapped at address zero"))?;
-        Ok(Self { start, length })
+        // SAFETY: rustix returns the part of the room that the kernel has filled, which is its beginning.
+        let read = unsafe {
+            append_to(into, most, |room| pread(self.file, room, self.position).map(|(filled, _)| filled.len()))
+        }?;
+        self.advance(read)
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: `new` mapped `length` readable bytes at `start` (or `length` is 0 and `start` is dangling but aligned), and
-        // they stay mapped until `drop`. They are initialised, being a file's. No process can change them during the
-        // borrow: F_SEAL_WRITE excludes writes and writable mappings, F_SEAL_SHRINK keeps every page backed, and seals cannot be
-        // taken off again.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.length) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        if self.length > 0 {
-            // SAFETY: `start` and `length` are the mapping that `new` made, and the borrows that `bytes` handed out have ended.
-            // Unmapping can only fail for a range that is not one.
-            let _ = unsafe { munmap(self.start.as_ptr(), self.length) };
+    /// Puts some bytes into the beginning of `into` and returns how many: 0 is the end.
+    pub(crate) fn read_slice(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left()).map_or(into.len(), |left| left.min(into.len()));
+        if most == 0 {
+            return Ok(0);
         }
+        let read = retry_on_intr(|| pread(self.file, &mut into[..most], self.position))?;
+        self.advance(read)
     }
-}
 
-/// Maps the first `length` bytes of a file that stays open elsewhere.
-pub(crate) fn map(file: &OwnedFd, length: u64) -> io::Result<Mapping> {
-    let length = usize::try_from(length).map_err(|_| io::Error::from(Errno::OVERFLOW))?;
-    Mapping::new(file.as_fd(), length)
+    fn advance(&mut self, read: usize) -> io::Result<usize> {
+        if read == 0 {
+            // It was measured, and cannot shrink.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.position += read as u64;
+        Ok(read)
+    }
+
+    /// Reads everything that is left.
+    pub(crate) fn read_all(mut self) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(self.left()).map_err(|_| io::Error::from(Errno::OVERFLOW))?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length)?;
+        while self.read(&mut bytes, length)? > 0 {}
+        Ok(bytes)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
+
+    fn read(file: &OwnedFd, length: u64) -> io::Result<Vec<u8>> {
+        Reader::new(file.as_fd(), length)?.read_all()
+    }
 
     #[test]
     fn a_sealed_file_reads_back() {
@@ -120,8 +139,12 @@ mod tests {
         append(file.as_fd(), b"hello ", 6).unwrap();
         append(file.as_fd(), b"world", 11).unwrap();
         seal(file.as_fd()).unwrap();
-        assert_eq!(map(&file, 11).unwrap().bytes(), b"hello world");
-        assert_eq!(map(&file, 0).unwrap().bytes(), b"");
+        assert_eq!(read(&file, 11).unwrap(), b"hello world");
+        assert_eq!(read(&file, 0).unwrap(), b"");
+        let mut some = b"I say ".to_vec();
+        let mut reader = Reader::new(file.as_fd(), 11).unwrap();
+        assert_eq!((reader.read(&mut some, 5).unwrap(), reader.left()), (5, 6));
+        assert_eq!(some, b"I say hello");
         assert!(append(file.as_fd(), b"!", 12).is_err());
     }
 
@@ -129,20 +152,20 @@ mod tests {
     fn files_that_could_change_or_end_early_are_refused() {
         let unsealed = create().unwrap();
         append(unsealed.as_fd(), b"hello", 5).unwrap();
-        assert!(map(&unsealed, 5).is_err());
+        assert!(read(&unsealed, 5).is_err());
 
         let short = create().unwrap();
         append(short.as_fd(), b"hello", 5).unwrap();
         seal(short.as_fd()).unwrap();
-        assert!(map(&short, 6).is_err());
-        assert!(map(&short, u64::MAX).is_err());
+        assert!(read(&short, 6).is_err());
+        assert!(read(&short, u64::MAX).is_err());
 
         let hollow = create().unwrap();
         rustix::fs::ftruncate(&hollow, 1 << 40).unwrap();
         seal(hollow.as_fd()).unwrap();
-        assert!(map(&hollow, 1 << 40).is_err());
+        assert!(read(&hollow, 1 << 40).is_err());
 
         let foreign: OwnedFd = std::fs::File::open("/proc/self/exe").unwrap().into();
-        assert!(map(&foreign, 5).is_err());
+        assert!(read(&foreign, 5).is_err());
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod fd;
 pub(crate) mod lifeline;
 pub(crate) mod limits;
 pub(crate) mod memfd;
+pub(crate) mod pages;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod runtime;

@@ -1,0 +1,153 @@
+//! Bytes that arrive while they are decoded.
+
+use super::DecodeError;
+use crate::sys::pages;
+
+/// Where more bytes of a message come from.
+pub(crate) trait Source {
+    /// Appends some bytes to `into`, `most` at most, and returns how many: 0 is the end of the message.
+    ///
+    /// # Errors
+    ///
+    /// The rest of the message does not come.
+    fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<usize, DecodeError>;
+
+    /// Puts some bytes into the beginning of `into`, which is not empty, and returns how many: 0 is the end of the message.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    fn read_slice(&mut self, into: &mut [u8]) -> Result<usize, DecodeError>;
+}
+
+/// Reads everything that is left.
+pub(crate) fn read_all(source: &mut dyn Source) -> Result<Vec<u8>, DecodeError> {
+    let mut bytes = Vec::new();
+    loop {
+        let step = bytes.len().max(AT_ONCE);
+        reserve(&mut bytes, step)?;
+        while bytes.len() < bytes.capacity() {
+            let room = bytes.capacity() - bytes.len();
+            if source.read(&mut bytes, room)? == 0 {
+                return Ok(bytes);
+            }
+        }
+    }
+}
+
+fn reserve(bytes: &mut Vec<u8>, more: usize) -> Result<(), DecodeError> {
+    bytes.try_reserve_exact(more).map_err(|error| DecodeError::new(error.to_string()))?;
+    pages::prefer_huge(bytes.spare_capacity_mut());
+    Ok(())
+}
+
+/// How many bytes are fetched at once, so that they are decoded while they are in the processor's cache.
+const AT_ONCE: usize = 128 << 10;
+
+/// What is shown in the buffer instead of being moved into memory of its own.
+pub(super) const SHORT: usize = AT_ONCE / 8;
+
+/// How much room is reserved for bytes that are announced and have not arrived. It is address space; memory comes with the bytes.
+const RESERVED: usize = 1 << 30;
+
+/// The bytes that are at hand, and their source.
+pub(super) struct Stream<'s> {
+    source: &'s mut dyn Source,
+    buffer: Vec<u8>,
+    /// What is before this in the buffer was taken.
+    start: usize,
+    fetched: u64,
+}
+
+impl<'s> Stream<'s> {
+    pub(super) fn new(source: &'s mut dyn Source) -> Self {
+        Self { source, buffer: Vec::with_capacity(AT_ONCE), start: 0, fetched: 0 }
+    }
+
+    /// How many bytes were taken so far.
+    pub(super) fn position(&self) -> u64 {
+        self.fetched - self.at_hand().len() as u64
+    }
+
+    fn at_hand(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    #[inline]
+    pub(super) fn take_array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        if self.at_hand().len() < N {
+            self.fetch(N)?;
+        }
+        match self.at_hand().first_chunk::<N>() {
+            Some(array) => {
+                let array = *array;
+                self.start += N;
+                Ok(array)
+            }
+            None => Err(too_short(N, self.at_hand().len())),
+        }
+    }
+
+    /// Shows the next `length` bytes, [`SHORT`] at most.
+    pub(super) fn take_short(&mut self, length: usize) -> Result<&[u8], DecodeError> {
+        if self.at_hand().len() < length {
+            self.fetch(length)?;
+        }
+        let start = self.start;
+        self.start += length;
+        self.buffer.get(start..start + length).ok_or_else(|| too_short(length, self.buffer.len() - start))
+    }
+
+    /// Moves the next `length` bytes into memory of their own, which is used as they arrive.
+    pub(super) fn take_long(&mut self, length: usize) -> Result<Vec<u8>, DecodeError> {
+        let at_hand = self.at_hand();
+        let some = at_hand.len().min(length);
+        let mut bytes = Vec::new();
+        reserve(&mut bytes, length.min(RESERVED))?;
+        bytes.extend_from_slice(&at_hand[..some]);
+        self.start += some;
+        while bytes.len() < length {
+            if bytes.len() == bytes.capacity() {
+                let more = bytes.len().min(length - bytes.len());
+                reserve(&mut bytes, more)?;
+            }
+            let room = (bytes.capacity() - bytes.len()).min(length - bytes.len());
+            match self.source.read(&mut bytes, room)? {
+                0 => return Err(too_short(length - bytes.len(), 0)),
+                some => self.fetched += some as u64,
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Brings the bytes at hand to `least`, which fits into the buffer.
+    #[cold]
+    fn fetch(&mut self, least: usize) -> Result<(), DecodeError> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        while self.buffer.len() < least {
+            let room = AT_ONCE - self.buffer.len();
+            match self.source.read(&mut self.buffer, room)? {
+                0 => return Err(too_short(least, self.buffer.len())),
+                some => self.fetched += some as u64,
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that nothing is left.
+    pub(super) fn finish(mut self) -> Result<usize, DecodeError> {
+        match self.at_hand().len() {
+            0 => {
+                self.buffer.clear();
+                self.source.read(&mut self.buffer, AT_ONCE)
+            }
+            left => Ok(left),
+        }
+    }
+}
+
+#[cold]
+pub(super) fn too_short(needed: usize, left: usize) -> DecodeError {
+    DecodeError::new(format!("the value needs {needed} more bytes, the message has {left}"))
+}
