@@ -1,0 +1,3 @@
+//! The least that a Rust program can be: what a process costs without anything of ours in it.
+
+fn main() {}

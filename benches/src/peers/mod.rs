@@ -1,0 +1,49 @@
+//! Other libraries and CPython.
+//!
+//! crossmist and procspawn start this same executable again, as mp-core does, so they pay the same price for its size.
+
+mod crossmist;
+mod ipc_channel;
+mod procspawn;
+mod python;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::measure::{Contender, Role};
+
+pub(crate) fn init() {
+    ::crossmist::init();
+    ::procspawn::init();
+}
+
+pub(crate) fn spawn() -> Vec<Contender> {
+    vec![
+        peer("crossmist", crossmist::spawn()),
+        peer("procspawn", Ok(procspawn::spawn())),
+        peer("CPython, fork", python::script(&["spawn", "fork"])),
+        peer("CPython, forkserver", python::script(&["spawn", "forkserver"])),
+        peer("CPython, spawn", python::script(&["spawn", "spawn"])),
+    ]
+}
+
+pub(crate) fn round_trip(pause: Option<Duration>) -> Vec<Contender> {
+    let micros = pause.unwrap_or_default().as_micros().to_string();
+    vec![
+        peer("ipc-channel", ipc_channel::round_trip(pause)),
+        peer("crossmist", crossmist::round_trip(pause)),
+        peer("CPython, Pipe", python::script(&["round-trip", &micros])),
+    ]
+}
+
+pub(crate) fn flow(message: &Rc<Vec<u8>>) -> Vec<Contender> {
+    vec![
+        peer("ipc-channel, bytes", ipc_channel::flow(message)),
+        peer("crossmist", crossmist::flow(message)),
+        peer("CPython, send_bytes", python::script(&["flow", &message.len().to_string()])),
+    ]
+}
+
+fn peer(name: &str, run: std::io::Result<crate::measure::Run>) -> Contender {
+    Contender::new(Role::Peer, name, run)
+}

@@ -1,0 +1,78 @@
+//! A process that does nothing, from its start until it was waited for.
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use mp_core::process_fn;
+
+use super::{pinned, row};
+use crate::measure::{Contender, Row, Run, Scale};
+use crate::{partner, raw};
+
+/// The argument that makes this program end at once.
+pub const EXIT: &str = "--exit-at-once";
+
+pub(super) fn rows() -> Vec<Row> {
+    vec![row("spawn", contenders), pinned("spawn", contenders)]
+}
+
+#[process_fn]
+fn nothing() {}
+
+fn contenders(_scale: Scale) -> Vec<Contender> {
+    #[allow(unused_mut, reason = "there may be no peers")]
+    let mut contenders = vec![
+        Contender::ours("spawn, join", Ok(repeated(ours))),
+        Contender::limit("posix_spawn, waitpid: an empty program", 1.05, empty_program()),
+        Contender::limit("posix_spawn, waitpid: this program, exiting", None, this_program()),
+        Contender::limit("std::process::Command: an empty program", None, command()),
+    ];
+    #[cfg(feature = "peers")]
+    contenders.extend(crate::peers::spawn());
+    contenders
+}
+
+/// A turn of one operation after another.
+pub(crate) fn repeated(mut once: impl FnMut() -> io::Result<()> + 'static) -> Run {
+    Box::new(move |operations| {
+        let start = Instant::now();
+        for _ in 0..operations {
+            once()?;
+        }
+        Ok(start.elapsed())
+    })
+}
+
+/// Starts and joins one process.
+pub(super) fn ours() -> io::Result<()> {
+    nothing::spawn()?.join().map_err(partner::failed)
+}
+
+/// The other binary of this package, which stands beside this one.
+fn no_op() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("no-op");
+    if path.exists() { Ok(path) } else { Err(io::Error::other(format!("{} was not built", path.display()))) }
+}
+
+fn empty_program() -> io::Result<Run> {
+    let program = CString::new(no_op()?.into_os_string().into_vec())?;
+    let arguments = [program.clone()];
+    Ok(repeated(move || raw::wait(raw::spawn(&program, &arguments)?)))
+}
+
+fn this_program() -> io::Result<Run> {
+    let arguments = [CString::new("mp-bench")?, CString::new(EXIT)?];
+    Ok(repeated(move || raw::wait(raw::spawn(c"/proc/self/exe", &arguments)?)))
+}
+
+fn command() -> io::Result<Run> {
+    let program = no_op()?;
+    Ok(repeated(move || {
+        let status = Command::new(&program).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(status.to_string())) }
+    }))
+}
