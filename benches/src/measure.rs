@@ -56,13 +56,13 @@ impl Scale {
         if self.quick { Duration::from_millis(800) } else { Duration::from_secs(8) }
     }
 
-    /// For one turn.
+    /// For one turn: less than the kernel lets somebody else run for, so that on a busy machine some turns are undisturbed.
     fn turn(self) -> Duration {
-        Duration::from_millis(if self.quick { 5 } else { 20 })
+        Duration::from_millis(if self.quick { 2 } else { 3 })
     }
 
     fn rounds(self) -> std::ops::RangeInclusive<u32> {
-        if self.quick { 3..=20 } else { 9..=100 }
+        if self.quick { 3..=50 } else { 9..=500 }
     }
 }
 
