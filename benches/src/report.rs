@@ -91,7 +91,7 @@ pub fn print(line: &Line) {
 
 /// Nanoseconds in a unit that suits them.
 pub fn in_words(nanoseconds: f64) -> String {
-    match nanoseconds {
+    match nanoseconds.abs() {
         ..1e4 => format!("{nanoseconds:.0} ns"),
         ..1e7 => format!("{:.1} µs", nanoseconds / 1e3),
         _ => format!("{:.1} ms", nanoseconds / 1e6),
