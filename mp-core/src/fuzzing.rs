@@ -1,0 +1,72 @@
+//! What the fuzz targets reach beneath the public interface: the codec, and what parent and child say to each other.
+//!
+//! It exists under `--cfg fuzzing` only, which `cargo fuzz` sets. Nothing here is for anyone else.
+
+use std::os::fd::OwnedFd;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, DecodeError, EncodeError};
+use crate::function::EncodedCall;
+use crate::outcome::Outcome;
+use crate::{boot, current};
+
+/// Encodes a value as every transport does, without one.
+///
+/// # Errors
+///
+/// As sending it.
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<OwnedFd>), EncodeError> {
+    let mut bytes = Vec::new();
+    let handles = codec::encode(value, &mut bytes)?;
+    Ok((bytes, handles))
+}
+
+/// Decodes a value as every transport does, without one.
+///
+/// # Errors
+///
+/// As receiving it.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8], handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
+    codec::decode(bytes, handles)
+}
+
+/// What a child is told.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Start(boot::Start<OwnedFd>);
+
+impl Start {
+    /// What a parent would send to its next child.
+    pub fn new(name: Option<String>, call: EncodedCall, lifeline: OwnedFd, program: Option<Vec<u8>>) -> Self {
+        let identity = current::Identity::of_next_child(name);
+        Self(boot::Start { identity, call, lifeline, program, message_limit: codec::message_limit() })
+    }
+
+    /// What it is to run.
+    pub fn into_call(self) -> EncodedCall {
+        self.0.call
+    }
+}
+
+/// What a child reports.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Report(boot::Report);
+
+impl From<Outcome> for Report {
+    fn from(outcome: Outcome) -> Self {
+        Self(boot::Report::Outcome(outcome))
+    }
+}
+
+impl Report {
+    /// What became of the call, if the child had come to it.
+    pub fn into_outcome(self) -> Option<Outcome> {
+        match self.0 {
+            boot::Report::Outcome(outcome) => Some(outcome),
+            boot::Report::NotStarted(_) => None,
+        }
+    }
+}
