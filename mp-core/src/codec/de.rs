@@ -15,16 +15,18 @@ pub(super) struct Deserializer<'de, 's> {
     /// How many elements without bytes of their own were made (promise 2 of the module).
     empty_elements: u64,
     depth: u32,
+    /// How many sequences and maps are being decoded, each inside the one before.
+    sequences: usize,
 }
 
 impl<'de, 's> Deserializer<'de, 's> {
     pub(super) fn new(bytes: &'de [u8]) -> Self {
-        Self { rest: bytes, length: bytes.len(), stream: None, empty_elements: 0, depth: 0 }
+        Self { rest: bytes, length: bytes.len(), stream: None, empty_elements: 0, depth: 0, sequences: 0 }
     }
 
     /// Decodes what comes out of `source`.
     pub(super) fn streaming(source: &'s mut dyn Source) -> Self {
-        Self { rest: &[], length: 0, stream: Some(Stream::new(source)), empty_elements: 0, depth: 0 }
+        Self { rest: &[], length: 0, stream: Some(Stream::new(source)), empty_elements: 0, depth: 0, sequences: 0 }
     }
 
     pub(super) fn finish(self) -> Result<(), DecodeError> {
@@ -101,6 +103,19 @@ impl<'de, 's> Deserializer<'de, 's> {
         self.depth += 1;
         let result = decode(self);
         self.depth -= 1;
+        result
+    }
+
+    /// Decodes a sequence or a map of a length that stands in the input.
+    #[inline]
+    fn sequence<T>(
+        &mut self,
+        decode: impl FnOnce(Elements<'_, 'de, 's>) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        let left = self.take_length()?;
+        self.sequences += 1;
+        let result = decode(Elements { deserializer: self, left });
+        self.sequences -= 1;
         result
     }
 }
@@ -218,8 +233,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        let left = self.take_length()?;
-        visitor.visit_seq(Elements { deserializer: self, left })
+        self.sequence(|elements| visitor.visit_seq(elements))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, DecodeError> {
@@ -236,8 +250,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        let left = self.take_length()?;
-        visitor.visit_map(Elements { deserializer: self, left })
+        self.sequence(|elements| visitor.visit_map(elements))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -295,9 +308,11 @@ impl<'de> Elements<'_, 'de, '_> {
     }
 
     /// A hint never promises more elements than there are bytes (promise 1 of the module), or than a streamed message is
-    /// trusted with.
+    /// trusted with. Every sequence around this one may have reserved room for elements by the same bytes, so the deeper it is, the less
+    /// it is promised: all together, not seven times what there is.
     fn hint(&self) -> Option<usize> {
-        let most = if self.deserializer.stream.is_some() { SHORT } else { self.deserializer.rest.len() };
+        let bytes = if self.deserializer.stream.is_some() { SHORT } else { self.deserializer.rest.len() };
+        let most = bytes / self.deserializer.sequences.max(1);
         Some(usize::try_from(self.left).unwrap_or(usize::MAX).min(most))
     }
 }

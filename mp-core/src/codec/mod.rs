@@ -8,10 +8,13 @@
 //! The bytes may come from a process that is damaged or hostile, so decoding promises:
 //!
 //! 1. nothing is allocated for a length that the remaining input cannot hold; where the input is still arriving, memory grows with
-//!    what has arrived;
+//!    what has arrived; and all sequences inside each other together reserve room for seven times as many elements at most as there
+//!    are bytes;
 //! 2. a sequence of elements that take no bytes is bounded by the input's length, like any other;
 //! 3. nesting beyond [`MAX_DEPTH`] is an error, on the sending side too, so the stack is bounded;
-//! 4. bytes left over, and handles left over, are errors.
+//! 4. bytes left over, and handles left over, are errors;
+//! 5. for a text or a byte string the lack of memory is an error. Other collections grow in serde's hands, where it ends the
+//!    process.
 //!
 //! Why not an existing format is argued in `docs/DECISIONS.md`, "Our own codec".
 
@@ -30,7 +33,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::{DecodeError, EncodeError};
 pub(crate) use ser::Output;
-pub(crate) use source::{Source, read_all};
+pub(crate) use source::{Source, append, copy, read_all};
 
 use crate::handle;
 

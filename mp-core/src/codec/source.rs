@@ -36,13 +36,32 @@ pub(crate) fn read_all(source: &mut dyn Source) -> Result<Vec<u8>, DecodeError> 
 }
 
 fn reserve(bytes: &mut Vec<u8>, more: usize) -> Result<(), DecodeError> {
-    bytes.try_reserve_exact(more).map_err(|error| DecodeError::new(error.to_string()))?;
+    bytes.try_reserve_exact(more).map_err(|_| no_memory(more))?;
     pages::prefer_huge(bytes.spare_capacity_mut());
     Ok(())
 }
 
 /// How many bytes are fetched at once, so that they are decoded while they are in the processor's cache.
 const AT_ONCE: usize = 128 << 10;
+
+/// Copies bytes whose number the sender has chosen: a lack of memory is an error, where `to_vec` would end the process.
+pub(crate) fn copy(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let mut copy = Vec::new();
+    append(&mut copy, bytes)?;
+    Ok(copy)
+}
+
+/// The same, behind others.
+pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) -> Result<(), DecodeError> {
+    reserve(to, bytes.len())?;
+    to.extend_from_slice(bytes);
+    Ok(())
+}
+
+#[cold]
+fn no_memory(length: usize) -> DecodeError {
+    DecodeError::new(format!("there is no memory for {length} bytes of the message"))
+}
 
 /// What is shown in the buffer instead of being moved into memory of its own.
 pub(super) const SHORT: usize = AT_ONCE / 8;

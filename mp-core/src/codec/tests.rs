@@ -252,6 +252,56 @@ fn a_length_never_promises_more_elements_than_there_are_bytes() {
 }
 
 #[test]
+fn sequences_inside_each_other_share_what_the_bytes_can_hold() {
+    thread_local! {
+        static RESERVED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+    struct Inside;
+    impl<'de> Deserialize<'de> for Inside {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Count;
+            impl<'de> Visitor<'de> for Count {
+                type Value = Inside;
+                fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    formatter.write_str("a sequence of the same")
+                }
+                fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut elements: A) -> Result<Inside, A::Error> {
+                    RESERVED.set(RESERVED.get() + elements.size_hint().unwrap());
+                    while elements.next_element::<Inside>()?.is_some() {}
+                    Ok(Inside)
+                }
+            }
+            deserializer.deserialize_seq(Count)
+        }
+    }
+    // Each level announces as much as there is.
+    let mut bytes: Vec<u8> = Vec::new();
+    for _ in 0..500 {
+        bytes.push(LONG);
+        bytes.extend(u64::MAX.to_le_bytes());
+    }
+    bytes.resize(65_536, 0);
+    assert!(value_of::<Inside>(&bytes).is_err());
+    let reserved = RESERVED.get();
+    assert!(reserved >= 65_000 && reserved < 7 * bytes.len(), "{reserved} elements");
+}
+
+#[test]
+fn long_texts_and_byte_strings_come_back() {
+    for length in [(64 << 10) - 1, 64 << 10, (64 << 10) + 1, 1 << 20] {
+        let text: String = "ab".chars().cycle().take(length).collect();
+        round_trip_without_truncation((
+            text.clone(),
+            serde_bytes::ByteBuf::from(text.clone().into_bytes()),
+            Some(text),
+        ));
+    }
+    let mut bytes = bytes_of(&"a".repeat(100_000));
+    *bytes.last_mut().unwrap() = 0xFF;
+    assert!(value_of::<String>(&bytes).unwrap_err().contains("utf-8"));
+}
+
+#[test]
 fn elements_without_bytes_are_bounded() {
     let of = |length: u64| {
         let mut bytes = vec![LONG];

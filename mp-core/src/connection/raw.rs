@@ -227,7 +227,7 @@ impl Socket {
     pub(super) fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
         let received = self.receive(Patience::Forever, |incoming| {
             incoming.plain(|plain| match plain {
-                Plain::Bytes(bytes) => Ok(Ok(bytes.to_vec())),
+                Plain::Bytes(bytes) => codec::copy(bytes).map(Ok),
                 Plain::Source(source) => codec::read_all(source).map(Ok),
             })
         })?;
@@ -237,7 +237,7 @@ impl Socket {
     pub(super) fn recv_bytes_into(&self, into: &mut [u8]) -> Result<usize, RecvError> {
         let received = self.receive(Patience::Forever, |incoming| {
             incoming.plain(|plain| match plain {
-                Plain::Bytes(bytes) => Ok(copy(bytes, into)),
+                Plain::Bytes(bytes) => copy(bytes, into),
                 Plain::Source(source) => fill(into, source),
             })
         })?;
@@ -302,13 +302,13 @@ enum Plain<'a> {
 }
 
 /// Copies a whole message into `into`. If it does not fit, the error holds it.
-fn copy(bytes: &[u8], into: &mut [u8]) -> Result<usize, RecvError> {
+fn copy(bytes: &[u8], into: &mut [u8]) -> Result<Result<usize, RecvError>, DecodeError> {
     match into.get_mut(..bytes.len()) {
         Some(place) => {
             place.copy_from_slice(bytes);
-            Ok(bytes.len())
+            Ok(Ok(bytes.len()))
         }
-        None => Err(RecvError::BufferTooShort(bytes.to_vec())),
+        None => codec::copy(bytes).map(RecvError::BufferTooShort).map(Err),
     }
 }
 
@@ -325,8 +325,8 @@ fn fill(into: &mut [u8], source: &mut dyn Source) -> Result<Result<usize, RecvEr
     if rest.is_empty() {
         return Ok(Ok(filled));
     }
-    let mut message = into.to_vec();
-    message.extend_from_slice(&rest);
+    let mut message = codec::copy(into)?;
+    codec::append(&mut message, &rest)?;
     Ok(Err(RecvError::BufferTooShort(message)))
 }
 
