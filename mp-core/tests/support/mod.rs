@@ -13,6 +13,7 @@
 
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test executable uses some of it")]
 
+pub(crate) mod faults;
 pub(crate) mod leaks;
 pub(crate) mod procfs;
 
