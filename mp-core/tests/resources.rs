@@ -11,7 +11,8 @@ use mp_core::{Builder, JoinError, RecvError, SendErrorReason, Sender, SpawnError
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use support::leaks::{Resources, descriptors, status_kib};
+use support::leaks::{Resources, status_kib};
+use support::limits::with_descriptors;
 use support::{chain, nothing, procfs, scenario};
 
 /// What may grow: by how much memory differs from one moment to another.
@@ -59,27 +60,6 @@ fn two_thousand_processes_one_after_another_leave_nothing() {
         // Only those that have not ended or ended since the last spawn.
         assert!(zombies < 30, "{zombies} children at once");
     });
-}
-
-/// Runs `body` while this process may have `more` descriptors beyond those that it has.
-fn with_descriptors<R>(more: usize, body: impl FnOnce() -> R) -> R {
-    let limit = getrlimit(Resource::Nofile);
-    // The limit is on numbers, so those below the highest are filled first.
-    let highest = *descriptors().last_key_value().unwrap().0;
-    let null = File::open("/dev/null").unwrap();
-    let mut fill: Vec<OwnedFd> = Vec::new();
-    loop {
-        let copy = rustix::io::fcntl_dupfd_cloexec(&null, 3).unwrap();
-        if std::os::fd::AsRawFd::as_raw_fd(&copy) > highest {
-            break;
-        }
-        fill.push(copy);
-    }
-    let first_free = 1 + (*descriptors().last_key_value().unwrap().0 as u64);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(first_free + more as u64), maximum: limit.maximum }).unwrap();
-    let result = body();
-    setrlimit(Resource::Nofile, limit).unwrap();
-    result
 }
 
 #[process_fn]

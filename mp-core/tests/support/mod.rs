@@ -15,6 +15,7 @@
 
 pub(crate) mod faults;
 pub(crate) mod leaks;
+pub(crate) mod limits;
 pub(crate) mod procfs;
 
 use std::fs::File;

@@ -1,0 +1,39 @@
+//! Running out of things on purpose.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::leaks::{descriptors, status_kib};
+
+/// Runs `body` while this process may have `more` descriptors beyond those that it has.
+pub(crate) fn with_descriptors<R>(more: usize, body: impl FnOnce() -> R) -> R {
+    // The limit is on numbers, so those below the highest are filled first.
+    let highest = *descriptors().last_key_value().unwrap().0;
+    let null = File::open("/dev/null").unwrap();
+    let mut fill: Vec<OwnedFd> = Vec::new();
+    loop {
+        let copy = rustix::io::fcntl_dupfd_cloexec(&null, 3).unwrap();
+        if copy.as_raw_fd() > highest {
+            break;
+        }
+        fill.push(copy);
+    }
+    let first_free = 1 + (*descriptors().last_key_value().unwrap().0 as u64);
+    with_limit(Resource::Nofile, first_free + more as u64, body)
+}
+
+/// Runs `body` while this process may take `more` KiB of address space beyond what it has.
+pub(crate) fn with_memory<R>(more: u64, body: impl FnOnce() -> R) -> R {
+    with_limit(Resource::As, (status_kib("VmSize") + more) << 10, body)
+}
+
+/// Runs `body` under a limit. Processes that it starts inherit it.
+pub(crate) fn with_limit<R>(resource: Resource, limit: u64, body: impl FnOnce() -> R) -> R {
+    let before = getrlimit(resource);
+    setrlimit(resource, Rlimit { current: Some(limit), maximum: before.maximum }).unwrap();
+    let result = body();
+    setrlimit(resource, before).unwrap();
+    result
+}
