@@ -65,6 +65,16 @@
 //! The parent calling `exec` counts as its death. The function runs on the first thread of its process, with that thread's stack
 //! (`ulimit -s`); `std::thread::current().name()` is `None` there, as std gives the name only to a thread that runs `main`.
 //!
+//! # What holds when something runs out
+//!
+//! Descriptors, processes and address space that run out are an error of the operation that needed them, which leaves nothing behind;
+//! after relief everything goes on. A message that finds no place when it is received is lost, and the next one arrives.
+//!
+//! Memory has a limit to this: Rust ends a process that cannot allocate. Whatever length a peer announces, texts and byte strings
+//! (`String`, `serde_bytes`) that find no memory are errors. A `Vec` of other elements or a map grows while it is decoded, in serde's hands, and
+//! so does what `Serialize` and `Deserialize` implementations make; a process that they end is reported to its parent like any other.
+//! [`set_message_limit`] keeps them in bounds. Where the system overcommits memory, nothing of this is asked, and it kills.
+//!
 //! # Platforms
 //!
 //! Linux 5.4 or later with `/proc` mounted, on x86_64 and aarch64.

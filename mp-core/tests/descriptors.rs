@@ -88,34 +88,58 @@ fn the_pipes_to_a_child_are_closed_in_its_siblings() {
     });
 }
 
+/// Opens, duplicates and closes descriptors of several kinds, close-on-exec or not, as fast as it can.
+fn open_and_close(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let inheritable = open_inheritable(50);
+        let (sender, receiver) = pipe::<u8>().unwrap();
+        fcntl_setfd(&sender, FdFlags::empty()).unwrap();
+        // Neither is close-on-exec.
+        let ends = rustix::pipe::pipe().unwrap();
+        let copies = (dup(&receiver).unwrap(), sender.try_clone().unwrap(), ends.0.try_clone().unwrap());
+        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        drop((inheritable, near, sender, copies, far, receiver, ends));
+        std::thread::yield_now();
+    }
+}
+
 #[test]
-fn no_descriptor_slips_into_a_child_while_other_threads_open_and_start() {
-    scenario!(no_descriptor_slips_into_a_child_while_other_threads_open_and_start, {
+fn no_descriptor_slips_into_a_child_while_sixteen_threads_start_and_four_open() {
+    scenario!(no_descriptor_slips_into_a_child, {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
-                        drop(open_inheritable(50));
-                        let (sender, receiver) = pipe::<u8>().unwrap();
-                        fcntl_setfd(&sender, FdFlags::empty()).unwrap();
-                        drop((sender, receiver));
-                        std::thread::yield_now();
-                    }
-                });
+            for _ in 0..4 {
+                scope.spawn(|| open_and_close(&stop));
             }
-            let spawning: Vec<_> = (0..3)
-                .map(|_| {
-                    scope.spawn(|| {
-                        for _ in 0..30 {
-                            assert_bare(&own_descriptors::spawn().unwrap().join().unwrap(), 0);
+            let spawning: Vec<_> = (0..16)
+                .map(|thread| {
+                    scope.spawn(move || {
+                        let mut lifelines = Vec::new();
+                        for round in 0..10 {
+                            let more = (thread + round) % 3;
+                            let found = if more == 0 {
+                                own_descriptors::spawn().unwrap().join().unwrap()
+                            } else {
+                                let (sender, receivers) = (pipe().unwrap().0, (1..more).map(|_| pipe().unwrap().1));
+                                own_descriptors_with::spawn((sender, receivers.collect())).unwrap().join().unwrap()
+                            };
+                            assert_bare(&found, more);
+                            let beside = found.range(3..).map(|(_, target)| target);
+                            lifelines.extend(beside.filter(|target| target.starts_with("pipe:")).cloned());
                         }
+                        lifelines
                     })
                 })
                 .collect();
             let results: Vec<_> = spawning.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
             stop.store(true, Ordering::Relaxed);
-            results.into_iter().for_each(|result| result.unwrap());
+            let lifelines: Vec<_> = results.into_iter().flat_map(|result| result.unwrap()).collect();
+            // It is the one that this process holds for all of them, and no pipe that happened to be open.
+            assert!(
+                lifelines.len() == 160 && lifelines.iter().all(|lifeline| *lifeline == lifelines[0]),
+                "{lifelines:?}"
+            );
+            assert!(descriptors().values().any(|own| *own == lifelines[0]));
         });
     });
 }

@@ -11,7 +11,7 @@ use support::procfs::{self, number_of};
 use support::{PATIENCE, PROMPTLY, eventually, nothing, run_for_ever, scenario};
 
 /// How a process spends its time.
-const WAYS: [&str; 4] = ["parked", "spinning", "reading", "stopped"];
+const WAYS: [&str; 5] = ["parked", "spinning", "reading", "stopped", "deaf"];
 
 #[process_fn]
 fn live(way: String, pids: Sender<u32>, never: Receiver<u8>) {
@@ -22,11 +22,23 @@ fn live(way: String, pids: Sender<u32>, never: Receiver<u8>) {
         },
         "reading" => drop(never.recv()),
         "stopped" => kill_process(number_of(std::process::id()), Signal::STOP).unwrap(),
+        "deaf" => block_signals(),
         _ => {}
     }
     loop {
         std::thread::park();
     }
+}
+
+/// Blocks every signal that can be blocked, and ignores the one that the kernel sends about descriptors unless told which.
+fn block_signals() {
+    let mut all = std::mem::MaybeUninit::uninit();
+    // SAFETY: the call initialises the set that it is given.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set is initialised.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
+    // SAFETY: a valid disposition, and there is no handler that would be lost.
+    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
 }
 
 /// Starts one process of each kind, and the same a level below.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::procfs::{self, Entry};
@@ -54,6 +55,8 @@ pub(crate) struct Resources {
     pub(crate) mappings: Vec<String>,
     /// Names in `/dev/shm` that can be ours: other programs have theirs there as well.
     pub(crate) shared_memory: Vec<String>,
+    /// The same in the directory for temporary files.
+    pub(crate) temporary_files: Vec<String>,
 }
 
 impl Resources {
@@ -64,6 +67,7 @@ impl Resources {
             threads: numbers("/proc/self/task"),
             mappings: mappings(),
             shared_memory: shared_memory(),
+            temporary_files: temporary_files(),
         }
     }
 }
@@ -88,9 +92,16 @@ fn mappings() -> Vec<String> {
 
 fn shared_memory() -> Vec<String> {
     let own = std::process::id().to_string();
-    let entries = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.starts_with("mp-core") || name.contains(&own)).collect()
+    names("/dev/shm".as_ref(), |name| name.starts_with("mp-core") || name.contains(&own))
+}
+
+fn temporary_files() -> Vec<String> {
+    names(&std::env::temp_dir(), |name| name.starts_with("mp-core"))
+}
+
+fn names(directory: &Path, ours: impl Fn(&str) -> bool) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| ours(name)).collect()
 }
 
 fn numbers<N: std::str::FromStr + Ord>(directory: &str) -> BTreeSet<N> {
