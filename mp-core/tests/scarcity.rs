@@ -5,6 +5,7 @@ mod support;
 
 use std::error::Error;
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -131,20 +132,31 @@ fn every_descriptor_that_the_first_spawn_needs_can_be_missing() {
 #[test]
 fn every_descriptor_that_a_connection_needs_can_be_missing() {
     scenario!(every_descriptor_of_a_connection, {
-        until_it_succeeds("a pipe", 0, |more| with_descriptors(more, || Ok(drop(pipe::<u8>()?))));
-        until_it_succeeds("a duplex", 0, |more| with_descriptors(more, || Ok(drop(duplex::<u8, u8>()?))));
-        until_it_succeeds("a duplicate", 0, |more| {
+        until_it_succeeds("a pipe", 0, |more| {
+            with_descriptors(more, pipe::<u8>)?;
+            Ok(())
+        });
+        until_it_succeeds("a duplex", 0, |more| {
+            with_descriptors(more, duplex::<u8, u8>)?;
+            Ok(())
+        });
+        until_it_succeeds("duplicates", 0, |more| {
             let (sender, receiver) = pipe::<u8>()?;
             let (connection, _peer) = duplex::<u8, u8>()?;
-            with_descriptors(more, || Ok(drop((sender.try_clone()?, receiver.try_clone()?, connection.try_clone()?))))
+            with_descriptors(more, || {
+                io::Result::Ok((sender.try_clone()?, receiver.try_clone()?, connection.try_clone()?))
+            })?;
+            Ok(())
         });
         until_it_succeeds("a split", 0, |more| {
             let (connection, _peer): (Connection<u8, u8>, _) = duplex::<u8, u8>()?;
-            with_descriptors(more, || Ok(drop(connection.into_split()?)))
+            with_descriptors(more, || connection.into_split())?;
+            Ok(())
         });
         until_it_succeeds("a message that is encoded", 0, |more| {
             let load = Load::new(3 << 20, 3);
-            with_descriptors(more, || Ok(drop(Message::encode(&load)?)))
+            with_descriptors(more, || Message::encode(&load))?;
+            Ok(())
         });
         until_it_succeeds("plain bytes", 0, |more| {
             let (sender, _receiver) = pipe::<u8>()?;
