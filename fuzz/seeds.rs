@@ -76,7 +76,7 @@ impl Seeds<'_> {
             let receipt = [&[kind, 0x82][..], &memory, &[2], &[16, 0], &header(1, 2, 0)].concat();
             self.write("packet", &receipt)?;
         }
-        let bundle = [10, 2, 2, 1, 1, 1];
+        let bundle = [11, 2, 2, 1, 1, 1];
         let body = [1, 3, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0];
         let packet = [&header(0, 1, 3)[..], &body].concat();
         self.write("packet", &[&[1, 0x81][..], &bundle, &[packet.len() as u8, 0], &packet].concat())

@@ -77,6 +77,14 @@ pub fn make(script: &mut Script<'_>) -> Beside {
         9 => Beside::plain(
             socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a socket"),
         ),
+        10 => {
+            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
+            let file = memfd_create("fuzz", flags).or_else(|_| memfd_create("fuzz", MemfdFlags::CLOEXEC));
+            let file = file.expect("a memory file");
+            // The kernel may have made one that cannot be sealed.
+            let _ = fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW);
+            Beside::plain(file)
+        }
         _ => bundle(script),
     }
 }
