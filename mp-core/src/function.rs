@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::borrowing::Borrowing;
 use crate::codec::EncodeError;
 use crate::message::Message;
 use crate::outcome::Outcome;
@@ -18,15 +19,21 @@ use crate::registry;
 pub trait ProcessFn: Sized + 'static {
     /// The name under which a child finds the function: its path, or what `name = ".."` says.
     const NAME: &'static str;
-    /// The parameters: `()`, the one type, or a tuple.
+    /// The parameters: `()`, the one type, or a tuple. For a reference it is the type that owns the value: `String` for `&str`,
+    /// `Vec<T>` for `&[T]`, `T` for `&T`.
     type Args: Serialize + DeserializeOwned;
-    /// What the function returns.
+    /// What the function returns; of an `async` function, what its future gives.
     type Output: Serialize + DeserializeOwned;
-    /// Calls the function, here.
+    /// Calls the function, here; the future of an `async` one is run to its end.
     fn invoke(args: Self::Args) -> Self::Output;
 }
 
 /// A function and its arguments, as a value: what `f::call(..)` returns.
+///
+/// A call of a function that takes references holds references, of type `A`: `Call<f, (&str, u64)>` for `fn f(text: &str, n: u64)`.
+/// They are encoded as they stand, without a copy of the value, by whatever the call is given to; it can be let go of afterwards. To keep
+/// such a call for longer than what it borrows, make it of owned arguments with [`new`](Self::new): `Call<f>` is short for the
+/// call that owns its arguments.
 ///
 /// # Examples
 ///
@@ -42,25 +49,54 @@ pub trait ProcessFn: Sized + 'static {
 /// assert_eq!(Builder::new().name("adder").spawn(call)?.join()?, 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// ```
+/// use mp_core::{Builder, Call, process_fn};
+///
+/// #[process_fn]
+/// fn count(text: &str, words: &[String]) -> usize {
+///     words.iter().map(|word| text.matches(word).count()).sum()
+/// }
+///
+/// let (text, words) = ("to be or not to be".to_owned(), vec!["to".to_owned(), "or".to_owned()]);
+/// assert_eq!(Builder::new().spawn(count::call(&text, &words))?.join()?, 3);
+///
+/// let kept: Call<count> = Call::new((text, words));
+/// assert_eq!(Builder::new().spawn(kept)?.join()?, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a call does nothing until it is spawned or submitted"]
-pub struct Call<F: ProcessFn> {
-    arguments: F::Args,
+pub struct Call<F: ProcessFn, A = <F as ProcessFn>::Args> {
+    arguments: A,
+    encode: fn(&A) -> Result<Message, EncodeError>,
+    run: fn(A) -> F::Output,
 }
 
 impl<F: ProcessFn> Call<F> {
-    /// Makes a call of `F` with `arguments`, its parameters in order: `()`, the one value, or a tuple.
+    /// Makes a call of `F` with `arguments`, its parameters in order: `()`, the one value, or a tuple. What the function takes by
+    /// reference is owned here: a `String` for a `&str`, a `Vec<T>` for a `&[T]`, a `T` for a `&T`.
     pub fn new(arguments: F::Args) -> Self {
-        Self { arguments }
+        Self { arguments, encode: Message::encode, run: F::invoke }
     }
+}
 
+impl<'a, F: Borrowing> Call<F, F::Arguments<'a>> {
+    /// Makes a call of a function that takes references, with them.
+    pub(crate) fn borrowing(arguments: F::Arguments<'a>) -> Self {
+        Self { arguments, encode: F::encode, run: F::run }
+    }
+}
+
+impl<F: ProcessFn, A> Call<F, A> {
     /// Gives the arguments back.
-    pub fn into_arguments(self) -> F::Args {
+    pub fn into_arguments(self) -> A {
         self.arguments
     }
 
-    /// Runs the call here, in this process.
+    /// Runs the call here, in this process. The future of an `async` function is run to its end, by the same executor as in a
+    /// process of its own; some executors panic if another one is already running on this thread.
     pub fn run(self) -> F::Output {
-        F::invoke(self.arguments)
+        (self.run)(self.arguments)
     }
 
     /// Encodes the call, for code that passes it on without knowing its types.
@@ -69,25 +105,19 @@ impl<F: ProcessFn> Call<F> {
     ///
     /// The arguments cannot be encoded, or are longer than [`message_limit`](crate::message_limit).
     pub fn encode(&self) -> Result<EncodedCall, EncodeError> {
-        Ok(EncodedCall { function: Cow::Borrowed(F::NAME), arguments: Message::encode(&self.arguments)? })
+        Ok(EncodedCall { function: Cow::Borrowed(F::NAME), arguments: (self.encode)(&self.arguments)? })
     }
 }
 
-impl<F: ProcessFn> fmt::Debug for Call<F>
-where
-    F::Args: fmt::Debug,
-{
+impl<F: ProcessFn, A: fmt::Debug> fmt::Debug for Call<F, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call").field("function", &F::NAME).field("arguments", &self.arguments).finish()
     }
 }
 
-impl<F: ProcessFn> Clone for Call<F>
-where
-    F::Args: Clone,
-{
+impl<F: ProcessFn, A: Clone> Clone for Call<F, A> {
     fn clone(&self) -> Self {
-        Self { arguments: self.arguments.clone() }
+        Self { arguments: self.arguments.clone(), encode: self.encode, run: self.run }
     }
 }
 

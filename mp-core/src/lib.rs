@@ -37,18 +37,21 @@
 //! of JSON. A field that only one side skips (`skip_serializing` without `skip_deserializing`, or the other way round) is not noticed
 //! and mixes up the fields after it.
 //!
-//! A function that can fail returns a `Result` like any other value; its error type has to be serialisable as well, which a
-//! `String` is and `std::io::Error` is not.
+//! A function can take references, as in `fn f(text: &str, data: &[u8], settings: &Settings)`. Its caller lends the values, which
+//! are encoded without being copied first; the other process owns what arrives, and lends it to the function.
+//!
+//! A function that can fail returns a `Result` like any other value, an `async` one as well; its error type has to be serialisable,
+//! which a `String` is and `std::io::Error` is not.
 //!
 //! ```
 //! use mp_core::process_fn;
 //!
 //! #[process_fn]
-//! fn length(path: String) -> Result<u64, String> {
+//! fn length(path: &str) -> Result<u64, String> {
 //!     std::fs::metadata(path).map(|metadata| metadata.len()).map_err(|error| error.to_string())
 //! }
 //!
-//! match length::spawn("/nowhere".to_owned())?.join() {
+//! match length::spawn("/nowhere")?.join() {
 //!     Ok(Ok(length)) => println!("{length} bytes"),
 //!     Ok(Err(error)) => println!("the function says: {error}"),
 //!     Err(error) => println!("the process came to harm: {error}"),
@@ -87,6 +90,7 @@ extern crate self as mp_core;
 
 #[allow(unsafe_code, reason = "an entry that the C library calls, and the first argument that it keeps")]
 mod boot;
+mod borrowing;
 mod codec;
 mod connection;
 mod current;
@@ -97,6 +101,7 @@ mod outcome;
 mod panic;
 mod parent;
 mod process;
+mod referent;
 mod registry;
 #[allow(unsafe_code, reason = "the operating system's interface")]
 mod sys;
@@ -110,6 +115,78 @@ pub use current::{Current, current};
 pub use function::{Call, EncodedCall, ProcessFn};
 pub use handle::fd;
 pub use message::Message;
+/// Makes a function one that can run in another process.
+///
+/// The function stays as it is and can be called as before. Beside it the attribute puts a type of the same
+/// name and visibility, which stands for the function wherever it is to run elsewhere. Rust keeps functions
+/// and types apart, so the two do not collide, and one `use` imports both; only another *type* of that name
+/// in the same place would.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::{Builder, ProcessFn, process_fn};
+///
+/// #[process_fn]
+/// fn add(a: u64, b: u64) -> u64 {
+///     a + b
+/// }
+///
+/// assert_eq!(add(1, 2), 3); // an ordinary call, in this process
+/// assert_eq!(add::spawn(1, 2)?.join()?, 3); // in a new process
+/// let call = add::call(1, 2); // the function and its arguments, as a value
+/// assert_eq!(Builder::new().name("adder").spawn(call)?.join()?, 3);
+/// assert!(add::NAME.ends_with("::add")); // the function, as a type
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// References are lent, and come to the other process as values:
+///
+/// ```
+/// use std::path::Path;
+///
+/// use mp_core::process_fn;
+///
+/// #[process_fn]
+/// fn count(needle: &[u8], path: &Path) -> Result<usize, String> {
+///     let text = std::fs::read(path).map_err(|error| error.to_string())?;
+///     Ok(text.windows(needle.len()).filter(|window| *window == needle).count())
+/// }
+///
+/// let file = tempfile::NamedTempFile::new()?;
+/// std::fs::write(&file, "to be or not to be")?;
+/// assert_eq!(count::spawn(b"to", file.path())?.join()?, Ok(2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// An `async` function runs to its end in the other process, here on the runtime that its futures need:
+///
+/// ```
+/// use std::future::Future;
+/// use std::time::Duration;
+///
+/// use mp_core::process_fn;
+///
+/// fn on_tokio<F: Future>(future: F) -> F::Output {
+///     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+///     runtime.expect("a runtime can be made").block_on(future)
+/// }
+///
+/// #[process_fn(executor = on_tokio)]
+/// async fn within(limit: Duration, answer: &str) -> Result<String, String> {
+///     let slowly = async {
+///         tokio::time::sleep(Duration::from_millis(1)).await;
+///         answer.to_owned()
+///     };
+///     tokio::time::timeout(limit, slowly).await.map_err(|error| error.to_string())
+/// }
+///
+/// assert_eq!(within::spawn(Duration::MAX, "at last")?.join()?, Ok("at last".to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Reference
+///
 pub use mp_macros::process_fn;
 pub use outcome::{CallError, Outcome, Panic};
 pub use parent::{Parent, parent};

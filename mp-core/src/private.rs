@@ -1,9 +1,13 @@
 //! What the expansion of the attribute needs. Nothing here is for anyone else, and it may change at any time.
 
 pub use linkme;
+pub use pollster::block_on;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use crate::borrowing::Borrowing;
+use crate::function::Call;
+pub use crate::referent::{Lent, Received, Referent, Travel};
 pub use crate::registry::{FUNCTIONS, Registration};
 
 /// A type that a parameter can have.
@@ -16,6 +20,11 @@ pub trait Argument: Serialize + DeserializeOwned {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Argument for T {}
+
+/// Makes a call of a function that takes references, with them.
+pub fn borrowing_call<'a, F: Borrowing>(arguments: F::Arguments<'a>) -> Call<F, F::Arguments<'a>> {
+    Call::borrowing(arguments)
+}
 
 /// A type that a function can return.
 #[diagnostic::on_unimplemented(
@@ -30,6 +39,9 @@ impl<T: Serialize + DeserializeOwned> Output for T {}
 
 /// Makes the compiler point at a parameter's type that cannot be encoded.
 pub const fn assert_argument<T: Argument>() {}
+
+/// Makes the compiler point at the type behind a reference that cannot be encoded.
+pub const fn assert_referent<T: Travel + ?Sized>() {}
 
 /// Makes the compiler point at a return type that cannot be encoded.
 pub const fn assert_output<T: Output>() {}

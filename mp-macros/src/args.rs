@@ -1,9 +1,9 @@
-//! The arguments of the attribute: `name = "…"` and `crate = path`.
+//! The arguments of the attribute: `name = "…"`, `crate = path` and `executor = path`.
 
 use proc_macro2::TokenStream;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Error, Ident, LitStr, Path, Token, parse_quote};
+use syn::{Error, ExprPath, Ident, LitStr, Path, Token, parse_quote};
 
 use crate::errors::Errors;
 
@@ -13,7 +13,18 @@ pub(crate) struct Args {
     pub(crate) name: Option<LitStr>,
     /// Where the crate `mp_core` is to be found.
     pub(crate) krate: Path,
+    /// What runs the future of an `async` function to its end instead of our own executor.
+    pub(crate) executor: Option<Executor>,
 }
+
+/// The argument `executor = path`.
+pub(crate) struct Executor {
+    key: Ident,
+    pub(crate) path: ExprPath,
+}
+
+/// What an argument can be, as an error says it.
+const ARGUMENTS: &str = "`name = \"…\"`, `crate = path` or `executor = path`";
 
 impl Args {
     /// Parses the arguments; an error holds everything that is wrong with them.
@@ -23,11 +34,10 @@ impl Args {
 
     fn parse_all(input: ParseStream) -> syn::Result<Self> {
         let mut errors = Errors::default();
-        let mut name = None;
-        let mut krate = None;
+        let mut found = Found::default();
 
         while !input.is_empty() {
-            let argument = parse_argument(input, &mut name, &mut krate);
+            let argument = found.parse_argument(input);
             if errors.take(argument).is_none() {
                 skip_argument(input)?;
             }
@@ -41,28 +51,51 @@ impl Args {
             input.parse::<Option<Token![,]>>()?;
         }
 
+        let Found { name, krate, executor } = found;
         let krate = krate.unwrap_or_else(|| parse_quote!(::mp_core));
-        errors.finish(Self { name, krate })
+        errors.finish(Self { name, krate, executor })
+    }
+
+    /// Reports an executor for a function that has no use for it.
+    pub(crate) fn check_executor(&self, is_async: bool, errors: &mut Errors) {
+        if let Some(executor) = self.executor.as_ref().filter(|_| !is_async) {
+            errors.at(
+                &executor.key,
+                "an executor runs the future of an `async fn`, which this function is not: remove the argument",
+            );
+        }
     }
 }
 
-/// One `key = value`.
-fn parse_argument(input: ParseStream, name: &mut Option<LitStr>, krate: &mut Option<Path>) -> syn::Result<()> {
-    let Ok(key) = input.call(Ident::parse_any) else {
-        return Err(input.error("expected `name = \"…\"` or `crate = path`"));
-    };
-    if key == "name" {
-        let value: LitStr = parse_value(input, &key, "name = \"stable.name\"")?;
-        if value.value().is_empty() {
-            return Err(Error::new(value.span(), "the name of a process function cannot be empty"));
+/// The arguments found so far.
+#[derive(Default)]
+struct Found {
+    name: Option<LitStr>,
+    krate: Option<Path>,
+    executor: Option<Executor>,
+}
+
+impl Found {
+    /// One `key = value`.
+    fn parse_argument(&mut self, input: ParseStream) -> syn::Result<()> {
+        let Ok(key) = input.call(Ident::parse_any) else {
+            return Err(input.error(format!("expected {ARGUMENTS}")));
+        };
+        if key == "name" {
+            let value: LitStr = parse_value(input, &key, "name = \"stable.name\"")?;
+            if value.value().is_empty() {
+                return Err(Error::new(value.span(), "the name of a process function cannot be empty"));
+            }
+            set(&mut self.name, value, &key)
+        } else if key == "crate" {
+            let value = parse_value(input, &key, "crate = path::to::mp_core")?;
+            set(&mut self.krate, PathArgument::into_inner(value), &key)
+        } else if key == "executor" {
+            let path = parse_value(input, &key, "executor = path::to::block_on")?;
+            set(&mut self.executor, Executor { key: key.clone(), path }, &key)
+        } else {
+            Err(Error::new(key.span(), format!("unknown argument `{key}`: expected {ARGUMENTS}")))
         }
-        set(name, value, &key)
-    } else if key == "crate" {
-        let value = parse_value(input, &key, "crate = path::to::mp_core")?;
-        set(krate, PathArgument::into_inner(value), &key)
-    } else {
-        let message = format!("unknown argument `{key}`: expected `name = \"…\"` or `crate = path`");
-        Err(Error::new(key.span(), message))
     }
 }
 

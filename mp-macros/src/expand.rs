@@ -5,13 +5,16 @@
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
-use syn::{Ident, Path};
+use syn::spanned::Spanned;
+use syn::{ExprPath, Ident, Path, TypeReference};
 
 use crate::args::Args;
 use crate::attributes::Carried;
 use crate::errors::Errors;
 use crate::function::Function;
+use crate::parameter::Parameter;
 
+mod borrowing;
 mod facade;
 
 /// Expands the attribute. On an error the item is kept, lest every use of it be an error too.
@@ -19,6 +22,9 @@ pub(crate) fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStre
     let mut errors = Errors::default();
     let args = errors.take(Args::parse(arguments));
     let function = errors.take(Function::parse(item.clone()));
+    if let (Some(args), Some(function)) = (&args, &function) {
+        args.check_executor(function.is_async, &mut errors);
+    }
     let beside = match (errors.finish(()), args, function) {
         (Ok(()), Some(args), Some(function)) if !function.has_placeholder() => {
             Expansion::new(&args, &function).into_token_stream()
@@ -35,6 +41,7 @@ pub(crate) fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStre
 /// name with the hygiene of the attribute: thus lints know that no person wrote it.
 struct Expansion<'a> {
     krate: &'a Path,
+    executor: Option<&'a ExprPath>,
     function: &'a Function,
     carried: Carried,
     /// The value of `ProcessFn::NAME`.
@@ -60,10 +67,11 @@ impl<'a> Expansion<'a> {
         };
         Self {
             krate: &args.krate,
+            executor: args.executor.as_ref().map(|executor| &executor.path),
             function,
             carried: Carried::from(&function.attributes),
             registered,
-            args: pack(function.parameters.iter().map(|parameter| &parameter.ty), name.span()),
+            args: pack(function.parameters.iter().map(|parameter| parameter.owned(&args.krate)), name.span()),
             output: match &function.output {
                 Some(output) => output.to_token_stream(),
                 None => quote!(()),
@@ -77,14 +85,20 @@ impl<'a> Expansion<'a> {
         let Self { krate, .. } = self;
         let conditions = &self.carried.conditions;
         let quiet = quiet();
-        let arguments = self.function.parameters.iter().map(|parameter| &parameter.ty);
+        let arguments = self.function.parameters.iter().map(|parameter| match &parameter.reference {
+            Some(TypeReference { elem, .. }) => quote!(#krate::__private::assert_referent::<#elem>()),
+            None => {
+                let ty = &parameter.ty;
+                quote!(#krate::__private::assert_argument::<#ty>())
+            }
+        });
         let outputs = &self.function.output;
         let outputs = outputs.iter();
         quote! {
             #(#conditions)*
             #quiet
             const _: () = {
-                #(#krate::__private::assert_argument::<#arguments>();)*
+                #(#arguments;)*
                 #(#krate::__private::assert_output::<#outputs>();)*
             };
         }
@@ -94,19 +108,18 @@ impl<'a> Expansion<'a> {
         let Self { krate, registered, name, args, output, .. } = self;
         let conditions = &self.carried.conditions;
         let quiet = quiet();
-        // These cannot collide with anything: their hygiene is that of local variables of the macro.
-        let locals: Vec<_> = (0..self.function.parameters.len())
-            .map(|position| format_ident!("arg{position}", span = Span::mixed_site()))
-            .collect();
+        let locals = self.locals();
         let unpacked = pack(&locals, Span::mixed_site());
         // That a type is more private than the function is an error here, so it should point at the function.
         let types = quote_spanned! {name.span()=>
             type Args = #args;
             type Output = #output;
         };
-        // A `#[track_caller]` function is then called from where it stands, not from the attribute.
-        let function = &self.function.name;
-        let call = quote_spanned!(function.span()=> #function(#(#locals),*));
+        let lend = |(parameter, local): (&Parameter, &Ident)| match parameter.reference {
+            Some(_) => quote!(&#local),
+            None => local.to_token_stream(),
+        };
+        let call = self.call(self.function.parameters.iter().zip(&locals).map(lend));
         quote! {
             #(#conditions)*
             #quiet
@@ -122,10 +135,30 @@ impl<'a> Expansion<'a> {
         }
     }
 
+    /// A variable for each parameter. They cannot collide with anything: their hygiene is that of local variables of the macro.
+    fn locals(&self) -> Vec<Ident> {
+        let positions = 0..self.function.parameters.len();
+        positions.map(|position| format_ident!("arg{position}", span = Span::mixed_site())).collect()
+    }
+
+    /// An expression that calls the function, and runs its future to the end if it is `async`.
+    fn call(&self, arguments: impl Iterator<Item = TokenStream>) -> TokenStream {
+        let Self { krate, executor, .. } = self;
+        // A `#[track_caller]` function is then called from where it stands, not from the attribute.
+        let function = &self.function.name;
+        let call = quote_spanned!(function.span()=> #function(#(#arguments),*));
+        match executor {
+            _ if !self.function.is_async => call,
+            Some(executor) => quote_spanned!(executor.span()=> #executor(#call)),
+            None => quote!(#krate::__private::block_on(#call)),
+        }
+    }
+
     fn registration(&self) -> TokenStream {
         let Self { krate, name, .. } = self;
         let conditions = &self.carried.conditions;
         let quiet = quiet();
+        let of = if self.function.borrows() { quote!(of_borrowing) } else { quote!(of) };
         // With the hygiene of the function's name too: else these tell the place of the attribute.
         let place = quote_spanned!(self.function.name.span()=> ::core::file!(), ::core::line!(), ::core::column!());
         quote! {
@@ -135,7 +168,7 @@ impl<'a> Expansion<'a> {
                 #[#krate::__private::linkme::distributed_slice(#krate::__private::FUNCTIONS)]
                 #[linkme(crate = #krate::__private::linkme)]
                 static REGISTRATION: #krate::__private::Registration =
-                    #krate::__private::Registration::of::<#name>(#place);
+                    #krate::__private::Registration::#of::<#name>(#place);
             };
         }
     }
@@ -143,7 +176,9 @@ impl<'a> Expansion<'a> {
 
 impl ToTokens for Expansion<'_> {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        tokens.extend([self.facade(), self.assertions(), self.implementation(), self.registration()]);
+        tokens.extend([self.facade(), self.assertions(), self.implementation()]);
+        tokens.extend(self.borrowing());
+        tokens.extend(self.registration());
     }
 }
 

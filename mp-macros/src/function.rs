@@ -14,6 +14,7 @@ use crate::types::{self, Position};
 pub(crate) struct Function {
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) visibility: Visibility,
+    pub(crate) is_async: bool,
     pub(crate) name: Ident,
     pub(crate) parameters: Vec<Parameter>,
     /// None for `()`, written or not, and for `!`.
@@ -37,8 +38,14 @@ impl Function {
         if let Some(output) = &output {
             types::check(output, Position::Return, &mut errors);
         }
+        let is_async = signature.asyncness.is_some();
         let name = signature.ident;
-        errors.finish(Self { attributes, visibility, name, parameters, output })
+        errors.finish(Self { attributes, visibility, is_async, name, parameters, output })
+    }
+
+    /// Whether a parameter is a reference.
+    pub(crate) fn borrows(&self) -> bool {
+        self.parameters.iter().any(|parameter| parameter.reference.is_some())
     }
 
     /// Whether rustc will refuse the function for a type that is left to inference.

@@ -14,43 +14,24 @@ mod types;
 
 use proc_macro::TokenStream;
 
-/// Makes a function one that can run in another process.
-///
-/// The function stays as it is and can be called as before. Beside it the attribute puts a type of the same
-/// name and visibility, which stands for the function wherever it is to run elsewhere. Rust keeps functions
-/// and types apart, so the two do not collide, and one `use` imports both; only another *type* of that name
-/// in the same place would.
-///
-/// ```text
-/// use mp_core::process_fn;
-///
-/// #[process_fn]
-/// fn add(a: u64, b: u64) -> u64 {
-///     a + b
-/// }
-///
-/// add(1, 2);                     // an ordinary call, in this process
-/// add::spawn(1, 2)?.join()?;     // in a new process
-/// let call = add::call(1, 2);    // the function and its arguments, as a value
-/// pool.map::<add>(pairs);        // the function, as a type
-/// ```
-///
-/// (The examples that run are those of `mp_core` and of `mp_core::Call`: this crate
-/// cannot depend on the one that its output needs.)
+/// What the attribute makes, takes and refuses. Its examples are those of `mp_core::process_fn`: this crate cannot depend on the one
+/// that its output needs.
 ///
 /// # What is made
 ///
 /// For a function `name` with parameters `A, B, …` that returns `R`:
 ///
 /// - `name::call(a, b, …) -> Call<name>` packs the function and its arguments into a value that a `Builder` or a
-///   pool takes. Nothing runs yet.
+///   pool takes. Nothing runs yet. With references among the arguments the call holds them: `Call<name, (A, B, …)>`.
 /// - `name::spawn(a, b, …) -> Result<Process<R>, SpawnError>` starts a process with default settings that runs it.
 /// - `impl ProcessFn for name`: `Args` is `()` without parameters, `A` with one, `(A, B, …)` with more; `Output` is
-///   `R`, or `()` if the function returns nothing or never (`-> !`).
+///   `R`, or `()` if the function returns nothing or never (`-> !`). For a reference, `Args` has the type that owns
+///   the value.
 /// - its registration, by which a child finds the function. Collecting them is the linker's work: there is nothing
 ///   to call and nothing that can be forgotten.
 ///
-/// Attributes of the function stay with the function. The type takes over its `#[cfg]`s, `#[deprecated]`,
+/// Attributes of the function stay with the function: `#[must_use]`, `#[track_caller]`, `#[inline]`, lints, and attribute
+/// macros, whether they stand before this attribute or after it. The type takes over its `#[cfg]`s, `#[deprecated]`,
 /// `#[doc(…)]` and the first paragraph of its documentation (the rest would bring every example along twice).
 ///
 /// # Arguments
@@ -60,22 +41,45 @@ use proc_macro::TokenStream;
 ///   module, so two functions of one name *inside function bodies* of one module need it.
 /// - `#[process_fn(crate = path)]` says where `mp_core` is to be found, for crates that re-export it. The default is
 ///   `::mp_core`.
+/// - `#[process_fn(executor = path)]`, on an `async fn` only, names the function that runs its future to the end: anything
+///   that can be called with a future and returns its output, such as `fn run<F: Future>(future: F) -> F::Output`.
 ///
 /// # Parameters and return type
 ///
-/// Up to twelve parameters, each of a type that is `Serialize + DeserializeOwned`, as is the return type. The
-/// patterns are free: `call` and `spawn` take over plain names and call the others `arg0`, `arg1`, … by position.
+/// Up to twelve parameters, each of a type that is `Serialize + DeserializeOwned`, as is the return type. A `Result` is a
+/// value like any other; its error has to be serialisable as well. The patterns are free: `call` and `spawn` take over plain
+/// names and call the others `arg0`, `arg1`, … by position.
+///
+/// # References
+///
+/// A whole parameter can be a reference: `&T` to any type that could be a parameter itself, `&[T]`, `&str`, `&Path`, `&OsStr`
+/// and `&CStr`. `call` and `spawn` take the reference then. What it refers to is encoded as it stands, and is not copied for
+/// it; the bytes of a `&[u8]` are taken at once instead of one by one. The other process owns the value that
+/// arrives (a `T`, `Vec<T>`, `String`, `PathBuf`, `OsString`, `CString`), lends it to the function, and drops it afterwards.
+/// So the lifetime is not written, or is `'_`: it cannot be `'static`, and there is no need for a name, as nothing can be
+/// returned that borrows. Two references to one value are two values there.
+///
+/// # `async`
+///
+/// The future of an `async fn` runs to its end in the other process, on the thread on which another function would run. It
+/// need not be `Send`. A small executor drives it, which only sleeps until the future is woken: there are no timers, no
+/// input and output, and no tasks beside it. Futures that need those need their runtime, which `executor` names. `Output` is the
+/// output of the future; a panic in it is a panic of the function.
 ///
 /// # Errors
 ///
 /// What cannot work in another process does not compile, and the message says what to do instead:
 ///
-/// - references (`&str`: take a `String`), other borrowed types (`Cow<'_, str>`: write `Cow<'static, str>`), raw
-///   and function pointers: they mean nothing in another process;
-/// - generic functions and `impl Trait`: each process has to know the one function and its types by name;
+/// - `&mut` references: take the value and return the changed one;
+/// - references inside other types (`Option<&str>`: write `Option<String>`) and in the return type, other borrowed types
+///   (`Cow<'_, str>`: write `Cow<'static, str>`), raw and function pointers: they mean nothing in another process;
+/// - `&dyn Trait` and `&impl Trait`: take a concrete type;
+/// - generic functions, lifetime parameters among them, and `impl Trait`: each process has to know the one function and its
+///   types by name;
 /// - methods, and other functions in an `impl`: move the function out and take `self` as a parameter;
-/// - `async`, `unsafe`, `extern` and variadic functions: wrap them in an ordinary one;
-/// - `#[cfg]` on a parameter: write one function per case.
+/// - `unsafe`, `extern` and variadic functions: wrap them in an ordinary one;
+/// - `#[cfg]` on a parameter: write one function per case;
+/// - an `executor` for a function that is not `async`.
 ///
 /// A type that cannot be encoded is rustc's own error, at that type; so is one that is more private than the
 /// function, of which rustc would only warn without the attribute.

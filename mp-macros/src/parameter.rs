@@ -1,8 +1,10 @@
 //! One parameter of a process function, and the name it goes by in `spawn` and `call`.
 
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote_spanned};
 use syn::ext::IdentExt;
-use syn::{Attribute, FnArg, Ident, Pat, PatType, Signature, Type};
+use syn::spanned::Spanned;
+use syn::{Attribute, FnArg, Ident, Lifetime, Pat, PatType, Path, Signature, Type, TypeReference};
 
 use crate::errors::Errors;
 use crate::types::{self, Position};
@@ -14,9 +16,39 @@ pub(crate) const MOST: usize = 12;
 pub(crate) struct Parameter {
     pub(crate) name: Ident,
     pub(crate) ty: Type,
+    /// The type again, if it is a reference.
+    pub(crate) reference: Option<TypeReference>,
 }
 
 impl Parameter {
+    fn new(name: Ident, ty: &Type) -> Self {
+        let reference = match types::bare(ty) {
+            Type::Reference(reference) => Some(TypeReference { lifetime: None, ..reference.clone() }),
+            _ => None,
+        };
+        Self { name, ty: ty.clone(), reference }
+    }
+
+    /// The type that owns the value.
+    pub(crate) fn owned(&self, krate: &Path) -> TokenStream {
+        match &self.reference {
+            Some(TypeReference { elem, .. }) => {
+                quote_spanned!(place(elem)=> <#elem as #krate::__private::Referent>::Owned)
+            }
+            None => self.ty.to_token_stream(),
+        }
+    }
+
+    /// The type with a name for the lifetime, which `call` needs because its result holds the reference.
+    pub(crate) fn with_lifetime(&self, lifetime: &Lifetime) -> TokenStream {
+        match &self.reference {
+            Some(reference) => {
+                TypeReference { lifetime: Some(lifetime.clone()), ..reference.clone() }.into_token_stream()
+            }
+            None => self.ty.to_token_stream(),
+        }
+    }
+
     /// Checks and names all parameters of `signature`.
     pub(crate) fn all(signature: &Signature, errors: &mut Errors) -> Vec<Self> {
         let mut typed = Vec::new();
@@ -42,6 +74,11 @@ impl Parameter {
         }
         name_all(&typed)
     }
+}
+
+/// Where a type stands, with the hygiene of the attribute: what is wrong with the type is told there.
+pub(crate) fn place(ty: &Type) -> Span {
+    Span::call_site().located_at(ty.span())
 }
 
 fn check_attributes(attributes: &[Attribute], errors: &mut Errors) {
@@ -74,7 +111,7 @@ fn name_all(parameters: &[&PatType]) -> Vec<Parameter> {
     let mut named = Vec::new();
     for (position, (name, parameter)) in names.into_iter().zip(parameters).enumerate() {
         let name = name.unwrap_or_else(|| make_up(position, &mut taken));
-        named.push(Parameter { name, ty: (*parameter.ty).clone() });
+        named.push(Parameter::new(name, &parameter.ty));
     }
     named
 }

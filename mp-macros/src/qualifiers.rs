@@ -1,4 +1,4 @@
-//! What stands around the parameters: `async`, `unsafe`, generics and the like.
+//! What stands around the parameters: `unsafe`, generics and the like.
 
 use syn::{GenericParam, Generics, Safety, Signature};
 
@@ -6,13 +6,6 @@ use crate::errors::Errors;
 
 /// Reports what a process function cannot be.
 pub(crate) fn check(signature: &Signature, errors: &mut Errors) {
-    if let Some(asyncness) = &signature.asyncness {
-        errors.at(
-            asyncness,
-            "an async function cannot be a process function: \
-             make it an ordinary one that blocks on the future inside, with the runtime of your choice",
-        );
-    }
     if let Safety::Unsafe(unsafety) = &signature.safety {
         errors.at(
             unsafety,
@@ -48,8 +41,8 @@ fn check_generics(generics: &Generics, errors: &mut Errors) {
             ),
             GenericParam::Lifetime(parameter) => errors.at(
                 parameter,
-                "a process function cannot have lifetime parameters, because nothing can be borrowed from \
-                 another process: take and return owned types",
+                "a process function cannot have lifetime parameters, because what it borrows lives in the other process \
+                 only while it runs: write `&T` instead of `&'a T`, and take and return owned types otherwise",
             ),
         }
     }

@@ -29,7 +29,11 @@ impl fmt::Display for Position {
 
 /// Reports the parts of `ty` that mean nothing in another process.
 pub(crate) fn check(ty: &Type, position: Position, errors: &mut Errors) {
-    Check { position, errors }.visit_type(ty);
+    let mut check = Check { position, errors };
+    match bare(ty) {
+        Type::Reference(reference) if matches!(position, Position::Parameter) => check.parameter(reference),
+        _ => check.visit_type(ty),
+    }
 }
 
 /// Whether a part of `ty` is left to inference, which rustc refuses by itself.
@@ -65,6 +69,38 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// A reference that is a whole parameter: the other process owns what it refers to, and lends it to the function.
+    fn parameter(&mut self, reference: &TypeReference) {
+        let referent = bare(&reference.elem);
+        match referent {
+            Type::TraitObject(_) | Type::ImplTrait(_) => return self.reference(reference),
+            _ if reference.mutability.is_some() => return self.reference(reference),
+            Type::Reference(_) => {
+                let written = display(reference);
+                let mut inner = referent;
+                while let Type::Reference(reference) = inner {
+                    inner = bare(&reference.elem);
+                }
+                let enough = format!("&{}", display(inner));
+                let message = format!("`{written}` cannot be sent to another process: take `{enough}`");
+                return self.errors.at(reference, message);
+            }
+            _ => {}
+        }
+        if let Some(lifetime) = reference.lifetime.as_ref().filter(|lifetime| lifetime.ident == "static") {
+            let shorter = TypeReference { lifetime: None, ..reference.clone() };
+            self.errors.at(
+                lifetime,
+                format!(
+                    "what a process function borrows lives in the other process only while it runs: write `{}`",
+                    display(shorter)
+                ),
+            );
+        }
+        self.visit_type(referent);
+    }
+
+    /// Any other reference.
     fn reference(&mut self, reference: &TypeReference) {
         let position = self.position;
         let written = display(reference);
@@ -91,7 +127,14 @@ impl Check<'_> {
                 }
             }
             elem => {
-                format!("`{written}` borrows from this process: {position} `{}`", owned(elem))
+                let owned = owned(elem);
+                match position {
+                    Position::Parameter => format!(
+                        "a reference inside another type cannot be sent to another process, only one that is the \
+                         whole parameter: write `{owned}` instead of `{written}`"
+                    ),
+                    Position::Return => format!("`{written}` borrows from this process: return `{owned}`"),
+                }
             }
         };
         self.errors.at(reference, message);

@@ -75,15 +75,15 @@ impl Pool {
 
     /// Takes in a task.
     ///
-    /// The arguments are encoded here; handles in them belong to the task from then on. It never waits: tasks that find no idle worker queue
+    /// The arguments are encoded here; handles in them belong to the task from then on, and what the call borrows is free again. It never waits: tasks that find no idle worker queue
     /// up, without a limit. Everything that can go wrong is told by [`Task::join`].
-    pub fn submit<F: ProcessFn>(&self, call: Call<F>) -> Task<F::Output> {
+    pub fn submit<F: ProcessFn, A>(&self, call: Call<F, A>) -> Task<F::Output> {
         let slot = Arc::new(Slot::default());
         self.submit_to(call, Destination::Task(Arc::clone(&slot)));
         Task::new(slot)
     }
 
-    pub(crate) fn submit_to<F: ProcessFn>(&self, call: Call<F>, destination: Destination) {
+    pub(crate) fn submit_to<F: ProcessFn, A>(&self, call: Call<F, A>, destination: Destination) {
         match call.encode() {
             Ok(call) => self.shared.submit(SharedCall::new(call), destination),
             Err(error) => destination.finish(Err(TaskError::Encode(error))),
@@ -92,7 +92,7 @@ impl Pool {
 
     /// Runs `F` on each of `items` and returns the values in order: `pool.map::<add>([(1, 2), (3, 4)])`.
     ///
-    /// An item is what `F` takes: the one parameter, or a tuple. Items are read as workers become free for them; only the values are
+    /// An item is what `F` takes: the one parameter, or a tuple; a `String` where `F` takes a `&str`, and so on. Items are read as workers become free for them; only the values are
     /// all kept.
     ///
     /// # Errors

@@ -41,6 +41,31 @@ fn a_task_has_a_value() {
     });
 }
 
+#[process_fn]
+async fn longest(words: &[String], fallback: &str) -> Result<String, ()> {
+    std::future::ready(()).await;
+    words
+        .iter()
+        .max_by_key(|word| word.len())
+        .cloned()
+        .or((!fallback.is_empty()).then(|| fallback.to_owned()))
+        .ok_or(())
+}
+
+#[test]
+fn tasks_of_references_and_futures_have_values() {
+    scenario!(references, {
+        let pool = Pool::new(2).unwrap();
+        let words = vec!["a".to_owned(), "abc".to_owned()];
+        let task = pool.submit(longest::call(&words, ""));
+        drop(words);
+        assert_eq!(task.join().unwrap(), Ok("abc".to_owned()));
+        assert_eq!(pool.submit(longest::call(&[], "b")).join().unwrap(), Ok("b".to_owned()));
+        let owned = [(vec!["c".to_owned()], String::new()), (Vec::new(), String::new())];
+        assert_eq!(pool.map::<longest>(owned).unwrap(), [Ok("c".to_owned()), Err(())]);
+    });
+}
+
 #[test]
 fn tasks_are_joined_in_any_order_from_any_thread() {
     scenario!(any_order, {

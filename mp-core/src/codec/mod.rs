@@ -3,7 +3,8 @@
 //! The format is private to one executable: both ends of every transport run the same image, so nothing
 //! is tagged with types or field names. Integers and floats are fixed-width little-endian; lengths and
 //! variant numbers take one byte below 255 and nine from there on (255, then a `u64`); `Option` is one
-//! byte; structs and tuples are their fields in order.
+//! byte; structs and tuples are their fields in order. Bytes are a sequence of `u8`, whether a type writes or reads them at once or
+//! one by one.
 //!
 //! The bytes may come from a process that is damaged or hostile, so decoding promises:
 //!

@@ -223,12 +223,13 @@ impl Builder {
     /// Starts a process that runs `call`.
     ///
     /// It returns as soon as the process exists; however long the arguments are, it does not wait for the process to
-    /// read them. Handles in the arguments belong to the process from then on.
+    /// read them. Handles in the arguments belong to the process from then on. What the call borrows is free again: the process
+    /// has a copy.
     ///
     /// # Errors
     ///
     /// [`SpawnError`]; there is no process then, and nothing of it is left.
-    pub fn spawn<F: ProcessFn>(self, call: Call<F>) -> Result<Process<F::Output>, SpawnError> {
+    pub fn spawn<F: ProcessFn, A>(self, call: Call<F, A>) -> Result<Process<F::Output>, SpawnError> {
         if !boot::is_decided() {
             return Err(SpawnError::NotInitialized);
         }
@@ -248,7 +249,7 @@ impl Builder {
         result
     }
 
-    fn spawn_executable<F: ProcessFn>(self, call: Call<F>) -> Result<Process<F::Output>, SpawnError> {
+    fn spawn_executable<F: ProcessFn, A>(self, call: Call<F, A>) -> Result<Process<F::Output>, SpawnError> {
         let encoded = call.encode().map_err(SpawnError::Encode)?;
         let environment = self.environment.strings()?;
         let directory = match self.directory {

@@ -1,7 +1,8 @@
 //! What users see of the output: the type, `spawn` and `call`.
 
-use proc_macro2::TokenStream;
-use quote::quote;
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote};
+use syn::{Ident, Lifetime};
 
 use super::{Expansion, pack, quiet};
 use crate::attributes::Carried;
@@ -18,9 +19,12 @@ impl Expansion<'_> {
         let call_docs = docs::of_call(name);
         let quiet = quiet();
         let names: Vec<_> = self.function.parameters.iter().map(|parameter| &parameter.name).collect();
-        let types = self.function.parameters.iter().map(|parameter| &parameter.ty);
-        let parameters = quote!(#(#names: #types),*);
-        let packed = pack(&names, name.span());
+        let references = self.function.parameters.iter().map(|parameter| match &parameter.reference {
+            Some(reference) => reference.to_token_stream(),
+            None => parameter.ty.to_token_stream(),
+        });
+        let parameters = quote!(#(#names: #references),*);
+        let call = self.facade_of_call(&names);
         quote! {
             #(#conditions)*
             #docs
@@ -38,9 +42,29 @@ impl Expansion<'_> {
 
                 #call_docs
                 #[must_use = "a call does nothing until it is spawned or submitted"]
-                #visibility fn call(#parameters) -> #krate::Call<Self> {
+                #visibility fn call #call
+            }
+        }
+    }
+
+    /// Signature and body of `call`, from the parameters on.
+    fn facade_of_call(&self, names: &[&Ident]) -> TokenStream {
+        let Self { krate, name, .. } = self;
+        let packed = pack(names, name.span());
+        if !self.function.borrows() {
+            let types = self.function.parameters.iter().map(|parameter| &parameter.ty);
+            return quote! {
+                (#(#names: #types),*) -> #krate::Call<Self> {
                     #krate::Call::new(#packed)
                 }
+            };
+        }
+        let lifetime = Lifetime::new("'arguments", Span::mixed_site());
+        let arguments = self.arguments(&lifetime);
+        let types = self.function.parameters.iter().map(|parameter| parameter.with_lifetime(&lifetime));
+        quote! {
+            <#lifetime>(#(#names: #types),*) -> #krate::Call<Self, #arguments> {
+                #krate::__private::borrowing_call::<Self>(#packed)
             }
         }
     }

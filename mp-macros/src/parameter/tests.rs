@@ -33,3 +33,30 @@ fn a_name_that_occurs_twice_is_kept_once() {
     let signature = parse_quote!(fn f(a: u8, a: u8));
     assert_eq!(names(&signature), ["a", "arg1"]);
 }
+
+/// The owned form of each parameter.
+fn owned(signature: &Signature) -> Vec<String> {
+    let mut errors = Errors::default();
+    let parameters = Parameter::all(signature, &mut errors);
+    errors.finish(()).expect("no parameter is at fault");
+    let krate = parse_quote!(mp_core);
+    parameters.iter().map(|parameter| parameter.owned(&krate).to_string().replace(' ', "")).collect()
+}
+
+#[test]
+fn only_a_whole_parameter_is_a_reference() {
+    let signature = parse_quote!(fn f(a: &str, b: (&'_ [u8]), c: Vec<u8>, d: &Vec<u8>));
+    let referent = |ty: &str| format!("<{ty}asmp_core::__private::Referent>::Owned");
+    assert_eq!(owned(&signature), [referent("str"), referent("[u8]"), "Vec<u8>".to_owned(), referent("Vec<u8>")]);
+}
+
+#[test]
+fn a_reference_that_cannot_be_lent_is_an_error() {
+    for ty in ["&mut u8", "&'static u8", "&&u8", "&Vec<&u8>", "Option<&u8>", "&dyn Send", "&impl Send", "&*const u8"] {
+        let ty: syn::Type = syn::parse_str(ty).unwrap();
+        let mut errors = Errors::default();
+        Parameter::all(&parse_quote!(fn f(a: #ty)), &mut errors);
+        let error = errors.finish(()).expect_err("it is refused");
+        assert_eq!(error.into_iter().count(), 1);
+    }
+}

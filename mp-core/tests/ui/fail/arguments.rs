@@ -44,6 +44,21 @@ fn crate_of_a_string() {}
 #[process_fn(crate = mp_core<u8>)]
 fn crate_with_arguments() {}
 
+#[process_fn(executor = mp_core, executor = ::mp_core)]
+async fn duplicate_executor() {}
+
+#[process_fn(executor)]
+async fn executor_alone() {}
+
+#[process_fn(executor = "tokio")]
+async fn executor_of_a_string() {}
+
+#[process_fn(executor = |future| future)]
+async fn executor_of_a_closure() {}
+
+#[process_fn(executor = mp_core)]
+fn executor_without_a_future() {}
+
 #[process_fn(name = "a" crate = mp_core)]
 fn no_comma() {}
 

@@ -3,9 +3,6 @@
 use mp_core::process_fn;
 
 #[process_fn]
-async fn waits() {}
-
-#[process_fn]
 unsafe fn trusts() {}
 
 #[process_fn]
@@ -13,5 +10,8 @@ extern "C" fn foreign() {}
 
 #[process_fn]
 pub const unsafe extern "C" fn all() {}
+
+#[process_fn]
+async unsafe fn waits_and_trusts() {}
 
 fn main() {}

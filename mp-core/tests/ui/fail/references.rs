@@ -8,41 +8,45 @@ use mp_core::process_fn;
 struct View<'a>(&'a str);
 
 #[process_fn]
-fn text(a: &str) {}
+fn static_text(a: &'static str, b: &'static [u8]) {}
 
 #[process_fn]
-fn static_text(a: &'static str) {}
+fn named<'a>(a: &'a str, b: &'a Path) {}
 
 #[process_fn]
-fn slice(a: &[u64]) {}
+fn of_a_reference(a: &&str, b: &&'static &u8) {}
 
 #[process_fn]
-fn slices(a: &[std::path::PathBuf], b: &[&str]) {}
+fn changed(a: &mut Vec<u8>, b: &'static mut str) {}
 
 #[process_fn]
-fn path(a: &Path, b: &std::ffi::OsStr) {}
+fn nested(a: Option<&str>, b: Vec<(u8, &[u8])>, c: [&u8; 2], d: (&mut Path, u8)) {}
 
 #[process_fn]
-fn value(a: &Vec<u8>) {}
+fn nested_in_a_reference(a: &[&str], b: &Option<&Path>, c: &(u8, &[u8])) {}
 
 #[process_fn]
-fn of_a_reference(a: &&str) {}
+fn elided(a: Cow<'_, str>, b: View<'_>, c: &View<'_>) {}
 
 #[process_fn]
-fn changed(a: &mut Vec<u8>) {}
+fn object(a: &dyn Send, b: Box<dyn Send + '_>, c: &(dyn Send + Sync)) {}
 
 #[process_fn]
-fn nested(a: Option<&str>, b: Vec<(u8, &[u8])>, c: [&u8; 2]) {}
-
-#[process_fn]
-fn elided(a: Cow<'_, str>, b: View<'_>) {}
-
-#[process_fn]
-fn object(a: &dyn Send, b: Box<dyn Send + '_>) {}
+fn pointers(a: &*const u8, b: &fn()) {}
 
 #[process_fn]
 fn returned() -> &'static str {
     "a"
+}
+
+#[process_fn]
+fn lent_and_returned(a: &str) -> &str {
+    a
+}
+
+#[process_fn]
+async fn lent_and_returned_later(a: &str) -> Option<&str> {
+    Some(a)
 }
 
 #[process_fn]

@@ -5,12 +5,12 @@
 use mp_core::process_fn;
 
 #[process_fn(nmae = "a", name = "")]
-async fn everything<T>(a: &str, b: &[u8], #[cfg(unix)] c: T) -> *const u8 {
+unsafe fn everything<T>(a: &mut str, b: Option<&[u8]>, #[cfg(unix)] c: T) -> *const u8 {
     std::ptr::null()
 }
 
 #[process_fn]
-fn used(a: &str) -> usize {
+fn used(a: &'static str) -> usize {
     a.len()
 }
 

@@ -10,6 +10,8 @@
     missing_docs,
     non_camel_case_types,
     non_local_definitions,
+    explicit_outlives_requirements,
+    unused_lifetimes,
     redundant_lifetimes,
     single_use_lifetimes,
     trivial_casts,
@@ -33,6 +35,34 @@ pub fn public(count: u64, flag: bool) -> u64 {
 #[process_fn]
 fn private(_unused: u64, (a, b): (u8, u8)) -> (u8, u8) {
     (b, a)
+}
+
+/// Public, and takes references.
+#[process_fn]
+#[must_use]
+pub fn borrows(text: &str, _numbers: &[u64], data: &[u8], flag: bool) -> usize {
+    if flag { text.len() } else { data.len() }
+}
+
+#[process_fn]
+fn borrows_one(only: &str) -> usize {
+    only.len()
+}
+
+/// Public, and waits.
+///
+/// # Errors
+///
+/// Always.
+#[process_fn]
+pub async fn waits(text: &str) -> Result<(), String> {
+    nothing_later(1).await;
+    Err(text.to_owned())
+}
+
+#[process_fn]
+async fn nothing_later(_unused: u8) {
+    std::future::ready(()).await;
 }
 
 #[process_fn]

@@ -16,6 +16,12 @@ make! {
     pub(crate) fn sum(a: u8, b: Vec<u8>) -> u64 { u64::from(a) + b.len() as u64 }
 }
 
+make! {
+    fn borrowed(a: &str, b: &[u16], c: &'_ (u8, u8), d: u8) -> usize {
+        a.len() + b.len() + usize::from(c.0) + usize::from(d)
+    }
+}
+
 make! { fn empty() -> () {} }
 
 make! { fn never() -> ! { panic!() } }
@@ -58,6 +64,12 @@ item! {
     }
 }
 
+item! {
+    pub(crate) async fn whole_later(a: &u8) -> u8 {
+        *a
+    }
+}
+
 macro_rules! fixed {
     () => {
         #[process_fn]
@@ -71,6 +83,8 @@ fixed!();
 
 fn main() {
     assert_eq!(sum::call(1, vec![0]).run(), 2);
+    assert_eq!(borrowed::call("ab", &[1], &(1, 0), 1).run(), 5);
+    assert_eq!(whole_later::call(&3).run(), 3);
     empty::call().run();
     let _ = never::call();
     assert_eq!(tuple::NAME, "macros.tuple");

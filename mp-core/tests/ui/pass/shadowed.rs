@@ -54,8 +54,35 @@ fn add(a: u64, b: u64) -> u64 {
 #[mp_core::process_fn]
 fn nothing() {}
 
+struct Referent;
+struct Borrowing;
+struct Lent;
+struct Received;
+struct Message;
+struct Arguments;
+fn block_on() {}
+
+#[mp_core::process_fn]
+async fn borrows(a: &[u64], b: &::core::primitive::u8) -> u64 {
+    a[0] + u64::from(*b)
+}
+
+/// Not the `u8` of whose slices the bytes are sent at once.
+mod other_bytes {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(crate) struct u8(pub(crate) ::core::primitive::u16);
+
+    #[mp_core::process_fn]
+    pub(crate) fn sum(bytes: &[u8]) -> ::core::primitive::u16 {
+        bytes.iter().map(|byte| byte.0).sum()
+    }
+}
+
 fn main() {
     assert_eq!(add::call(1, 2).run(), 3);
     nothing::call().run();
+    assert_eq!(borrows::call(&[1], &2).run(), 3);
+    let sum = other_bytes::sum::call(&[other_bytes::u8(1000), other_bytes::u8(1)]).encode().unwrap().run();
+    assert_eq!(sum.decode::<u16>().unwrap(), 1001);
     let _ = add::spawn;
 }

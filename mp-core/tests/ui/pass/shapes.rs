@@ -109,6 +109,80 @@ const fn constant(a: u8) -> u8 {
 
 const CONSTANT: u8 = constant(1);
 
+type Text = str;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Failure;
+
+#[process_fn]
+#[allow(unused_parens, clippy::ptr_arg)]
+fn borrowed(
+    a: &str,
+    b: &'_ [u8],
+    c: &Point,
+    d: u8,
+    e: &std::path::Path,
+    f: (&std::ffi::OsStr),
+    g: &std::ffi::CStr,
+    h: &String,
+    i: &Text,
+    j: &[Point],
+    k: &[u8; 2],
+    l: &(),
+) -> usize {
+    let () = l;
+    let numbers = usize::from(d) + c.x as usize + c.y as usize;
+    let texts = a.len() + b.len() + e.as_os_str().len() + f.len() + g.count_bytes() + h.len() + i.len();
+    numbers + texts + j.len() + k.len()
+}
+
+#[process_fn]
+fn borrowed_patterns(&a: &u8, (b, c): &(u8, String), [d, ..]: &[u8; 2], _: &str, Point { x, .. }: &Point, mut e: &[u8]) -> u8 {
+    e = &e[1..];
+    a + b + c.len() as u8 + d + *x as u8 + e[0]
+}
+
+#[process_fn]
+fn longer_names(arg0: &str, _: &str, value: &str, call: &str, arguments: &str) -> usize {
+    arg0.len() + value.len() + call.len() + arguments.len()
+}
+
+/// A parameter with the name of its function, borrowed.
+#[process_fn]
+fn lent(lent: &u8) -> u8 {
+    *lent
+}
+
+/// Its own lifetimes are not ours.
+#[process_fn]
+fn with_lifetimes_inside(a: &std::marker::PhantomData<dyn for<'a> Fn(&'a u8) -> &'a u8>) -> bool {
+    let _ = a;
+    true
+}
+
+#[process_fn]
+async fn later() {}
+
+#[process_fn]
+async fn later_unit() -> () {}
+
+#[process_fn]
+async fn later_never(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+#[process_fn]
+async fn later_borrowed(a: &str, mut b: Vec<u8>, (c, _): &(u8, u8)) -> Result<Vec<u8>, String> {
+    b.push(*c);
+    later().await;
+    if a.is_empty() { Err("empty".to_owned()) } else { Ok(b) }
+}
+
+#[process_fn]
+fn fallible(ok: bool) -> Result<(), Failure> {
+    if ok { Ok(()) } else { Err(Failure) }
+}
+
 fn args_are<F: ProcessFn<Args = A>, A>() {}
 fn output_is<F: ProcessFn<Output = R>, R>() {}
 
@@ -125,6 +199,48 @@ fn main() {
     output_is::<diverges, ()>();
     assert_eq!(r#type::NAME.rsplit("::").next(), Some("type"));
     assert_eq!(one::NAME, concat!(module_path!(), "::one"));
+
+    args_are::<
+        borrowed,
+        (
+            String,
+            Vec<u8>,
+            Point,
+            u8,
+            std::path::PathBuf,
+            std::ffi::OsString,
+            std::ffi::CString,
+            String,
+            String,
+            Vec<Point>,
+            [u8; 2],
+            (),
+        ),
+    >();
+    args_are::<lent, u8>();
+    args_are::<later, ()>();
+    output_is::<later, ()>();
+    output_is::<later_unit, ()>();
+    output_is::<later_never, ()>();
+    args_are::<later_borrowed, (String, Vec<u8>, (u8, u8))>();
+    output_is::<later_borrowed, Result<Vec<u8>, String>>();
+    output_is::<fallible, Result<(), Failure>>();
+
+    let point = Point { x: 1, y: 1 };
+    let path = std::path::Path::new("a");
+    let owned = "a".to_owned();
+    let call = borrowed::call("a", b"a", &point, 1, path, path.as_ref(), c"a", &owned, "a", &[], &[0; 2], &());
+    assert_eq!(call.clone().run(), 12);
+    assert_eq!(call.encode().unwrap().run().decode::<usize>().unwrap(), 12);
+    assert_eq!(borrowed_patterns::call(&1, &(1, "a".to_owned()), &[1, 0], "", &point, &[0, 1]).run(), 6);
+    assert_eq!(longer_names::call("a", "b", "c", "d", "e").run(), 4);
+    assert_eq!(lent::call(&3).run(), 3);
+    assert!(with_lifetimes_inside::call(&std::marker::PhantomData).run());
+    later::call().run();
+    later_unit::call().run();
+    let _ = later_never::call(1);
+    assert_eq!(later_borrowed::call("a", vec![1], &(2, 3)).run(), Ok(vec![1, 2]));
+    assert_eq!(fallible::call(false).run(), Err(Failure));
 
     none::call().run();
     unit::call().run();
