@@ -2,7 +2,9 @@
 
 mod support;
 
-use mp_core::{Builder, ExitStatus, JoinError, Message, RecvError, SpawnError, Stdio, pipe, process_fn, wait};
+use mp_core::{
+    Builder, ExitStatus, JoinError, Message, RecvError, Resource, SpawnError, Stdio, pipe, process_fn, wait,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
@@ -15,8 +17,8 @@ const MIB: usize = 1 << 20;
 /// A large message. The allocator maps it by itself, and gives it back as soon as it is freed.
 const LARGE: usize = 48 * MIB;
 
-/// Room in KiB for everything but a large message, which cannot even be mapped; and for mapping it, but not for the value as well.
-const ROOMS: [u64; 2] = [8 << 10, (LARGE as u64 + LARGE as u64 / 2) >> 10];
+/// Room in KiB for everything but a large message; and for nearly all of it.
+const ROOMS: [u64; 2] = [8 << 10, (LARGE as u64 - (1 << 20)) >> 10];
 
 /// Says that memory ran out, wherever it did.
 const REASONS: [&str; 2] = ["os error 12", "no memory for"];
@@ -116,8 +118,8 @@ fn a_result_that_finds_no_memory_is_an_error() {
 fn arguments_that_find_no_memory_in_the_child_are_named() {
     scenario!(arguments_without_memory, {
         let bytes = ByteBuf::from(vec![1; 4 * LARGE]);
-        // The child has as much as its parent, which the one value fills.
-        let process = with_memory(8 << 10, || length::spawn(bytes)).unwrap();
+        let builder = Builder::new().rlimit(Resource::AddressSpace, 3 * LARGE as u64, 3 * LARGE as u64);
+        let process = builder.spawn(length::call(bytes)).unwrap();
         let error = process.join().unwrap_err();
         assert!(matches!(error, JoinError::Decode(_)) && chain(&error).contains("arguments"), "{error:?}");
         assert_no_memory(&error);

@@ -126,6 +126,8 @@ pub(crate) enum Received {
     },
     /// The body comes through a lane, if its receiver wants it to.
     Offer(OwnedFd),
+    /// There was an offer, and it is closed already.
+    Nothing,
 }
 
 /// Why a packet did not become a message.
@@ -153,7 +155,13 @@ impl From<io::Error> for Failure {
 /// Receives one message into `buffer`, which has to hold [`MAX_PACKET`] bytes.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], blocking: Blocking) -> Result<Packet, Failure> {
     let mut beside = Vec::new();
-    let received = socket::receive(socket, buffer, &mut beside, blocking)?;
+    let received = match socket::receive(socket, buffer, &mut beside, blocking) {
+        // There is no descriptor for the lane, so the message has to come another way.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData && buffer[0] == KIND_OFFER => {
+            return Ok(Packet { body: Received::Nothing, handles: Vec::new() });
+        }
+        result => result?,
+    };
     if received == 0 {
         return Err(Failure::End);
     }
@@ -225,7 +233,9 @@ fn unpack(bundle: &OwnedFd, handles: &mut Vec<OwnedFd>, count: usize) -> Result<
             Ok(_) => handles.append(&mut some),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             // No descriptor is free here, or a packet is not one of ours; either way the message is gone.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error.into()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge) => {
+                return Err(error.into());
+            }
             Err(_) => return Err(Failure::Malformed("a bundle of handles is broken")),
         }
     }

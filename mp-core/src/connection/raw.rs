@@ -173,7 +173,7 @@ impl Socket {
                     Err(error) => break Err(error),
                 },
                 // Declined, by closing it: the message comes another way.
-                (Received::Offer(_), _) => continue,
+                (Received::Offer(_) | Received::Nothing, _) => continue,
             };
             match take(incoming) {
                 Ok(None) => {}

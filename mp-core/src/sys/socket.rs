@@ -121,8 +121,8 @@ pub(crate) fn send(
 /// # Errors
 ///
 /// `WouldBlock` if it may not sleep and has to. `ConnectionReset`, once, if the peer was closed with something of ours unread:
-/// the kernel says so before it hands out what the peer had sent, so after this come those packets, then the end. `InvalidData` for a packet longer than `buffer` and for one whose
-/// descriptors did not all arrive (this process has no free ones, or the sender is not one of ours). The packet is
+/// the kernel says so before it hands out what the peer had sent, so after this come those packets, then the end. `FileTooLarge` for a packet longer than `buffer`. `InvalidData` for one whose
+/// descriptors did not all arrive (this process has no free ones, or the sender is not one of ours); its bytes are in `buffer`. The packet is
 /// consumed then, and what arrived of its descriptors is closed.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
@@ -143,13 +143,14 @@ pub(crate) fn receive(
             handles.extend(descriptors);
         }
     }
-    let problem = if received.flags.contains(ReturnFlags::CTRUNC) {
-        "descriptors of a packet were lost: none is free in this process, or there were too many"
+    let (kind, problem) = if received.flags.contains(ReturnFlags::CTRUNC) {
+        let lost = "descriptors of a packet were lost: none is free in this process, or there were too many";
+        (io::ErrorKind::InvalidData, lost)
     } else if received.flags.contains(ReturnFlags::TRUNC) {
-        "a packet is longer than any that this library sends"
+        (io::ErrorKind::FileTooLarge, "a packet is longer than any that this library sends")
     } else {
         return Ok(received.bytes);
     };
     handles.clear();
-    Err(io::Error::new(io::ErrorKind::InvalidData, problem))
+    Err(io::Error::new(kind, problem))
 }
