@@ -96,6 +96,10 @@ mod connection;
 mod current;
 mod function;
 mod handle;
+#[cfg(feature = "json")]
+mod json;
+#[cfg(feature = "listener")]
+mod listener;
 mod message;
 mod outcome;
 mod panic;
@@ -114,6 +118,13 @@ pub use connection::{Connection, Iter, Receiver, RecvError, SendError, SendError
 pub use current::{Current, current};
 pub use function::{Call, EncodedCall, ProcessFn};
 pub use handle::fd;
+#[cfg(feature = "json")]
+pub use json::Json;
+#[cfg(feature = "listener")]
+pub use listener::{
+    AcceptError, Address, AuthKey, AuthenticationError, ByteConnection, Client, ClientBuilder, ConnectError, Listener,
+    ListenerBuilder, ParseAddressError,
+};
 pub use message::Message;
 /// Makes a function one that can run in another process.
 ///

@@ -17,6 +17,7 @@ pub(crate) mod faults;
 pub(crate) mod leaks;
 pub(crate) mod limits;
 pub(crate) mod procfs;
+pub(crate) mod python;
 
 use std::fs::File;
 use std::io::{Read, Seek};

@@ -1,0 +1,88 @@
+//! Values that the codec does not carry, as text.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use serde::de::{self, DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+
+/// Carries a value as a string of JSON, in an argument, a result or a message.
+///
+/// The codec of this library writes no names and no types, so it refuses values that need them to be read: `serde_json::Value`, and
+/// what has `#[serde(flatten)]`, `#[serde(untagged)]`, `#[serde(tag = "..")]` or `skip_serializing_if`. Inside a `Json` they travel. It
+/// costs what JSON costs, in time and in length; bytes become lists of numbers. Maps have to have keys that are strings, and numbers
+/// that are not finite become `null`. JSON of serde can be nested 128 levels deep. Handles can be inside.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::{Json, process_fn};
+/// use serde_json::{Value, json};
+///
+/// #[process_fn]
+/// fn name(request: Json<Value>) -> Option<String> {
+///     Some(request["name"].as_str()?.to_owned())
+/// }
+///
+/// let request = json!({ "name": "Ada", "others": [1, 2.5, null] });
+/// assert_eq!(name::spawn(Json(request))?.join()?, Some("Ada".to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Json<T>(pub T);
+
+impl<T> Json<T> {
+    /// Gives the value back.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Json<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Json<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T> From<T> for Json<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T: Serialize> Serialize for Json<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = serde_json::to_string(&self.0).map_err(ser::Error::custom)?;
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Json<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text(PhantomData)).map(Self)
+    }
+}
+
+/// Reads the string where it stands.
+struct Text<T>(PhantomData<fn() -> T>);
+
+impl<T: DeserializeOwned> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string of JSON")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        serde_json::from_str(text).map_err(de::Error::custom)
+    }
+}

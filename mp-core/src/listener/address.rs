@@ -1,0 +1,166 @@
+//! Where to listen, and what to connect to.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use rustix::net::addr::SocketAddrArg;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
+
+/// Where a [`Listener`](super::Listener) listens and what a [`Client`](super::Client) connects to.
+///
+/// As text it is written as follows; [`parse`](str::parse) reads it and `Display` writes it:
+///
+/// | text | address | Python's `address` |
+/// |---|---|---|
+/// | with a slash: `/run/app/socket`, `./socket` | [`Unix`](Self::Unix) | `"/run/app/socket"` |
+/// | `@name` | [`Abstract`](Self::Abstract) | `"\0name"` |
+/// | `127.0.0.1:6000`, `[::1]:6000` | [`Tcp`](Self::Tcp) | `("127.0.0.1", 6000)` |
+/// | `localhost:6000` | [`Host`](Self::Host) | `("localhost", 6000)` |
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::Address;
+///
+/// assert_eq!("/run/app/socket".parse::<Address>()?, Address::Unix("/run/app/socket".into()));
+/// assert_eq!("@app".parse::<Address>()?, Address::Abstract(b"app".to_vec()));
+/// assert_eq!("127.0.0.1:6000".parse::<Address>()?, Address::Tcp(([127, 0, 0, 1], 6000).into()));
+/// assert_eq!("localhost:6000".parse::<Address>()?.to_string(), "localhost:6000");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// A file that is a unix socket. Its path is at most 107 bytes long.
+    Unix(PathBuf),
+    /// A name of Linux's abstract namespace, at most 107 bytes long. It is no file and needs no clearing up, and **every user of the
+    /// machine can connect to it**, so it needs a key. Listening on the empty name makes the kernel choose a free one.
+    Abstract(Vec<u8>),
+    /// An internet address and port. Listening on port 0 makes the kernel choose a free one.
+    Tcp(SocketAddr),
+    /// The name of a host and a port. The name is looked up when it is used, and each address of it is tried.
+    Host(String, u16),
+}
+
+impl Address {
+    /// The addresses that this stands for; there is at least one.
+    pub(super) fn resolve(&self) -> io::Result<Vec<SocketAddrAny>> {
+        let unix = |address: Result<SocketAddrUnix, _>| Ok(vec![address.map_err(io::Error::from)?.as_any()]);
+        match self {
+            Self::Unix(path) if path.as_os_str().is_empty() => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "the path of a socket is empty"))
+            }
+            Self::Unix(path) => unix(SocketAddrUnix::new(path)),
+            Self::Abstract(name) if name.is_empty() => Ok(vec![SocketAddrUnix::new_unnamed().as_any()]),
+            Self::Abstract(name) => unix(SocketAddrUnix::new_abstract_name(name)),
+            Self::Tcp(address) => Ok(vec![SocketAddrAny::from(*address)]),
+            Self::Host(host, port) => {
+                let found: Vec<_> = (host.as_str(), *port).to_socket_addrs()?.map(SocketAddrAny::from).collect();
+                if found.is_empty() {
+                    return Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    /// What the kernel says; `None` for a socket without a name, or with one that has no place in this type.
+    pub(super) fn from_kernel(address: SocketAddrAny) -> Option<Self> {
+        // rustix takes the shortest for an abstract name, and panics over the longest: a path of 108 bytes, which the peer may have.
+        let length = address.addr_len() as usize;
+        if length <= size_of::<AddressFamily>() || length > size_of::<libc::sockaddr_un>() {
+            return None;
+        }
+        if let Ok(address) = SocketAddr::try_from(address.clone()) {
+            return Some(Self::Tcp(address));
+        }
+        let unix = SocketAddrUnix::try_from(address).ok()?;
+        match (unix.path_bytes(), unix.abstract_name()) {
+            (Some(path), _) => Some(Self::Unix(std::ffi::OsString::from_vec(path.to_vec()).into())),
+            (None, Some(name)) => Some(Self::Abstract(name.to_vec())),
+            (None, None) => None,
+        }
+    }
+}
+
+impl From<&Path> for Address {
+    fn from(path: &Path) -> Self {
+        Self::Unix(path.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Address {
+    fn from(path: &PathBuf) -> Self {
+        Self::Unix(path.clone())
+    }
+}
+
+impl From<PathBuf> for Address {
+    fn from(path: PathBuf) -> Self {
+        Self::Unix(path)
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl From<(&str, u16)> for Address {
+    fn from((host, port): (&str, u16)) -> Self {
+        match host.parse() {
+            Ok(ip) => Self::Tcp(SocketAddr::new(ip, port)),
+            Err(_) => Self::Host(host.to_owned(), port),
+        }
+    }
+}
+
+impl From<&Address> for Address {
+    fn from(address: &Address) -> Self {
+        address.clone()
+    }
+}
+
+/// The text is no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no address: expected a path with a slash, `@name` or `host:port`")]
+pub struct ParseAddressError(String);
+
+impl FromStr for Address {
+    type Err = ParseAddressError;
+
+    fn from_str(text: &str) -> Result<Self, ParseAddressError> {
+        if let Some(name) = text.strip_prefix('@') {
+            return Ok(Self::Abstract(name.as_bytes().to_vec()));
+        }
+        if text.contains('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Tcp(address));
+        }
+        let refused = || ParseAddressError(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
+        if host.is_empty() || host.contains(':') {
+            return Err(refused());
+        }
+        Ok(Self::Host(host.to_owned(), port.parse().map_err(|_| refused())?))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) if path.as_os_str().as_bytes().contains(&b'/') => path.display().fmt(f),
+            Self::Unix(path) => write!(f, "./{}", path.display()),
+            Self::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
+            Self::Tcp(address) => address.fmt(f),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Connecting.
+
+use std::io;
+use std::time::Duration;
+
+use super::handshake::{Credentials, Handshake, advance};
+use super::{Address, AuthKey, AuthenticationError, ByteConnection, ConnectError, HANDSHAKE_TIMEOUT};
+use crate::sys::poll::Deadline;
+use crate::sys::stream;
+
+/// Connects to a [`Listener`](super::Listener), of this library or Python's.
+///
+/// Both sides have to agree whether there is a key. If the listener has one and the client has none, the client gets a connection whose
+/// first message is the listener's challenge, and which the listener closes. If only the client has one, it waits for a challenge until
+/// its time is up.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::{Address, AuthenticationError, Client, ConnectError, Listener};
+///
+/// let listener = Listener::bind_with_key(Address::Abstract(Vec::new()), b"right")?;
+/// let address = listener.address().clone();
+/// let server = std::thread::spawn(move || listener.accept());
+/// let error = Client::connect_with_key(&address, b"wrong").unwrap_err();
+/// assert!(matches!(error, ConnectError::Authentication { source: AuthenticationError::Rejected, .. }));
+/// assert!(server.join().unwrap().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// There are no values of this type: what connecting gives is a [`ByteConnection`].
+#[derive(Debug)]
+pub enum Client {}
+
+impl Client {
+    /// Connects to a listener that has no key. Nothing is known about who that is.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Connect`] if nobody listens there, or does not accept within 10 seconds.
+    pub fn connect(address: impl Into<Address>) -> Result<ByteConnection, ConnectError> {
+        Self::builder().connect(address)
+    }
+
+    /// Connects to a listener that has the same key, and makes sure of that.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect), and [`ConnectError::Authentication`] if the listener has another key or none, or has not
+    /// done its part within 10 seconds.
+    pub fn connect_with_key(
+        address: impl Into<Address>,
+        key: impl Into<AuthKey>,
+    ) -> Result<ByteConnection, ConnectError> {
+        Self::builder().key(key).connect(address)
+    }
+
+    /// Sets more than an address and a key.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder { key: None, legacy: true, timeout: HANDSHAKE_TIMEOUT }
+    }
+}
+
+/// How to connect; see [`Client::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mp_core::{Address, Client, ConnectError};
+///
+/// let nobody = Address::Abstract(b"nobody listens here".to_vec());
+/// let result = Client::builder().key(b"secret password").timeout(Duration::from_secs(1)).connect(nobody);
+/// assert!(matches!(result, Err(ConnectError::Connect { .. })));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is connected before `connect`"]
+pub struct ClientBuilder {
+    key: Option<AuthKey>,
+    legacy: bool,
+    timeout: Duration,
+}
+
+impl ClientBuilder {
+    /// Shows the listener that this side has this key, and demands the same of it. It must not be empty.
+    pub fn key(mut self, key: impl Into<AuthKey>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Whether the listener may use HMAC-MD5, which is all that Python until 3.11 knows. It may unless this is false. See
+    /// [`ListenerBuilder::legacy_digest`](super::ListenerBuilder::legacy_digest).
+    pub fn legacy_digest(mut self, accept: bool) -> Self {
+        self.legacy = accept;
+        self
+    }
+
+    /// How long connecting may take, in all, with the handshake; 10 seconds unless this is called, and `Duration::MAX` is for ever.
+    ///
+    /// Python's listeners begin a handshake only when they come round to `accept`, and do one at a time. The look-up of a
+    /// host's name has limits of its own.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::connect_with_key`]. An empty key is `InvalidInput`.
+    pub fn connect(self, address: impl Into<Address>) -> Result<ByteConnection, ConnectError> {
+        let address = address.into();
+        let deadline = Deadline::after(self.timeout);
+        let credentials = self.key.map(|key| Credentials { key, legacy: self.legacy });
+        let connection = match connect(&address, credentials.as_ref(), deadline) {
+            Ok(connection) => connection,
+            Err(source) => return Err(ConnectError::Connect { address, source }),
+        };
+        let Some(credentials) = credentials else { return Ok(connection) };
+        match authenticate(&connection, credentials, deadline) {
+            Ok(()) => Ok(connection),
+            Err(source) => Err(ConnectError::Authentication { address, source }),
+        }
+    }
+}
+
+fn connect(address: &Address, credentials: Option<&Credentials>, deadline: Deadline) -> io::Result<ByteConnection> {
+    credentials.map_or(Ok(()), Credentials::check)?;
+    let mut refused = io::Error::from(io::ErrorKind::NotFound);
+    for resolved in address.resolve()? {
+        match stream::connect(&resolved, deadline) {
+            Ok(socket) => return Ok(ByteConnection::new(socket)),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+fn authenticate(
+    connection: &ByteConnection,
+    credentials: Credentials,
+    deadline: Deadline,
+) -> Result<(), AuthenticationError> {
+    let mut handshake = Handshake::client(credentials).map_err(AuthenticationError::Io)?;
+    if advance(connection, &mut handshake, deadline)? { Ok(()) } else { Err(AuthenticationError::TimedOut) }
+}

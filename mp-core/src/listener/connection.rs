@@ -1,0 +1,366 @@
+//! Messages of bytes over a stream socket.
+
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use super::Address;
+use super::framing::{Frame, Incoming, Interruption, is_end};
+use super::slot::{Slot, Taken};
+use crate::codec::{EncodeError, message_limit};
+use crate::connection::{RecvError, SendError, SendErrorReason};
+use crate::handle;
+use crate::sys::poll::{self, Deadline};
+use crate::sys::socket::Blocking;
+use crate::sys::stream;
+
+/// A connection to a program that need not be of this library: both ways, messages of plain bytes, over a unix or TCP socket.
+///
+/// [`Listener::accept`](super::Listener::accept) and [`Client::connect`](super::Client::connect) give one. The other end is another of
+/// these, or what Python's `multiprocessing.connection` calls a `Connection`, there to be used with `send_bytes` and `recv_bytes`; its
+/// `send` and `recv` are for pickles, which are code, and are not read here. A connected `UnixStream` or `TcpStream` converts into one
+/// as well.
+///
+/// Messages have boundaries, can be empty, and can be [`message_limit`] bytes long. All methods take `&self`; of several threads that
+/// send, or receive, each sends or receives whole messages, one after another. Unlike [`Connection`](crate::Connection) it carries no
+/// handles, neither over TCP nor over unix sockets.
+///
+/// It can be an argument of a call itself, or be sent over a [`pipe`](crate::pipe()): a child for each client. It cannot while
+/// part of a message is in it, and only one process may go on using it.
+///
+/// **Nothing is lost by a timeout.** What has arrived of a message is kept, and the next call goes on with it. What could not be sent
+/// of a message that was begun is kept as well ([`SendErrorReason::Unfinished`]). Nothing is read ahead of a message, so
+/// [`wait`](crate::wait()) works: the descriptor is readable when something has arrived, which may be part of a message. So follow
+/// it up with [`try_recv_bytes`](Self::try_recv_bytes).
+///
+/// # Process death
+///
+/// A peer that dies between two messages is [`RecvError::Disconnected`], after all that it had sent; in the middle of one it is
+/// [`RecvError::Truncated`], and then `Disconnected`. Sending to it is [`SendErrorReason::Disconnected`]. A peer on another
+/// machine can vanish without a word, with its network for example; only a timeout tells.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::{Address, Client, Listener};
+///
+/// let listener = Listener::bind(Address::Abstract(Vec::new()))?;
+/// let client = Client::connect(listener.address())?;
+/// let server = listener.accept()?;
+///
+/// client.send_bytes(b"hello")?;
+/// client.send_bytes(b"")?;
+/// assert_eq!(server.recv_bytes()?, b"hello");
+/// assert_eq!(server.recv_bytes()?, b"");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ByteConnection {
+    socket: OwnedFd,
+    incoming: Slot<Incoming>,
+    /// What remains of a message that was begun: it goes before the next.
+    rest: Slot<Vec<u8>>,
+}
+
+impl ByteConnection {
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self { socket, incoming: Slot::new(Incoming::new()), rest: Slot::new(Vec::new()) }
+    }
+
+    /// Sends bytes as one message, also an empty one, waiting for room.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the peer is gone, or the message is longer than [`message_limit`].
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        self.send(bytes, Deadline::NEVER, SendErrorReason::TimedOut)
+    }
+
+    /// Sends bytes as one message if there is room now. It never sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_bytes`](Self::send_bytes); [`SendErrorReason::Full`] if there is no room for any of it, and
+    /// [`SendErrorReason::Unfinished`] if there was for a part.
+    pub fn try_send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        self.send(bytes, Deadline::now(), SendErrorReason::Full)
+    }
+
+    /// Sends bytes as one message, waiting for room for `timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_bytes`](Self::send_bytes); [`SendErrorReason::TimedOut`] if there was no room for any of it, and
+    /// [`SendErrorReason::Unfinished`] if there was for a part.
+    pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<(), SendError<()>> {
+        self.send(bytes, Deadline::after(timeout), SendErrorReason::TimedOut)
+    }
+
+    /// Sends the rest of a message that a deadline left unfinished, if there is one; `None` waits for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`SendErrorReason::Unfinished`] if there is more to send, and as [`send_bytes`](Self::send_bytes).
+    pub fn flush(&self, timeout: Option<Duration>) -> Result<(), SendError<()>> {
+        let deadline = Deadline::from_timeout(timeout);
+        let unfinished = || SendError { value: (), reason: SendErrorReason::Unfinished };
+        let mut rest = self.rest.take(deadline).ok_or_else(unfinished)?;
+        if self.send_rest(&mut rest, deadline)? { Ok(()) } else { Err(unfinished()) }
+    }
+
+    /// Receives the next message, waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Disconnected`] once the peer is gone and everything was received. After [`RecvError::TooLarge`] the next call goes
+    /// on with the message after it; after [`RecvError::Malformed`] there is none to be found any more.
+    pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
+        self.recv(Deadline::NEVER, message_limit())?.ok_or(RecvError::Disconnected)
+    }
+
+    /// Receives the next message if the whole of it is here now, without sleeping.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_bytes`](Self::recv_bytes).
+    pub fn try_recv_bytes(&self) -> Result<Option<Vec<u8>>, RecvError> {
+        self.recv(Deadline::now(), message_limit())
+    }
+
+    /// Receives the next message, waiting for `timeout` at most; `None` if it was not here whole in time.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_bytes`](Self::recv_bytes).
+    pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Option<Vec<u8>>, RecvError> {
+        self.recv(Deadline::after(timeout), message_limit())
+    }
+
+    /// Receives the next message into the beginning of `buffer`, waiting for it, and returns its length.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::BufferTooShort`], which holds the message.
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
+        let mut incoming = self.receive(Deadline::NEVER, message_limit())?.ok_or(RecvError::Disconnected)?;
+        let length = incoming.body().len();
+        let Some(place) = buffer.get_mut(..length) else {
+            return Err(RecvError::BufferTooShort(incoming.take_body()));
+        };
+        place.copy_from_slice(incoming.body());
+        incoming.clear();
+        Ok(length)
+    }
+
+    /// Waits until something has arrived, or the peer is gone; `None` waits for ever.
+    ///
+    /// Returns false if neither happened in time. True does not promise a whole message: see
+    /// [`try_recv_bytes`](Self::try_recv_bytes).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the operating system refuses to wait.
+    pub fn poll(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        poll::readable(self.as_fd(), Deadline::from_timeout(timeout))
+    }
+
+    /// Ends one direction, or both, for everyone who has this connection: the peer sees the end, and threads that wait here do too.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection has ended already.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        stream::shutdown(self.as_fd(), how)
+    }
+
+    /// Returns the address of the peer; `None` if it has none, as the clients of unix sockets usually have.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection has ended.
+    pub fn peer_address(&self) -> io::Result<Option<Address>> {
+        Ok(stream::peer_address(self.as_fd())?.and_then(Address::from_kernel))
+    }
+
+    /// Sends a message of a handshake, too.
+    pub(super) fn send(&self, bytes: &[u8], deadline: Deadline, missed: SendErrorReason) -> Result<(), SendError<()>> {
+        let failed = |reason| SendError { value: (), reason };
+        let limit = message_limit();
+        if bytes.len() as u64 > limit {
+            return Err(failed(SendErrorReason::Encode(EncodeError::too_large(limit))));
+        }
+        let Some(mut rest) = self.rest.take(deadline) else { return Err(failed(missed)) };
+        if !self.send_rest(&mut rest, deadline)? {
+            return Err(failed(missed));
+        }
+        let mut frame = Frame::new(bytes);
+        if self.send_frame(&mut frame, deadline)? {
+            return Ok(());
+        }
+        if frame.sent() == 0 {
+            return Err(failed(missed));
+        }
+        *rest = frame.to_rest();
+        Err(failed(SendErrorReason::Unfinished))
+    }
+
+    /// Sends what is left of an earlier message; false is the deadline.
+    fn send_rest(&self, rest: &mut Vec<u8>, deadline: Deadline) -> Result<bool, SendError<()>> {
+        if rest.is_empty() {
+            return Ok(true);
+        }
+        let mut frame = Frame::rest(rest);
+        let done = self.send_frame(&mut frame, deadline);
+        let sent = frame.sent();
+        match done {
+            Ok(false) => drop(rest.drain(..sent)),
+            // It is sent, or cannot be.
+            _ => *rest = Vec::new(),
+        }
+        done
+    }
+
+    /// Sends what is left of a message; false is the deadline.
+    fn send_frame(&self, frame: &mut Frame<'_>, deadline: Deadline) -> Result<bool, SendError<()>> {
+        let failed = |error: io::Error| {
+            let reason = if is_end(&error) { SendErrorReason::Disconnected } else { SendErrorReason::Io(error) };
+            SendError { value: (), reason }
+        };
+        loop {
+            match frame.send(self.as_fd(), blocking(deadline)) {
+                Ok(()) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !poll::writable(self.as_fd(), deadline).map_err(failed)? {
+                        return Ok(false);
+                    }
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// Receives a message of `limit` bytes at most; `None` is the deadline.
+    pub(super) fn recv(&self, deadline: Deadline, limit: u64) -> Result<Option<Vec<u8>>, RecvError> {
+        Ok(self.receive(deadline, limit)?.map(|mut incoming| incoming.take_body()))
+    }
+
+    fn receive(&self, deadline: Deadline, limit: u64) -> Result<Option<Taken<'_, Incoming>>, RecvError> {
+        let Some(mut incoming) = self.incoming.take(deadline) else { return Ok(None) };
+        loop {
+            match incoming.read(self.as_fd(), limit, blocking(deadline)) {
+                Ok(()) => return Ok(Some(incoming)),
+                Err(Interruption::Failed(error)) => return Err(error),
+                Err(Interruption::WouldBlock) => {
+                    if !poll::readable(self.as_fd(), deadline).map_err(RecvError::Io)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells whether nothing of a message is in here, neither of one that arrives nor of one that is sent.
+    fn is_at_boundary(&self) -> bool {
+        let incoming = self.incoming.take(Deadline::now()).is_some_and(|incoming| incoming.is_at_boundary());
+        incoming && self.rest.take(Deadline::now()).is_some_and(|rest| rest.is_empty())
+    }
+}
+
+/// Without a deadline the kernel does the waiting, unless someone has made the socket non-blocking.
+fn blocking(deadline: Deadline) -> Blocking {
+    if deadline.left().is_none() { Blocking::Yes } else { Blocking::No }
+}
+
+#[cfg(feature = "json")]
+impl ByteConnection {
+    /// Sends a value as a message of JSON, waiting for room. In Python: `json.loads(connection.recv_bytes())`.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_bytes`](Self::send_bytes), and [`SendErrorReason::Encode`] for what is not to be had in JSON, such as a map whose keys
+    /// are no strings.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::{Address, Client, Listener};
+    ///
+    /// let listener = Listener::bind(Address::Abstract(Vec::new()))?;
+    /// let client = Client::connect(listener.address())?;
+    /// let server = listener.accept()?;
+    ///
+    /// client.send_json(&("add", [1, 2]))?;
+    /// let request: (String, Vec<u64>) = server.recv_json()?;
+    /// assert_eq!(request, ("add".to_owned(), vec![1, 2]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError<()>> {
+        let bytes = serde_json::to_vec(value).map_err(|error| SendError {
+            value: (),
+            reason: SendErrorReason::Encode(EncodeError::new(error.to_string())),
+        })?;
+        self.send_bytes(&bytes)
+    }
+
+    /// Receives a message of JSON, waiting for it. In Python: `connection.send_bytes(json.dumps(value).encode())`.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::Decode`] for what is no JSON or no `T`; the next call goes on with the
+    /// message after it.
+    pub fn recv_json<T: de::DeserializeOwned>(&self) -> Result<T, RecvError> {
+        let bytes = self.recv_bytes()?;
+        serde_json::from_slice(&bytes).map_err(|error| RecvError::Decode(crate::DecodeError::new(error.to_string())))
+    }
+}
+
+/// Takes over a connected socket.
+impl From<UnixStream> for ByteConnection {
+    fn from(stream: UnixStream) -> Self {
+        Self::new(stream.into())
+    }
+}
+
+/// Takes over a connected socket.
+impl From<TcpStream> for ByteConnection {
+    fn from(stream: TcpStream) -> Self {
+        Self::new(stream.into())
+    }
+}
+
+/// Readable when something has arrived, at least part of a message, or the peer is gone.
+impl AsFd for ByteConnection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl fmt::Debug for ByteConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByteConnection").field("fd", &self.as_fd()).finish_non_exhaustive()
+    }
+}
+
+impl Serialize for ByteConnection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !self.is_at_boundary() {
+            return Err(ser::Error::custom("a connection cannot be handed on in the middle of a message"));
+        }
+        handle::serialize(self.as_fd(), serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteConnection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let socket = handle::deserialize(deserializer)?;
+        if stream::is_stream(socket.as_fd()) {
+            Ok(Self::new(socket))
+        } else {
+            Err(de::Error::custom("a handle that should be a connection is no stream socket"))
+        }
+    }
+}
