@@ -22,6 +22,8 @@
 //! - [`process_fn`](macro@process_fn), and what it makes: [`ProcessFn`], [`Call`];
 //! - [`Builder`], [`Process`]: processes; [`current()`], [`parent()`], [`active_children`]: this one and those around it;
 //! - [`pipe`], [`duplex`]: typed channels between them;
+//! - `Listener`, `Client` and `ByteConnection`: connections to programs that need not be of this library, Python's
+//!   `multiprocessing.connection` among them, with authentication (feature `listener`, which is on by default);
 //! - [`fd`](mod@fd): files, sockets and other descriptors inside values;
 //! - [`wait`]: whichever comes first;
 //! - [`Message`], [`EncodedCall`], [`Outcome`]: the same without types, for code that schedules calls of others.
@@ -33,8 +35,8 @@
 //! `serde_bytes`. A value can be nested 512 levels deep and be [`message_limit`] bytes long.
 //!
 //! The format carries neither types nor the names of fields. So these are errors: `#[serde(flatten)]`, `#[serde(untagged)]`,
-//! `#[serde(tag = "..")]`, `serde_json::Value`, a field left out by `skip_serializing_if`; such a value can be sent as a string
-//! of JSON. A field that only one side skips (`skip_serializing` without `skip_deserializing`, or the other way round) is not noticed
+//! `#[serde(tag = "..")]`, `serde_json::Value`, a field left out by `skip_serializing_if`; such a value can be sent as a `Json` (feature
+//! `json`). A field that only one side skips (`skip_serializing` without `skip_deserializing`, or the other way round) is not noticed
 //! and mixes up the fields after it.
 //!
 //! A function can take references, as in `fn f(text: &str, data: &[u8], settings: &Settings)`. Its caller lends the values, which

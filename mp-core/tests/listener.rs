@@ -223,28 +223,28 @@ fn nobody_there_is_an_error_at_once() {
 #[test]
 fn connecting_to_a_full_queue_ends_at_the_deadline() {
     watched(|| {
-        let listener = Listener::builder().backlog(0).bind(anywhere()).unwrap();
-        let connect = |timeout| Client::builder().timeout(timeout).connect(listener.address());
-        let mut waiting = Vec::new();
-        let limit = Duration::from_millis(30);
-        let error = loop {
-            match connect(limit) {
-                Ok(connection) => waiting.push(connection),
-                Err(error) => break error,
-            }
-        };
-        assert!(!waiting.is_empty());
-        assert!(
-            matches!(&error, ConnectError::Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut)
-        );
-        // And succeeds as soon as there is a place.
-        thread::scope(|scope| {
-            let late = scope.spawn(|| connect(PATIENCE));
-            for _ in 0..=waiting.len() {
-                listener.accept().unwrap();
-            }
-            late.join().unwrap().unwrap();
-        });
+        for address in [anywhere(), Address::Tcp(([127, 0, 0, 1], 0).into())] {
+            let listener = Listener::builder().backlog(0).bind(address).unwrap();
+            let connect = |timeout| Client::builder().timeout(timeout).connect(listener.address());
+            let mut waiting = Vec::new();
+            let error = loop {
+                match connect(Duration::from_millis(30)) {
+                    Ok(connection) => waiting.push(connection),
+                    Err(error) => break error,
+                }
+            };
+            assert!(!waiting.is_empty());
+            let ConnectError::Connect { source, .. } = error else { panic!("{error:?}") };
+            assert_eq!(source.kind(), std::io::ErrorKind::TimedOut);
+            // And succeeds as soon as there is a place.
+            thread::scope(|scope| {
+                let late = scope.spawn(|| connect(PATIENCE));
+                for _ in 0..=waiting.len() {
+                    listener.accept().unwrap();
+                }
+                late.join().unwrap().unwrap();
+            });
+        }
     });
 }
 

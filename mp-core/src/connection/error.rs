@@ -6,7 +6,7 @@ use crate::codec::{DecodeError, EncodeError};
 
 /// A message that could not be sent, and why.
 ///
-/// Nothing of it was sent: a message goes whole or not at all, [`SendErrorReason::Unfinished`] excepted. The value is given back.
+/// Nothing of it was sent: a message goes whole or not at all, `SendErrorReason::Unfinished` excepted. The value is given back.
 pub struct SendError<T> {
     /// The value that was to be sent.
     pub value: T,
