@@ -7,14 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
-
 use super::Address;
 use super::framing::{Frame, Incoming, Interruption, is_end};
 use super::slot::{Slot, Taken};
 use crate::codec::{EncodeError, message_limit};
 use crate::connection::{RecvError, SendError, SendErrorReason};
-use crate::handle;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
 use crate::sys::stream;
@@ -264,7 +261,7 @@ impl ByteConnection {
     }
 
     /// Tells whether nothing of a message is in here, neither of one that arrives nor of one that is sent.
-    fn is_at_boundary(&self) -> bool {
+    pub(super) fn is_at_boundary(&self) -> bool {
         let incoming = self.incoming.take(Deadline::now()).is_some_and(|incoming| incoming.is_at_boundary());
         incoming && self.rest.take(Deadline::now()).is_some_and(|rest| rest.is_empty())
     }
@@ -273,49 +270,6 @@ impl ByteConnection {
 /// Without a deadline the kernel does the waiting, unless someone has made the socket non-blocking.
 fn blocking(deadline: Deadline) -> Blocking {
     if deadline.left().is_none() { Blocking::Yes } else { Blocking::No }
-}
-
-#[cfg(feature = "json")]
-impl ByteConnection {
-    /// Sends a value as a message of JSON, waiting for room. In Python: `json.loads(connection.recv_bytes())`.
-    ///
-    /// # Errors
-    ///
-    /// As [`send_bytes`](Self::send_bytes), and [`SendErrorReason::Encode`] for what is not to be had in JSON, such as a map whose keys
-    /// are no strings.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use mp_core::{Address, Client, Listener};
-    ///
-    /// let listener = Listener::bind(Address::Abstract(Vec::new()))?;
-    /// let client = Client::connect(listener.address())?;
-    /// let server = listener.accept()?;
-    ///
-    /// client.send_json(&("add", [1, 2]))?;
-    /// let request: (String, Vec<u64>) = server.recv_json()?;
-    /// assert_eq!(request, ("add".to_owned(), vec![1, 2]));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError<()>> {
-        let bytes = serde_json::to_vec(value).map_err(|error| SendError {
-            value: (),
-            reason: SendErrorReason::Encode(EncodeError::new(error.to_string())),
-        })?;
-        self.send_bytes(&bytes)
-    }
-
-    /// Receives a message of JSON, waiting for it. In Python: `connection.send_bytes(json.dumps(value).encode())`.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::Decode`] for what is no JSON or no `T`; the next call goes on with the
-    /// message after it.
-    pub fn recv_json<T: de::DeserializeOwned>(&self) -> Result<T, RecvError> {
-        let bytes = self.recv_bytes()?;
-        serde_json::from_slice(&bytes).map_err(|error| RecvError::Decode(crate::DecodeError::new(error.to_string())))
-    }
 }
 
 /// Takes over a connected socket.
@@ -342,25 +296,5 @@ impl AsFd for ByteConnection {
 impl fmt::Debug for ByteConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ByteConnection").field("fd", &self.as_fd()).finish_non_exhaustive()
-    }
-}
-
-impl Serialize for ByteConnection {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if !self.is_at_boundary() {
-            return Err(ser::Error::custom("a connection cannot be handed on in the middle of a message"));
-        }
-        handle::serialize(self.as_fd(), serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for ByteConnection {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let socket = handle::deserialize(deserializer)?;
-        if stream::is_stream(socket.as_fd()) {
-            Ok(Self::new(socket))
-        } else {
-            Err(de::Error::custom("a handle that should be a connection is no stream socket"))
-        }
     }
 }

@@ -35,8 +35,11 @@ mod error;
 mod file;
 mod framing;
 mod handshake;
+#[cfg(feature = "json")]
+mod json;
 mod key;
 mod slot;
+mod travel;
 mod waiting;
 
 use std::time::Duration;
