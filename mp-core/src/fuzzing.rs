@@ -41,7 +41,8 @@ impl Start {
     /// What a parent would send to its next child.
     pub fn new(name: Option<String>, call: EncodedCall, lifeline: OwnedFd, program: Option<Vec<u8>>) -> Self {
         let identity = current::Identity::of_next_child(name);
-        Self(boot::Start { identity, call, lifeline, program, message_limit: codec::message_limit() })
+        let message_limit = codec::message_limit();
+        Self(boot::Start { identity, call, lifeline, outlive_parent: false, stack: None, program, message_limit })
     }
 
     /// What it is to run.

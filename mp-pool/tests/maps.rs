@@ -26,7 +26,7 @@ fn map_keeps_the_order() {
         let pool = Pool::new(3).unwrap();
         let squares = pool.map::<square>(0..1_000).unwrap();
         assert!(squares.into_iter().eq((0..1_000).map(|number| number * number)));
-        assert_eq!(pool.map::<square>([]).unwrap(), []);
+        assert_eq!(pool.map::<square>([]).unwrap(), Vec::<u64>::new());
     });
 }
 
