@@ -3,7 +3,6 @@
 //! Registrations are collected by the linker into one slice, so there is nothing to run for them and
 //! nothing to forget. The index over the slice is made at the first look-up and never changes.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -99,29 +98,31 @@ impl DuplicateFunction {
 }
 
 struct Index {
-    by_name: HashMap<&'static str, &'static Registration>,
+    /// Sorted by name, and those of the same name in the order of the linker.
+    functions: Vec<&'static Registration>,
     duplicate: Option<DuplicateFunction>,
 }
 
 fn index() -> &'static Index {
     static INDEX: OnceLock<Index> = OnceLock::new();
+    // A child looks up one name, mostly: sorting what is nearly sorted costs less than hashing all of it.
     INDEX.get_or_init(|| {
-        let mut by_name = HashMap::with_capacity(FUNCTIONS.len());
-        let mut duplicate = None;
-        for registration in FUNCTIONS {
-            if let Some(first) = by_name.insert(registration.name, registration) {
-                let first: &Registration = first;
-                let (name, first, second) = (first.name, first.place, registration.place);
-                duplicate.get_or_insert(DuplicateFunction { name, first, second });
-            }
-        }
-        Index { by_name, duplicate }
+        let mut functions: Vec<_> = FUNCTIONS.iter().collect();
+        functions.sort_by_key(|function| function.name);
+        let duplicate = functions.windows(2).find_map(|pair| {
+            let [first, second] = pair else { return None };
+            let (name, first, second_place) = (first.name, first.place, second.place);
+            (name == second.name).then_some(DuplicateFunction { name, first, second: second_place })
+        });
+        Index { functions, duplicate }
     })
 }
 
 /// Finds a function.
 pub(crate) fn find(name: &str) -> Option<&'static Registration> {
-    index().by_name.get(name).copied()
+    let functions = &index().functions;
+    let place = functions.binary_search_by_key(&name, |function| function.name).ok()?;
+    Some(functions[place])
 }
 
 /// Says whether every name is unique.

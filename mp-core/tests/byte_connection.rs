@@ -1,4 +1,5 @@
 //! Messages of bytes over sockets: boundaries, deadlines, ends, many threads.
+#![cfg(feature = "listener")]
 
 mod support;
 
@@ -332,6 +333,7 @@ fn another_kind_of_socket_is_no_connection_of_bytes() {
     });
 }
 
+#[cfg(feature = "json")]
 #[test]
 fn json_goes_as_a_message() {
     watched(|| {

@@ -1,4 +1,5 @@
 //! What every error of this crate promises.
+#![cfg(feature = "listener")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Values that only JSON carries, inside ours.
+#![cfg(feature = "json")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Listening, connecting and authenticating, both sides in Rust.
+#![cfg(feature = "listener")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Clients and listeners that do not follow the handshake.
+#![cfg(feature = "listener")]
 
 mod support;
 

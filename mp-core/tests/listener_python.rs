@@ -1,4 +1,5 @@
 //! Python's `multiprocessing.connection` at the other end, each version of it that is here, in either direction.
+#![cfg(all(feature = "json", feature = "listener"))]
 
 mod support;
 

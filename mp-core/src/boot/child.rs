@@ -37,13 +37,15 @@ pub(super) fn run_if_marked(constructor: Option<Constructor>) {
     exit(FAILED);
 }
 
-/// Tells the parent that this process was started as a child but went on to `main` without having been asked.
-pub(super) fn report_unasked() {
+/// Returns if this process was not started as a child. Otherwise it went on to `main` without having been asked, and is a second copy of
+/// the program that nobody wants: its parent is told, and it ends.
+pub(super) fn end_if_marked() {
     if marker::is_set() {
         if let Ok(Errand::Child(control)) = marker::take() {
             let report = Report::NotStarted(format!("its `main` ran instead of the function: {CALL_INIT}"));
             // If the parent is gone there is nobody to tell, and the lifeline was never tied.
             let _ = Control::from_fd(control).send(report);
+            exit(REFUSED);
         }
     }
 }

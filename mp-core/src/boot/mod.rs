@@ -62,12 +62,12 @@ pub fn init() {
     }
 }
 
-/// Tells whether children of this process will find out that they are children. If this process itself was started as
-/// one and does not know, its parent is told.
+/// Tells whether children of this process will find out that they are children. A process that was itself started
+/// as one and does not know ends here, and its parent is told.
 pub(crate) fn is_decided() -> bool {
     let decided = DECIDED.load(Ordering::Acquire);
     if !decided {
-        child::report_unasked();
+        child::end_if_marked();
     }
     decided
 }

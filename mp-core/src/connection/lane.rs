@@ -29,11 +29,11 @@
 use std::io::{self, IoSlice};
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use super::backoff::Backoff;
 use super::error::{RecvError, SendErrorReason};
 use super::packet::MOST_HANDLES;
 use crate::codec::{self, DecodeError, EncodeError, Source, message_limit};
@@ -59,41 +59,9 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(1);
 /// How many bytes a memory file takes in a microsecond, about: so much longer a sender waits for an answer before it makes one.
 const BYTES_PER_MICROSECOND: u64 = 2 << 10;
 
-/// How often offers of one end of a connection are worth their while.
-pub(super) struct Offers {
-    /// How many of the next large messages are not offered.
-    skip: AtomicU32,
-    /// How many were not offered last time.
-    skipped: AtomicU32,
-}
-
-/// After that many messages that were not offered one is, to see whether things have changed.
-const MOST_SKIPPED: u32 = 64;
-
-impl Offers {
-    pub(super) fn new() -> Self {
-        Self { skip: AtomicU32::new(0), skipped: AtomicU32::new(0) }
-    }
-
-    fn try_this_one(&self) -> bool {
-        // Other threads may count at the same time; a message more or less does not matter.
-        let skip = self.skip.load(Ordering::Relaxed);
-        if skip > 0 {
-            self.skip.store(skip - 1, Ordering::Relaxed);
-        }
-        skip == 0
-    }
-
-    fn note(&self, accepted: bool) {
-        let next = if accepted { 0 } else { (self.skipped.load(Ordering::Relaxed) * 2 + 1).min(MOST_SKIPPED) };
-        self.skipped.store(next, Ordering::Relaxed);
-        self.skip.store(next, Ordering::Relaxed);
-    }
-}
-
 /// The sender's side, from before it is known whether the message is large.
 pub(super) struct Sending<'a, Offer> {
-    offers: &'a Offers,
+    offers: &'a Backoff,
     /// Sends the far end in a packet.
     offer: Offer,
     state: State,
@@ -120,7 +88,7 @@ pub(super) enum Sent {
 }
 
 impl<'a, Offer: FnMut(BorrowedFd<'_>) -> Result<(), SendErrorReason>> Sending<'a, Offer> {
-    pub(super) fn new(offers: &'a Offers, offer: Offer) -> Self {
+    pub(super) fn new(offers: &'a Backoff, offer: Offer) -> Self {
         Self { offers, offer, state: State::Closed }
     }
 
@@ -145,7 +113,7 @@ impl<'a, Offer: FnMut(BorrowedFd<'_>) -> Result<(), SendErrorReason>> Sending<'a
     }
 
     fn try_open(&mut self, least: u64) -> Result<Option<OwnedFd>, SendErrorReason> {
-        if !self.offers.try_this_one() {
+        if !self.offers.take_chance() {
             return Ok(None);
         }
         // Without descriptors the memory file cannot be made either, and that says so.

@@ -1,5 +1,6 @@
 //! Typed channels between processes: [`pipe`] one way, [`duplex`] both ways.
 
+mod backoff;
 mod duplex;
 mod error;
 mod lane;
@@ -7,6 +8,7 @@ mod packet;
 mod raw;
 mod receiver;
 mod sender;
+mod spin;
 mod travel;
 mod turn;
 

@@ -9,9 +9,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::backoff::Backoff;
 use super::error::{RecvError, SendErrorReason};
-use super::lane::{self, Arriving, Offered, Offers, Sending, Sent};
+use super::lane::{self, Arriving, Offered, Sending, Sent};
 use super::packet::{self, Failure, MAX_INLINE, MAX_PACKET, Packet, Received};
+use super::spin::Spin;
 use super::turn::Turn;
 use crate::codec::{self, DecodeError, Source};
 use crate::message::{self, Body, Encoded, Passage};
@@ -36,14 +38,17 @@ impl Patience {
 pub(super) struct Socket {
     fd: OwnedFd,
     turn: Turn,
-    offers: Offers,
+    /// Whether to offer a large message to a receiver that waits.
+    offers: Backoff,
+    /// Whether to look for a message before sleeping.
+    looks: Backoff,
     /// The peer was closed with something unread.
     unread: AtomicBool,
 }
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd, turn: Turn::new(), offers: Offers::new(), unread: AtomicBool::new(false) }
+        Self { fd, turn: Turn::new(), offers: Backoff::new(), looks: Backoff::new(), unread: AtomicBool::new(false) }
     }
 
     pub(super) fn send<T: Serialize + ?Sized>(&self, value: &T, patience: Patience) -> Result<(), SendErrorReason> {
@@ -185,21 +190,33 @@ impl Socket {
     }
 
     fn receive_packet(&self, buffer: &mut [u8], patience: Patience) -> Result<Option<Packet>, RecvError> {
-        let blocking = if matches!(patience, Patience::Forever) { Blocking::Yes } else { Blocking::No };
+        let mut spin = match patience {
+            Patience::None => None,
+            _ => Some(Spin::new(&self.looks)),
+        };
         loop {
-            match packet::receive(self.fd.as_fd(), buffer, blocking) {
-                Ok(packet) => return Ok(Some(packet)),
-                Err(Failure::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => match patience {
-                    Patience::Until(deadline) => {
+            let looks = spin.as_ref().is_some_and(Spin::looks);
+            let sleeps = matches!(patience, Patience::Forever) && !looks;
+            match packet::receive(self.fd.as_fd(), buffer, if sleeps { Blocking::Yes } else { Blocking::No }) {
+                Ok(packet) => {
+                    if let Some(spin) = spin {
+                        spin.found();
+                    }
+                    return Ok(Some(packet));
+                }
+                Err(Failure::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => match (patience, &mut spin) {
+                    (Patience::Until(deadline), _) if deadline.has_passed() => return Ok(None),
+                    (_, Some(spin)) if looks => spin.in_vain(),
+                    (Patience::Until(deadline), _) => {
                         if !poll::readable(self.fd.as_fd(), deadline).map_err(RecvError::Io)? {
                             return Ok(None);
                         }
                     }
                     // Someone who shares the socket has made it non-blocking.
-                    Patience::Forever => {
+                    (Patience::Forever, _) => {
                         poll::readable(self.fd.as_fd(), Deadline::NEVER).map_err(RecvError::Io)?;
                     }
-                    Patience::None => return Ok(None),
+                    (Patience::None, _) => return Ok(None),
                 },
                 Err(Failure::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
                     // Not the end yet: what the peer had sent is still to come.

@@ -5,7 +5,6 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal};
 
 use super::ExitStatus;
@@ -66,7 +65,7 @@ pub(super) enum Answer {
     },
 }
 
-/// The parent's side of the control socket, until the child's one message has come.
+/// The parent's side of the control socket, over which comes one message at most.
 #[derive(Debug)]
 pub(super) struct Dialogue {
     control: Option<Control>,
@@ -85,40 +84,29 @@ impl Dialogue {
         child: &Child,
         deadline: Deadline,
     ) -> io::Result<Option<(Option<Answer>, ExitStatus)>> {
-        loop {
-            // In this order: what a child that has ended had to say is in the socket by then.
-            let status = child.status()?;
-            self.listen(status.is_some());
-            if let Some(status) = status {
-                return Ok(Some((self.answer.take(), status)));
-            }
-            if let Some(Answer::Report(Report::NotStarted(_))) = self.answer {
-                // It may be a second copy of the program, which nobody asked for.
-                child.signal(Signal::KILL)?;
-            }
-            let sentinel = PollFd::from_borrowed_fd(child.as_fd(), PollFlags::IN);
-            let ready = match &self.control {
-                Some(control) => poll::wait(&mut [sentinel, PollFd::new(control, PollFlags::IN)], deadline)?,
-                None => poll::wait(&mut [sentinel], deadline)?,
-            };
-            if ready == 0 {
+        // Only for its end: a report would wake this process while the child is still about to exit.
+        let status = loop {
+            if !poll::readable(child.as_fd(), deadline)? {
                 return Ok(None);
             }
-        }
+            // A debugger may be told before its parent.
+            match child.status()? {
+                Some(status) => break status,
+                None => std::thread::yield_now(),
+            }
+        };
+        // What it had to say is in the socket by now.
+        self.listen();
+        Ok(Some((self.answer.take(), status)))
     }
 
-    fn listen(&mut self, ended: bool) {
-        let Some(control) = &self.control else { return };
-        self.answer = match control.try_recv() {
-            Ok(Some(report)) => Some(Answer::Report(report)),
+    fn listen(&mut self) {
+        let Some(control) = self.control.take() else { return };
+        self.answer = Some(match control.try_recv() {
+            Ok(Some(report)) => Answer::Report(report),
             // A descendant of the child may hold its end open.
-            Ok(None) if ended => Some(Answer::Silence { unread: control.peer_left_unread() }),
-            Ok(None) => None,
-            Err(RecvError::Disconnected) => Some(Answer::Silence { unread: control.peer_left_unread() }),
-            Err(error) => Some(Answer::Garbled(error)),
-        };
-        if self.answer.is_some() {
-            self.control = None;
-        }
+            Ok(None) | Err(RecvError::Disconnected) => Answer::Silence { unread: control.peer_left_unread() },
+            Err(error) => Answer::Garbled(error),
+        });
     }
 }

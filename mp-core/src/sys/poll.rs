@@ -30,6 +30,11 @@ impl Deadline {
         timeout.map_or(Self::NEVER, Self::after)
     }
 
+    /// Tells whether it is over.
+    pub(crate) fn has_passed(self) -> bool {
+        self.0.is_some_and(|at| at <= Instant::now())
+    }
+
     /// What is left, zero after the deadline; `None` is for ever.
     pub(crate) fn left(self) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(Instant::now()))

@@ -1,0 +1,68 @@
+//! Looking for a message for a short while before going to sleep over it.
+//!
+//! Waking a thread that sleeps on an idle processor takes tens of microseconds, many times what it takes to hand a short
+//! message over. So a receiver first looks a few times, for about as long as a wake-up would take: then it has lost that much at
+//! most. Where looking does not pay, it is done ever more rarely; and never where there is one processor only, which the sender needs.
+
+use std::sync::OnceLock;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+
+/// How long a receiver looks.
+const WHILE: Duration = Duration::from_micros(50);
+
+/// One wait, in which a receiver may look before it sleeps.
+pub(super) struct Spin<'a> {
+    backoff: &'a Backoff,
+    state: State,
+}
+
+enum State {
+    /// It has not looked in vain yet.
+    Fresh,
+    /// It has, and goes on until then.
+    Looking(Instant),
+    /// It sleeps.
+    Over,
+}
+
+impl<'a> Spin<'a> {
+    pub(super) fn new(backoff: &'a Backoff) -> Self {
+        let state = if several_processors() && backoff.take_chance() { State::Fresh } else { State::Over };
+        Self { backoff, state }
+    }
+
+    /// Tells whether to look, without sleeping.
+    pub(super) fn looks(&self) -> bool {
+        !matches!(self.state, State::Over)
+    }
+
+    /// There was nothing.
+    pub(super) fn in_vain(&mut self) {
+        match self.state {
+            State::Fresh => self.state = State::Looking(Instant::now() + WHILE),
+            State::Looking(until) if Instant::now() >= until => {
+                self.backoff.note(false);
+                self.state = State::Over;
+            }
+            // Whoever else wants this processor, the sender perhaps, gets it.
+            State::Looking(_) => std::thread::yield_now(),
+            State::Over => {}
+        }
+    }
+
+    /// There was something.
+    pub(super) fn found(self) {
+        // A message that was there at once says nothing about looking.
+        if let State::Looking(_) = self.state {
+            self.backoff.note(true);
+        }
+    }
+}
+
+fn several_processors() -> bool {
+    static SEVERAL: OnceLock<bool> = OnceLock::new();
+    *SEVERAL.get_or_init(|| available_parallelism().is_ok_and(|processors| processors.get() > 1))
+}
