@@ -5,10 +5,10 @@
 //! most. Where looking does not pay, it is done ever more rarely; and never where there is one processor only, which the sender needs.
 
 use std::sync::OnceLock;
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+use crate::sys::limits::processors_of_this_thread;
 
 /// How long a receiver looks.
 const WHILE: Duration = Duration::from_micros(50);
@@ -64,5 +64,5 @@ impl<'a> Spin<'a> {
 
 fn several_processors() -> bool {
     static SEVERAL: OnceLock<bool> = OnceLock::new();
-    *SEVERAL.get_or_init(|| available_parallelism().is_ok_and(|processors| processors.get() > 1))
+    *SEVERAL.get_or_init(|| processors_of_this_thread() > 1)
 }

@@ -86,12 +86,16 @@ impl Dialogue {
     ) -> io::Result<Option<(Option<Answer>, ExitStatus)>> {
         // Only for its end: a report would wake this process while the child is still about to exit.
         let status = loop {
-            if !poll::readable(child.as_fd(), deadline)? {
+            let status = if deadline.is_never() {
+                child.wait()?
+            } else if poll::readable(child.as_fd(), deadline)? {
+                child.status()?
+            } else {
                 return Ok(None);
-            }
-            // A debugger may be told before its parent.
-            match child.status()? {
+            };
+            match status {
                 Some(status) => break status,
+                // A debugger may be told before its parent.
                 None => std::thread::yield_now(),
             }
         };

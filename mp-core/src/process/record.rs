@@ -39,11 +39,25 @@ impl Record {
             *status = process::reap(self.as_fd())?;
             *status
         };
-        // Not under the lock: whoever listens may ask after this child.
         if let Some(status) = reaped {
-            trace::reaped(&self.name, self.pid(), status);
+            self.tell(status);
         }
         Ok(reaped)
+    }
+
+    /// Waits until the child has ended, and reaps it.
+    pub(super) fn wait(&self) -> io::Result<Option<ExitStatus>> {
+        // Not under the lock, because others ask meanwhile. If one of them is faster, it has the status.
+        if let Some(reaped) = process::wait(self.as_fd())? {
+            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(reaped);
+            self.tell(reaped);
+        }
+        self.status()
+    }
+
+    /// Not under the lock either: whoever listens may ask after this child.
+    fn tell(&self, status: ExitStatus) {
+        trace::reaped(&self.name, self.pid(), status);
     }
 
     /// The same for those who cannot do anything about an error.

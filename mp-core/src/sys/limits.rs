@@ -1,12 +1,12 @@
-//! Resource limits, affinity and niceness of a child, set by its parent.
+//! Resource limits, affinity and niceness, above all of a child, set by its parent.
 //!
-//! All of it is set from outside, while the child waits for its start message: an error is known to the parent at once, without asking the
+//! All of that is set from outside, while the child waits for its start message: an error is known to the parent at once, without asking the
 //! child, and the child runs no code of the user before. The number of a child that was not reaped is its own, so no stranger can be hit.
 
 use std::io;
 
 use rustix::process::{Pid, Rlimit, getpriority_process, prlimit, setpriority_process};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::process::Resource;
 
@@ -46,6 +46,13 @@ pub(crate) fn set_affinity(child: Pid, processors: &[usize]) -> io::Result<()> {
         set.set(processor);
     }
     Ok(sched_setaffinity(Some(child), &set)?)
+}
+
+/// Counts the processors on which the calling thread may run. std's `available_parallelism` also reads the files of the control
+/// groups, which takes as long as all of a child's boot.
+pub(crate) fn processors_of_this_thread() -> u32 {
+    // A machine with more processors than the set can hold has more than one.
+    sched_getaffinity(None).map_or(u32::MAX, |set| set.count())
 }
 
 /// Adds `increment` to the child's niceness; the kernel keeps the sum within -20 and 19.

@@ -30,6 +30,10 @@ impl Deadline {
         timeout.map_or(Self::NEVER, Self::after)
     }
 
+    pub(crate) fn is_never(self) -> bool {
+        self.0.is_none()
+    }
+
     /// Tells whether it is over.
     pub(crate) fn has_passed(self) -> bool {
         self.0.is_some_and(|at| at <= Instant::now())

@@ -20,8 +20,18 @@ pub(crate) fn open(child: Pid) -> io::Result<OwnedFd> {
 
 /// Reaps the child if it has ended and says how it did; `None` while it runs.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
+    reap_with(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+}
+
+/// Waits for the end of the child and reaps it. `None` if someone else has reaped it meanwhile.
+pub(crate) fn wait(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
+    let status = reap_with(pidfd, WaitIdOptions::EXITED)?;
+    Ok(status.filter(|status| *status != ExitStatus::Unknown))
+}
+
+fn reap_with(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> io::Result<Option<ExitStatus>> {
     loop {
-        match waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+        match waitid(WaitId::PidFd(pidfd), options) {
             Ok(status) => return Ok(status.map(|status| exit_status(&status))),
             Err(Errno::INTR) => {}
             // Someone else reaped it: SIGCHLD is ignored, or another part of the program waits for every child.
