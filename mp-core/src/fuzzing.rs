@@ -35,7 +35,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], handles: Vec<OwnedFd>) -> Resul
 /// What a child is told.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Start(boot::Start<OwnedFd>);
+pub struct Start(boot::Start);
 
 impl Start {
     /// What a parent would send to its next child.

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::exit;
 use std::sync::OnceLock;
@@ -23,7 +23,7 @@ const FAILED: i32 = 1;
 const REFUSED: i32 = 125;
 
 /// The child's end of the control socket.
-type Control = Connection<Report, Start<OwnedFd>>;
+type Control = Connection<Report, Start>;
 
 static CONTROL: OnceLock<Control> = OnceLock::new();
 
@@ -69,7 +69,7 @@ fn run(constructor: Option<Constructor>) {
         Err(RecvError::Disconnected) => exit(FAILED),
         Err(error) => not_started(control, format!("its start message could not be read: {}", with_source(&error))),
     };
-    let tied = if start.outlive_parent { Ok(true) } else { lifeline::tie(&start.lifeline) };
+    let tied = if start.outlive_parent { Ok(true) } else { lifeline::tie(start.lifeline.as_fd()) };
     match tied {
         Ok(true) => lifeline::keep(start.lifeline),
         Ok(false) => exit(FAILED),

@@ -1,6 +1,6 @@
 //! What parent and child say to each other over the control socket: one message each way.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +11,11 @@ use crate::outcome::Outcome;
 
 /// From the parent: who the child is and what it runs.
 #[derive(Serialize, Deserialize)]
-#[serde(bound(serialize = "Lifeline: AsFd", deserialize = "Lifeline: From<OwnedFd>"))]
-pub(crate) struct Start<Lifeline> {
+pub(crate) struct Start {
     pub(crate) identity: Identity,
     pub(crate) call: EncodedCall,
     #[serde(with = "handle::fd")]
-    pub(crate) lifeline: Lifeline,
+    pub(crate) lifeline: OwnedFd,
     /// The end of the parent is not that of the child.
     pub(crate) outlive_parent: bool,
     /// The soft and the hard limit of the stack, if they are to be set.

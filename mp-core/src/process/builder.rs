@@ -263,7 +263,7 @@ impl Builder {
         let name = identity.name.clone();
         let (arguments, program) = environment::arguments(|program| identity.title(program))?;
         let streams = Streams::open(self.streams)?;
-        let lifeline = lifeline::for_children().map_err(SpawnError::io("making the lifeline"))?;
+        let (lifeline, childs_end) = lifeline::new().map_err(SpawnError::io("making the lifeline"))?;
         let (mine, theirs) = socket::pair().map_err(SpawnError::io("making the control socket"))?;
         let control = Control::from_fd(mine);
 
@@ -271,7 +271,7 @@ impl Builder {
         let start = Start {
             identity,
             call: encoded,
-            lifeline,
+            lifeline: childs_end,
             outlive_parent,
             stack: self.limits.stack(),
             program,
@@ -286,7 +286,7 @@ impl Builder {
             new_session: outlive_parent,
         })
         .map_err(|source| SpawnError::Io { action: what_failed(directory.as_deref()), source })?;
-        let child = Child::new(name, pid, pidfd);
+        let child = Child::new(name, pid, pidfd, lifeline);
         if let Err(error) = self.limits.apply(pid) {
             child.discard();
             return Err(error);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::process::{Pid, Signal};
@@ -12,6 +12,7 @@ use super::children::{self, Place};
 use super::record::Record;
 use crate::boot::{Report, Start};
 use crate::connection::{Connection, RecvError};
+use crate::sys::lifeline::Lifeline;
 use crate::sys::poll::{self, Deadline};
 
 /// The parent's hold on a child. Letting go of it leaves the child running, and it will still be reaped.
@@ -22,8 +23,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd) -> Self {
-        let record = Arc::new(Record::new(name, pid, pidfd));
+    pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd, lifeline: Lifeline) -> Self {
+        let record = Arc::new(Record::new(name, pid, pidfd, lifeline));
         Self { place: children::add(&record), record }
     }
 
@@ -50,7 +51,7 @@ impl Drop for Child {
     }
 }
 
-pub(super) type Control = Connection<Start<BorrowedFd<'static>>, Report>;
+pub(super) type Control = Connection<Start, Report>;
 
 /// What came of a child's control socket.
 #[derive(Debug)]

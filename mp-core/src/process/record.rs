@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::process::{Pid, Signal};
 
 use super::ExitStatus;
+use crate::sys::lifeline::Lifeline;
 use crate::sys::process;
 use crate::trace;
 
@@ -16,13 +17,15 @@ pub(super) struct Record {
     pub(super) name: String,
     pid: Pid,
     pidfd: OwnedFd,
+    /// Closing it kills a child that still runs.
+    _lifeline: Lifeline,
     /// Set once the child was reaped.
     status: Mutex<Option<ExitStatus>>,
 }
 
 impl Record {
-    pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd) -> Self {
-        Self { name, pid, pidfd, status: Mutex::new(None) }
+    pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd, lifeline: Lifeline) -> Self {
+        Self { name, pid, pidfd, _lifeline: lifeline, status: Mutex::new(None) }
     }
 
     pub(super) fn pid(&self) -> u32 {
