@@ -25,8 +25,13 @@ const HONEST: u8 = 0x80;
 
 fuzz_target!(|data: &[u8]| limits::hold(|| run(Script(data))));
 
+/// The flag of the first byte that lets the receiver wait, until all senders are gone.
+const PATIENT: u8 = 0x40;
+
 fn run(mut script: Script<'_>) -> usize {
-    match script.byte() % 8 {
+    let first = script.byte();
+    let script = Attack { script, patient: first & PATIENT != 0 };
+    match first % 8 {
         0 => attack(script, |value: Anything| drop(value)),
         1 => attack(script, |value: Handles| drop(value)),
         2 => attack(script, look_into),
@@ -46,9 +51,28 @@ fn connection<T>() -> (OwnedFd, Connection<(), T>) {
     (raw, message.decode().expect("it is a socket of the right kind"))
 }
 
-fn attack<T: DeserializeOwned>(mut script: Script<'_>, mut take: impl FnMut(T)) -> usize {
+struct Attack<'a> {
+    script: Script<'a>,
+    patient: bool,
+}
+
+fn attack<T: DeserializeOwned>(attack: Attack<'_>, mut take: impl FnMut(T)) -> usize {
+    let Attack { mut script, patient } = attack;
     let (raw, connection) = connection::<T>();
     let mut weight = 0;
+    if patient {
+        while !script.is_at_end() {
+            weight += send_next(&mut script, &raw);
+        }
+        drop(raw);
+        for message in connection.iter() {
+            match message {
+                Ok(value) => take(value),
+                Err(error) => check(&error),
+            }
+        }
+        return weight;
+    }
     while !script.is_at_end() {
         weight += send_next(&mut script, &raw);
         match connection.try_recv() {
@@ -60,22 +84,25 @@ fn attack<T: DeserializeOwned>(mut script: Script<'_>, mut take: impl FnMut(T)) 
     weight
 }
 
-fn attack_bytes(mut script: Script<'_>, into: bool) -> usize {
+/// These wait, so what there is to receive is there before.
+fn attack_bytes(attack: Attack<'_>, into: bool) -> usize {
+    let Attack { mut script, .. } = attack;
     let (raw, connection) = connection::<()>();
     let mut weight = 0;
     let mut buffer = [0; 64];
     while !script.is_at_end() {
         weight += send_next(&mut script, &raw);
-        if !connection.poll(Some(std::time::Duration::ZERO)).expect("it can be asked") {
-            continue;
-        }
+    }
+    drop(raw);
+    loop {
         let result =
             if into { connection.recv_bytes_into(&mut buffer).map(drop) } else { connection.recv_bytes().map(drop) };
-        if let Err(error) = result {
-            check(&error);
+        match result {
+            Ok(()) => {}
+            Err(RecvError::Disconnected) => return weight,
+            Err(error) => check(&error),
         }
     }
-    weight
 }
 
 /// Sends what the script says next, and returns how many bytes that may be.
@@ -102,11 +129,11 @@ fn send_next(script: &mut Script<'_>, raw: &OwnedFd) -> usize {
 /// Makes the header say what the packet is.
 fn make_honest(packet: &mut Vec<u8>, handles: usize, beside: &[Beside]) {
     packet.resize(packet.len().max(16), 0);
-    packet[0] &= 1;
-    packet[1] &= 3;
+    packet[0] %= 3;
+    packet[1] &= if packet[0] == 2 { 0 } else { 3 };
     packet[2..4].fill(0);
     let sealed = packet[0] == 1;
-    let leading = usize::from(sealed) + (packet[1].count_ones() as usize);
+    let leading = usize::from(packet[0] > 0) + (packet[1].count_ones() as usize);
     if packet[1] & 1 == 0 {
         packet[4..8].copy_from_slice(&(handles.saturating_sub(leading) as u32).to_le_bytes());
     }
@@ -114,6 +141,10 @@ fn make_honest(packet: &mut Vec<u8>, handles: usize, beside: &[Beside]) {
         Some(file) if sealed => {
             packet.truncate(16);
             file.weight
+        }
+        Some(_) if packet[0] == 2 => {
+            packet.truncate(16);
+            0
         }
         _ => packet.len() - 16,
     };

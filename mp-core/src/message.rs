@@ -185,6 +185,10 @@ impl Source for Reader<'_> {
     fn read_slice(&mut self, into: &mut [u8]) -> Result<usize, DecodeError> {
         Reader::read_slice(self, into).map_err(unreadable)
     }
+
+    fn announced(&self) -> usize {
+        usize::try_from(self.left()).unwrap_or(usize::MAX)
+    }
 }
 
 fn unreadable(error: std::io::Error) -> DecodeError {
@@ -244,10 +248,12 @@ impl<'p> Writer<'p> {
     #[cold]
     fn spill(&mut self, more: &[u8]) -> Result<(), EncodeError> {
         self.check(self.bytes.len() + more.len())?;
-        let mut bytes = std::mem::take(&mut self.bytes);
-        self.flush(&bytes, more.len())?;
-        bytes.clear();
-        self.bytes = bytes;
+        if !self.bytes.is_empty() {
+            let mut bytes = std::mem::take(&mut self.bytes);
+            self.flush(&bytes, more.len())?;
+            bytes.clear();
+            self.bytes = bytes;
+        }
         if more.len() < CHUNK {
             self.bytes.extend_from_slice(more);
             return Ok(());

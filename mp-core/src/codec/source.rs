@@ -18,20 +18,24 @@ pub(crate) trait Source {
     ///
     /// As [`read`](Self::read).
     fn read_slice(&mut self, into: &mut [u8]) -> Result<usize, DecodeError>;
+
+    /// How many bytes are announced at least, which is not to be relied upon.
+    fn announced(&self) -> usize;
 }
 
 /// Reads everything that is left.
 pub(crate) fn read_all(source: &mut dyn Source) -> Result<Vec<u8>, DecodeError> {
     let mut bytes = Vec::new();
+    let mut room = source.announced().clamp(AT_ONCE, RESERVED);
     loop {
-        let step = bytes.len().max(AT_ONCE);
-        reserve(&mut bytes, step)?;
+        reserve(&mut bytes, room)?;
         while bytes.len() < bytes.capacity() {
             let room = bytes.capacity() - bytes.len();
             if source.read(&mut bytes, room)? == 0 {
                 return Ok(bytes);
             }
         }
+        room = bytes.len();
     }
 }
 
@@ -66,8 +70,9 @@ fn no_memory(length: usize) -> DecodeError {
 /// What is shown in the buffer instead of being moved into memory of its own.
 pub(super) const SHORT: usize = AT_ONCE / 8;
 
-/// How much room is reserved for bytes that are announced and have not arrived. It is address space; memory comes with the bytes.
-const RESERVED: usize = 1 << 30;
+/// How much room is reserved at once for bytes that are announced and have not arrived. It is address space; memory comes with the bytes.
+/// What is beyond it grows by doubling, for which the C library moves pages instead of bytes.
+const RESERVED: usize = if cfg!(fuzzing) { AT_ONCE } else { 64 << 20 };
 
 /// The bytes that are at hand, and their source.
 pub(super) struct Stream<'s> {

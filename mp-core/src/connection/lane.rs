@@ -361,4 +361,8 @@ impl Source for Arriving {
         })
         .map_err(|error| self.fail(error))
     }
+
+    fn announced(&self) -> usize {
+        self.left
+    }
 }
