@@ -116,7 +116,9 @@ mod wait;
 
 pub use boot::init;
 pub use codec::{DEFAULT_MESSAGE_LIMIT, DecodeError, EncodeError, message_limit, set_message_limit};
-pub use connection::{Connection, Iter, Receiver, RecvError, SendError, SendErrorReason, Sender, duplex, pipe};
+pub use connection::{
+    Connection, Iter, Messages, Receiver, RecvError, SendError, SendErrorReason, Sender, duplex, pipe,
+};
 pub use current::{Current, current};
 pub use function::{Call, EncodedCall, ProcessFn};
 pub use handle::fd;

@@ -11,8 +11,8 @@ use crate::sys::poll::{self, Deadline};
 /// Waits until at least one of `handles` is ready, for `timeout` at most, and returns the indices of all that are.
 ///
 /// A [`Process`](crate::Process) is ready when it has ended, a [`Receiver`](crate::Receiver) or a [`Connection`](crate::Connection)
-/// when a message or the end can be received without waiting, any other descriptor when it is readable or in error. `None` waits
-/// for ever, zero looks without waiting. At the deadline the answer is empty.
+/// when a message or the end can be received (a message longer than 256 KiB when it begins to arrive, see
+/// [`Receiver::poll`](crate::Receiver::poll)), any other descriptor when it is readable or in error. `None` waits for ever, zero looks without waiting. At the deadline the answer is empty.
 ///
 /// # Errors
 ///

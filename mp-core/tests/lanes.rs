@@ -6,6 +6,7 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use serde::ser::{Error as _, SerializeTuple};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::{ByteBuf, Bytes};
 use support::leaks::{Resources, timed};
-use support::{PATIENCE, eventually, scenario};
+use support::{PATIENCE, eventually, procfs, scenario};
 
 const MIB: usize = 1 << 20;
 
@@ -212,7 +213,8 @@ fn a_receiver_that_dies_in_the_middle_takes_nothing_from_the_others() {
             let survivor = count_halves::spawn(clone).unwrap();
             messages.send(Halves).unwrap();
             drop(messages);
-            assert_eq!(survivor.join().unwrap(), 1);
+            // The first one as well, if it was cut in the middle.
+            assert!((1..=2).contains(&survivor.join().unwrap()));
         }
     });
 }
@@ -260,6 +262,152 @@ fn what_a_receiver_refuses_in_the_middle_leaves_the_next_message_alone() {
 #[process_fn]
 fn confused(connection: Connection<(), (bool, Vec<String>)>) -> String {
     connection.iter().map(|message| if matches!(message, Err(RecvError::Decode(_))) { 'd' } else { 'o' }).collect()
+}
+
+#[test]
+fn a_message_whose_encoding_panics_in_the_middle_never_was() {
+    scenario!(a_message_whose_encoding_panics_in_the_middle_never_was, {
+        let (messages, receiver) = pipe().unwrap();
+        let child = count_halves::spawn(receiver).unwrap();
+        for _ in 0..20 {
+            between_writes(|| resume_unwind(Box::new("not this one")));
+            catch_unwind(AssertUnwindSafe(|| messages.send(Halves))).unwrap_err();
+            between_writes(|| Ok(()));
+            messages.send(Halves).unwrap();
+        }
+        drop(messages);
+        assert_eq!(child.join().unwrap(), 20);
+    });
+}
+
+/// Counts messages of both kinds, and tells of each short one.
+#[process_fn]
+fn count_any(messages: Receiver<Option<Halves>>, told: Sender<()>) -> (u32, u32) {
+    let (mut small, mut large) = (0, 0);
+    for message in &messages {
+        match message.unwrap() {
+            Some(Halves) => large += 1,
+            None => {
+                small += 1;
+                // At the end nobody listens any more.
+                let _ = told.send(());
+            }
+        }
+    }
+    (small, large)
+}
+
+#[process_fn]
+fn send_and_stop(messages: Sender<Option<Halves>>) {
+    between_writes(|| kill_process(getpid(), Signal::STOP).map_err(|error| error.to_string()));
+    messages.send(Some(Halves)).unwrap();
+}
+
+#[test]
+fn a_sender_that_is_stopped_in_the_middle_holds_nobody_else_up_and_loses_nothing() {
+    scenario!(a_sender_that_is_stopped_in_the_middle, {
+        let (messages, receiver) = pipe().unwrap();
+        let (told, tales) = pipe().unwrap();
+        let counting = count_any::spawn(receiver, told).unwrap();
+        for round in 0..5 {
+            let stopped = send_and_stop::spawn(messages.try_clone().unwrap()).unwrap();
+            let pid = procfs::number_of(stopped.pid());
+            eventually("it has stopped", || procfs::Entry::read(stopped.pid()).unwrap().state == 'T');
+            for _ in 0..3 {
+                messages.send(None).unwrap();
+                assert!(tales.recv_timeout(PATIENCE).unwrap().is_some(), "round {round}: it is held up");
+            }
+            // It may stop once more, because the message is encoded again.
+            eventually("it has ended", || {
+                let _ = kill_process(pid, Signal::CONT);
+                !stopped.is_alive()
+            });
+            stopped.join().unwrap();
+        }
+        drop(messages);
+        assert_eq!(counting.join().unwrap(), (15, 5));
+    });
+}
+
+/// A value that sends others while it is encoded.
+struct Chain(Sender<Option<Halves>>);
+
+impl Serialize for Chain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(2)?;
+        tuple.serialize_element(Bytes::new(&bytes(HALF, 1)))?;
+        for _ in 0..3 {
+            self.0.send(Some(Halves)).map_err(S::Error::custom)?;
+        }
+        tuple.serialize_element(Bytes::new(&bytes(HALF, 2)))?;
+        tuple.end()
+    }
+}
+
+#[test]
+fn a_value_that_sends_others_over_the_same_connection_while_it_is_encoded_does_no_harm() {
+    scenario!(a_value_that_sends_others, {
+        for _ in 0..10 {
+            let (messages, receiver) = pipe::<Option<Halves>>().unwrap();
+            let clone = messages.try_clone().unwrap();
+            // The same socket, for another type of the same form.
+            let chains: Sender<Option<Chain>> = Message::encode(&messages).unwrap().decode().unwrap();
+            drop(messages);
+            let (told, _tales) = pipe().unwrap();
+            let counting = count_any::spawn(receiver, told).unwrap();
+            chains.send(Some(Chain(clone))).unwrap();
+            drop(chains);
+            // A message that is given up for those that wait behind it is encoded again, and sends them again.
+            let counted = counting.join().unwrap();
+            assert!(matches!(counted, (0, 4 | 7)), "{counted:?}");
+        }
+    });
+}
+
+#[derive(Serialize, Deserialize)]
+struct Handle(#[serde(with = "mp_core::fd")] File);
+
+/// A handle, and plain bytes that are sent and received in the middle of it.
+struct Around {
+    file: Handle,
+    aside: Connection<(), ()>,
+}
+
+impl Serialize for Around {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(2)?;
+        tuple.serialize_element(&self.file)?;
+        self.aside.send_bytes(&bytes(HALF, 3)).map_err(S::Error::custom)?;
+        tuple.serialize_element(&())?;
+        tuple.end()
+    }
+}
+
+#[process_fn]
+fn take_aside(aside: Connection<(), ()>) -> u32 {
+    let mut taken = 0;
+    while let Ok(message) = aside.recv_bytes() {
+        assert!(message == bytes(HALF, 3));
+        taken += 1;
+    }
+    taken
+}
+
+#[test]
+fn plain_bytes_that_are_sent_while_a_value_is_encoded_leave_its_handles_alone() {
+    scenario!(plain_bytes_that_are_sent_while_a_value_is_encoded, {
+        let (aside, theirs) = duplex().unwrap();
+        let child = take_aside::spawn(theirs).unwrap();
+        let around = Around { file: Handle(tempfile::tempfile().unwrap()), aside };
+        let (sender, receiver) = pipe::<Around>().unwrap();
+        let handles: Receiver<(Handle, ())> = Message::encode(&receiver).unwrap().decode().unwrap();
+        for _ in 0..10 {
+            sender.send_ref(&around).unwrap();
+            handles.recv().unwrap();
+        }
+        drop(around);
+        assert_eq!(child.join().unwrap(), 10);
+    });
 }
 
 #[derive(Serialize, Deserialize)]

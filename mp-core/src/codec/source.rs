@@ -26,7 +26,7 @@ pub(crate) trait Source {
 /// Reads everything that is left.
 pub(crate) fn read_all(source: &mut dyn Source) -> Result<Vec<u8>, DecodeError> {
     let mut bytes = Vec::new();
-    let mut room = source.announced().clamp(AT_ONCE, RESERVED);
+    let mut room = source.announced().clamp(1, RESERVED);
     loop {
         reserve(&mut bytes, room)?;
         while bytes.len() < bytes.capacity() {
@@ -35,7 +35,14 @@ pub(crate) fn read_all(source: &mut dyn Source) -> Result<Vec<u8>, DecodeError> 
                 return Ok(bytes);
             }
         }
-        room = bytes.len();
+        // What was announced may be all.
+        let mut next = [0; 1];
+        if source.read_slice(&mut next)? == 0 {
+            return Ok(bytes);
+        }
+        room = source.announced().clamp(bytes.len().max(AT_ONCE), RESERVED.max(bytes.len()));
+        reserve(&mut bytes, room + 1)?;
+        bytes.extend_from_slice(&next);
     }
 }
 

@@ -113,7 +113,25 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// As [`send`](Self::send).
     pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes).map_err(|reason| SendError { value: (), reason })
+        self.socket.send_bytes(bytes, Patience::Forever).map_err(|reason| SendError { value: (), reason })
+    }
+
+    /// Sends plain bytes if there is room for them now. See [`Sender::try_send_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send).
+    pub fn try_send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        self.socket.send_bytes(bytes, Patience::None).map_err(|reason| SendError { value: (), reason })
+    }
+
+    /// Sends plain bytes, waiting for room for `timeout` at most. See [`Sender::send_bytes_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send_timeout`](Self::send_timeout).
+    pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<(), SendError<()>> {
+        self.socket.send_bytes(bytes, Patience::timeout(timeout)).map_err(|reason| SendError { value: (), reason })
     }
 
     /// Receives a message of plain bytes. See [`Receiver::recv_bytes`].
@@ -122,7 +140,25 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
-        self.socket.recv_bytes()
+        self.socket.recv_bytes(Patience::Forever)?.ok_or(RecvError::Disconnected)
+    }
+
+    /// Receives a message of plain bytes if there is one now. See [`Receiver::try_recv_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn try_recv_bytes(&self) -> Result<Option<Vec<u8>>, RecvError> {
+        self.socket.recv_bytes(Patience::None)
+    }
+
+    /// Receives a message of plain bytes, waiting for `timeout` at most. See [`Receiver::recv_bytes_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Option<Vec<u8>>, RecvError> {
+        self.socket.recv_bytes(Patience::timeout(timeout))
     }
 
     /// Receives a message of plain bytes into the beginning of `buffer`. See [`Receiver::recv_bytes_into`].
@@ -202,11 +238,34 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
     }
 
     /// Iterates over messages until the peer is gone, waiting for each.
-    pub fn iter(&self) -> impl Iterator<Item = Result<Rx, RecvError>> + '_ {
-        std::iter::from_fn(|| match self.recv() {
+    pub fn iter(&self) -> Messages<'_, Tx, Rx> {
+        Messages { connection: self }
+    }
+}
+
+/// Iterates over the messages that a [`Connection`] receives; it ends when the peer is gone.
+#[derive(Debug)]
+pub struct Messages<'a, Tx, Rx> {
+    connection: &'a Connection<Tx, Rx>,
+}
+
+impl<Tx, Rx: DeserializeOwned> Iterator for Messages<'_, Tx, Rx> {
+    type Item = Result<Rx, RecvError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.connection.recv() {
             Err(RecvError::Disconnected) => None,
             other => Some(other),
-        })
+        }
+    }
+}
+
+impl<'a, Tx, Rx: DeserializeOwned> IntoIterator for &'a Connection<Tx, Rx> {
+    type Item = Result<Rx, RecvError>;
+    type IntoIter = Messages<'a, Tx, Rx>;
+
+    fn into_iter(self) -> Messages<'a, Tx, Rx> {
+        self.iter()
     }
 }
 

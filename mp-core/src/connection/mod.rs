@@ -14,7 +14,7 @@ mod turn;
 
 use std::io;
 
-pub use duplex::{Connection, duplex};
+pub use duplex::{Connection, Messages, duplex};
 pub use error::{RecvError, SendError, SendErrorReason};
 pub use receiver::{Iter, Receiver};
 pub use sender::Sender;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::LocalKey;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,6 +17,7 @@ use super::packet::{self, Failure, MAX_INLINE, MAX_PACKET, Packet, Received};
 use super::spin::Spin;
 use super::turn::Turn;
 use crate::codec::{self, DecodeError, Source};
+use crate::handle::{Collecting, Offering};
 use crate::message::{self, Body, Encoded, Passage};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
@@ -52,48 +54,49 @@ impl Socket {
     }
 
     pub(super) fn send<T: Serialize + ?Sized>(&self, value: &T, patience: Patience) -> Result<(), SendErrorReason> {
-        let mut scratch = ENCODING.take();
+        let mut scratch = take_buffer(&ENCODING);
         scratch.clear();
         let mut lane = Sending::new(&self.offers, |far_end| self.offer(far_end));
         // Whoever does not wait for room does not wait for a receiver either.
         let patient = matches!(patience, Patience::Forever);
         let passage = patient.then_some(&mut lane as &mut dyn Passage);
-        let encoded = Body::encode(value, MAX_INLINE, scratch, passage);
-        let (whole, result) = match encoded {
+        let (mut whole, result) = match Body::encode(value, MAX_INLINE, scratch, passage) {
             Ok(Encoded::Whole(body, handles)) => (Some((body, handles)), Ok(())),
             Ok(Encoded::Passed) => (None, Ok(())),
             Err(error) => (None, Err(error)),
         };
-        let sent = lane.conclude(result)?;
-        let Some((body, handles)) = whole else { return self.has_sent(sent) };
+        if let Sent::No { begun: true } = lane.conclude(result)? {
+            whole = match Body::encode(value, MAX_INLINE, Vec::new(), None).map_err(SendErrorReason::Encode)? {
+                Encoded::Whole(body, handles) => Some((body, handles)),
+                Encoded::Passed => None,
+            };
+        }
+        let Some((body, handles)) = whole else { return Ok(()) };
         let result = self.send_body(&body, &handles, patience);
         if let Body::Inline(scratch) = body {
-            ENCODING.set(scratch);
+            put_back(&ENCODING, scratch);
         }
         result
     }
 
-    pub(super) fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendErrorReason> {
+    pub(super) fn send_bytes(&self, bytes: &[u8], patience: Patience) -> Result<(), SendErrorReason> {
+        // A value around this, the encoding of which sends something, keeps its handles.
+        let collecting = Collecting::begin();
         let mut lane = Sending::new(&self.offers, |far_end| self.offer(far_end));
-        let (body, result) = match Body::raw(bytes, MAX_INLINE, Some(&mut lane)) {
+        let patient = matches!(patience, Patience::Forever);
+        let (mut body, result) = match Body::raw(bytes, MAX_INLINE, patient.then_some(&mut lane as &mut dyn Passage)) {
             Ok(body) => (body, Ok(())),
             Err(error) => (None, Err(error)),
         };
-        let sent = lane.conclude(result)?;
-        match body {
-            Some(body) => self.send_body(&body, &[], Patience::Forever),
-            None => self.has_sent(sent),
+        if let Sent::No { begun: true } = lane.conclude(result)? {
+            body = Body::raw(bytes, MAX_INLINE, None).map_err(SendErrorReason::Encode)?;
         }
+        drop(collecting);
+        body.map_or(Ok(()), |body| self.send_body(&body, &[], patience))
     }
 
     fn offer(&self, far_end: BorrowedFd<'_>) -> Result<(), SendErrorReason> {
         self.retry_send(Patience::Forever, |blocking| packet::offer(self.fd.as_fd(), far_end, blocking))
-    }
-
-    fn has_sent(&self, sent: Sent) -> Result<(), SendErrorReason> {
-        // A receiver that left in the middle had the message and lost it, unless it was the last one.
-        let last = matches!(sent, Sent::InPart) && poll::hung_up(self.fd.as_fd(), Deadline::now()).unwrap_or(false);
-        if last { Err(SendErrorReason::Disconnected) } else { Ok(()) }
     }
 
     fn send_body(&self, body: &Body, handles: &[OwnedFd], patience: Patience) -> Result<(), SendErrorReason> {
@@ -104,6 +107,10 @@ impl Socket {
     }
 
     fn send_large(&self, body: &Body, handles: &[OwnedFd], patience: Patience) -> Result<(), SendErrorReason> {
+        if lane::is_inside() {
+            // Whoever could receive the last one may be receiving the message that this thread is encoding.
+            return self.send_packet(body, handles, None, patience);
+        }
         let turn = self.turn.take(patience)?;
         let (mine, theirs) = crate::sys::fd::pipe().map_err(SendErrorReason::Io)?;
         self.send_packet(body, handles, Some(theirs.as_fd()), patience)?;
@@ -158,7 +165,7 @@ impl Socket {
         patience: Patience,
         mut take: impl FnMut(Incoming<'_>) -> Result<Option<R>, RecvError>,
     ) -> Result<Option<R>, RecvError> {
-        let mut buffer = RECEIVING.take();
+        let mut buffer = take_buffer(&RECEIVING);
         if buffer.len() < MAX_PACKET {
             // Once per thread, and zeroed by the allocator, which knows when fresh memory is zero already.
             buffer = vec![0; MAX_PACKET];
@@ -172,7 +179,7 @@ impl Socket {
             let incoming = match (packet.body, patience) {
                 (Received::Inline(range), _) => Incoming::Inline(&buffer[range], packet.handles),
                 (Received::Sealed { file, length }, _) => Incoming::Sealed(file, length, packet.handles),
-                (Received::Offer(lane), Patience::Forever) => match lane::accept(lane) {
+                (Received::Offer(lane), Patience::Forever) => match lane::accept(lane, self.fd.as_fd()) {
                     Ok(Offered::Message(arriving)) => Incoming::Arriving(arriving),
                     Ok(Offered::Nothing) => continue,
                     Err(error) => break Err(error),
@@ -185,7 +192,7 @@ impl Socket {
                 result => break result,
             }
         };
-        RECEIVING.set(buffer);
+        put_back(&RECEIVING, buffer);
         result
     }
 
@@ -241,14 +248,13 @@ impl Socket {
         })
     }
 
-    pub(super) fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
-        let received = self.receive(Patience::Forever, |incoming| {
+    pub(super) fn recv_bytes(&self, patience: Patience) -> Result<Option<Vec<u8>>, RecvError> {
+        self.receive(patience, |incoming| {
             incoming.plain(|plain| match plain {
                 Plain::Bytes(bytes) => codec::copy(bytes).map(Ok),
                 Plain::Source(source) => codec::read_all(source).map(Ok),
             })
-        })?;
-        received.ok_or(RecvError::Disconnected)
+        })
     }
 
     pub(super) fn recv_bytes_into(&self, into: &mut [u8]) -> Result<usize, RecvError> {
@@ -281,7 +287,7 @@ impl AsFd for Socket {
 enum Incoming<'a> {
     Inline(&'a [u8], Vec<OwnedFd>),
     Sealed(OwnedFd, u64, Vec<OwnedFd>),
-    Arriving(Arriving),
+    Arriving(Arriving<'a>),
 }
 
 impl Incoming<'_> {
@@ -297,7 +303,10 @@ impl Incoming<'_> {
                 (result, !handles.is_empty())
             }
             Self::Arriving(mut arriving) => {
+                // A value around this, the decoding of which receives something, gets none of the handles.
+                let offering = Offering::begin(Vec::new());
                 let result = take(Plain::Source(&mut arriving));
+                drop(offering);
                 let has_handles = arriving.has_handles();
                 match arriving.conclude(result)? {
                     Some(result) => (Ok(result), has_handles),
@@ -345,6 +354,15 @@ fn fill(into: &mut [u8], source: &mut dyn Source) -> Result<Result<usize, RecvEr
     let mut message = codec::copy(into)?;
     codec::append(&mut message, &rest)?;
     Ok(Err(RecvError::BufferTooShort(message)))
+}
+
+/// Takes a buffer; a new one where the thread is about to end and its own are gone.
+fn take_buffer(buffer: &'static LocalKey<Cell<Vec<u8>>>) -> Vec<u8> {
+    buffer.try_with(Cell::take).unwrap_or_default()
+}
+
+fn put_back(buffer: &'static LocalKey<Cell<Vec<u8>>>, bytes: Vec<u8>) {
+    let _ = buffer.try_with(|buffer| buffer.set(bytes));
 }
 
 thread_local! {

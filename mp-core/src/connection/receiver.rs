@@ -56,7 +56,26 @@ impl<T> Receiver<T> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
-        self.socket.recv_bytes()
+        // Without a deadline there is always a message or an error.
+        self.socket.recv_bytes(Patience::Forever)?.ok_or(RecvError::Disconnected)
+    }
+
+    /// Receives a message of plain bytes if there is one now, without sleeping. See [`try_recv`](Self::try_recv).
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn try_recv_bytes(&self) -> Result<Option<Vec<u8>>, RecvError> {
+        self.socket.recv_bytes(Patience::None)
+    }
+
+    /// Receives a message of plain bytes, waiting for `timeout` at most; `None` if none came.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Option<Vec<u8>>, RecvError> {
+        self.socket.recv_bytes(Patience::timeout(timeout))
     }
 
     /// Receives a message of plain bytes into the beginning of `buffer`, waiting for it, and returns its length.
@@ -72,6 +91,9 @@ impl<T> Receiver<T> {
 impl<T: DeserializeOwned> Receiver<T> {
     /// Receives the next message, waiting for it.
     ///
+    /// A message longer than 256 KiB may arrive while its sender encodes it. If it does not get on for some time while others wait behind
+    /// it, they come first.
+    ///
     /// # Errors
     ///
     /// [`RecvError::Disconnected`] once every sender is gone and everything was received; the other errors concern one message, and
@@ -82,6 +104,8 @@ impl<T: DeserializeOwned> Receiver<T> {
     }
 
     /// Receives the next message if there is one now, without sleeping.
+    ///
+    /// A message longer than 256 KiB that is still being sent is not there until it is there as a whole.
     ///
     /// # Errors
     ///

@@ -51,7 +51,25 @@ impl<T> Sender<T> {
     ///
     /// As [`send`](Self::send).
     pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes).map_err(|reason| SendError { value: (), reason })
+        self.socket.send_bytes(bytes, Patience::Forever).map_err(|reason| SendError { value: (), reason })
+    }
+
+    /// Sends plain bytes as one message if there is room for them now. See [`try_send`](Self::try_send).
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send).
+    pub fn try_send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        self.socket.send_bytes(bytes, Patience::None).map_err(|reason| SendError { value: (), reason })
+    }
+
+    /// Sends plain bytes as one message, waiting for room for `timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_timeout`](Self::send_timeout).
+    pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<(), SendError<()>> {
+        self.socket.send_bytes(bytes, Patience::timeout(timeout)).map_err(|reason| SendError { value: (), reason })
     }
 }
 
@@ -59,6 +77,9 @@ impl<T: Serialize> Sender<T> {
     /// Sends `value`, waiting until there is room for it.
     ///
     /// Handles in it go to the receiver; the originals are closed with the value.
+    ///
+    /// A message longer than 256 KiB may be received while it is encoded; what its `Serialize` locks is then locked for as long as that takes.
+    /// If its receiver dies meanwhile or gives it up for others, it is encoded a second time.
     ///
     /// # Errors
     ///

@@ -183,7 +183,7 @@ impl Builder {
 
     /// Sets the processors on which the process may run, by their numbers from 0.
     ///
-    /// It holds for all its threads and what it starts in turn, unless they change it themselves.
+    /// It holds for the thread that runs the function, and for what that starts in turn, unless they change it themselves.
     ///
     /// # Errors
     ///
@@ -194,7 +194,7 @@ impl Builder {
     }
 
     /// Adds `increment` to the niceness, which is this process's otherwise: the higher, the less of a contended processor the process gets.
-    /// The sum is kept within -20 and 19.
+    /// The sum is kept within -20 and 19. It is the niceness of the thread that runs the function, and of what that starts in turn.
     ///
     /// # Errors
     ///
@@ -286,8 +286,10 @@ impl Builder {
             new_session: outlive_parent,
         })
         .map_err(|source| SpawnError::Io { action: what_failed(directory.as_deref()), source })?;
+        // Before anyone else can see the child: one that was reaped may have lent its number to a stranger.
+        let limited = self.limits.apply(pid);
         let child = Child::new(name, pid, pidfd, lifeline);
-        if let Err(error) = self.limits.apply(pid) {
+        if let Err(error) = limited {
             child.discard();
             return Err(error);
         }

@@ -151,7 +151,7 @@ impl<T: DeserializeOwned> Process<T> {
 
     /// Waits until the process has ended, for `timeout` at most; `None` means that it still runs, and may be asked again.
     ///
-    /// A zero timeout looks without waiting. The value can be had once: after it, and after an error other than
+    /// A zero timeout looks without waiting. A pipe to the process's standard input stays open, other than in [`join`](Self::join). The value can be had once: after it, and after an error other than
     /// [`JoinError::Io`], which says that waiting failed and may be tried again, the answer is [`JoinError::AlreadyJoined`].
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! What a process may use: resources, processors, its share of them.
 
+use std::io;
+
 use rustix::process::Pid;
 
 use super::SpawnError;
@@ -78,18 +80,24 @@ impl Limits {
 
     /// Applies everything to `child`, which must not have been reaped and waits for its start message.
     pub(super) fn apply(&self, child: Pid) -> Result<(), SpawnError> {
-        let failed = |setting: String| |source| SpawnError::Setting { setting, source };
         if self.nice != 0 {
-            let setting = format!("a niceness {:+} from that of its parent", self.nice);
-            limits::renice(child, self.nice).map_err(failed(setting))?;
+            check(limits::renice(child, self.nice), || format!("a niceness {:+} from that of its parent", self.nice))?;
         }
         if let Some(processors) = &self.processors {
-            limits::set_affinity(child, processors).map_err(failed(format!("the processors {processors:?}")))?;
+            check(limits::set_affinity(child, processors), || format!("the processors {processors:?}"))?;
         }
         for &(resource, soft, hard) in &self.resources {
-            let setting = format!("a limit of {soft} and {hard} of {resource:?}");
-            limits::set_resource(Some(child), resource, soft, hard).map_err(failed(setting))?;
+            let result = limits::set_resource(Some(child), resource, soft, hard);
+            check(result, || format!("a limit of {soft} and {hard} of {resource:?}"))?;
         }
         Ok(())
+    }
+}
+
+fn check(result: io::Result<()>, setting: impl FnOnce() -> String) -> Result<(), SpawnError> {
+    match result {
+        // It is gone already, and cannot exceed any limit: joining says how it ended.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        result => result.map_err(|source| SpawnError::Setting { setting: setting(), source }),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use super::poll::{self, Deadline};
 use super::socket::Blocking;
@@ -9,6 +10,9 @@ use super::{credentials, fd, socket};
 
 /// The number under which a child finds its control socket: the first after the standard streams.
 pub(crate) const NUMBER: RawFd = 3;
+
+/// How long after its child has another parent the descriptors of a process may stay open.
+const PARENTS_END: Duration = Duration::from_secs(1);
 
 /// Takes over the inherited descriptor `number`, if it is a control socket that the parent made.
 ///
@@ -30,10 +34,11 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
         return refused("it is no packet socket");
     }
     if let Err(error) = credentials::made_by_parent(control) {
-        if !poll::hung_up(control, Deadline::now())? {
+        credentials::made_by_user(control)?;
+        // A parent that is just ending may still hold it, and so may a program that it was about to start.
+        if !poll::hung_up(control, Deadline::after(PARENTS_END))? {
             return Err(error);
         }
-        credentials::made_by_user(control)?;
     }
     fd::close_on_exec(control)?;
     // SAFETY: it is open, and nothing else in this process owns it: it was inherited, and `boot` calls this once, when it

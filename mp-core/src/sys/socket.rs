@@ -78,15 +78,15 @@ pub(crate) fn send_all<const N: usize>(
     }
 }
 
-/// Appends to `into` some bytes of a stream, `most` at most; 0 is the end. Handles beside them are closed.
+/// Appends to `into` some bytes of a stream, `most` at most, without waiting; 0 is the end. Handles beside them are closed.
 pub(crate) fn receive_bytes(stream: BorrowedFd<'_>, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
     // SAFETY: rustix returns the part of the room that the kernel has filled, which is its beginning.
-    unsafe { append(into, most, |room| recv(stream, room, RecvFlags::empty()).map(|((filled, _), _)| filled.len())) }
+    unsafe { append(into, most, |room| recv(stream, room, RecvFlags::DONTWAIT).map(|((filled, _), _)| filled.len())) }
 }
 
-/// Puts some bytes of a stream into the beginning of `into`; 0 is the end. Handles beside them are closed.
+/// Puts some bytes of a stream into the beginning of `into`, without waiting; 0 is the end. Handles beside them are closed.
 pub(crate) fn receive_slice(stream: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
-    Ok(retry_on_intr(|| recv(stream, &mut *into, RecvFlags::empty()))?.0)
+    Ok(retry_on_intr(|| recv(stream, &mut *into, RecvFlags::DONTWAIT))?.0)
 }
 
 /// Sends one packet, whole or not at all.
