@@ -136,26 +136,34 @@ impl Socket {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            if error.kind() == io::ErrorKind::ConnectionReset {
-                // The kernel says it once, to whoever asks first.
-                self.unread.store(true, Ordering::Relaxed);
-            }
-            match (error.kind(), patience) {
-                (io::ErrorKind::WouldBlock, Patience::None) => return Err(SendErrorReason::Full),
+            self.judge(error)?;
+            match patience {
+                Patience::None => return Err(SendErrorReason::Full),
                 // Someone who shares the socket has made it non-blocking.
-                (io::ErrorKind::WouldBlock, Patience::Forever) => {
+                Patience::Forever => {
                     poll::writable(self.fd.as_fd(), Deadline::NEVER).map_err(SendErrorReason::Io)?;
                 }
-                (io::ErrorKind::WouldBlock, Patience::Until(deadline)) => {
+                Patience::Until(deadline) => {
                     if !poll::writable(self.fd.as_fd(), deadline).map_err(SendErrorReason::Io)? {
                         return Err(SendErrorReason::TimedOut);
                     }
                 }
-                (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected, _) => {
-                    return Err(SendErrorReason::Disconnected);
-                }
-                _ => return Err(SendErrorReason::Io(error)),
             }
+        }
+    }
+
+    /// What it means that a packet could not be sent; that there is no room is no error yet.
+    fn judge(&self, error: io::Error) -> Result<(), SendErrorReason> {
+        if error.kind() == io::ErrorKind::ConnectionReset {
+            // The kernel says it once, to whoever asks first.
+            self.unread.store(true, Ordering::Relaxed);
+        }
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(()),
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => {
+                Err(SendErrorReason::Disconnected)
+            }
+            _ => Err(SendErrorReason::Io(error)),
         }
     }
 

@@ -36,6 +36,15 @@ impl Turn {
         Self { state: Mutex::new(State::Free), changed: Condvar::new() }
     }
 
+    /// The message of `receipt` is no longer under way.
+    fn note_received(&self, receipt: &Arc<OwnedFd>) {
+        let mut state = self.lock();
+        // Another thread may have been faster, and its message be under way by now.
+        if matches!(&*state, State::UnderWay(current) if Arc::ptr_eq(current, receipt)) {
+            *state = State::Free;
+        }
+    }
+
     /// Waits until no large message of this end is under way.
     pub(super) fn take(&self, patience: Patience) -> Result<Taken<'_>, SendErrorReason> {
         let (deadline, missed) = match patience {
@@ -64,11 +73,8 @@ impl Turn {
             if !poll::hung_up(receipt.as_fd(), deadline).map_err(SendErrorReason::Io)? {
                 return Err(missed);
             }
+            self.note_received(&receipt);
             state = self.lock();
-            // Another thread may have been faster, and its message be under way by now.
-            if matches!(&*state, State::UnderWay(current) if Arc::ptr_eq(current, &receipt)) {
-                *state = State::Free;
-            }
         }
     }
 

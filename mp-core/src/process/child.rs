@@ -66,6 +66,9 @@ pub(super) enum Answer {
     },
 }
 
+/// What a child had to say, and how it ended.
+pub(super) type End = (Option<Answer>, ExitStatus);
+
 /// The parent's side of the control socket, over which comes one message at most.
 #[derive(Debug)]
 pub(super) struct Dialogue {
@@ -80,13 +83,9 @@ impl Dialogue {
 
     /// Waits until the child has ended, and returns what it had to say. `None` if it still runs at the deadline; the next call
     /// goes on from there.
-    pub(super) fn wait(
-        &mut self,
-        child: &Child,
-        deadline: Deadline,
-    ) -> io::Result<Option<(Option<Answer>, ExitStatus)>> {
+    pub(super) fn wait(&mut self, child: &Child, deadline: Deadline) -> io::Result<Option<End>> {
         // Only for its end: a report would wake this process while the child is still about to exit.
-        let status = loop {
+        loop {
             let status = if deadline.is_never() {
                 child.wait()?
             } else if poll::readable(child.as_fd(), deadline)? {
@@ -95,14 +94,22 @@ impl Dialogue {
                 return Ok(None);
             };
             match status {
-                Some(status) => break status,
+                Some(status) => return Ok(Some(self.end(status))),
                 // A debugger may be told before its parent.
                 None => std::thread::yield_now(),
             }
-        };
+        }
+    }
+
+    /// Takes in what there is now. `None` while the child runs: it is worth looking again when it has ended.
+    pub(super) fn look(&mut self, child: &Child) -> io::Result<Option<End>> {
+        Ok(child.status()?.map(|status| self.end(status)))
+    }
+
+    fn end(&mut self, status: ExitStatus) -> End {
         // What it had to say is in the socket by now.
         self.listen();
-        Ok(Some((self.answer.take(), status)))
+        (self.answer.take(), status)
     }
 
     fn listen(&mut self) {
