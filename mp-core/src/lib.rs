@@ -26,6 +26,7 @@
 //!   `multiprocessing.connection` among them, with authentication (feature `listener`, which is on by default);
 //! - [`fd`](mod@fd): files, sockets and other descriptors inside values;
 //! - [`wait`]: whichever comes first;
+//! - `.await` on a [`Process`], `recv_async`, `send_async`: the same without a thread for each wait (feature `async`);
 //! - [`Message`], [`EncodedCall`], [`Outcome`]: the same without types, for code that schedules calls of others.
 //!
 //! # What values can be
@@ -80,6 +81,19 @@
 //! so does what `Serialize` and `Deserialize` implementations make; a process that they end is reported to its parent like any other.
 //! [`set_message_limit`] keeps them in bounds. Where the system overcommits memory, nothing of this is asked, and it kills.
 //!
+//! # Features
+//!
+//! | feature | default | what it brings |
+//! |---|---|---|
+//! | `auto-init` | yes | a process finds out before `main` that it is a child; without it, [`init`] has to be the first line of `main` |
+//! | `listener` | yes | `Listener`, `Client`, `ByteConnection`; depends on `hmac`, `md-5`, `sha2` and `zeroize` |
+//! | `json` | no | `Json`, and JSON over a `ByteConnection`; depends on `serde_json` |
+//! | `tracing` | no | events of processes for `tracing`, under the target `mp_core::process` |
+//! | `async` | no | awaiting processes and messages, on any executor; no further dependency |
+//!
+//! With `async`, one thread of this library waits for all tasks, from the first wait to the end of the process; it has every signal blocked.
+//! Futures work on any executor, on several at once, and can be dropped at any time.
+//!
 //! # Platforms
 //!
 //! Linux 5.4 or later with `/proc` mounted, on x86_64 and aarch64.
@@ -107,12 +121,15 @@ mod outcome;
 mod panic;
 mod parent;
 mod process;
+#[cfg(feature = "async")]
+mod reactor;
 mod referent;
 mod registry;
 #[allow(unsafe_code, reason = "the operating system's interface")]
 mod sys;
 mod trace;
 mod wait;
+mod watched;
 
 pub use boot::init;
 pub use codec::{DEFAULT_MESSAGE_LIMIT, DecodeError, EncodeError, message_limit, set_message_limit};
@@ -205,6 +222,8 @@ pub use message::Message;
 pub use mp_macros::process_fn;
 pub use outcome::{CallError, Outcome, Panic};
 pub use parent::{Parent, parent};
+#[cfg(feature = "async")]
+pub use process::JoinFuture;
 pub use process::{
     Builder, ChildInfo, ExitStatus, JoinError, Process, Resource, SpawnError, StartMethod, Stdio, active_children,
 };

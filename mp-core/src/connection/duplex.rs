@@ -59,7 +59,7 @@ pub fn duplex<A, B>() -> io::Result<(Connection<A, B>, Connection<B, A>)> {
 ///
 /// Its methods are those of [`Sender`] and [`Receiver`].
 pub struct Connection<Tx, Rx> {
-    socket: Socket,
+    pub(super) socket: Socket,
     values: PhantomData<Directions<Tx, Rx>>,
 }
 
@@ -69,6 +69,12 @@ type Directions<Tx, Rx> = (fn(Tx), fn() -> Rx);
 impl<Tx, Rx> Connection<Tx, Rx> {
     pub(crate) fn from_fd(fd: OwnedFd) -> Self {
         Self { socket: Socket::new(fd), values: PhantomData }
+    }
+
+    /// Waits until a message, or the end, may be received.
+    #[cfg(feature = "async")]
+    pub(crate) fn readable(&self) -> crate::reactor::Readiness {
+        self.socket.fd.readable()
     }
 
     /// Tells whether the peer, now closed, left something unread that was sent to it.

@@ -1,5 +1,7 @@
 //! Typed channels between processes: [`pipe`] one way, [`duplex`] both ways.
 
+#[cfg(feature = "async")]
+mod asynchronous;
 mod backoff;
 mod duplex;
 mod error;

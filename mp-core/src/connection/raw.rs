@@ -21,6 +21,7 @@ use crate::handle::{Collecting, Offering};
 use crate::message::{self, Body, Encoded, Passage};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
+use crate::watched::Watched;
 
 /// How long an operation may wait.
 #[derive(Clone, Copy)]
@@ -38,8 +39,8 @@ impl Patience {
 
 /// One end of a connection. It may be used from several threads, and its socket from several processes.
 pub(super) struct Socket {
-    fd: OwnedFd,
-    turn: Turn,
+    pub(super) fd: Watched,
+    pub(super) turn: Turn,
     /// Whether to offer a large message to a receiver that waits.
     offers: Backoff,
     /// Whether to look for a message before sleeping.
@@ -50,7 +51,7 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd, turn: Turn::new(), offers: Backoff::new(), looks: Backoff::new(), unread: AtomicBool::new(false) }
+        Self { fd: Watched::new(fd), turn: Turn::new(), offers: Backoff::new(), looks: Backoff::new(), unread: AtomicBool::new(false) }
     }
 
     pub(super) fn send<T: Serialize + ?Sized>(&self, value: &T, patience: Patience) -> Result<(), SendErrorReason> {
@@ -153,7 +154,7 @@ impl Socket {
     }
 
     /// What it means that a packet could not be sent; that there is no room is no error yet.
-    fn judge(&self, error: io::Error) -> Result<(), SendErrorReason> {
+    pub(super) fn judge(&self, error: io::Error) -> Result<(), SendErrorReason> {
         if error.kind() == io::ErrorKind::ConnectionReset {
             // The kernel says it once, to whoever asks first.
             self.unread.store(true, Ordering::Relaxed);
@@ -376,6 +377,6 @@ fn put_back(buffer: &'static LocalKey<Cell<Vec<u8>>>, bytes: Vec<u8>) {
 thread_local! {
     /// The buffers that messages of this thread are encoded into and received into. Each is taken out while it is in use, so
     /// that a `Serialize` or `Deserialize` that itself uses a connection finds an empty one.
-    static ENCODING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    pub(super) static ENCODING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static RECEIVING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }

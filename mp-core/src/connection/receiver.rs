@@ -19,7 +19,7 @@ use crate::sys::fd::duplicate;
 ///
 /// Receiving takes `&self`: threads may share one, and processes may hold duplicates. Each message goes to one of them.
 pub struct Receiver<T> {
-    socket: Socket,
+    pub(super) socket: Socket,
     /// A receiver produces values; it holds none.
     values: PhantomData<fn() -> T>,
 }

@@ -21,7 +21,7 @@ use crate::sys::fd::duplicate;
 /// Sending takes `&self`: threads may share one, and processes may hold duplicates ([`try_clone`](Self::try_clone), or encoding it by
 /// reference). Messages of concurrent senders never mix; each sender's own arrive in their order.
 pub struct Sender<T> {
-    socket: Socket,
+    pub(super) socket: Socket,
     /// A sender consumes values; it holds none.
     values: PhantomData<fn(T)>,
 }

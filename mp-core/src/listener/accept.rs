@@ -13,6 +13,8 @@ use super::{AcceptError, Address, AuthKey, ByteConnection, HANDSHAKE_TIMEOUT};
 use crate::sys::events::Events;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::stream;
+#[cfg(feature = "async")]
+use crate::watched::Watched;
 
 /// Waits at an [`Address`] for programs that connect, in Rust or in Python.
 ///
@@ -110,6 +112,11 @@ impl Listener {
     /// As [`accept`](Self::accept).
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Option<ByteConnection>, AcceptError> {
         self.accept_by(Deadline::after(timeout))
+    }
+
+    #[cfg(feature = "async")]
+    pub(super) fn events(&self) -> &Watched {
+        &self.door.events.epoll
     }
 
     fn accept_by(&self, deadline: Deadline) -> Result<Option<ByteConnection>, AcceptError> {

@@ -15,6 +15,7 @@ use crate::connection::{RecvError, SendError, SendErrorReason};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
 use crate::sys::stream;
+use crate::watched::Watched;
 
 /// A connection to a program that need not be of this library: both ways, messages of plain bytes, over a unix or TCP socket.
 ///
@@ -57,7 +58,7 @@ use crate::sys::stream;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ByteConnection {
-    socket: OwnedFd,
+    socket: Watched,
     incoming: Slot<Incoming>,
     /// What remains of a message that was begun: it goes before the next.
     rest: Slot<Vec<u8>>,
@@ -65,7 +66,7 @@ pub struct ByteConnection {
 
 impl ByteConnection {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, incoming: Slot::new(Incoming::new()), rest: Slot::new(Vec::new()) }
+        Self { socket: Watched::new(socket), incoming: Slot::new(Incoming::new()), rest: Slot::new(Vec::new()) }
     }
 
     /// Sends bytes as one message, also an empty one, waiting for room.
@@ -181,6 +182,11 @@ impl ByteConnection {
     /// Fails if the connection has ended.
     pub fn peer_address(&self) -> io::Result<Option<Address>> {
         Ok(stream::peer_address(self.as_fd())?.and_then(Address::from_kernel))
+    }
+
+    #[cfg(feature = "async")]
+    pub(super) fn watched(&self) -> &Watched {
+        &self.socket
     }
 
     /// Sends a message of a handshake, too.

@@ -27,6 +27,8 @@
 
 mod accept;
 mod address;
+#[cfg(feature = "async")]
+mod asynchronous;
 mod challenge;
 mod client;
 mod connection;

@@ -55,10 +55,10 @@ use crate::sys::poll::Deadline;
 /// ```
 #[must_use = "dropping it detaches the process, which dies with this one; `detach` says so on purpose"]
 pub struct Process<T> {
-    child: Child,
-    dialogue: Dialogue,
-    pipes: Pipes,
-    joined: bool,
+    pub(super) child: Child,
+    pub(super) dialogue: Dialogue,
+    pub(super) pipes: Pipes,
+    pub(super) joined: bool,
     value: PhantomData<fn() -> T>,
 }
 
@@ -176,7 +176,7 @@ impl<T: DeserializeOwned> Process<T> {
 }
 
 /// What the answer and the status mean together. A value counts even if the process came to harm after it had sent it.
-fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: ExitStatus) -> Result<T, JoinError> {
+pub(super) fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: ExitStatus) -> Result<T, JoinError> {
     match answer {
         Some(Answer::Report(Report::Outcome(outcome))) => value(outcome),
         Some(Answer::Report(Report::NotStarted(why))) => Err(JoinError::NotStarted(why)),

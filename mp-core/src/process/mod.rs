@@ -6,6 +6,8 @@ mod children;
 mod environment;
 mod error;
 mod handle;
+#[cfg(feature = "async")]
+mod join_future;
 mod limits;
 mod opaque;
 mod record;
@@ -16,6 +18,8 @@ pub use builder::{Builder, StartMethod};
 pub use children::{ChildInfo, active_children};
 pub use error::{JoinError, SpawnError};
 pub use handle::Process;
+#[cfg(feature = "async")]
+pub use join_future::JoinFuture;
 pub use limits::Resource;
 pub use status::ExitStatus;
 pub use stdio::Stdio;

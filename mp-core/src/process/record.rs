@@ -10,13 +10,14 @@ use super::ExitStatus;
 use crate::sys::lifeline::Lifeline;
 use crate::sys::process;
 use crate::trace;
+use crate::watched::Watched;
 
 /// A child that was started.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) name: String,
     pid: Pid,
-    pidfd: OwnedFd,
+    pub(super) pidfd: Watched,
     /// Closing it kills a child that still runs.
     _lifeline: Lifeline,
     /// Set once the child was reaped.
@@ -25,7 +26,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd, lifeline: Lifeline) -> Self {
-        Self { name, pid, pidfd, _lifeline: lifeline, status: Mutex::new(None) }
+        Self { name, pid, pidfd: Watched::new(pidfd), _lifeline: lifeline, status: Mutex::new(None) }
     }
 
     pub(super) fn pid(&self) -> u32 {

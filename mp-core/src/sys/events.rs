@@ -11,10 +11,11 @@ use rustix::time::{
 
 use super::fd::above_standard_streams;
 use super::poll::Deadline;
+use crate::watched::Watched;
 
 /// Readable when one of its descriptors is, or when its alarm has come.
 pub(crate) struct Events {
-    epoll: OwnedFd,
+    pub(crate) epoll: Watched,
     alarm: OwnedFd,
 }
 
@@ -25,7 +26,7 @@ impl Events {
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = above_standard_streams(epoll::create(CreateFlags::CLOEXEC)?)?;
         let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-        let events = Self { epoll, alarm: above_standard_streams(alarm)? };
+        let events = Self { epoll: Watched::new(epoll), alarm: above_standard_streams(alarm)? };
         events.add(events.alarm.as_fd(), ALARM)?;
         Ok(events)
     }

@@ -19,6 +19,8 @@ pub(crate) mod pages;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod runtime;
+#[cfg(feature = "async")]
+pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod stack;

@@ -1,0 +1,127 @@
+//! Joining a process without a thread that waits.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use serde::de::DeserializeOwned;
+
+use super::handle::conclude;
+use super::{JoinError, Process};
+use crate::reactor::Readiness;
+
+/// Waits until a process has ended, and gives the value of its function: what awaiting a [`Process`] does (feature `async`).
+///
+/// It waits without a thread, on any executor. What a process returns is decoded on the thread that polls.
+///
+/// Dropping it detaches the process, as dropping the [`Process`] does. To be able to end the process instead, keep the
+/// future and await it by reference; [`process`](Self::process) has the methods for it.
+///
+/// # Process death
+///
+/// As for [`Process::join`]: if the process dies, the future says so at once.
+///
+/// # Examples
+///
+/// ```
+/// use std::future::IntoFuture;
+/// use std::time::Duration;
+///
+/// use mp_core::{JoinError, process_fn};
+///
+/// #[process_fn]
+/// fn sleep_for_ever() {
+///     loop {
+///         std::thread::park();
+///     }
+/// }
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
+/// let mut joining = sleep_for_ever::spawn()?.into_future();
+/// if tokio::time::timeout(Duration::from_millis(10), &mut joining).await.is_err() {
+///     joining.process().kill()?;
+/// }
+/// assert!(matches!(joining.await, Err(JoinError::Exited(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "futures do nothing unless polled, and dropping this one detaches the process"]
+pub struct JoinFuture<T> {
+    process: Process<T>,
+    /// Waits for the end of the process.
+    ended: Option<Readiness>,
+}
+
+impl<T> JoinFuture<T> {
+    /// Returns the process that is waited for.
+    pub fn process(&self) -> &Process<T> {
+        &self.process
+    }
+
+    /// Stops waiting, and gives the process back. If the future was ready, there is nothing left to join.
+    pub fn into_process(self) -> Process<T> {
+        self.process
+    }
+}
+
+impl<T: DeserializeOwned> Future for JoinFuture<T> {
+    type Output = Result<T, JoinError>;
+
+    /// After it was ready, the answer is [`JoinError::AlreadyJoined`].
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { process, ended } = self.get_mut();
+        if process.joined {
+            return Poll::Ready(Err(JoinError::AlreadyJoined));
+        }
+        loop {
+            if let Some((answer, status)) = process.dialogue.look(&process.child).map_err(JoinError::Io)? {
+                process.joined = true;
+                *ended = None;
+                return Poll::Ready(conclude(answer, status));
+            }
+            let sentinel = ended.get_or_insert_with(|| process.child.pidfd.readable());
+            if Pin::new(sentinel).poll(context).map_err(JoinError::Io)?.is_pending() {
+                return Poll::Pending;
+            }
+            *ended = None;
+        }
+    }
+}
+
+/// Awaiting a process joins it. A pipe to its standard input that was not taken is closed first, as by [`join`](Process::join).
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::process_fn;
+///
+/// #[process_fn]
+/// fn add(a: u64, b: u64) -> u64 {
+///     a + b
+/// }
+///
+/// pollster::block_on(async {
+///     let (one, other) = (add::spawn(1, 2)?, add::spawn(3, 4)?);
+///     assert_eq!(one.await? + other.await?, 10);
+///     Ok::<(), Box<dyn std::error::Error>>(())
+/// })
+/// # .unwrap();
+/// ```
+impl<T: DeserializeOwned> IntoFuture for Process<T> {
+    type Output = Result<T, JoinError>;
+    type IntoFuture = JoinFuture<T>;
+
+    fn into_future(mut self) -> JoinFuture<T> {
+        self.pipes.stdin = None;
+        JoinFuture { process: self, ended: None }
+    }
+}
+
+impl<T> fmt::Debug for JoinFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinFuture").field("process", &self.process).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,61 @@
+//! A descriptor of ours that threads wait for, and tasks, if there are any.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(feature = "async")]
+use std::sync::Arc;
+
+#[cfg(feature = "async")]
+use crate::reactor::{Interest, Readiness, Source};
+
+/// A descriptor that is closed when this is dropped. Without the feature `async` it is nothing else.
+pub(crate) struct Watched {
+    #[cfg(not(feature = "async"))]
+    fd: OwnedFd,
+    #[cfg(feature = "async")]
+    source: Arc<Source>,
+}
+
+#[cfg(not(feature = "async"))]
+impl Watched {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
+#[cfg(feature = "async")]
+impl Watched {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        Self { source: Arc::new(Source::new(fd)) }
+    }
+
+    /// Waits until the descriptor may be readable, or at its end, or in error. The descriptor stays open as long as the future exists.
+    pub(crate) fn readable(&self) -> Readiness {
+        Readiness::new(&self.source, Interest::Read)
+    }
+
+    /// Waits until the descriptor may be writable, or broken.
+    pub(crate) fn writable(&self) -> Readiness {
+        Readiness::new(&self.source, Interest::Write)
+    }
+
+    /// Waits until the other end may be closed.
+    pub(crate) fn hung_up(&self) -> Readiness {
+        Readiness::new(&self.source, Interest::HangUp)
+    }
+}
+
+impl AsFd for Watched {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        #[cfg(not(feature = "async"))]
+        return self.fd.as_fd();
+        #[cfg(feature = "async")]
+        return self.source.as_fd();
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_fd().fmt(f)
+    }
+}
