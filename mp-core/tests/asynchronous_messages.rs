@@ -279,22 +279,29 @@ fn echo(connection: Connection<u64, u64>) {
 fn both_directions_wait_at_once() {
     async_scenario!(both_directions_wait_at_once, {
         const COUNT: u64 = 3000;
-        let (mine, theirs) = duplex::<u64, u64>().unwrap();
-        let child = echo::spawn(theirs).unwrap();
-        // More than fits: who sends has to wait for room, and the other to receive.
-        let send = async {
-            for number in 0..COUNT {
-                mine.send_async(number).await.unwrap();
+        // Whichever waits first, the other's wait does not end its own.
+        for receive_first in [true, false] {
+            let (mine, theirs) = duplex::<u64, u64>().unwrap();
+            let child = echo::spawn(theirs).unwrap();
+            // More than fits: who sends has to wait for room, and the other to receive.
+            let send = async {
+                for number in 0..COUNT {
+                    mine.send_async(number).await.unwrap();
+                }
+            };
+            let receive = async {
+                for number in 0..COUNT {
+                    assert_eq!(mine.recv_async().await.unwrap(), number);
+                }
+            };
+            if receive_first {
+                block_on(zip(receive, send));
+            } else {
+                block_on(zip(send, receive));
             }
-        };
-        let receive = async {
-            for number in 0..COUNT {
-                assert_eq!(mine.recv_async().await.unwrap(), number);
-            }
-        };
-        block_on(zip(send, receive));
-        drop(mine);
-        child.join().unwrap();
+            drop(mine);
+            child.join().unwrap();
+        }
     });
 }
 
@@ -363,5 +370,26 @@ fn a_future_that_is_dropped_in_the_middle_of_a_message_loses_nothing_of_it() {
         }
         let ((), message) = block_on(zip(async { peer.write_all(b"rt").unwrap() }, connection.recv_bytes_async()));
         assert_eq!(message.unwrap(), b"in part");
+    });
+}
+
+#[test]
+fn who_begins_to_wait_ends_nobody_elses_wait() {
+    async_scenario!(who_begins_to_wait_ends_nobody_elses_wait, {
+        let (mine, theirs) = duplex::<u64, u64>().unwrap();
+        while mine.try_send(0).is_ok() {}
+        {
+            let (mut message, mut room) = (pin!(mine.recv_async()), pin!(mine.send_async(1)));
+            assert!(block_on(poll_once(&mut message)).is_none());
+            assert!(block_on(poll_once(&mut room)).is_none());
+            theirs.send(2).unwrap();
+            assert_eq!(block_on(message).unwrap(), 2);
+        }
+        let (mut room, mut message) = (pin!(mine.send_async(3)), pin!(mine.recv_async()));
+        assert!(block_on(poll_once(&mut room)).is_none());
+        assert!(block_on(poll_once(&mut message)).is_none());
+        while theirs.try_recv().unwrap().is_some() {}
+        block_on(room).unwrap();
+        assert_eq!(theirs.recv().unwrap(), 3);
     });
 }
