@@ -10,8 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mp_core::{ByteConnection, RecvError, SendErrorReason, duplex, pipe, process_fn, wait};
+use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 use support::leaks::status_kib;
+use support::limits::with_limit;
 use support::{PATIENCE, scenario, watched};
 
 const MIB: usize = 1 << 20;
@@ -107,6 +109,54 @@ fn a_message_that_has_no_room_is_not_begun_or_is_finished_later() {
             let expected = [&(large.len() as u32).to_be_bytes(), &large[..], b"\0\0\0\x04next"].concat();
             assert!(wire == expected, "{} bytes", wire.len());
         });
+    });
+}
+
+#[test]
+fn an_error_in_the_middle_of_a_message_loses_nothing_of_it() {
+    scenario!(an_error_in_the_middle_of_a_message_loses_nothing_of_it, {
+        let (connection, mut peer) = bare();
+        let large = bytes(4 * MIB);
+        // Under this limit nothing can be waited for, though it was not the deadline that came.
+        with_limit(Resource::Nofile, 0, || {
+            let error = connection.send_bytes_timeout(&large, PATIENCE).unwrap_err();
+            assert!(matches!(error.reason, SendErrorReason::Unfinished), "{error:?}");
+            for _ in 0..2 {
+                let error = connection.send_bytes_timeout(b"refused", PATIENCE).unwrap_err();
+                assert!(matches!(error.reason, SendErrorReason::Io(_)), "{error:?}");
+                let error = connection.flush(Some(PATIENCE)).unwrap_err();
+                assert!(matches!(error.reason, SendErrorReason::Io(_)), "{error:?}");
+            }
+        });
+        thread::scope(|scope| {
+            let peer = scope.spawn(|| {
+                let mut wire = Vec::new();
+                peer.read_to_end(&mut wire).unwrap();
+                wire
+            });
+            connection.flush(None).unwrap();
+            connection.send_bytes(b"next").unwrap();
+            connection.shutdown(Shutdown::Write).unwrap();
+            let wire = peer.join().unwrap();
+            let expected = [&(large.len() as u32).to_be_bytes(), &large[..], b"\0\0\0\x04next"].concat();
+            assert!(wire == expected, "{} bytes", wire.len());
+        });
+    });
+}
+
+#[test]
+fn a_peer_that_goes_in_the_middle_of_a_message_is_the_end() {
+    watched(|| {
+        let (connection, peer) = bare();
+        let error = connection.try_send_bytes(&bytes(4 * MIB)).unwrap_err();
+        assert!(matches!(error.reason, SendErrorReason::Unfinished), "{error:?}");
+        drop(peer);
+        for _ in 0..2 {
+            let error = connection.send_bytes(b"next").unwrap_err();
+            assert!(matches!(error.reason, SendErrorReason::Disconnected), "{error:?}");
+        }
+        // Of the rest nothing is left to be sent.
+        connection.flush(None).unwrap();
     });
 }
 

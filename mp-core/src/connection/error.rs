@@ -27,11 +27,11 @@ pub enum SendErrorReason {
     /// The connection had no room until the deadline.
     #[error("the connection had no room in time")]
     TimedOut,
-    /// The connection had room for part of the message only. The rest is kept, and is sent before the next message or by
-    /// [`flush`](crate::ByteConnection::flush): do not send it again. Of all connections a [`ByteConnection`](crate::ByteConnection)
-    /// alone says so.
+    /// Part of the message was sent: then there was no more room, or the operating system refused, for lack of memory for example.
+    /// The rest is kept, and is sent before the next message or by [`flush`](crate::ByteConnection::flush), which tell what is wrong if it
+    /// still is: do not send it again. Of all connections a [`ByteConnection`](crate::ByteConnection) alone says so.
     #[cfg(feature = "listener")]
-    #[error("the rest of the message had no room in time, and will be sent before the next")]
+    #[error("the rest of the message could not be sent yet, and will be before the next")]
     Unfinished,
     /// The value could not be encoded, or is longer than [`message_limit`](crate::message_limit).
     #[error("the message could not be encoded")]

@@ -32,7 +32,8 @@ use crate::watched::Watched;
 /// part of a message is in it, and only one process may go on using it.
 ///
 /// **Nothing is lost by a timeout.** What has arrived of a message is kept, and the next call goes on with it. What could not be sent
-/// of a message that was begun is kept as well ([`SendErrorReason::Unfinished`]). Nothing is read ahead of a message, so
+/// of a message that was begun is kept as well ([`SendErrorReason::Unfinished`]), also if it was the operating system that refused the
+/// rest. Nothing is read ahead of a message, so
 /// [`wait`](crate::wait()) works: the descriptor is readable when something has arrived, which may be part of a message. So follow
 /// it up with [`try_recv_bytes`](Self::try_recv_bytes).
 ///
@@ -60,7 +61,7 @@ use crate::watched::Watched;
 pub struct ByteConnection {
     socket: Watched,
     incoming: Slot<Incoming>,
-    /// What remains of a message that was begun: it goes before the next.
+    /// What remains of a message that was begun: it goes before the next, or nothing does.
     rest: Slot<Vec<u8>>,
 }
 
@@ -73,7 +74,8 @@ impl ByteConnection {
     ///
     /// # Errors
     ///
-    /// Fails if the peer is gone, or the message is longer than [`message_limit`].
+    /// Fails if the peer is gone, or the message is longer than [`message_limit`]. [`SendErrorReason::Io`] if the operating system
+    /// refused before anything of it was sent, and [`SendErrorReason::Unfinished`] if it did in the middle.
     pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
         self.send(bytes, Deadline::NEVER, SendErrorReason::TimedOut)
     }
@@ -98,11 +100,12 @@ impl ByteConnection {
         self.send(bytes, Deadline::after(timeout), SendErrorReason::TimedOut)
     }
 
-    /// Sends the rest of a message that a deadline left unfinished, if there is one; `None` waits for ever.
+    /// Sends the rest of a message that a deadline or an error left unfinished, if there is one; `None` waits for ever.
     ///
     /// # Errors
     ///
-    /// [`SendErrorReason::Unfinished`] if there is more to send, and as [`send_bytes`](Self::send_bytes).
+    /// [`SendErrorReason::Unfinished`] if there is more to send, and as [`send_bytes`](Self::send_bytes). What is left is kept, whatever
+    /// the error, unless the peer is gone.
     pub fn flush(&self, timeout: Option<Duration>) -> Result<(), SendError<()>> {
         let deadline = Deadline::from_timeout(timeout);
         let unfinished = || SendError { value: (), reason: SendErrorReason::Unfinished };
@@ -201,12 +204,14 @@ impl ByteConnection {
             return Err(failed(missed));
         }
         let mut frame = Frame::new(bytes);
-        if self.send_frame(&mut frame, deadline)? {
-            return Ok(());
+        let done = self.send_frame(&mut frame, deadline);
+        match done {
+            Ok(true) => return Ok(()),
+            Err(error) if frame.sent() == 0 || is_final(&error) => return Err(error),
+            Ok(false) if frame.sent() == 0 => return Err(failed(missed)),
+            _ => {}
         }
-        if frame.sent() == 0 {
-            return Err(failed(missed));
-        }
+        // Whatever else went wrong, the peer waits for the rest, and would take the next message for it.
         *rest = frame.to_rest();
         Err(failed(SendErrorReason::Unfinished))
     }
@@ -219,10 +224,11 @@ impl ByteConnection {
         let mut frame = Frame::rest(rest);
         let done = self.send_frame(&mut frame, deadline);
         let sent = frame.sent();
-        match done {
-            Ok(false) => drop(rest.drain(..sent)),
-            // It is sent, or cannot be.
-            _ => *rest = Vec::new(),
+        let is_over = done.as_ref().map_or_else(is_final, |done| *done);
+        if is_over {
+            *rest = Vec::new();
+        } else {
+            drop(rest.drain(..sent));
         }
         done
     }
@@ -271,6 +277,11 @@ impl ByteConnection {
         let incoming = self.incoming.take(Deadline::now()).is_some_and(|incoming| incoming.is_at_boundary());
         incoming && self.rest.take(Deadline::now()).is_some_and(|rest| rest.is_empty())
     }
+}
+
+/// Tells whether nothing can be sent any more.
+fn is_final(error: &SendError<()>) -> bool {
+    matches!(error.reason, SendErrorReason::Disconnected)
 }
 
 /// Without a deadline the kernel does the waiting, unless someone has made the socket non-blocking.
