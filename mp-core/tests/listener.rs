@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -15,6 +17,7 @@ use mp_core::{
     AcceptError, Address, AuthKey, AuthenticationError, Builder, ByteConnection, Client, ConnectError, Listener,
     RecvError, process_fn, wait,
 };
+use support::faults::Random;
 use support::{PATIENCE, eventually, run_for_ever, scenario, watched};
 
 fn anywhere() -> Address {
@@ -392,4 +395,81 @@ fn addresses_are_read_as_they_are_written() {
     for text in ["", "socket", ":1", "host:", "host:port", "host:65536", "::1:80", "[::1]"] {
         assert!(text.parse::<Address>().unwrap_err().to_string().contains(&format!("{text:?}")));
     }
+}
+
+#[test]
+fn what_is_written_is_read_as_the_same_place_or_not_at_all() {
+    let unix = |path: &[u8]| Address::Unix(OsStr::from_bytes(path).into());
+    let host = |name: &str| Address::Host(name.to_owned(), 5);
+    let tcp = |text: &str| Address::Tcp(text.parse().unwrap());
+    let cases = [
+        // What is written is a path from the current directory, of the same file.
+        (unix(b"@dir/sock"), "./@dir/sock", Some(unix(b"./@dir/sock"))),
+        (unix(b"@sock"), "./@sock", Some(unix(b"./@sock"))),
+        (unix(b"localhost:1"), "./localhost:1", Some(unix(b"./localhost:1"))),
+        (unix(b"a/@sock"), "a/@sock", Some(unix(b"a/@sock"))),
+        (unix("é/ö".as_bytes()), "é/ö", Some(unix("é/ö".as_bytes()))),
+        (unix(b""), "", None),
+        (unix(b"/\xff"), "/\u{fffd}", None),
+        (unix("/\u{fffd}".as_bytes()), "/\u{fffd}", None),
+        (Address::Abstract(b"a/b:5".to_vec()), "@a/b:5", Some(Address::Abstract(b"a/b:5".to_vec()))),
+        (Address::Abstract(b"a\0b".to_vec()), "@a\0b", Some(Address::Abstract(b"a\0b".to_vec()))),
+        (Address::Abstract(b"\xff".to_vec()), "@\u{fffd}", None),
+        // The same place, whichever way.
+        (host("::1"), "[::1]:5", Some(tcp("[::1]:5"))),
+        (host("127.0.0.1"), "127.0.0.1:5", Some(tcp("127.0.0.1:5"))),
+        (host("fe80::1%eth0"), "[fe80::1%eth0]:5", Some(host("fe80::1%eth0"))),
+        (tcp("[fe80::1%3]:5"), "[fe80::1%3]:5", Some(tcp("[fe80::1%3]:5"))),
+        (host("[::1]"), "[[::1]]:5", Some(host("[::1]"))),
+        (host("[a]"), "[a]:5", Some(host("[a]"))),
+        (host(""), ":5", None),
+        (host("a/b"), "a\u{fffd}b:5", None),
+        (host("@a"), "\u{fffd}a:5", None),
+    ];
+    for (address, text, read) in cases {
+        assert_eq!(address.to_string(), text);
+        assert_eq!(text.parse::<Address>().ok(), read, "{text}");
+    }
+}
+
+/// The address that `address` may be read as once it was written.
+fn in_text(address: &Address) -> Option<Address> {
+    match address {
+        Address::Unix(path) if path.to_str().is_none_or(|path| path.is_empty() || path.contains('\u{fffd}')) => None,
+        Address::Unix(path) if path.as_os_str().as_bytes().first() == Some(&b'@') => {
+            Some(Path::new(".").join(path).into())
+        }
+        Address::Unix(path) if !path.as_os_str().as_bytes().contains(&b'/') => Some(Path::new(".").join(path).into()),
+        Address::Abstract(name) if !std::str::from_utf8(name).is_ok_and(|name| !name.contains('\u{fffd}')) => None,
+        Address::Host(name, _) if name.is_empty() || name.contains(['/', '\u{fffd}']) || name.starts_with('@') => None,
+        Address::Host(name, port) => {
+            let number = if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") };
+            Some(number.parse().map_or_else(|_| address.clone(), Address::Tcp))
+        }
+        other => Some(other.clone()),
+    }
+}
+
+#[test]
+fn addresses_of_chance_are_read_as_they_were_written() {
+    // The bytes that mean something, and few others, so that all come together.
+    let alphabet: [&[u8]; 14] =
+        [b"@", b"/", b".", b":", b"[", b"]", b"%", b"1", b"::1", b"a", b"\0", b"\xff", b"\xc3\xa9", b"\xef\xbf\xbd"];
+    let mut random = Random::seeded(1);
+    let mut read = 0;
+    for _ in 0..50_000 {
+        let length = random.below(6);
+        let bytes: Vec<u8> = (0..length).flat_map(|_| random.of(&alphabet).to_vec()).collect();
+        let port = random.below(1 << 16) as u16;
+        let address = match random.below(3) {
+            0 => Address::Unix(OsStr::from_bytes(&bytes).into()),
+            1 => Address::Abstract(bytes),
+            _ => Address::Host(String::from_utf8_lossy(&bytes).into_owned(), port),
+        };
+        let text = address.to_string();
+        let again = text.parse::<Address>().ok();
+        assert_eq!(again, in_text(&address), "{address:?} was written {text:?}");
+        read += u32::from(again.is_some());
+    }
+    assert!(read > 10_000, "only {read} could be read");
 }

@@ -63,6 +63,10 @@ pub struct Listener {
 impl Listener {
     /// Listens at `address` without a key: **every program that can connect is accepted**.
     ///
+    /// A host that has several addresses is listened for at one only, the first that can be bound: [`address`](Self::address) tells
+    /// which. `localhost` may be `::1` or `127.0.0.1`, and then a client that knows only the other finds nobody. Give an address instead
+    /// of a name if that matters.
+    ///
     /// # Errors
     ///
     /// `AddrInUse` if someone listens there, or if the file of a unix socket is there, whether or not someone has it. Fails if the

@@ -19,7 +19,12 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 /// | with a slash: `/run/app/socket`, `./socket` | [`Unix`](Self::Unix) | `"/run/app/socket"` |
 /// | `@name` | [`Abstract`](Self::Abstract) | `"\0name"` |
 /// | `127.0.0.1:6000`, `[::1]:6000` | [`Tcp`](Self::Tcp) | `("127.0.0.1", 6000)` |
-/// | `localhost:6000` | [`Host`](Self::Host) | `("localhost", 6000)` |
+/// | `localhost:6000`, `[fe80::1%eth0]:6000` | [`Host`](Self::Host) | `("localhost", 6000)` |
+///
+/// What is written is read as the same place, or not at all: a relative path gets a `./` where it would be taken for something else,
+/// and a `Host` that is a number is read as [`Tcp`](Self::Tcp). Of a path or name that is not UTF-8, what cannot be written becomes
+/// U+FFFD, and no text that contains it is read as an address. The same goes for what no host's name has, a slash or an `@` at its
+/// beginning. The flow label of IPv6 is not written.
 ///
 /// # Examples
 ///
@@ -42,7 +47,9 @@ pub enum Address {
     Abstract(Vec<u8>),
     /// An internet address and port. Listening on port 0 makes the kernel choose a free one.
     Tcp(SocketAddr),
-    /// The name of a host and a port. The name is looked up when it is used, and each address of it is tried.
+    /// The name of a host and a port. The name is looked up when it is used, and can have several addresses, in the order in which the
+    /// system's resolver gives them. A listener has one of them only, the first that can be bound. A client tries them one after another;
+    /// none but the last may use up the time, which is divided evenly among those that are left.
     Host(String, u16),
 }
 
@@ -126,6 +133,9 @@ impl From<&Address> for Address {
     }
 }
 
+/// What stands for bytes that are no text, here and in the standard library.
+const UNWRITABLE: &str = "\u{fffd}";
+
 /// The text is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no address: expected a path with a slash, `@name` or `host:port`")]
@@ -135,6 +145,10 @@ impl FromStr for Address {
     type Err = ParseAddressError;
 
     fn from_str(text: &str) -> Result<Self, ParseAddressError> {
+        let refused = || ParseAddressError(text.to_owned());
+        if text.contains(UNWRITABLE) {
+            return Err(refused());
+        }
         if let Some(name) = text.strip_prefix('@') {
             return Ok(Self::Abstract(name.as_bytes().to_vec()));
         }
@@ -144,11 +158,13 @@ impl FromStr for Address {
         if let Ok(address) = text.parse() {
             return Ok(Self::Tcp(address));
         }
-        let refused = || ParseAddressError(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
-        if host.is_empty() || host.contains(':') {
+        let bracketed =
+            host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).filter(|host| host.contains(':'));
+        if host.is_empty() || bracketed.is_none() && host.contains(':') {
             return Err(refused());
         }
+        let host = bracketed.unwrap_or(host);
         Ok(Self::Host(host.to_owned(), port.parse().map_err(|_| refused())?))
     }
 }
@@ -156,11 +172,21 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unix(path) if path.as_os_str().as_bytes().contains(&b'/') => path.display().fmt(f),
-            Self::Unix(path) => write!(f, "./{}", path.display()),
+            Self::Unix(path) => {
+                let bytes = path.as_os_str().as_bytes();
+                let is_plain = bytes.is_empty() || bytes.contains(&b'/') && !bytes.starts_with(b"@");
+                write!(f, "{}{}", if is_plain { "" } else { "./" }, path.display())
+            }
             Self::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
             Self::Tcp(address) => address.fmt(f),
-            Self::Host(host, port) => write!(f, "{host}:{port}"),
+            Self::Host(host, port) => {
+                // Both would be read as something else. No host has such a name.
+                let mut host = host.replace('/', UNWRITABLE);
+                if host.starts_with('@') {
+                    host.replace_range(..1, UNWRITABLE);
+                }
+                if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+            }
         }
     }
 }

@@ -98,6 +98,10 @@ impl ClientBuilder {
 
     /// How long connecting may take, in all, with the handshake; 10 seconds unless this is called, and `Duration::MAX` is for ever.
     ///
+    /// If a host has several addresses, they are tried one after another, and a dead one cannot use up the time of the others: with
+    /// three addresses, the first gets a third of the time, and what it leaves is divided between the other two. Without a limit, each is
+    /// tried until the operating system gives it up, which can take minutes. The handshake has all the time that is left.
+    ///
     /// Python's listeners begin a handshake only when they come round to `accept`, and do one at a time. The look-up of a
     /// host's name has limits of its own.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -128,12 +132,29 @@ impl ClientBuilder {
 
 fn connect(address: &Address, credentials: Option<&Credentials>, deadline: Deadline) -> io::Result<ByteConnection> {
     credentials.map_or(Ok(()), Credentials::check)?;
+    let resolved = address.resolve()?;
+    try_each(&resolved, deadline, |address, deadline| stream::connect(address, deadline)).map(ByteConnection::new)
+}
+
+/// Gives the first that succeeds, or the error of the last. None but the last can use up the time, and what one leaves is for all
+/// that come after it.
+fn try_each<A, C>(
+    addresses: &[A],
+    deadline: Deadline,
+    mut connect: impl FnMut(&A, Deadline) -> io::Result<C>,
+) -> io::Result<C> {
     let mut refused = io::Error::from(io::ErrorKind::NotFound);
-    for resolved in address.resolve()? {
-        match stream::connect(&resolved, deadline) {
-            Ok(socket) => return Ok(ByteConnection::new(socket)),
+    let mut shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    for address in addresses {
+        let until = match deadline.left() {
+            Some(left) if shares > 1 => Deadline::after(left / shares),
+            _ => deadline,
+        };
+        match connect(address, until) {
+            Ok(connected) => return Ok(connected),
             Err(error) => refused = error,
         }
+        shares = shares.saturating_sub(1);
     }
     Err(refused)
 }
@@ -145,4 +166,40 @@ fn authenticate(
 ) -> Result<(), AuthenticationError> {
     let mut handshake = Handshake::client(credentials).map_err(AuthenticationError::Io)?;
     if advance(connection, &mut handshake, deadline)? { Ok(()) } else { Err(AuthenticationError::TimedOut) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_leaves_time_for_those_after_it() {
+        // So much that it makes no difference how fast this machine is.
+        let whole = Duration::from_secs(300_000);
+        let mut given = Vec::new();
+        let error = try_each(&["a", "b", "c"], Deadline::after(whole), |address, deadline| -> io::Result<()> {
+            given.push(deadline.left().unwrap());
+            Err(io::Error::other(*address))
+        });
+        assert_eq!(error.unwrap_err().to_string(), "c");
+        for (given, shares) in given.iter().zip([3, 2, 1]) {
+            let most = whole / shares;
+            assert!(*given <= most && *given > most - Duration::from_secs(1000), "{given:?} of {most:?}");
+        }
+        assert_eq!(given.len(), 3);
+    }
+
+    #[test]
+    fn the_first_that_succeeds_is_the_last_that_is_tried() {
+        let mut tried = Vec::new();
+        let found = try_each(&[1, 2, 3], Deadline::NEVER, |address, deadline| {
+            assert!(deadline.is_never());
+            tried.push(*address);
+            if *address == 2 { Ok(20) } else { Err(io::ErrorKind::ConnectionRefused.into()) }
+        });
+        assert_eq!((found.unwrap(), tried), (20, vec![1, 2]));
+        let nothing: [u8; 0] = [];
+        let error = try_each(&nothing, Deadline::NEVER, |_, _| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
 }
