@@ -71,12 +71,6 @@ impl<Tx, Rx> Connection<Tx, Rx> {
         Self { socket: Socket::new(fd), values: PhantomData }
     }
 
-    /// Waits until a message, or the end, may be received.
-    #[cfg(feature = "async")]
-    pub(crate) fn readable(&self) -> crate::reactor::Readiness {
-        self.socket.fd.readable()
-    }
-
     /// Tells whether the peer, now closed, left something unread that was sent to it.
     ///
     /// It is known once receiving has come to the end: after [`RecvError::Disconnected`]. It tells a peer that died before it looked at

@@ -51,7 +51,13 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd: Watched::new(fd), turn: Turn::new(), offers: Backoff::new(), looks: Backoff::new(), unread: AtomicBool::new(false) }
+        Self {
+            fd: Watched::new(fd),
+            turn: Turn::new(),
+            offers: Backoff::new(),
+            looks: Backoff::new(),
+            unread: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn send<T: Serialize + ?Sized>(&self, value: &T, patience: Patience) -> Result<(), SendErrorReason> {
