@@ -5,7 +5,7 @@ mod support;
 use std::process::{abort, exit};
 use std::time::Duration;
 
-use mp_core::{Builder, ExitStatus, JoinError, Process, process_fn, wait};
+use mp_core::{Builder, ExitStatus, JoinError, Process, Resource, process_fn, wait};
 use support::{PATIENCE, PROMPTLY, eventually, nothing, run_for_ever, scenario};
 
 #[process_fn]
@@ -129,6 +129,35 @@ fn a_killed_process_is_joined_promptly() {
             "the process ended with signal 9 (SIGKILL) before its function had returned",
             "{error:?}"
         );
+    });
+}
+
+#[test]
+fn a_core_dump_is_told_of() {
+    scenario!(a_core_dump_is_told_of, {
+        let directory = tempfile::tempdir().unwrap();
+        let crash_with = |limit| {
+            let builder = Builder::new().rlimit(Resource::CoreSize, limit, limit).current_dir(directory.path());
+            status_of(builder.spawn(crash::call(0)).unwrap())
+        };
+        let ExitStatus::Signal { core_dumped, .. } = crash_with(0) else { panic!("it did not crash") };
+        let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+        // Where a program takes dumps, the limit does not hold for it.
+        if pattern.starts_with('|') {
+            return;
+        }
+        assert!(!core_dumped);
+        let hard = rustix::process::getrlimit(rustix::process::Resource::Core).maximum;
+        if hard.is_some() && !rustix::process::geteuid().is_root() {
+            println!("not tested further: this user may not write core dumps");
+            return;
+        }
+        let ExitStatus::Signal { core_dumped, .. } = crash_with(Resource::UNLIMITED) else {
+            panic!("it did not crash")
+        };
+        let written = std::fs::read_dir(directory.path()).unwrap().count() > 0;
+        // A pattern may name another directory, which may not be there.
+        assert!(core_dumped || (pattern.contains('/') && !written));
     });
 }
 
