@@ -1,6 +1,6 @@
 //! Bytes that arrive while they are decoded.
 
-use super::DecodeError;
+use super::{DecodeError, message_limit};
 use crate::sys::pages;
 
 /// Where more bytes of a message come from.
@@ -25,10 +25,8 @@ pub(crate) trait Source {
 
 /// Reads everything that is left.
 pub(crate) fn read_all(source: &mut dyn Source) -> Result<Vec<u8>, DecodeError> {
-    let mut bytes = Vec::new();
-    let mut room = source.announced().clamp(1, RESERVED);
+    let mut bytes = begin(source.announced(), 0)?;
     loop {
-        reserve(&mut bytes, room)?;
         while bytes.len() < bytes.capacity() {
             let room = bytes.capacity() - bytes.len();
             if source.read(&mut bytes, room)? == 0 {
@@ -40,16 +38,30 @@ pub(crate) fn read_all(source: &mut dyn Source) -> Result<Vec<u8>, DecodeError> 
         if source.read_slice(&mut next)? == 0 {
             return Ok(bytes);
         }
-        room = source.announced().clamp(bytes.len().max(AT_ONCE), RESERVED.max(bytes.len()));
-        reserve(&mut bytes, room + 1)?;
+        let more = bytes.len().max(AT_ONCE);
+        reserve(&mut bytes, more)?;
         bytes.extend_from_slice(&next);
     }
 }
 
+/// Room for `announced` bytes if it can be had, as far as a message can be that long, else for `least` of them.
+///
+/// What was announced and does not arrive costs address space and no memory.
+fn begin(announced: usize, least: usize) -> Result<Vec<u8>, DecodeError> {
+    let mut bytes = Vec::new();
+    // Fuzzing counts address space as memory.
+    let limit = if cfg!(fuzzing) { AT_ONCE } else { usize::try_from(message_limit()).unwrap_or(usize::MAX) };
+    let announced = announced.min(limit);
+    if bytes.try_reserve_exact(announced).is_ok() {
+        pages::prefer_huge(bytes.spare_capacity_mut());
+    } else {
+        reserve(&mut bytes, least.max(AT_ONCE))?;
+    }
+    Ok(bytes)
+}
+
 fn reserve(bytes: &mut Vec<u8>, more: usize) -> Result<(), DecodeError> {
-    bytes.try_reserve_exact(more).map_err(|_| no_memory(more))?;
-    pages::prefer_huge(bytes.spare_capacity_mut());
-    Ok(())
+    bytes.try_reserve_exact(more).map_err(|_| no_memory(more))
 }
 
 /// How many bytes are fetched at once, so that they are decoded while they are in the processor's cache.
@@ -76,10 +88,6 @@ fn no_memory(length: usize) -> DecodeError {
 
 /// What is shown in the buffer instead of being moved into memory of its own.
 pub(super) const SHORT: usize = AT_ONCE / 8;
-
-/// How much room is reserved at once for bytes that are announced and have not arrived. It is address space; memory comes with the bytes.
-/// What is beyond it grows by doubling, for which the C library moves pages instead of bytes.
-const RESERVED: usize = if cfg!(fuzzing) { AT_ONCE } else { 64 << 20 };
 
 /// The bytes that are at hand, and their source.
 pub(super) struct Stream<'s> {
@@ -133,13 +141,12 @@ impl<'s> Stream<'s> {
     pub(super) fn take_long(&mut self, length: usize) -> Result<Vec<u8>, DecodeError> {
         let at_hand = self.at_hand();
         let some = at_hand.len().min(length);
-        let mut bytes = Vec::new();
-        reserve(&mut bytes, length.min(RESERVED))?;
+        let mut bytes = begin(length, some)?;
         bytes.extend_from_slice(&at_hand[..some]);
         self.start += some;
         while bytes.len() < length {
             if bytes.len() == bytes.capacity() {
-                let more = bytes.len().min(length - bytes.len());
+                let more = bytes.len().max(AT_ONCE).min(length - bytes.len());
                 reserve(&mut bytes, more)?;
             }
             let room = (bytes.capacity() - bytes.len()).min(length - bytes.len());

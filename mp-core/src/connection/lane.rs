@@ -60,7 +60,7 @@ const KIND_ABORT: u8 = 2;
 const KIND_WITHDRAWN: u8 = 3;
 
 /// The most bytes of a message in one frame.
-const MOST_BYTES: usize = 1 << 30;
+const MOST_BYTES: usize = u32::MAX as usize;
 
 /// How long a sender waits for an answer at least. A receiver that waits for a message is on its feet much earlier, unless the
 /// machine is busy.

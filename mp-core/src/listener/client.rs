@@ -133,7 +133,7 @@ impl ClientBuilder {
 fn connect(address: &Address, credentials: Option<&Credentials>, deadline: Deadline) -> io::Result<ByteConnection> {
     credentials.map_or(Ok(()), Credentials::check)?;
     let resolved = address.resolve()?;
-    try_each(&resolved, deadline, |address, deadline| stream::connect(address, deadline)).map(ByteConnection::new)
+    try_each(&resolved, deadline, stream::connect).map(ByteConnection::new)
 }
 
 /// Gives the first that succeeds, or the error of the last. None but the last can use up the time, and what one leaves is for all

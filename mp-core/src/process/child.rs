@@ -102,6 +102,7 @@ impl Dialogue {
     }
 
     /// Takes in what there is now. `None` while the child runs: it is worth looking again when it has ended.
+    #[cfg(feature = "async")]
     pub(super) fn look(&mut self, child: &Child) -> io::Result<Option<End>> {
         Ok(child.status()?.map(|status| self.end(status)))
     }
