@@ -1,6 +1,8 @@
 //! Whatever a peer sends, receiving it is an error, closes what came with it, takes no memory, and the next message
 //! arrives.
 
+#[path = "hostile/lanes.rs"]
+mod lanes;
 mod support;
 
 use std::fs::File;
@@ -68,12 +70,16 @@ impl<T: DeserializeOwned + std::fmt::Debug> Attack<T> {
 
 #[track_caller]
 fn send(socket: &OwnedFd, packet: &[u8], handles: &[BorrowedFd<'_>]) {
+    try_send(socket, packet, handles).unwrap();
+}
+
+fn try_send(socket: &OwnedFd, packet: &[u8], handles: &[BorrowedFd<'_>]) -> rustix::io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !handles.is_empty() {
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(handles)));
     }
-    sendmsg(socket, &[IoSlice::new(packet)], &mut ancillary, SendFlags::NOSIGNAL).unwrap();
+    sendmsg(socket, &[IoSlice::new(packet)], &mut ancillary, SendFlags::NOSIGNAL)
 }
 
 fn packet(kind: u8, flags: u8, handles: u32, length: u64, body: &[u8]) -> Vec<u8> {
