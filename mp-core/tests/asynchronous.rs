@@ -1,4 +1,5 @@
 //! Processes that are awaited.
+#![cfg(feature = "async")]
 
 #[path = "support/reactor.rs"]
 mod reactor;

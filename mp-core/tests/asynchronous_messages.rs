@@ -1,4 +1,5 @@
 //! Messages that tasks wait for, and room for them.
+#![cfg(all(feature = "async", feature = "listener"))]
 
 #[path = "support/reactor.rs"]
 mod reactor;
