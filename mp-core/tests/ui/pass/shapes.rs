@@ -137,7 +137,14 @@ fn borrowed(
 }
 
 #[process_fn]
-fn borrowed_patterns(&a: &u8, (b, c): &(u8, String), [d, ..]: &[u8; 2], _: &str, Point { x, .. }: &Point, mut e: &[u8]) -> u8 {
+fn borrowed_patterns(
+    &a: &u8,
+    (b, c): &(u8, String),
+    [d, ..]: &[u8; 2],
+    _: &str,
+    Point { x, .. }: &Point,
+    mut e: &[u8],
+) -> u8 {
     e = &e[1..];
     a + b + c.len() as u8 + d + *x as u8 + e[0]
 }
