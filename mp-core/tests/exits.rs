@@ -148,11 +148,11 @@ fn a_core_dump_is_told_of() {
         }
         assert!(!core_dumped);
         let hard = rustix::process::getrlimit(rustix::process::Resource::Core).maximum;
-        if hard.is_some() && !rustix::process::geteuid().is_root() {
-            println!("not tested further: this user may not write core dumps");
+        if hard.is_some_and(|hard| hard < 1 << 30) {
+            println!("not tested further: core dumps are not allowed here");
             return;
         }
-        let ExitStatus::Signal { core_dumped, .. } = crash_with(Resource::UNLIMITED) else {
+        let ExitStatus::Signal { core_dumped, .. } = crash_with(hard.unwrap_or(Resource::UNLIMITED)) else {
             panic!("it did not crash")
         };
         let written = std::fs::read_dir(directory.path()).unwrap().count() > 0;

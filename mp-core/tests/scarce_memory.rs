@@ -17,8 +17,8 @@ const MIB: usize = 1 << 20;
 /// A large message. The allocator maps it by itself, and gives it back as soon as it is freed.
 const LARGE: usize = 48 * MIB;
 
-/// Room in KiB for everything but a large message; and for nearly all of it.
-const ROOMS: [u64; 2] = [8 << 10, (LARGE as u64 - (1 << 20)) >> 10];
+/// Room in KiB for everything but a large message; and for half of it.
+const ROOMS: [u64; 2] = [8 << 10, (LARGE as u64 / 2) >> 10];
 
 /// Says that memory ran out, wherever it did.
 const REASONS: [&str; 2] = ["os error 12", "no memory for"];

@@ -182,8 +182,8 @@ impl Socket {
     ) -> Result<Option<R>, RecvError> {
         let mut buffer = take_buffer(&RECEIVING);
         if buffer.len() < MAX_PACKET {
-            // Once per thread, and zeroed by the allocator, which knows when fresh memory is zero already.
-            buffer = vec![0; MAX_PACKET];
+            // Once per thread.
+            buffer = vec![0; RECEIVING_LENGTH];
         }
         let result = loop {
             let packet = match self.receive_packet(&mut buffer, patience) {
@@ -219,6 +219,7 @@ impl Socket {
         loop {
             let looks = spin.as_ref().is_some_and(Spin::looks);
             let sleeps = matches!(patience, Patience::Forever) && !looks;
+            let buffer = &mut buffer[..MAX_PACKET];
             match packet::receive(self.fd.as_fd(), buffer, if sleeps { Blocking::Yes } else { Blocking::No }) {
                 Ok(packet) => {
                     if let Some(spin) = spin {
@@ -379,6 +380,11 @@ fn take_buffer(buffer: &'static LocalKey<Cell<Vec<u8>>>) -> Vec<u8> {
 fn put_back(buffer: &'static LocalKey<Cell<Vec<u8>>>, bytes: Vec<u8>) {
     let _ = buffer.try_with(|buffer| buffer.set(bytes));
 }
+
+/// The length of the buffer into which a thread receives. It is more than a packet needs, and enough for the C library to map it by
+/// itself: memory that comes from the kernel is zero already and not touched before it is used, which saves a child, that receives little, most of the cost.
+const RECEIVING_LENGTH: usize = 192 << 10;
+const _: () = assert!(RECEIVING_LENGTH >= MAX_PACKET);
 
 thread_local! {
     /// The buffers that messages of this thread are encoded into and received into. Each is taken out while it is in use, so
