@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use mp_core::{process_fn, wait};
 use support::{PATIENCE, is_run_again, run_again, this_executable};
@@ -16,6 +17,10 @@ fn add(a: u32, b: u32) -> u32 {
 
 /// Runs a test from a copy of the executable.
 fn run_a_copy(test: &str) {
+    // One at a time: a program that the other test starts meanwhile would hold the copy open for writing until it executes, and what
+    // is open for writing cannot be executed.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("copy");
     fs::copy(this_executable(), &copy).unwrap();
