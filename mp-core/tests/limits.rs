@@ -43,10 +43,20 @@ const RESOURCES: [(Resource, &str, u64, u64); 14] = [
     (Resource::StackSize, "Max stack size", 1 << 20, 1 << 21),
 ];
 
+/// The same, no more than this process may give: it may itself be limited.
+fn resources() -> Vec<(Resource, &'static str, u64, u64)> {
+    let allowed = |line| limit(line).1.parse().unwrap_or(Resource::UNLIMITED);
+    let within = |(resource, line, soft, hard): (_, _, u64, u64)| {
+        let most = allowed(line);
+        (resource, line, soft.min(most), hard.min(most))
+    };
+    RESOURCES.into_iter().map(within).collect()
+}
+
 #[test]
 fn each_limit_holds_for_the_function() {
     scenario!(each_limit_holds_for_the_function, {
-        for (resource, line, soft, hard) in RESOURCES {
+        for (resource, line, soft, hard) in resources() {
             let process = Builder::new().rlimit(resource, soft, hard).spawn(limit_there::call(line.to_owned()));
             let expected = (soft.to_string(), hard.to_string());
             assert_eq!(process.unwrap().join().unwrap(), expected, "{resource:?}");
@@ -58,8 +68,8 @@ fn each_limit_holds_for_the_function() {
 fn all_limits_hold_together_and_the_parent_keeps_its_own() {
     scenario!(all_limits_hold_together_and_the_parent_keeps_its_own, {
         let before: Vec<_> = RESOURCES.iter().map(|(_, line, ..)| limit(line)).collect();
-        for (_, line, soft, hard) in RESOURCES {
-            let builder = RESOURCES.iter().fold(Builder::new(), |builder, &(resource, _, soft, hard)| {
+        for (_, line, soft, hard) in resources() {
+            let builder = resources().into_iter().fold(Builder::new(), |builder, (resource, _, soft, hard)| {
                 // The last one counts, though a hard limit could not be raised again.
                 builder.rlimit(resource, 0, 0).rlimit(resource, soft, hard)
             });
