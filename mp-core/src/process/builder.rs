@@ -167,7 +167,7 @@ impl Builder {
     ///
     /// #[process_fn]
     /// fn hog() -> usize {
-    ///     vec![1u8; 4 << 30].len()
+    ///     std::hint::black_box(vec![1u8; 4 << 30]).len()
     /// }
     ///
     /// let builder = Builder::new().rlimit(Resource::AddressSpace, 1 << 30, 1 << 30);
