@@ -56,7 +56,8 @@ fn a_panic_has_a_backtrace_if_the_environment_asks_for_one() {
             let builder = without_backtrace().env(variable, "1");
             let panic = panic_of(builder.spawn(divide::call(7, 0)).unwrap());
             let backtrace = panic.backtrace.expect(variable);
-            assert!(backtrace.contains("panics::divide"), "{backtrace}");
+            // Without the path, where the function was inlined.
+            assert!(backtrace.contains("divide\n"), "{backtrace}");
         }
     });
 }
