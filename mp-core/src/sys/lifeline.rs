@@ -66,7 +66,7 @@ pub(crate) fn of_parent() -> Option<BorrowedFd<'static>> {
 
 /// What rustix lacks of fcntl(2).
 fn set(fd: BorrowedFd<'_>, operation: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: both operations that `hold` passes take one integer and touch no memory of ours.
+    // SAFETY: both operations that `tie` passes take one integer and touch no memory of ours.
     let result = unsafe { libc::fcntl(fd.as_raw_fd(), operation, value) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

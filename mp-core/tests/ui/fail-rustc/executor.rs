@@ -13,7 +13,7 @@ fn takes_none() -> u8 {
 }
 
 fn sends<F: Future + Send>(future: F) -> F::Output {
-    unimplemented!()
+    pollster::block_on(future)
 }
 
 #[process_fn(executor = forgets)]
