@@ -1,7 +1,7 @@
 //! Whatever a peer sends, receiving it is an error, closes what came with it, takes no memory, and the next message
 //! arrives.
 
-#[path = "hostile/lanes.rs"]
+#[path = "hostile/lanes/mod.rs"]
 mod lanes;
 mod support;
 
