@@ -56,6 +56,10 @@ pub(crate) fn send(
     receipt: Option<BorrowedFd<'_>>,
     blocking: Blocking,
 ) -> io::Result<()> {
+    // Before they are bundled: what does not fit into the bundle's buffer would look like a connection that is full.
+    if handles.len() > MOST_HANDLES {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message has too many handles"));
+    }
     let direct = handles.len().min(MAX_HANDLES - MAX_LEADING);
     let bundle = if direct < handles.len() { Some(bundle(&handles[direct..])?) } else { None };
     let (kind, length, inline) = match body {
@@ -69,10 +73,7 @@ pub(crate) fn send(
     if receipt.is_some() {
         flags |= FLAG_RECEIPT;
     }
-    let count = u32::try_from(handles.len()).unwrap_or(u32::MAX);
-    if handles.len() > MOST_HANDLES {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message has too many handles"));
-    }
+    let count = handles.len() as u32;
     let mut header = [0; HEADER];
     header[0] = kind;
     header[1] = flags;

@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 
-use mp_core::{Connection, Receiver, RecvError, duplex, pipe, process_fn};
+use mp_core::{Connection, Message, Receiver, RecvError, SendErrorReason, Sender, duplex, pipe, process_fn};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::support::leaks::Resources;
-use super::support::scenario;
+use super::support::limits::allow_descriptors;
+use super::support::{chain, eventually, scenario};
 use super::{MIB, bytes};
 
 #[derive(Serialize, Deserialize)]
@@ -51,6 +52,46 @@ fn handles_arrive_with_the_bytes_around_them() {
                 assert_eq!(text, [number as u8; 3]);
             }
         }
+    });
+}
+
+#[derive(Serialize, Deserialize)]
+struct Handle(#[serde(with = "mp_core::fd")] File);
+
+#[process_fn]
+fn count_handles(messages: Receiver<(ByteBuf, Vec<Handle>)>) -> Vec<usize> {
+    messages.iter().map(|message| message.unwrap().1.len()).collect()
+}
+
+/// How many handles a message can have.
+const MOST_HANDLES: usize = 16 << 10;
+
+#[test]
+fn more_handles_than_a_message_can_have_are_refused_by_its_sender() {
+    if !allow_descriptors(MOST_HANDLES as u64 + 1000) {
+        return;
+    }
+    scenario!(more_handles_than_a_message_can_have, {
+        let handle = Handle(tempfile::tempfile().unwrap());
+        let (sender, receiver) = pipe::<(ByteBuf, Vec<Handle>)>().unwrap();
+        let child = count_handles::spawn(receiver).unwrap();
+        // The same socket, for values that need not own their handles.
+        let messages: Sender<(ByteBuf, Vec<&Handle>)> = Message::encode(&sender).unwrap().decode().unwrap();
+        drop(sender);
+        let send = |size, count| messages.send((ByteBuf::from(bytes(size, 0)), vec![&handle; count]));
+        let refused = |size| {
+            let reason = send(size, MOST_HANDLES + 1).map_err(|error| error.reason).unwrap_err();
+            assert!(chain(&reason).contains("too many handles"), "{reason:?}");
+            reason
+        };
+        send(0, MOST_HANDLES).unwrap();
+        refused(0);
+        send(MIB, MOST_HANDLES).unwrap();
+        // Once the receiver waits, it is accepted by it, and given up when it has been encoded.
+        eventually("one was refused on its way", || matches!(refused(MIB), SendErrorReason::Encode(_)));
+        send(0, MOST_HANDLES).unwrap();
+        drop(messages);
+        assert_eq!(child.join().unwrap(), [MOST_HANDLES; 3]);
     });
 }
 

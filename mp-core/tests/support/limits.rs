@@ -24,6 +24,20 @@ pub(crate) fn with_descriptors<R>(more: usize, body: impl FnOnce() -> R) -> R {
     with_limit(Resource::Nofile, first_free + more as u64, body)
 }
 
+/// Lets this process, and what it starts, have `count` descriptors; false, which is said, if it may not.
+pub(crate) fn allow_descriptors(count: u64) -> bool {
+    let before = getrlimit(Resource::Nofile);
+    if before.current.is_none_or(|current| current >= count) {
+        return true;
+    }
+    let maximum = before.maximum.map(|maximum| maximum.max(count));
+    let allowed = setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum }).is_ok();
+    if !allowed {
+        eprintln!("SKIPPED: this user may not have {count} descriptors");
+    }
+    allowed
+}
+
 /// Runs `body` while this process may take `more` KiB of address space beyond what it has.
 pub(crate) fn with_memory<R>(more: u64, body: impl FnOnce() -> R) -> R {
     with_limit(Resource::As, (status_kib("VmSize") + more) << 10, body)

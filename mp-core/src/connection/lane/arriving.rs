@@ -167,8 +167,11 @@ impl Arriving<'_> {
         };
         self.left = u32::from_le_bytes(length) as usize;
         self.handles += handles.len();
-        if handles.len() != usize::from(count) || self.handles > MOST_HANDLES {
+        if handles.len() != usize::from(count) {
             return Err(RecvError::Malformed("a frame has another number of handles than it says").into());
+        }
+        if self.handles > MOST_HANDLES {
+            return Err(RecvError::Malformed("frames bring more handles than any message has").into());
         }
         self.announced += self.left as u64;
         let limit = message_limit();

@@ -3,6 +3,7 @@
 use mp_core::{message_limit, set_message_limit};
 
 use super::*;
+use crate::support::limits::allow_descriptors;
 
 #[test]
 fn a_lane_that_ends_early_is_truncated() {
@@ -69,6 +70,33 @@ fn frames_beyond_the_limit_are_too_large() {
                 |error| matches!(error, RecvError::TooLarge { length, limit: of } if (*length, *of) == (total, limit)),
             );
         }
+    });
+}
+
+/// How many handles a message can have.
+const MOST_HANDLES: usize = 16 << 10;
+
+/// A value that names no handles, and this many.
+fn with_handles(count: usize) -> Script {
+    let mut script = vec![value()];
+    for first in (0..count).step_by(253) {
+        let some = (count - first).min(253);
+        script.push((frame(PART, some as u8, 0, b""), some));
+    }
+    script.push(honest(END, &[]));
+    script
+}
+
+#[test]
+fn more_handles_than_a_message_can_have_are_malformed() {
+    if !allow_descriptors(MOST_HANDLES as u64 + 1000) {
+        return;
+    }
+    scenario!(more_handles_than_a_message_can_have_are_malformed, {
+        let attack = Attack::<ByteBuf>::new();
+        attack.refuses(&[with_handles(MOST_HANDLES + 1)], |error| matches!(error, RecvError::Malformed(_)));
+        // Each could be named by a value, but not by this one.
+        attack.refuses(&[with_handles(MOST_HANDLES)], |error| matches!(error, RecvError::Decode(_)));
     });
 }
 
