@@ -1,6 +1,7 @@
 //! The same for what comes through a lane: a stream socket that a packet offers to a receiver that waits without a deadline.
 
 mod frames;
+mod nested;
 mod offers;
 
 use std::thread;
