@@ -3,7 +3,7 @@
 mod support;
 
 use mp_core::{
-    Builder, ExitStatus, JoinError, Message, RecvError, Resource, SpawnError, Stdio, pipe, process_fn, wait,
+    Builder, ExitStatus, JoinError, Message, Receiver, RecvError, Resource, SpawnError, Stdio, pipe, process_fn, wait,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -74,6 +74,34 @@ fn plain_bytes_that_find_no_memory_are_an_error_and_the_next_ones_arrive() {
                 assert_eq!(receiver.recv_bytes().unwrap(), [2; 10]);
             }
         }
+    });
+}
+
+/// Receives plain bytes to the end, with this much room in KiB, and returns how long they were.
+#[process_fn]
+fn lengths_within(room: u64, messages: Receiver<()>) -> Vec<usize> {
+    let next = || match messages.recv_bytes() {
+        Ok(message) => Some(message.len()),
+        Err(RecvError::Disconnected) => None,
+        Err(error) => panic!("{}", chain(&error)),
+    };
+    with_memory(room, || std::iter::from_fn(next).collect())
+}
+
+#[test]
+fn plain_bytes_take_room_for_themselves_alone() {
+    scenario!(plain_bytes_take_room_for_themselves_alone, {
+        let room = (LARGE as u64 >> 10) + (8 << 10);
+        let (sender, receiver) = pipe::<()>().unwrap();
+        sender.send_bytes(&vec![1; LARGE]).unwrap();
+        assert_eq!(with_memory(room, || receiver.recv_bytes()).unwrap().len(), LARGE);
+        // To one that waits they go from hand to hand.
+        let child = lengths_within::spawn(room, receiver).unwrap();
+        for _ in 0..3 {
+            sender.send_bytes(&vec![1; LARGE]).unwrap();
+        }
+        drop(sender);
+        assert_eq!(child.join().unwrap(), [LARGE; 3]);
     });
 }
 
