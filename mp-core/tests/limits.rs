@@ -2,13 +2,16 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use mp_core::{Builder, ExitStatus, JoinError, Process, Resource, SpawnError, Stdio, active_children, process_fn};
 use rustix::process::{getpriority_process, getrlimit, setrlimit};
 use rustix::thread::sched_getaffinity;
-use support::{nothing, scenario};
+use support::{nothing, run_for_ever, scenario};
 
 const GIBIBYTE: u64 = 1 << 30;
 
@@ -194,6 +197,76 @@ fn what_cannot_be_set_fails_the_spawn_and_leaves_nothing() {
         assert_eq!(refused(far_away.spawn(nothing::call()), "processors"), ErrorKind::InvalidInput);
         let absent = Builder::new().cpu_affinity([1023]);
         assert_eq!(refused(absent.spawn(nothing::call()), "processors [1023]"), ErrorKind::InvalidInput);
+        assert!(active_children().is_empty());
+    });
+}
+
+/// The limit of open descriptors of another process; `None` if it is gone.
+fn open_files_of(pid: u32) -> Option<(u64, u64)> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let pid = libc::pid_t::try_from(pid).unwrap();
+    // SAFETY: nothing is set, and `limit` is there for the kernel to write into. Asking after any process is harmless.
+    let result = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) };
+    (result == 0).then_some((limit.rlim_cur, limit.rlim_max))
+}
+
+/// If others could see a child whose limits are still to be set, they could end and reap it, and its number, to which the limits
+/// are given, be that of a stranger.
+#[test]
+fn nobody_sees_a_child_before_its_limits_are_set() {
+    scenario!(nobody_sees_a_child_before_its_limits_are_set, {
+        // The more there is to set before the last one, the longer a child would be seen without it.
+        let limited = |soft, hard| {
+            let others = resources().into_iter().filter(|(resource, ..)| *resource != Resource::OpenFiles);
+            let builder =
+                others.fold(Builder::new(), |builder, (resource, _, soft, hard)| builder.rlimit(resource, soft, hard));
+            builder.cpu_affinity(processors()).rlimit(Resource::OpenFiles, soft, hard)
+        };
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let others = scope.spawn(|| {
+                let (mut seen, mut too_early) = (BTreeSet::new(), BTreeSet::new());
+                while !done.load(Ordering::Relaxed) {
+                    for child in active_children() {
+                        let limit = open_files_of(child.pid());
+                        if limit.is_some_and(|limit| limit != (50, 60)) && child.is_alive() {
+                            too_early.insert(child.pid());
+                        }
+                        seen.insert(child.pid());
+                        child.kill().unwrap();
+                    }
+                    thread::yield_now();
+                }
+                (seen, too_early)
+            });
+            for _ in 0..100 {
+                // It ends because the other thread sees it.
+                limited(50, 60).spawn(run_for_ever::call()).unwrap().join().unwrap_err();
+            }
+            done.store(true, Ordering::Relaxed);
+            let (seen, too_early) = others.join().unwrap();
+            assert!(!seen.is_empty() && too_early.is_empty(), "{} of {} seen", too_early.len(), seen.len());
+        });
+        assert!(active_children().is_empty());
+    });
+}
+
+#[test]
+fn a_limit_that_cannot_be_set_fails_the_spawn_whoever_ends_the_child_meanwhile() {
+    scenario!(a_limit_that_cannot_be_set_fails_the_spawn_whoever_ends_the_child_meanwhile, {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    active_children().iter().for_each(|child| child.kill().unwrap());
+                    thread::yield_now();
+                }
+            });
+            let results = (0..100).map(|_| Builder::new().rlimit(Resource::OpenFiles, 60, 50).spawn(nothing::call()));
+            let results: Vec<_> = results.collect();
+            done.store(true, Ordering::Relaxed);
+            results.into_iter().for_each(|result| _ = refused(result, "OpenFiles"));
+        });
         assert!(active_children().is_empty());
     });
 }
