@@ -2,15 +2,21 @@
 
 mod support;
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mp_core::{
     Builder, ExitStatus, Parent, Receiver, RecvError, Sender, Stdio, active_children, current, parent, pipe,
     process_fn, wait,
 };
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use serde::{Deserialize, Serialize};
+use support::leaks::descriptors;
 use support::{PATIENCE, eventually, procfs, run_for_ever, scenario};
+use tempfile::TempDir;
 
 #[process_fn]
 fn describe_parent() -> (String, u32, bool, bool) {
@@ -103,6 +109,109 @@ fn a_process_outlives_its_parent_however_that_one_ends() {
             drop((order, sights));
             assert!(!wait(&[&pidfd], Some(PATIENCE)).unwrap().is_empty());
         }
+    });
+}
+
+#[derive(Serialize, Deserialize)]
+struct Handle(#[serde(with = "mp_core::fd")] OwnedFd);
+
+#[process_fn]
+fn tell_of_parent(alive: Sender<bool>) {
+    alive.send(parent().unwrap().is_alive()).unwrap();
+}
+
+/// The names of a gate in a directory, and of a file for what is said there.
+const GATE: &str = "gate";
+const SAID: &str = "said";
+
+/// Starts a survivor that cannot begin yet, gives away copies of the sockets over which it is told what to do, and waits to be killed.
+#[process_fn]
+fn start_at_a_gate(directory: PathBuf, alive: Sender<bool>, started: Sender<(u32, Vec<Handle>)>) {
+    let before = descriptors();
+    // The dynamic linker, which wants to read it as a library, waits for somebody to write into it, and does without it then.
+    let builder = Builder::new().outlive_parent(true).env("LD_PRELOAD", directory.join(GATE)).stdin(Stdio::null());
+    let said = File::create(directory.join(SAID)).unwrap();
+    let survivor = builder.stderr(said).spawn(tell_of_parent::call(alive)).unwrap();
+    let here = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let new = descriptors().into_iter().filter(|(fd, to)| to.starts_with("socket:") && before.get(fd) != Some(to));
+    let copies = new.map(|(fd, _)| Handle(pidfd_getfd(&here, fd, PidfdGetfdFlags::empty()).unwrap()));
+    started.send((survivor.pid(), copies.collect())).unwrap();
+    let _ = survivor.join();
+}
+
+/// A survivor that begins when its parent is dead, and whose parent's descriptors are open elsewhere, with what it says of its
+/// parent if it gets that far, and the directory of its last words.
+struct Orphan {
+    pid: u32,
+    pidfd: OwnedFd,
+    copies: Vec<Handle>,
+    tells: Receiver<bool>,
+    directory: TempDir,
+}
+
+impl Orphan {
+    fn begin() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let gate = directory.path().join(GATE);
+        mknodat(CWD, &gate, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let (alive, tells) = pipe().unwrap();
+        let (started, starts) = pipe().unwrap();
+        let middle = start_at_a_gate::spawn(directory.path().to_owned(), alive, started).unwrap();
+        let (pid, copies) = starts.recv_timeout(PATIENCE).unwrap().expect("the survivor was started");
+        assert_eq!(copies.len(), 1);
+        let pidfd = pidfd_open(procfs::number_of(pid), PidfdFlags::empty()).unwrap();
+        let mut opened = None;
+        eventually("the survivor is at the gate", || {
+            opened = open(&gate, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok();
+            opened.is_some()
+        });
+        middle.kill().unwrap();
+        middle.join().unwrap_err();
+        drop(opened);
+        Self { pid, pidfd, copies, tells, directory }
+    }
+
+    /// Waits for its end, and returns what it said of its parent.
+    fn ends(&self) -> Option<bool> {
+        assert!(!wait(&[&self.pidfd], Some(PATIENCE)).unwrap().is_empty(), "it never ends");
+        match self.tells.try_recv() {
+            Ok(told) => told,
+            Err(RecvError::Disconnected) => None,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_orphan_waits_for_its_parents_descriptors_to_be_closed() {
+    scenario!(an_orphan_waits_for_its_parents_descriptors_to_be_closed, {
+        // It waits for a second, for some of which this process may not have been running.
+        let found = (0..10).find_map(|_| {
+            let mut orphan = Orphan::begin();
+            let mut asleep = 0;
+            eventually("it waits", || {
+                // Not just for a moment, as in reading a page.
+                match procfs::Entry::read(orphan.pid) {
+                    Some(entry) if entry.state == 'S' => asleep += 1,
+                    Some(entry) if !entry.has_ended() => asleep = 0,
+                    _ => return true,
+                }
+                asleep == 20
+            });
+            orphan.copies.clear();
+            orphan.ends()
+        });
+        assert_eq!(found, Some(false));
+    });
+}
+
+#[test]
+fn an_orphan_whose_parents_descriptors_stay_open_runs_nothing() {
+    scenario!(an_orphan_whose_parents_descriptors_stay_open_runs_nothing, {
+        let orphan = Orphan::begin();
+        assert_eq!(orphan.ends(), None);
+        let said = std::fs::read_to_string(orphan.directory.path().join(SAID)).unwrap();
+        assert!(said.contains("does not belong to the parent process"), "{said}");
     });
 }
 
