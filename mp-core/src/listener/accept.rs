@@ -221,8 +221,7 @@ impl ListenerBuilder {
     /// As [`Listener::bind_with_key`].
     pub fn bind(self, address: impl Into<Address>) -> io::Result<Listener> {
         let address = address.into();
-        let credentials = self.key.map(|key| Credentials { key, legacy: self.legacy });
-        credentials.as_ref().map_or(Ok(()), Credentials::check)?;
+        let credentials = Credentials::new(self.key, self.legacy)?;
         let events = Events::new()?;
         let mut refused = io::Error::from(io::ErrorKind::NotFound);
         for resolved in address.resolve()? {

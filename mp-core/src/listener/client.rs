@@ -117,9 +117,10 @@ impl ClientBuilder {
     pub fn connect(self, address: impl Into<Address>) -> Result<ByteConnection, ConnectError> {
         let address = address.into();
         let deadline = Deadline::after(self.timeout);
-        let credentials = self.key.map(|key| Credentials { key, legacy: self.legacy });
-        let connection = match connect(&address, credentials.as_ref(), deadline) {
-            Ok(connection) => connection,
+        let connected = Credentials::new(self.key, self.legacy)
+            .and_then(|credentials| Ok((connect(&address, deadline)?, credentials)));
+        let (connection, credentials) = match connected {
+            Ok(connected) => connected,
             Err(source) => return Err(ConnectError::Connect { address, source }),
         };
         let Some(credentials) = credentials else { return Ok(connection) };
@@ -130,8 +131,7 @@ impl ClientBuilder {
     }
 }
 
-fn connect(address: &Address, credentials: Option<&Credentials>, deadline: Deadline) -> io::Result<ByteConnection> {
-    credentials.map_or(Ok(()), Credentials::check)?;
+fn connect(address: &Address, deadline: Deadline) -> io::Result<ByteConnection> {
     let resolved = address.resolve()?;
     try_each(&resolved, deadline, stream::connect).map(ByteConnection::new)
 }

@@ -43,12 +43,12 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// Refuses a key that anyone would guess.
-    pub(super) fn check(&self) -> io::Result<()> {
-        if self.key.as_bytes().is_empty() {
+    /// Those of a side that may have a key, but not one that anyone would guess.
+    pub(super) fn new(key: Option<AuthKey>, legacy: bool) -> io::Result<Option<Self>> {
+        if key.as_ref().is_some_and(|key| key.as_bytes().is_empty()) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the key is empty"));
         }
-        Ok(())
+        Ok(key.map(|key| Self { key, legacy }))
     }
 }
 

@@ -192,10 +192,6 @@ impl AsFd for ChildInfo {
 
 impl fmt::Debug for ChildInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChildInfo")
-            .field("name", &self.name())
-            .field("pid", &self.pid())
-            .field("exit_status", &self.exit_status())
-            .finish_non_exhaustive()
+        self.record.describe(f, "ChildInfo")
     }
 }

@@ -218,10 +218,6 @@ impl<T> AsFd for Process<T> {
 
 impl<T> fmt::Debug for Process<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Process")
-            .field("name", &self.name())
-            .field("pid", &self.pid())
-            .field("exit_status", &self.exit_status())
-            .finish_non_exhaustive()
+        self.child.describe(f, "Process")
     }
 }

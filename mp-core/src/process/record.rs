@@ -1,5 +1,6 @@
 //! What is known of a child, by whoever has a part in it: its handle, the list of children.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -73,6 +74,15 @@ impl Record {
     /// Tells whether the child has ended and was reaped.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.status(), Ok(Some(_)))
+    }
+
+    /// What `Debug` of a type says that stands for the child.
+    pub(super) fn describe(&self, f: &mut fmt::Formatter<'_>, of: &str) -> fmt::Result {
+        f.debug_struct(of)
+            .field("name", &self.name)
+            .field("pid", &self.pid())
+            .field("exit_status", &self.exit_status())
+            .finish_non_exhaustive()
     }
 
     /// Sends a signal, or does nothing if the child has ended.
