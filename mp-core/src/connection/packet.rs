@@ -106,8 +106,14 @@ fn bundle(handles: &[OwnedFd]) -> io::Result<OwnedFd> {
     let (near, far) = socket::pair()?;
     for some in handles.chunks(MAX_HANDLES) {
         let some: Vec<_> = some.iter().map(|handle| handle.as_fd()).collect();
-        // Never sleeps, because nobody reads yet: the socket's buffer has to hold them all.
-        socket::send(near.as_fd(), &[IoSlice::new(&[0])], &some, Blocking::No)?;
+        // Never sleeps, because nobody reads yet: the socket's buffer has to hold them all. Where the machine's buffers are too small
+        // for that, trying again would not help; the connection itself is not full.
+        socket::send(near.as_fd(), &[IoSlice::new(&[0])], &some, Blocking::No).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                io::Error::other("this system's socket buffers are too small for so many handles")
+            }
+            _ => error,
+        })?;
     }
     Ok(far)
 }
