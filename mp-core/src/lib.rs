@@ -62,6 +62,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # What errors say
+//!
+//! The text of an error says what could not be done; why is its [`source`](std::error::Error::source), as in the standard library,
+//! and the text does not repeat it. `{error}` alone leaves the cause out, so print the sources as well (with anyhow, `{error:#}`
+//! does):
+//!
+//! ```
+//! fn explain(error: &dyn std::error::Error) -> String {
+//!     error.source().map_or(error.to_string(), |source| format!("{error}: {}", explain(source)))
+//! }
+//!
+//! # use mp_core::{Builder, process_fn};
+//! # #[process_fn]
+//! # fn f() {}
+//! let error = Builder::new().current_dir("/nowhere").spawn(f::call()).unwrap_err();
+//! assert_eq!(error.to_string(), "the process could not be given the working directory \"/nowhere\"");
+//! assert_eq!(explain(&error), format!("{error}: No such file or directory (os error 2)"));
+//! ```
+//!
 //! # What holds when a process dies
 //!
 //! A child that dies is an error for whoever joins it. A parent that dies, by whatever signal, takes its children with

@@ -109,11 +109,11 @@ fn refused<T>(result: Result<Process<T>, SpawnError>) -> SpawnError {
 fn a_directory_that_does_not_exist_is_named_in_the_error() {
     scenario!(a_directory_that_does_not_exist_is_named_in_the_error, {
         let error = refused(Builder::new().current_dir("/no/such/directory").spawn(directory::call()));
-        assert!(matches!(&error, SpawnError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound));
+        assert!(matches!(&error, SpawnError::Setting { source, .. } if source.kind() == std::io::ErrorKind::NotFound));
         let text = chain(&error);
-        assert!(text.contains("working directory") && text.contains("os error 2"), "{text}");
+        assert!(text.contains("working directory \"/no/such/directory\"") && text.contains("os error 2"), "{text}");
         let error = refused(Builder::new().current_dir("/dev/null").spawn(directory::call()));
-        assert!(chain(&error).contains("working directory"), "{error:?}");
+        assert!(error.to_string().contains("working directory \"/dev/null\""), "{error:?}");
     });
 }
 

@@ -11,7 +11,7 @@ use std::thread;
 use mp_core::{Builder, ExitStatus, JoinError, Process, Resource, SpawnError, Stdio, active_children, process_fn};
 use rustix::process::{getpriority_process, getrlimit, setrlimit};
 use rustix::thread::sched_getaffinity;
-use support::{nothing, run_for_ever, scenario};
+use support::{chain, nothing, run_for_ever, scenario};
 
 const GIBIBYTE: u64 = 1 << 30;
 
@@ -190,7 +190,14 @@ fn refused<T>(result: Result<Process<T>, SpawnError>, says: &str) -> ErrorKind {
 fn what_cannot_be_set_fails_the_spawn_and_leaves_nothing() {
     scenario!(what_cannot_be_set_fails_the_spawn_and_leaves_nothing, {
         let soft_above_hard = Builder::new().rlimit(Resource::OpenFiles, 60, 50);
-        assert_eq!(refused(soft_above_hard.spawn(nothing::call()), "OpenFiles"), ErrorKind::InvalidInput);
+        let Err(error) = soft_above_hard.spawn(nothing::call()) else { panic!("it was accepted") };
+        assert!(
+            chain(&error).ends_with("OpenFiles, soft 60, hard 50: the soft limit is above the hard one"),
+            "{error:?}"
+        );
+        assert_eq!(refused(Err::<Process<()>, _>(error), "OpenFiles"), ErrorKind::InvalidInput);
+        let unlimited = Builder::new().rlimit(Resource::CoreSize, Resource::UNLIMITED, 50);
+        assert_eq!(refused(unlimited.spawn(nothing::call()), "soft unlimited, hard 50"), ErrorKind::InvalidInput);
         let nowhere = Builder::new().cpu_affinity([]);
         assert_eq!(refused(nowhere.spawn(nothing::call()), "processors []"), ErrorKind::InvalidInput);
         let far_away = Builder::new().cpu_affinity([usize::MAX]);

@@ -39,10 +39,10 @@ pub enum TaskError {
         /// How many workers ended running this task.
         attempts: u32,
     },
-    /// The arguments, or the value that the function returned, could not be encoded.
+    /// The arguments, or the value that the function returned, could not be encoded; the error says which.
     #[error("a value of the task could not be encoded")]
     Encode(#[source] EncodeError),
-    /// The arguments, or the value that the function returned, could not be decoded.
+    /// The arguments, or the value that the function returned, could not be decoded; the error says which.
     #[error("a value of the task could not be decoded")]
     Decode(#[source] DecodeError),
     /// The task could not be sent to a worker: no descriptor was free for its handles, or no memory.
@@ -66,13 +66,18 @@ pub enum TaskError {
     AlreadyJoined,
 }
 
+/// Which value of a task could not be encoded or decoded, in the text of [`EncodeError`] and [`DecodeError`].
+pub(crate) const ARGUMENTS: &str = "arguments";
+pub(crate) const RESULT: &str = "result";
+
 impl From<CallError> for TaskError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Panicked(panic) => Self::Panicked(panic),
             CallError::UnknownFunction(name) => Self::UnknownFunction(name),
-            CallError::UndecodableArguments(error) | CallError::UndecodableResult(error) => Self::Decode(error),
-            CallError::UnencodableResult(error) => Self::Encode(error),
+            CallError::UndecodableArguments(error) => Self::Decode(error.within(ARGUMENTS)),
+            CallError::UndecodableResult(error) => Self::Decode(error.within(RESULT)),
+            CallError::UnencodableResult(error) => Self::Encode(error.within(RESULT)),
             // `CallError` may grow. Whatever it is, there is an outcome without a value.
             other => Self::NotReceived(with_causes(&other)),
         }

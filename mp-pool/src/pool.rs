@@ -7,7 +7,7 @@ use std::thread::{JoinHandle, available_parallelism};
 
 use mp_core::{Call, ProcessFn};
 
-use crate::error::{PoolError, TaskError};
+use crate::error::{ARGUMENTS, PoolError, TaskError};
 use crate::link::{Local, SharedCall};
 use crate::map::{self, ImapUnordered};
 use crate::scheduler::{self, Destination, Shared};
@@ -86,7 +86,7 @@ impl Pool {
     pub(crate) fn submit_to<F: ProcessFn, A>(&self, call: Call<F, A>, destination: Destination) {
         match call.encode() {
             Ok(call) => self.shared.submit(SharedCall::new(call), destination),
-            Err(error) => destination.finish(Err(TaskError::Encode(error))),
+            Err(error) => destination.finish(Err(TaskError::Encode(error.within(ARGUMENTS)))),
         }
     }
 

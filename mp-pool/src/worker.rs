@@ -36,6 +36,6 @@ fn answer(link: &Connection<Reply, Request>, task: u64, outcome: Outcome) -> boo
         SendErrorReason::Encode(error) => {
             link.send(Reply::Done { task, outcome: Outcome::UnencodableResult(error) }).is_ok()
         }
-        error => panic!("the result of a task could not be sent: {error}"),
+        error => panic!("the result of a task could not be sent: {}", with_causes(&error)),
     }
 }

@@ -225,13 +225,13 @@ fn what_cannot_be_encoded_or_decoded_fails_its_task_only() {
             (error, source.unwrap_or_default())
         };
         let (error, why) = text(pool.submit(take::call(Broken { encode: true, decode: false })).join().unwrap_err());
-        assert!(matches!(error, TaskError::Encode(_)) && why == "it will not be encoded", "{error:?}");
+        assert!(matches!(error, TaskError::Encode(_)) && why == "arguments: it will not be encoded", "{error:?}");
         let (error, why) = text(pool.submit(take::call(Broken { encode: false, decode: true })).join().unwrap_err());
-        assert!(matches!(error, TaskError::Decode(_)) && why == "it will not be decoded", "{error:?}");
+        assert!(matches!(error, TaskError::Decode(_)) && why == "arguments: it will not be decoded", "{error:?}");
         let (error, why) = text(pool.submit(make::call(true, false)).join().unwrap_err());
-        assert!(matches!(error, TaskError::Encode(_)) && why == "it will not be encoded", "{error:?}");
+        assert!(matches!(error, TaskError::Encode(_)) && why == "result: it will not be encoded", "{error:?}");
         let (error, why) = text(pool.submit(make::call(false, true)).join().unwrap_err());
-        assert!(matches!(error, TaskError::Decode(_)) && why == "it will not be decoded", "{error:?}");
+        assert!(matches!(error, TaskError::Decode(_)) && why == "result: it will not be decoded", "{error:?}");
         assert_eq!(pool.submit(pid::call()).join().unwrap(), worker);
     });
 }

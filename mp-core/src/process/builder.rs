@@ -125,7 +125,11 @@ impl Builder {
         self
     }
 
-    /// Sets the working directory.
+    /// Sets the working directory. A relative path starts from that of this process.
+    ///
+    /// # Errors
+    ///
+    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`], which names the directory, if it cannot be entered.
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
@@ -285,7 +289,7 @@ impl Builder {
             control: theirs.as_fd(),
             new_session: outlive_parent,
         })
-        .map_err(|source| SpawnError::Io { action: what_failed(directory.as_deref()), source })?;
+        .map_err(|source| what_failed(directory.as_deref(), source))?;
         // Before anyone else can see the child: one that was reaped may have lent its number to a stranger.
         let limited = self.limits.apply(pid);
         let child = Child::new(name, pid, pidfd, lifeline);
@@ -310,9 +314,11 @@ impl Builder {
 
 /// posix_spawn does not say which of its steps failed. The directory is the only one that depends on the caller, and looking into it
 /// fails as entering it did.
-fn what_failed(directory: Option<&CStr>) -> &'static str {
-    match directory.map(|directory| Path::new(OsStr::from_bytes(directory.to_bytes())).join(".").metadata()) {
-        Some(Err(_)) => "entering the working directory",
-        _ => "posix_spawn",
+fn what_failed(directory: Option<&CStr>, source: std::io::Error) -> SpawnError {
+    if let Some(directory) = directory.map(|directory| Path::new(OsStr::from_bytes(directory.to_bytes()))) {
+        if directory.join(".").metadata().is_err() {
+            return SpawnError::Setting { setting: format!("the working directory {directory:?}"), source };
+        }
     }
+    SpawnError::Io { action: "posix_spawn", source }
 }

@@ -34,7 +34,7 @@ pub enum SpawnError {
         /// Its value.
         value: std::ffi::OsString,
     },
-    /// A resource limit, the processors or the niceness that were asked for cannot be had.
+    /// The working directory, a resource limit, the processors or the niceness that were asked for cannot be had.
     #[error("the process could not be given {setting}")]
     Setting {
         /// What was to be set.

@@ -87,11 +87,20 @@ impl Limits {
             check(limits::set_affinity(child, processors), || format!("the processors {processors:?}"))?;
         }
         for &(resource, soft, hard) in &self.resources {
-            let result = limits::set_resource(Some(child), resource, soft, hard);
-            check(result, || format!("a limit of {soft} and {hard} of {resource:?}"))?;
+            let result = if soft > hard {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "the soft limit is above the hard one"))
+            } else {
+                limits::set_resource(Some(child), resource, soft, hard)
+            };
+            check(result, || format!("a limit of {resource:?}, soft {}, hard {}", value(soft), value(hard)))?;
         }
         Ok(())
     }
+}
+
+/// A limit as text.
+fn value(limit: u64) -> String {
+    if limit == Resource::UNLIMITED { "unlimited".to_owned() } else { limit.to_string() }
 }
 
 fn check(result: io::Result<()>, setting: impl FnOnce() -> String) -> Result<(), SpawnError> {
