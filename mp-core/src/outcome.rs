@@ -9,14 +9,15 @@ use crate::codec::{DecodeError, EncodeError};
 use crate::message::Message;
 
 /// A panic in another process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Panic {
     /// The panic's message; `Box<dyn Any>` for a payload that is not text.
     pub message: String,
     /// Where it panicked, as `file:line:column`; `None` when the function replaced the panic hook or resumed a panic.
     pub location: Option<String>,
-    /// The backtrace, when the child's environment asks for one (`RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`).
+    /// The backtrace, when the child's environment asks for one (`RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`): lines of text, from where
+    /// it panicked out to the function; with `full`, all of the stack. `Debug` only says how many lines there are.
     pub backtrace: Option<String>,
 }
 
@@ -32,6 +33,20 @@ impl fmt::Display for Panic {
             Some(location) => write!(f, "panicked at {location}: {}", self.message),
             None => write!(f, "panicked: {}", self.message),
         }
+    }
+}
+
+/// With the number of the backtrace's lines in place of the backtrace, which is too long for one line and was printed by the process.
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.backtrace.as_ref().map(|backtrace| backtrace.lines().count());
+        let mut panic = f.debug_struct("Panic");
+        panic.field("message", &self.message).field("location", &self.location);
+        match lines {
+            Some(lines) => panic.field("backtrace", &format_args!("Some({lines} lines)")),
+            None => panic.field("backtrace", &None::<String>),
+        };
+        panic.finish()
     }
 }
 

@@ -3,6 +3,8 @@
 //! The payload that unwinding delivers has the message only. Where it happened and the backtrace are
 //! known to the panic hook alone, so a child's hook keeps them for this thread until somebody asks.
 
+mod frames;
+
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
@@ -11,6 +13,7 @@ use std::panic::{self, PanicHookInfo};
 
 use crate::outcome::{Outcome, Panic};
 use crate::{current, sys};
+pub(crate) use frames::__rust_begin_short_backtrace as call_as_first_frame;
 
 thread_local! {
     /// The last panic of this thread, as the hook saw it.
@@ -53,8 +56,9 @@ pub(crate) fn install_hook(abort: fn(Outcome)) {
             return previous(info);
         }
         let backtrace = Backtrace::capture();
-        let panic = remember(info, &backtrace);
-        report(&panic, &backtrace);
+        let full = frames::all_are_wanted();
+        let panic = remember(info, &backtrace, full);
+        report(&panic, &backtrace, full);
         if cfg!(panic = "abort") {
             abort(Outcome::Panicked(panic));
         } else {
@@ -63,22 +67,24 @@ pub(crate) fn install_hook(abort: fn(Outcome)) {
     }));
 }
 
-fn remember(info: &PanicHookInfo<'_>, backtrace: &Backtrace) -> Panic {
-    let captured = backtrace.status() == BacktraceStatus::Captured;
-    Panic::new(
-        message(info.payload()),
-        info.location().map(ToString::to_string),
-        captured.then(|| backtrace.to_string()),
-    )
+fn remember(info: &PanicHookInfo<'_>, backtrace: &Backtrace, full: bool) -> Panic {
+    let text = (backtrace.status() == BacktraceStatus::Captured)
+        .then(|| if full { format!("{backtrace:#}") } else { frames::short(&backtrace.to_string()) });
+    Panic::new(message(info.payload()), info.location().map(ToString::to_string), text)
 }
 
-fn report(panic: &Panic, backtrace: &Backtrace) {
+fn report(panic: &Panic, backtrace: &Backtrace, full: bool) {
     let location = panic.location.as_deref().unwrap_or("an unknown place");
     let name = current::name();
     let pid = std::process::id();
     let mut text = format!("\nprocess '{name}' ({pid}) panicked at {location}:\n{}\n", panic.message);
     match (&panic.backtrace, backtrace.status()) {
-        (Some(backtrace), _) => text.push_str(&format!("stack backtrace:\n{backtrace}")),
+        (Some(backtrace), _) => {
+            text.push_str(&format!("stack backtrace:\n{backtrace}"));
+            if !full {
+                text.push_str("note: some frames are left out, run with `RUST_BACKTRACE=full` to see them all\n");
+            }
+        }
         (None, BacktraceStatus::Disabled) => {
             text.push_str("note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n");
         }

@@ -65,14 +65,16 @@ impl Registration {
 fn run<A: DeserializeOwned, R: Serialize>(arguments: Message, function: impl FnOnce(A) -> R) -> Outcome {
     // The panic crosses no borrow that anyone looks at afterwards: arguments and result are gone with it.
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let arguments = match arguments.decode::<A>() {
-            Ok(arguments) => arguments,
-            Err(error) => return Outcome::UndecodableArguments(error),
-        };
-        match Message::encode(&function(arguments)) {
-            Ok(message) => Outcome::Returned(message),
-            Err(error) => Outcome::UnencodableResult(error),
-        }
+        panic::call_as_first_frame(|| {
+            let arguments = match arguments.decode::<A>() {
+                Ok(arguments) => arguments,
+                Err(error) => return Outcome::UndecodableArguments(error),
+            };
+            match Message::encode(&function(arguments)) {
+                Ok(message) => Outcome::Returned(message),
+                Err(error) => Outcome::UnencodableResult(error),
+            }
+        })
     }));
     result.unwrap_or_else(|payload| Outcome::Panicked(panic::describe(payload)))
 }

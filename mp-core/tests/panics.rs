@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::Read;
 use std::panic::{catch_unwind, panic_any, resume_unwind};
 
-use mp_core::{Builder, ExitStatus, JoinError, Panic, Process, Stdio, process_fn};
+use mp_core::{Builder, EncodedCall, ExitStatus, JoinError, Outcome, Panic, Process, Stdio, process_fn};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use support::{PATIENCE, scenario};
 
@@ -63,6 +63,52 @@ fn a_panic_has_a_backtrace_if_the_environment_asks_for_one() {
 }
 
 #[test]
+fn a_backtrace_is_that_of_the_function_unless_all_of_it_is_wanted() {
+    scenario!(a_backtrace_is_that_of_the_function_unless_all_of_it_is_wanted, {
+        let of = |value| panic_of(without_backtrace().env("RUST_BACKTRACE", value).spawn(divide::call(7, 0)).unwrap());
+        let (short, full) = (of("1").backtrace.unwrap(), of("full").backtrace.unwrap());
+        assert!(short.contains("divide\n"), "{short}");
+        // Whatever was inlined, these are not.
+        for machinery in ["__rust_end_short_backtrace", "rust_begin_unwind", "__rust_begin_short_backtrace", "boot::"] {
+            assert!(!short.contains(machinery), "{short}");
+        }
+        let first = short.lines().next().unwrap();
+        assert!(first.starts_with("   0: ") && first.ends_with("divide"), "{short}");
+        for frame in ["divide", "rust_begin_unwind", "__rust_begin_short_backtrace"] {
+            assert!(full.contains(frame), "{full}");
+        }
+    });
+}
+
+#[test]
+fn the_backtrace_of_a_task_of_another_process_is_its_own() {
+    scenario!(the_backtrace_of_a_task_of_another_process_is_its_own, {
+        // What runs calls of others, as a worker does, is no part of them.
+        let builder = without_backtrace().env("RUST_BACKTRACE", "1").stderr(Stdio::null());
+        let outcome = builder.spawn(run_a_call::call(divide::call(7, 0).encode().unwrap())).unwrap().join().unwrap();
+        let Outcome::Panicked(panic) = outcome else { panic!("{outcome:?}") };
+        let backtrace = panic.backtrace.unwrap();
+        assert!(backtrace.contains("divide\n") && !backtrace.contains("run_a_call"), "{backtrace}");
+    });
+}
+
+#[process_fn]
+fn run_a_call(call: EncodedCall) -> Outcome {
+    call.run()
+}
+
+#[test]
+fn a_panic_is_short_in_a_message_of_another() {
+    scenario!(a_panic_is_short_in_a_message_of_another, {
+        let panic = panic_of(without_backtrace().env("RUST_BACKTRACE", "full").spawn(divide::call(7, 0)).unwrap());
+        let lines = panic.backtrace.as_ref().unwrap().lines().count();
+        let text = format!("{:?}", JoinError::Panicked(panic.clone()));
+        assert!(text.contains("cannot divide 7 by zero") && text.contains(&format!("Some({lines} lines)")), "{text}");
+        assert!(text.len() < 250, "{text}");
+    });
+}
+
+#[test]
 fn a_panic_is_printed_on_the_childs_stderr_under_its_name() {
     scenario!(a_panic_is_printed_on_the_childs_stderr_under_its_name, {
         let builder = Builder::new().name("divider").env("RUST_BACKTRACE", "1").stderr(Stdio::piped());
@@ -73,7 +119,7 @@ fn a_panic_is_printed_on_the_childs_stderr_under_its_name() {
         panic_of(process);
         assert!(text.contains(&first), "{text}");
         assert!(text.contains("\ncannot divide 7 by zero\n"), "{text}");
-        assert!(text.contains("stack backtrace:"), "{text}");
+        assert!(text.contains("stack backtrace:\n   0: ") && text.contains("`RUST_BACKTRACE=full`"), "{text}");
     });
 }
 
