@@ -244,7 +244,8 @@ pub use parent::{Parent, parent};
 #[cfg(feature = "async")]
 pub use process::JoinFuture;
 pub use process::{
-    Builder, ChildInfo, ExitStatus, JoinError, Process, Resource, SpawnError, StartMethod, Stdio, active_children,
+    Builder, ChildInfo, ExitStatus, JoinError, Output, Process, Resource, SpawnError, StartMethod, Stdio,
+    active_children,
 };
 pub use registry::DuplicateFunction;
 pub use wait::wait;

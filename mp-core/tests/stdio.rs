@@ -7,9 +7,9 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::process;
 
-use mp_core::{Builder, Process, Stdio, process_fn};
+use mp_core::{Builder, JoinError, Process, Resource, Stdio, process_fn};
 use serde::{Deserialize, Serialize};
-use support::{PATIENCE, scenario};
+use support::{PATIENCE, procfs, scenario};
 
 /// Copies stdin to stdout in capitals, and reports on stderr.
 #[process_fn]
@@ -208,5 +208,77 @@ fn a_handle_to_a_stream_is_no_stream() {
         write_to::spawn(Stream(file.try_clone().unwrap().into())).unwrap().join().unwrap();
         file.rewind().unwrap();
         assert_eq!(text_of(file), "through a handle");
+    });
+}
+
+/// Prints `length` bytes to each stream, by turns, and then does what it is told to.
+#[process_fn]
+fn print(length: usize, then: String) -> usize {
+    let part = [b'x'; 1000];
+    for _ in 0..length / part.len() {
+        io::stdout().write_all(&part).unwrap();
+        io::stderr().write_all(&part).unwrap();
+    }
+    io::stdout().flush().unwrap();
+    match then.as_str() {
+        "panic" => panic!("the end"),
+        "abort" => process::abort(),
+        _ => length,
+    }
+}
+
+fn both_piped() -> Builder {
+    Builder::new().stdout(Stdio::piped()).stderr(Stdio::piped()).rlimit(Resource::CoreSize, 0, 0)
+}
+
+#[test]
+fn all_that_is_printed_is_there_with_the_value_and_without() {
+    scenario!(all_that_is_printed_is_there_with_the_value_and_without, {
+        for length in [0, 1000, 1_000_000] {
+            let spawn = |then: &str| both_piped().spawn(print::call(length, then.to_owned())).unwrap();
+            let (result, output) = spawn("return").join_with_output();
+            assert_eq!((result.unwrap(), output.stdout.len(), output.stderr.len()), (length, length, length));
+
+            let (result, output) = spawn("panic").join_with_output();
+            assert!(matches!(result, Err(JoinError::Panicked(_))), "{result:?}");
+            assert_eq!(output.stdout.len(), length);
+            assert!(String::from_utf8(output.stderr[length..].to_vec()).unwrap().contains("the end"));
+
+            let (result, output) = spawn("abort").join_with_output();
+            assert!(matches!(result, Err(JoinError::Exited(_))), "{result:?}");
+            assert_eq!((output.stdout.len(), output.stderr.len()), (length, length));
+        }
+    });
+}
+
+#[test]
+fn what_is_not_piped_or_was_taken_is_no_output() {
+    scenario!(what_is_not_piped_or_was_taken_is_no_output, {
+        let builder = Builder::new().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let (result, output) = builder.spawn(shout::call()).unwrap().join_with_output();
+        assert_eq!((result.unwrap(), output.stdout.len()), (0, 0));
+        assert_eq!(output.stderr, b"shouted 0 bytes\n");
+        let mut process = both_piped().spawn(print::call(2000, "return".to_owned())).unwrap();
+        let taken = process.take_stdout().unwrap();
+        let (result, output) = process.join_with_output();
+        assert_eq!((result.unwrap(), output.stdout.len(), output.stderr.len()), (2000, 0, 2000));
+        assert_eq!(text_of(taken).len(), 2000);
+    });
+}
+
+/// Leaves a program behind that holds the pipes, and returns its number.
+#[process_fn]
+fn leave_a_program() -> u32 {
+    println!("before the end");
+    process::Command::new("sleep").arg("1000").spawn().unwrap().id()
+}
+
+#[test]
+fn a_program_that_holds_the_pipes_does_not_hold_the_join_up() {
+    scenario!(a_program_that_holds_the_pipes_does_not_hold_the_join_up, {
+        let (result, output) = both_piped().spawn(leave_a_program::call()).unwrap().join_with_output();
+        let program = procfs::number_of(result.unwrap());
+        rustix::process::kill_process(program, rustix::process::Signal::KILL).unwrap();
+        assert_eq!(output.stdout, b"before the end\n");
     });
 }

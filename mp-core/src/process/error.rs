@@ -78,6 +78,9 @@ pub enum JoinError {
     #[error("the function {0}")]
     Panicked(Panic),
     /// The process ended before the function had returned: it was killed, crashed, or called `exit`.
+    ///
+    /// Why is often on its standard error, where Rust says that memory ran out or that the stack overflowed before it aborts:
+    /// [`join_with_output`](super::Process::join_with_output) brings that.
     #[error("the process ended with {0} before its function had returned")]
     Exited(ExitStatus),
     /// The arguments could not be decoded in the child, in which case the function did not run, or the result not here.

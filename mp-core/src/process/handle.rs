@@ -123,11 +123,15 @@ impl<T> Process<T> {
     }
 
     /// Takes the pipe from the process's standard output, if it has one from [`Stdio::piped`](super::Stdio::piped).
+    ///
+    /// Read it to its end before joining: a pipe holds 64 KiB, and a process that prints more waits until somebody reads. Two pipes are
+    /// read by two threads, because the process may fill either one first; [`join_with_output`](Self::join_with_output) does all of this.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.pipes.stdout.take()
     }
 
-    /// Takes the pipe from the process's standard error, if it has one from [`Stdio::piped`](super::Stdio::piped).
+    /// Takes the pipe from the process's standard error, if it has one from [`Stdio::piped`](super::Stdio::piped). As for
+    /// [`take_stdout`](Self::take_stdout), somebody has to read it.
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.pipes.stderr.take()
     }
@@ -137,7 +141,8 @@ impl<T: DeserializeOwned> Process<T> {
     /// Waits until the process has ended, and returns the value of its function.
     ///
     /// A pipe to the process's standard input that was not taken is closed first, so that a process that reads to the end does not
-    /// wait for its own parent.
+    /// wait for its own parent. Pipes from its standard output and error are not read: once 64 KiB stand in one, the process waits for a
+    /// reader and this for the process, for ever. Read them first, or use [`join_with_output`](Self::join_with_output).
     ///
     /// # Errors
     ///

@@ -10,6 +10,7 @@ mod handle;
 mod join_future;
 mod limits;
 mod opaque;
+mod output;
 mod record;
 mod status;
 mod stdio;
@@ -21,5 +22,6 @@ pub use handle::Process;
 #[cfg(feature = "async")]
 pub use join_future::JoinFuture;
 pub use limits::Resource;
+pub use output::Output;
 pub use status::ExitStatus;
 pub use stdio::Stdio;

@@ -56,6 +56,10 @@ impl Stdio {
     }
 
     /// A pipe, whose other end the [`Process`](super::Process) has.
+    ///
+    /// A pipe holds 64 KiB. A child that prints more than that to one that nobody reads waits, and joining it waits with it:
+    /// [`join_with_output`](super::Process::join_with_output) reads while it joins. When the other end is dropped, printing is an error
+    /// in the child, and `println!` panics.
     pub fn piped() -> Self {
         Self(Kind::Piped)
     }
