@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use late_constructor::Plugin;
-use mp_core::{Builder, CallError, ExitStatus, JoinError, ProcessFn, SpawnError, process_fn};
+use mp_core::{Builder, CallError, ExitStatus, JoinError, ProcessFn, Resource, SpawnError, process_fn};
 use support::{chain, nothing, scenario, this_executable};
 
 /// The variable that makes a process a child.
@@ -29,6 +29,8 @@ extern "C" fn constructor() {
         Ok("exit") => std::process::exit(3),
         // SAFETY: the signal ends the process, which is the purpose.
         Ok("kill") => _ = unsafe { libc::raise(libc::SIGKILL) },
+        Ok("abort") => std::process::abort(),
+        Ok("127") => std::process::exit(127),
         _ => {}
     }
 }
@@ -61,6 +63,14 @@ fn a_constructor_that_ends_the_process_is_reported() {
         let join = |builder: Builder| builder.spawn(nothing::call()).unwrap().join();
         match join(Builder::new().env("MP_TEST_EARLY", "exit")) {
             Err(JoinError::NotStarted(why)) => assert!(why.contains("exit code 3"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        match join(Builder::new().env("MP_TEST_EARLY", "127")) {
+            Err(JoinError::NotStarted(why)) => assert!(why.contains("could not be loaded"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        match join(Builder::new().env("MP_TEST_EARLY", "abort").rlimit(Resource::CoreSize, 0, 0)) {
+            Err(JoinError::NotStarted(why)) => assert!(why.contains("SIGABRT") && why.contains("limit"), "{why}"),
             other => panic!("{other:?}"),
         }
         match join(Builder::new().env("MP_TEST_EXIT_LATE", "")) {

@@ -157,7 +157,12 @@ impl Builder {
     /// [`Resource::UNLIMITED`] stands for no limit.
     ///
     /// The limit is set before the function runs, and holds for what the process starts in turn. What happens when it is reached
-    /// depends on the [`Resource`]. A limit under which the process cannot even begin shows when it is joined.
+    /// depends on the [`Resource`].
+    ///
+    /// A limit under which the process cannot even begin shows when it is joined, as [`JoinError::NotStarted`](super::JoinError::NotStarted), or
+    /// as SIGSEGV, SIGABRT or exit code 127 in [`JoinError::Exited`](super::JoinError::Exited). It is set while the process is
+    /// already being loaded, so chance has a part in it. [`Resource::AddressSpace`] counts the executable, its libraries and its stacks: a
+    /// small program begins with 5 MiB, and 64 MiB and what the function needs leave room for a large one and for some threads.
     ///
     /// # Errors
     ///

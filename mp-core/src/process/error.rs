@@ -89,7 +89,7 @@ pub enum JoinError {
     /// The function returned a value that cannot be encoded.
     #[error("the result could not be encoded")]
     Encode(#[source] EncodeError),
-    /// The process started, but the function did not: what the child says about it.
+    /// The process started, but the function did not: what the child says about it, or how it ended before it could.
     #[error("the process did not start its function: {0}")]
     NotStarted(String),
     /// The result was already taken, by an earlier [`join_timeout`](super::Process::join_timeout).

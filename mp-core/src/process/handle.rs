@@ -191,16 +191,37 @@ pub(super) fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: Exit
             Err(JoinError::Decode(DecodeError::new(format!("report: it could not be received: {source}"))))
         }
         Some(Answer::Garbled(error)) => Err(JoinError::Decode(DecodeError::new(format!("report: {error}")))),
-        Some(Answer::Silence { unread: true }) if matches!(status, ExitStatus::Code(_)) => {
-            Err(JoinError::NotStarted(format!("it ended with {status} without having asked what to run: {CALL_INIT}")))
-        }
-        Some(Answer::Silence { .. }) | None => match status {
+        Some(Answer::Silence { unread: true }) => match why_unasked(status) {
+            Some(why) => {
+                let text = format!("it ended with {status} without having asked what to run: {why}");
+                Err(JoinError::NotStarted(text))
+            }
+            None => Err(JoinError::Exited(status)),
+        },
+        Some(Answer::Silence { unread: false }) | None => match status {
             // `exit(0)` is success where nothing was to be returned, that is, where nothing decodes as a value.
             ExitStatus::Code(0) => Message::empty().decode().map_err(|_| JoinError::Exited(status)),
             _ => Err(JoinError::Exited(status)),
         },
     }
 }
+
+/// Why a process may have ended before it read what to run. `None` if someone else ended it, whose doing it is and not that of its
+/// beginning.
+fn why_unasked(status: ExitStatus) -> Option<&'static str> {
+    match status {
+        ExitStatus::Code(LOADER_FAILED) => Some("it could not be loaded, for lack of memory or of a library"),
+        ExitStatus::Code(_) => Some(CALL_INIT),
+        ExitStatus::Signal {
+            signal: libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT | libc::SIGILL | libc::SIGSYS,
+            ..
+        } => Some("a resource limit may be too low for it to begin, or something that runs before `main` crashes"),
+        ExitStatus::Signal { .. } | ExitStatus::Unknown => None,
+    }
+}
+
+/// The exit code of the C library's loader, when it cannot load a program.
+const LOADER_FAILED: i32 = 127;
 
 fn value<T: DeserializeOwned>(outcome: Outcome) -> Result<T, JoinError> {
     outcome.decode().map_err(|error| match error {
