@@ -8,6 +8,8 @@
 //! a stack in effect: beginning saves what was there and dropping the guard puts it back, so a `Serialize`
 //! that itself sends something does no harm, and neither does a panic.
 
+mod carried;
+
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::mem;
@@ -17,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::codec::DecodeError;
 use crate::sys;
+pub use carried::Fd;
 
 enum State {
     Outside,
@@ -152,6 +155,9 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 /// It serves `File`, `TcpStream`, `UnixStream`, `OwnedFd` and every other type that is `AsFd + From<OwnedFd>`.
 /// The receiver gets a descriptor of its own for the same open file; the sender's stays open until it is dropped.
 /// What kind of file arrives is the sender's word: a receiver that does not trust it has to check.
+///
+/// An attribute of a field serves fields of exactly such a type. For parameters, results and messages that are descriptors themselves, and
+/// for `Option`s and collections of them, there is the type [`Fd`](crate::Fd).
 ///
 /// # Errors
 ///

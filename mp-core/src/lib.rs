@@ -24,7 +24,7 @@
 //! - [`pipe`], [`duplex`]: typed channels between them;
 //! - `Listener`, `Client` and `ByteConnection`: connections to programs that need not be of this library, Python's
 //!   `multiprocessing.connection` among them, with authentication (feature `listener`, which is on by default);
-//! - [`fd`](mod@fd): files, sockets and other descriptors inside values;
+//! - [`Fd`], [`fd`](mod@fd): files, sockets and other descriptors inside values;
 //! - [`wait`]: whichever comes first;
 //! - `.await` on a [`Process`], `recv_async`, `send_async`: the same without a thread for each wait (feature `async`);
 //! - [`Message`], [`EncodedCall`], [`Outcome`]: the same without types, for code that schedules calls of others.
@@ -32,8 +32,8 @@
 //! # What values can be
 //!
 //! Arguments, results and messages are what serde can serialise and deserialise without being told by the format what comes next,
-//! and handles in them: the ends of connections, and through [`fd`](mod@fd) everything that owns a descriptor. Bytes go fastest as
-//! `serde_bytes`. A value can be nested 512 levels deep and be [`message_limit`] bytes long.
+//! and handles in them: the ends of connections, and through [`Fd`] and [`fd`](mod@fd) everything that owns a descriptor. A value can be nested 512 levels deep and be
+//! [`message_limit`] bytes long.
 //!
 //! The format carries neither types nor the names of fields. So these are errors: `#[serde(flatten)]`, `#[serde(untagged)]`,
 //! `#[serde(tag = "..")]`, `serde_json::Value`, a field left out by `skip_serializing_if`; such a value can be sent as a `Json` (feature
@@ -157,7 +157,7 @@ pub use connection::{
 };
 pub use current::{Current, current};
 pub use function::{Call, EncodedCall, ProcessFn};
-pub use handle::fd;
+pub use handle::{Fd, fd};
 #[cfg(feature = "json")]
 pub use json::Json;
 #[cfg(feature = "listener")]

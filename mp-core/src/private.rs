@@ -14,7 +14,7 @@ pub use crate::registry::{FUNCTIONS, Registration};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a process function",
     label = "cannot be sent to another process",
-    note = "arguments travel to the other process by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it"
+    note = "arguments travel to the other process by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it; a file or a socket travels as an `mp_core::Fd`"
 )]
 pub trait Argument: Serialize + DeserializeOwned {}
 
@@ -30,7 +30,7 @@ pub fn borrowing_call<'a, F: Borrowing>(arguments: F::Arguments<'a>) -> Call<F, 
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned by a process function",
     label = "cannot be sent to another process",
-    note = "results travel back by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it"
+    note = "results travel back by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it; a file or a socket travels as an `mp_core::Fd`"
 )]
 pub trait Output: Serialize + DeserializeOwned {}
 

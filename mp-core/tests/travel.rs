@@ -8,7 +8,7 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use mp_core::{Connection, Message, Receiver, RecvError, Sender, duplex, pipe, process_fn};
+use mp_core::{Connection, Fd, Message, Receiver, RecvError, Sender, duplex, pipe, process_fn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -23,6 +23,38 @@ struct Stream {
     name: String,
     #[serde(with = "mp_core::fd")]
     stream: UnixStream,
+}
+
+/// Writes its number into each file that there is, and gives them back in reverse.
+#[process_fn]
+fn sign(first: Fd<File>, second: Option<Fd<OwnedFd>>, more: Vec<Fd<File>>, none: Option<Fd<File>>) -> Vec<Fd<File>> {
+    let second = second.map(|fd| Fd(File::from(fd.into_inner())));
+    let mut files: Vec<_> = [first].into_iter().chain(second).chain(more).chain(none).collect();
+    for (number, file) in files.iter_mut().enumerate() {
+        write!(file, "file {number}").unwrap();
+    }
+    files.reverse();
+    files
+}
+
+#[test]
+fn files_are_arguments_and_results_of_any_shape() {
+    scenario!(files_are_arguments_and_results_of_any_shape, {
+        let files: Vec<_> = (0..4).map(|_| tempfile::tempfile().unwrap()).collect();
+        let copy = |index: usize| files[index].try_clone().unwrap();
+        let more = vec![Fd(copy(2)), copy(3).into()];
+        let back = sign::spawn(Fd(copy(0)), Some(Fd(copy(1).into())), more, None).unwrap().join().unwrap();
+        assert_eq!(back.len(), 4);
+        for (number, mut file) in back.into_iter().rev().enumerate() {
+            file.rewind().unwrap();
+            assert_eq!(std::io::read_to_string(&mut *file).unwrap(), format!("file {number}"));
+            // The same file, not a copy of it.
+            drop(file);
+            let mut original = &files[number];
+            original.rewind().unwrap();
+            assert_eq!(std::io::read_to_string(original).unwrap(), format!("file {number}"));
+        }
+    });
 }
 
 #[derive(Serialize, Deserialize)]

@@ -47,7 +47,8 @@ use proc_macro::TokenStream;
 /// # Parameters and return type
 ///
 /// Up to twelve parameters, each of a type that is `Serialize + DeserializeOwned`, as is the return type. A `Result` is a
-/// value like any other; its error has to be serialisable as well. The patterns are free: `call` and `spawn` take over plain
+/// value like any other; its error has to be serialisable as well. A file or a socket travels as an `mp_core::Fd<File>`, which an
+/// `Option` or a `Vec` can hold; ends of connections are parameters as they are. The patterns are free: `call` and `spawn` take over plain
 /// names and call the others `arg0`, `arg1`, … by position.
 ///
 /// # References
