@@ -134,6 +134,7 @@ fn a_key_on_one_side_only_ends_in_an_error() {
         let client = Client::connect(listener.address()).unwrap();
         let error = listener.accept().unwrap_err();
         assert!(matches!(error, AcceptError::Authentication(AuthenticationError::TimedOut)), "{error:?}");
+        assert!(support::chain(&error).ends_with("has the peer a key?"), "{error}");
         assert!(client.recv_bytes().unwrap().starts_with(b"#CHALLENGE#{sha256}"));
         assert!(matches!(client.recv_bytes(), Err(RecvError::Disconnected)));
     });

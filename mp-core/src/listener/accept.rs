@@ -63,6 +63,9 @@ pub struct Listener {
 impl Listener {
     /// Listens at `address` without a key: **every program that can connect is accepted**.
     ///
+    /// The address is an [`Address`] or what converts into one: `Path::new("/run/app/socket")`, a `SocketAddr`, `("localhost", 6000)`; of a
+    /// text, `text.parse::<Address>()?`.
+    ///
     /// A host that has several addresses is listened for at one only, the first that can be bound: [`address`](Self::address) tells
     /// which. `localhost` may be `::1` or `127.0.0.1`, and then a client that knows only the other finds nobody. Give an address instead
     /// of a name if that matters.

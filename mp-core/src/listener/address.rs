@@ -12,7 +12,9 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 
 /// Where a [`Listener`](super::Listener) listens and what a [`Client`](super::Client) connects to.
 ///
-/// As text it is written as follows; [`parse`](str::parse) reads it and `Display` writes it:
+/// What is bound or connected to is one of these, or converts into one: a `Path` (`Path::new("/run/app/socket")`), a `SocketAddr`, a host
+/// and port (`("localhost", 6000)`). A text does not by itself, because it may be no address: `text.parse::<Address>()?`. It is
+/// written as follows; [`parse`](str::parse) reads it and `Display` writes it:
 ///
 /// | text | address | Python's `address` |
 /// |---|---|---|

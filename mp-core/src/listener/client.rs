@@ -33,7 +33,8 @@ use crate::sys::stream;
 pub enum Client {}
 
 impl Client {
-    /// Connects to a listener that has no key. Nothing is known about who that is.
+    /// Connects to a listener that has no key. Nothing is known about who that is. The address is one of those of
+    /// [`Listener::bind`](super::Listener::bind).
     ///
     /// # Errors
     ///

@@ -25,11 +25,11 @@ pub enum AuthenticationError {
     /// The peer sent something that has no place in the handshake. It may want no key, or be no such program at all.
     #[error("the peer does not follow the handshake: {0}")]
     Protocol(&'static str),
-    /// The peer closed the connection during the handshake.
-    #[error("the peer closed the connection during the handshake")]
+    /// The peer closed the connection during the handshake. It may have no key, and taken the challenge for a message.
+    #[error("the peer closed the connection during the handshake: has it a key?")]
     Disconnected,
-    /// The handshake was not done in time.
-    #[error("the handshake was not done in time")]
+    /// The handshake was not done in time. The peer may have no key, and wait for a message, or be busy.
+    #[error("the handshake was not done in time: has the peer a key?")]
     TimedOut,
     /// The operating system refused, for lack of descriptors for example.
     #[error("the handshake failed")]

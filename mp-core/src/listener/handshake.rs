@@ -130,7 +130,8 @@ impl Handshake {
 
     /// Looks whether a response is the right one to our challenge.
     fn verify(&self, response: &[u8]) -> Result<(), AuthenticationError> {
-        let (digest, code) = Digest::of(response).ok_or(AuthenticationError::Protocol("no response"))?;
+        let (digest, code) = Digest::of(response)
+            .ok_or(AuthenticationError::Protocol("it sent something else than an answer: has it a key?"))?;
         self.permit(digest)?;
         match digest.verify(&self.credentials.key, &self.challenge.message(), code) {
             Ok(true) => Ok(()),
@@ -142,7 +143,8 @@ impl Handshake {
     /// Answers a challenge of the peer's.
     fn respond(&self, message: &[u8]) -> Result<Vec<u8>, AuthenticationError> {
         let problem = AuthenticationError::Protocol;
-        let challenge = message.strip_prefix(CHALLENGE).ok_or(problem("no challenge"))?;
+        let challenge =
+            message.strip_prefix(CHALLENGE).ok_or(problem("it sent something else than a challenge: has it a key?"))?;
         if challenge.len() < SHORTEST_CHALLENGE {
             return Err(problem("a challenge that is too short"));
         }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 /// The secret by which the two sides of a connection recognise each other; Python's `authkey`.
 ///
-/// Any number of bytes but none. It is as good as the bytes are hard to guess: whoever sees a handshake, or answers one in the place of
+/// Any number of bytes but none, written as `b"..."`: a text has to say how it becomes bytes, as in `text.as_bytes()`. It is as good as the bytes are hard to guess: whoever sees a handshake, or answers one in the place of
 /// a listener, can try words against it at leisure. [`random`](Self::random) makes one that cannot be guessed.
 ///
 /// It does not print, cannot be compared, and its memory is overwritten with zeros when it is dropped. The bytes that it was made from
