@@ -38,7 +38,8 @@ use proc_macro::TokenStream;
 ///
 /// - `#[process_fn(name = "stable.name")]` registers the function under this name instead of its path, such as
 ///   `my_crate::tasks::add`. Two functions of one executable cannot have the same name. The path ends with the
-///   module, so two functions of one name *inside function bodies* of one module need it.
+///   module, so two functions of one name *inside function bodies* of one module need it. The compiler does not see that: it shows when
+///   the program runs, where the first spawn, of whatever function, fails with an error that names both places.
 /// - `#[process_fn(crate = path)]` says where `mp_core` is to be found, for crates that re-export it. The default is
 ///   `::mp_core`.
 /// - `#[process_fn(executor = path)]`, on an `async fn` only, names the function that runs its future to the end: anything

@@ -107,6 +107,9 @@ impl Pool {
     /// It is lazy: an item is read when a value is asked for, and only a few for each worker ahead of it, so there may be more items than
     /// memory has room for. Dropping the iterator forgets the tasks that have not begun.
     ///
+    /// Items are owned, as for [`map`](Self::map): a `String` where `F` takes a `&str`, a `Vec<T>` where it takes a `&[T]`. Only
+    /// [`submit`](Self::submit) lends.
+    ///
     /// # Examples
     ///
     /// ```
