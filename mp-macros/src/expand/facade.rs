@@ -41,7 +41,6 @@ impl Expansion<'_> {
                 }
 
                 #call_docs
-                #[must_use = "a call does nothing until it is spawned or submitted"]
                 #visibility fn call #call
             }
         }
