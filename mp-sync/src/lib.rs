@@ -1,7 +1,13 @@
-//! Locks that live in shared memory. Nothing is in this crate yet.
-//!
-//! It is the place for `Mutex<T>`, `ReentrantMutex<T>`, `Condvar`, `Semaphore`, `Event` and `Barrier`: plain values without a pointer in
-//! them, which work in any memory that several processes have mapped, and which tell the next locker that their owner has died
-//! instead of blocking it for ever.
-//!
-//! Until they are here, processes coordinate by the messages of `mp-core`: `pipe`, `duplex` and `wait`.
+//! Locks that live in shared memory. (The crate's page is written with its last type.)
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("mp-sync supports Linux only so far: its locks stand on the futex and the robust list of Linux");
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("mp-sync supports 64-bit targets only so far");
+
+#[macro_use]
+mod primitive;
+mod deadline;
+mod raw;
+mod spin;
+mod sys;

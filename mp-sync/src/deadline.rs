@@ -1,0 +1,76 @@
+//! When a wait has to end: a point on the monotonic clock, so that interruptions and new attempts do not prolong it.
+
+use std::time::Duration;
+
+use rustix::thread::futex::Timespec;
+use rustix::time::{ClockId, clock_gettime};
+
+/// A point on the monotonic clock, or never, which is later than all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Deadline {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Deadline {
+    pub(crate) const NEVER: Self = Self { seconds: i64::MAX, nanoseconds: 0 };
+    /// It has passed.
+    pub(crate) const PASSED: Self = Self { seconds: 0, nanoseconds: 0 };
+
+    /// After that time. What is beyond the clock is never; no time at all has passed already, without a look at the clock.
+    pub(crate) fn after(time: Duration) -> Self {
+        if time.is_zero() {
+            return Self::PASSED;
+        }
+        let now = Self::now();
+        let Ok(seconds) = i64::try_from(time.as_secs()) else { return Self::NEVER };
+        let nanoseconds = now.nanoseconds + i64::from(time.subsec_nanos());
+        let carry = nanoseconds / 1_000_000_000;
+        match now.seconds.checked_add(seconds).and_then(|sum| sum.checked_add(carry)) {
+            // The kernel counts nanoseconds in 64 bits.
+            Some(seconds) if seconds < i64::MAX / 1_000_000_000 => Self { seconds, nanoseconds: nanoseconds % 1_000_000_000 },
+            _ => Self::NEVER,
+        }
+    }
+
+    pub(crate) fn has_passed(self) -> bool {
+        self == Self::PASSED || (self != Self::NEVER && Self::now() >= self)
+    }
+
+    /// As the kernel takes it; `None` for never.
+    pub(crate) fn timespec(self) -> Option<Timespec> {
+        (self != Self::NEVER).then_some(Timespec { tv_sec: self.seconds, tv_nsec: self.nanoseconds as _ })
+    }
+
+    fn now() -> Self {
+        let now = clock_gettime(ClockId::Monotonic);
+        Self { seconds: now.tv_sec, nanoseconds: now.tv_nsec as i64 }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_ordered_and_never_overflow() {
+        let soon = Deadline::after(Duration::from_nanos(999_999_999));
+        let later = Deadline::after(Duration::from_secs(2));
+        assert!(Deadline::PASSED < soon && soon < later && later < Deadline::NEVER);
+        assert!(soon.nanoseconds < 1_000_000_000);
+        for long in [Duration::MAX, Duration::from_secs(u64::MAX / 2), Duration::from_secs(i64::MAX as u64 - 1)] {
+            assert_eq!(Deadline::after(long), Deadline::NEVER);
+        }
+        assert_eq!(Deadline::NEVER.timespec(), None);
+    }
+
+    #[test]
+    fn no_time_at_all_has_passed() {
+        assert!(Deadline::after(Duration::ZERO).has_passed());
+        assert!(!Deadline::after(Duration::from_secs(60)).has_passed());
+        assert!(!Deadline::NEVER.has_passed());
+        let short = Deadline::after(Duration::from_nanos(1));
+        std::thread::sleep(Duration::from_micros(50));
+        assert!(short.has_passed());
+    }
+}

@@ -1,0 +1,73 @@
+//! A futex as loom can model it: the kernel's comparison and its queue are one step, under the lock of the queue.
+//!
+//! Time does not pass: a sleep with a deadline is late at once, one without lasts until it is woken. There is no look in between,
+//! so a wake-up that is lost while all are alive is a deadlock, which loom reports.
+
+use loom::sync::{Condvar, Mutex};
+
+pub(crate) use loom::hint::spin_loop;
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use super::Slept;
+use crate::deadline::Deadline;
+
+pub(crate) struct Futex {
+    value: AtomicU32,
+    queue: Mutex<Queue>,
+    wakes: Condvar,
+}
+
+/// Sleepers are woken in the order in which they came.
+#[derive(Default)]
+struct Queue {
+    /// How many have come.
+    came: u32,
+    /// How many of these have been woken.
+    woken: u32,
+}
+
+impl std::ops::Deref for Futex {
+    type Target = AtomicU32;
+
+    fn deref(&self) -> &AtomicU32 {
+        &self.value
+    }
+}
+
+impl Futex {
+    pub(crate) fn new(value: u32) -> Self {
+        Self { value: AtomicU32::new(value), queue: Mutex::new(Queue::default()), wakes: Condvar::new() }
+    }
+
+    pub(crate) fn sleep(&self, expected: u32, deadline: Deadline) -> Slept {
+        let mut queue = self.queue.lock().unwrap();
+        if self.value.load(Ordering::SeqCst) != expected {
+            return Slept::Awake;
+        }
+        if deadline != Deadline::NEVER {
+            return Slept::Late;
+        }
+        let turn = queue.came;
+        queue.came += 1;
+        while queue.woken <= turn {
+            queue = self.wakes.wait(queue).unwrap();
+        }
+        Slept::Awake
+    }
+
+    pub(crate) fn sleep_on(&self, expected: u32, deadline: Deadline) -> Slept {
+        self.sleep(expected, deadline)
+    }
+
+    pub(crate) fn wake(&self, count: u32) -> u32 {
+        let mut queue = self.queue.lock().unwrap();
+        let woken = count.min(queue.came - queue.woken);
+        queue.woken += woken;
+        self.wakes.notify_all();
+        woken
+    }
+
+    pub(crate) fn wake_all(&self) -> u32 {
+        self.wake(u32::MAX)
+    }
+}

@@ -1,0 +1,55 @@
+//! The processor's atomics and the kernel's futex.
+
+use std::time::Duration;
+
+pub(crate) use std::hint::spin_loop;
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use super::Slept;
+use crate::deadline::Deadline;
+use crate::sys::futex;
+
+/// How long a sleep lasts at most before the sleeper looks for itself.
+const RECHECK: Duration = Duration::from_millis(100);
+
+/// A word of shared memory that threads of all processes can sleep on. All-zero bytes are a futex of value 0.
+#[repr(transparent)]
+pub(crate) struct Futex(AtomicU32);
+
+impl std::ops::Deref for Futex {
+    type Target = AtomicU32;
+
+    fn deref(&self) -> &AtomicU32 {
+        &self.0
+    }
+}
+
+impl Futex {
+    pub(crate) const fn new(value: u32) -> Self {
+        Self(AtomicU32::new(value))
+    }
+
+    /// Sleeps while the word is `expected`, until woken, and not past the deadline. It may return [`Slept::Awake`] without a reason.
+    pub(crate) fn sleep(&self, expected: u32, deadline: Deadline) -> Slept {
+        let recheck = Deadline::after(RECHECK);
+        if deadline <= recheck {
+            return self.sleep_on(expected, deadline);
+        }
+        self.sleep_on(expected, recheck);
+        Slept::Awake
+    }
+
+    /// The same, without a look of its own in between: for what may be lost with the process that was to bring it.
+    pub(crate) fn sleep_on(&self, expected: u32, deadline: Deadline) -> Slept {
+        if futex::wait(&self.0, expected, deadline) { Slept::Awake } else { Slept::Late }
+    }
+
+    /// Wakes that many sleepers, and tells how many there were.
+    pub(crate) fn wake(&self, count: u32) -> u32 {
+        futex::wake(&self.0, count)
+    }
+
+    pub(crate) fn wake_all(&self) -> u32 {
+        self.wake(i32::MAX as u32)
+    }
+}
