@@ -11,3 +11,20 @@ mod deadline;
 mod raw;
 mod spin;
 mod sys;
+
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod mutex;
+#[cfg(not(loom))]
+mod reentrant;
+#[cfg(not(loom))]
+mod region;
+
+#[cfg(not(loom))]
+pub use self::{
+    error::LockError,
+    mutex::{Mutex, MutexGuard},
+    reentrant::{ReentrantMutex, ReentrantMutexGuard},
+    region::SharedRegion,
+};

@@ -7,12 +7,12 @@
 #[cfg(not(loom))]
 mod real;
 #[cfg(not(loom))]
-pub(crate) use real::{AtomicU32, AtomicU64, Futex, Ordering, fence, spin_loop};
+pub(crate) use real::{AtomicU32, AtomicU64, Futex, Link, Ordering, Thread, fence, spin_loop};
 
 #[cfg(loom)]
 mod model;
 #[cfg(loom)]
-pub(crate) use model::{AtomicU32, AtomicU64, Futex, Ordering, fence, spin_loop};
+pub(crate) use model::{AtomicU32, AtomicU64, Futex, Link, Ordering, Thread, fence, spin_loop};
 
 /// A constructor that is `const`, but for loom, whose atomics are not made at compile time.
 macro_rules! const_fn {

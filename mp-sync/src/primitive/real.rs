@@ -8,6 +8,7 @@ pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use super::Slept;
 use crate::deadline::Deadline;
 use crate::sys::futex;
+pub(crate) use crate::sys::robust::{Link, Thread};
 
 /// How long a sleep lasts at most before the sleeper looks for itself.
 const RECHECK: Duration = Duration::from_millis(100);
