@@ -13,6 +13,8 @@ mod spin;
 mod sys;
 
 #[cfg(not(loom))]
+mod condvar;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod mutex;
@@ -23,6 +25,7 @@ mod region;
 
 #[cfg(not(loom))]
 pub use self::{
+    condvar::{Condvar, Guard, WaitTimeoutResult},
     error::LockError,
     mutex::{Mutex, MutexGuard},
     reentrant::{ReentrantMutex, ReentrantMutexGuard},

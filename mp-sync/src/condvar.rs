@@ -1,0 +1,313 @@
+//! The public condition variable.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::primitive::Slept;
+use crate::raw::condvar::RawCondvar;
+use crate::{LockError, Mutex, MutexGuard, ReentrantMutex, ReentrantMutexGuard};
+
+/// Waiting, without the lock, for what somebody with the lock will change: a condition variable for [`Mutex`] and [`ReentrantMutex`].
+///
+/// It is 8 bytes without pointers, for shared memory or a `static`. Use it with one mutex at a time, and notify after having changed, under
+/// the lock, what is waited for; whether the lock is still held then does not matter. No such notification is lost.
+///
+/// A wait may return without a notification, so wait in a loop, or by [`wait_while`](Self::wait_while).
+///
+/// # When a process dies
+///
+/// - While it waits: nobody is held up. If it had been chosen by a [`notify_one`](Self::notify_one) already, it takes that notification along,
+///   as if it had died right after its wait.
+/// - Between its change and its notification: those in [`wait_while`](Self::wait_while) see the change within 100 ms, those in
+///   [`wait`](Self::wait) are not woken by it.
+/// - While it has the lock: the waiters that come out of their wait get [`LockError::OwnerDied`], as from [`Mutex::lock`].
+///
+/// ```
+/// use std::thread;
+///
+/// use mp_sync::{Condvar, Mutex};
+///
+/// static JOBS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+/// static MORE: Condvar = Condvar::new();
+///
+/// let worker = thread::spawn(|| {
+///     let jobs = JOBS.lock().unwrap();
+///     let mut jobs = MORE.wait_while(jobs, |jobs| jobs.is_empty()).unwrap();
+///     jobs.pop()
+/// });
+/// JOBS.lock()?.push(7);
+/// MORE.notify_one();
+/// assert_eq!(worker.join().unwrap(), Some(7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[repr(C)]
+pub struct Condvar {
+    raw: RawCondvar,
+}
+
+const _: () = assert!(size_of::<Condvar>() == 8 && align_of::<Condvar>() == 4);
+
+/// Whether a wait ended because its time was up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WaitTimeoutResult(bool);
+
+impl WaitTimeoutResult {
+    /// Whether the time was up, and not a notification the reason to return.
+    pub fn timed_out(self) -> bool {
+        self.0
+    }
+}
+
+impl Condvar {
+    /// A condition variable on which nobody waits.
+    pub const fn new() -> Self {
+        Self { raw: RawCondvar::new() }
+    }
+
+    /// Lets go of the lock, waits for a notification, and takes the lock again.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::OwnerDied`] with the guard, if the lock was left behind meanwhile; [`LockError::Depth`] if this thread has a
+    /// [`ReentrantMutex`] more than once: what its other guards have lent would change under it. Then this guard is let go.
+    pub fn wait<G: Guard>(&self, guard: G) -> Result<G, LockError<G>> {
+        let waiter = self.raw.enter();
+        let lock = guard.release()?;
+        waiter.wait(Deadline::NEVER);
+        drop(waiter);
+        G::take(lock)
+    }
+
+    /// The same, but waits no longer than that. Taking the lock again may take longer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait`](Self::wait).
+    #[expect(clippy::type_complexity, reason = "it is that of std's")]
+    pub fn wait_timeout<G: Guard>(
+        &self,
+        guard: G,
+        timeout: Duration,
+    ) -> Result<(G, WaitTimeoutResult), LockError<(G, WaitTimeoutResult)>> {
+        let deadline = Deadline::after(timeout);
+        let in_time = WaitTimeoutResult(false);
+        let waiter = self.raw.enter();
+        let lock = guard.release().map_err(|error| error.map(|guard| (guard, in_time)))?;
+        let result = WaitTimeoutResult(waiter.wait(deadline) == Slept::Late);
+        drop(waiter);
+        G::take(lock).map(|guard| (guard, result)).map_err(|error| error.map(|guard| (guard, result)))
+    }
+
+    /// Waits until the condition is false, which is looked at, under the lock, at first and after each notification; and every 100 ms,
+    /// in case that the process died that was to notify.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait`](Self::wait). After [`LockError::OwnerDied`] the condition may be true still.
+    pub fn wait_while<G: Guard>(&self, mut guard: G, mut condition: impl FnMut(&mut G::Lent) -> bool) -> Result<G, LockError<G>> {
+        while condition(guard.lend()) {
+            let waiter = self.raw.enter();
+            let lock = guard.release()?;
+            waiter.wait_a_while(Deadline::NEVER);
+            drop(waiter);
+            guard = G::take(lock)?;
+        }
+        Ok(guard)
+    }
+
+    /// The same, but waits no longer than that in all. If [`timed_out`](WaitTimeoutResult::timed_out), the condition was still true at the
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait`](Self::wait).
+    #[expect(clippy::type_complexity, reason = "it is that of std's")]
+    pub fn wait_timeout_while<G: Guard>(
+        &self,
+        mut guard: G,
+        timeout: Duration,
+        mut condition: impl FnMut(&mut G::Lent) -> bool,
+    ) -> Result<(G, WaitTimeoutResult), LockError<(G, WaitTimeoutResult)>> {
+        let deadline = Deadline::after(timeout);
+        let mut late = deadline == Deadline::PASSED;
+        while condition(guard.lend()) {
+            let result = WaitTimeoutResult(late);
+            if late {
+                return Ok((guard, result));
+            }
+            let waiter = self.raw.enter();
+            let lock = guard.release().map_err(|error| error.map(|guard| (guard, result)))?;
+            late = waiter.wait_a_while(deadline) == Slept::Late;
+            drop(waiter);
+            let result = WaitTimeoutResult(late);
+            guard = G::take(lock).map_err(|error| error.map(|guard| (guard, result)))?;
+        }
+        Ok((guard, WaitTimeoutResult(false)))
+    }
+
+    /// Wakes one of those who wait, if there is one.
+    pub fn notify_one(&self) {
+        self.raw.notify(1);
+    }
+
+    /// Wakes that many of those who wait, or all if there are fewer.
+    pub fn notify_n(&self, count: u32) {
+        self.raw.notify(count.min(i32::MAX as u32));
+    }
+
+    /// Wakes all who wait.
+    pub fn notify_all(&self) {
+        self.raw.notify(i32::MAX as u32);
+    }
+}
+
+impl Default for Condvar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Condvar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Condvar").finish_non_exhaustive()
+    }
+}
+
+/// The guards with which a [`Condvar`] can wait: those of [`Mutex`] and [`ReentrantMutex`].
+pub trait Guard: sealed::Guard {
+    /// What a condition may look at: the value of a mutex; of a reentrant one its guard, which lends the value shared.
+    type Lent: ?Sized;
+
+    #[doc(hidden)]
+    fn lend(&mut self) -> &mut Self::Lent;
+}
+
+mod sealed {
+    use crate::LockError;
+
+    pub trait Guard: Sized {
+        type Lock;
+
+        /// Lets go of the lock; it is not an end of what a panic interrupts.
+        fn release(self) -> Result<Self::Lock, LockError<Self>>;
+
+        fn take(lock: Self::Lock) -> Result<Self, LockError<Self>>;
+    }
+}
+
+impl<'m, T: ?Sized> sealed::Guard for MutexGuard<'m, T> {
+    type Lock = &'m Mutex<T>;
+
+    fn release(self) -> Result<Self::Lock, LockError<Self>> {
+        let mutex = self.mutex();
+        std::mem::forget(self);
+        mutex.raw().unlock();
+        Ok(mutex)
+    }
+
+    fn take(lock: Self::Lock) -> Result<Self, LockError<Self>> {
+        lock.lock()
+    }
+}
+
+impl<T: ?Sized> Guard for MutexGuard<'_, T> {
+    type Lent = T;
+
+    fn lend(&mut self) -> &mut T {
+        self
+    }
+}
+
+impl<'m, T: ?Sized> sealed::Guard for ReentrantMutexGuard<'m, T> {
+    type Lock = &'m ReentrantMutex<T>;
+
+    fn release(self) -> Result<Self::Lock, LockError<Self>> {
+        let mutex = self.mutex();
+        if mutex.raw().depth() > 0 {
+            return Err(LockError::Depth);
+        }
+        std::mem::forget(self);
+        mutex.raw().unlock();
+        Ok(mutex)
+    }
+
+    fn take(lock: Self::Lock) -> Result<Self, LockError<Self>> {
+        lock.lock()
+    }
+}
+
+impl<T: ?Sized> Guard for ReentrantMutexGuard<'_, T> {
+    type Lent = Self;
+
+    fn lend(&mut self) -> &mut Self {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_with_its_time() {
+        let (mutex, condvar) = (Mutex::new(1), Condvar::new());
+        let guard = mutex.lock().unwrap();
+        let begun = Instant::now();
+        let (guard, result) = condvar.wait_timeout(guard, Duration::from_millis(20)).unwrap();
+        assert!(result.timed_out() && begun.elapsed() >= Duration::from_millis(20));
+        let (guard, result) = condvar.wait_timeout(guard, Duration::ZERO).unwrap();
+        assert!(result.timed_out());
+        let mut looks = 0;
+        let watch = |value: &mut i32| {
+            looks += 1;
+            *value == 1
+        };
+        let (guard, result) = condvar.wait_timeout_while(guard, Duration::from_millis(20), watch).unwrap();
+        assert!(result.timed_out() && *guard == 1);
+        assert_eq!(looks, 2, "at first and at the end");
+        let (_guard, result) = condvar.wait_timeout_while(guard, Duration::MAX, |value| *value != 1).unwrap();
+        assert!(!result.timed_out(), "it need not wait");
+    }
+
+    #[test]
+    fn a_reentrant_mutex_waits_when_it_is_held_once() {
+        let (mutex, condvar) = (ReentrantMutex::new(Cell::new(0)), Condvar::new());
+        thread::scope(|scope| {
+            let guard = mutex.lock().unwrap();
+            scope.spawn(|| {
+                mutex.lock().unwrap().set(1);
+                condvar.notify_all();
+            });
+            let guard = condvar.wait_while(guard, |value| value.get() == 0).unwrap();
+            assert_eq!(guard.get(), 1);
+            let again = mutex.lock().unwrap();
+            let error = condvar.wait(again).unwrap_err();
+            assert!(matches!(error, LockError::Depth), "{error}");
+            drop(guard);
+            assert!(!mutex.is_locked());
+        });
+    }
+
+    #[test]
+    fn a_panic_elsewhere_does_not_poison_what_a_wait_lets_go() {
+        struct WaitsInDrop<'a>(Option<MutexGuard<'a, ()>>, &'a Condvar);
+        impl Drop for WaitsInDrop<'_> {
+            fn drop(&mut self) {
+                let guard = self.0.take().unwrap();
+                drop(self.1.wait_timeout(guard, Duration::from_millis(1)).map(|(guard, _)| guard).unwrap());
+            }
+        }
+        let (mutex, condvar) = (Mutex::new(()), Condvar::new());
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _waits = WaitsInDrop(Some(mutex.lock().unwrap()), &condvar);
+            panic!("on purpose");
+        }));
+        assert!(result.is_err());
+        drop(mutex.lock().expect("it was taken again while the panic was under way already"));
+    }
+}
