@@ -27,7 +27,10 @@ impl Spin {
     }
 
     fn looking(looks: u32) -> Self {
-        let left = if cfg!(loom) || !crate::sys::processors::several() { 0 } else { looks };
+        #[cfg(loom)]
+        let left = looks.min(0);
+        #[cfg(not(loom))]
+        let left = if crate::sys::processors::several() { looks } else { 0 };
         Self { left, pause: 1 }
     }
 

@@ -1,0 +1,13 @@
+//! Nothing of its own: mp-sync's sources, as far as loom runs them.
+
+#![cfg_attr(not(test), allow(dead_code, unused_imports, reason = "the tests use them"))]
+
+#[macro_use]
+#[path = "../../mp-sync/src/primitive/mod.rs"]
+mod primitive;
+#[path = "../../mp-sync/src/deadline.rs"]
+mod deadline;
+#[path = "../../mp-sync/src/raw/mod.rs"]
+mod raw;
+#[path = "../../mp-sync/src/spin.rs"]
+mod spin;
