@@ -11,6 +11,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod locks;
 pub mod measure;
 pub mod partner;
 #[cfg(feature = "peers")]

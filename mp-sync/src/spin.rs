@@ -23,7 +23,7 @@ impl Spin {
 
     /// For what is worth as long as a wake-up would take.
     pub(crate) fn patient() -> Self {
-        Self::looking(300)
+        Self::looking(30)
     }
 
     fn looking(looks: u32) -> Self {

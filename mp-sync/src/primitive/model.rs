@@ -99,6 +99,12 @@ impl Thread {
 
     pub(crate) fn hold(self, _: &Link) {}
 
+    pub(crate) fn holds_last(self, _: &Link) -> bool {
+        true
+    }
+
+    pub(crate) fn release_last(self) {}
+
     pub(crate) fn release(self, _: &Link) {}
 }
 

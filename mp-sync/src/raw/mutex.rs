@@ -143,17 +143,27 @@ impl RawMutex {
     #[inline]
     pub(crate) fn unlock(&self) {
         let thread = Thread::current();
-        if thread.shares(&self.link) {
-            if self.word.load(Relaxed) & OWNER != thread.id() {
-                // The child of a fork, with a copy of its parent's guard.
-                return;
-            }
+        // What is in the thread's list is in shared memory.
+        if thread.holds_last(&self.link) {
+            thread.begin(&self.link);
+            thread.release_last();
+            self.let_go();
+            thread.end();
+        } else if thread.shares(&self.link) {
+            self.unlock_shared(thread);
+        } else {
+            self.let_go();
+        }
+    }
+
+    #[cold]
+    fn unlock_shared(&self, thread: Thread) {
+        // Otherwise it is the child of a fork, with a copy of its parent's guard.
+        if self.word.load(Relaxed) & OWNER == thread.id() {
             thread.begin(&self.link);
             thread.release(&self.link);
             self.let_go();
             thread.end();
-        } else {
-            self.let_go();
         }
     }
 

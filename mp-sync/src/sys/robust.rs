@@ -20,7 +20,8 @@
 //! 2. Every lock in the table is mapped: a region of shared memory is unmapped only after [`holds_within`] has found nothing of it in
 //!    the table of any thread, and nothing outside of such a region is ever entered. So forgetting a guard leaves no pointer to memory
 //!    that has been freed, neither for the kernel nor for this crate.
-//! 3. Slots of the table do not move while they are in use, so a scan by another thread misses nothing that stays.
+//! 3. Entries of the table stay where they are, so a scan by another thread misses nothing that stays; when it is full of holes they are
+//!    moved, and the scan begins anew.
 //! 4. From before a thread's number gets into a word until it has left it, the lock is in the list or it is the pending one.
 //! 5. A thread that ends takes what it still holds (forgotten guards) out of the list first: references that came from a leaked guard may
 //!    live on in other threads, so nobody may be told that its owner died. That lock stays locked. When the whole process dies nothing
@@ -35,8 +36,8 @@ use std::ffi::c_void;
 use std::io;
 use std::mem::offset_of;
 use std::ptr::{null, null_mut};
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicUsize, compiler_fence};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicUsize, compiler_fence, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::regions;
@@ -80,26 +81,20 @@ struct End {
 const _: () = assert!(offset_of!(End, next) - offset_of!(End, word) == OFFSET);
 const TO_NEXT: usize = offset_of!(End, next) - offset_of!(End, previous);
 
-/// A lock that the thread holds.
-struct Slot {
-    /// The address of its link; 0 in a slot that is free. Other threads read it.
-    link: AtomicUsize,
-    /// The slot of the lock that was taken before and is still held; in a free slot, the next free one. Counted from 1, 0 is none.
-    older: Cell<u16>,
-    newer: Cell<u16>,
-}
-
 /// What the crate knows of a thread. It is never freed, so that others can look at it, and serves another thread later.
 struct Record {
     head: Cell<*const Head>,
     first: End,
     last: End,
     id: Cell<u32>,
-    newest: Cell<u16>,
-    free: Cell<u16>,
-    /// How many slots have ever been used.
-    used: AtomicUsize,
-    slots: [Slot; MOST],
+    /// How much of the table is in use: at least its first entry.
+    top: AtomicUsize,
+    /// Where the list ends, and in front of that the addresses of the links of the locks that the thread holds, the oldest first; 0 is a
+    /// hole, and the last one is none. Others read it.
+    table: [AtomicUsize; MOST + 1],
+    holes: Cell<usize>,
+    /// How often entries have been moved, times two; odd while they are.
+    moves: AtomicUsize,
     cache: regions::Cache,
 }
 
@@ -172,56 +167,47 @@ impl Thread {
     #[inline]
     pub(crate) fn hold(self, link: &Link) {
         let record = self.0;
-        let Some(index) = record.take_slot() else { return };
-        let slot = record.slot(index);
-        let newest = record.newest.get();
-        slot.link.store(address(link), Relaxed);
-        slot.older.set(newest);
-        slot.newer.set(0);
-        if newest != 0 {
-            record.slot(newest).newer.set(index);
+        let mut top = record.top.load(Relaxed);
+        if top > MOST {
+            top = record.close_holes();
         }
-        record.newest.set(index);
+        let Some(entry) = record.table.get(top) else { return };
+        entry.store(address(link), Relaxed);
+        record.top.store(top + 1, Relaxed);
         link.0.store(record.first.next.load(Relaxed), Relaxed);
         compiler_fence(SeqCst);
         record.first.next.store(address(link), Relaxed);
     }
 
-    /// The lock is about to be the thread's no more.
+    /// Whether that is the lock that the thread took last, of those that it holds.
     #[inline]
-    pub(crate) fn release(self, link: &Link) {
+    pub(crate) fn holds_last(self, link: &Link) -> bool {
+        let last = self.0.top.load(Relaxed).wrapping_sub(1);
+        self.0.table.get(last).is_some_and(|entry| entry.load(Relaxed) == address(link))
+    }
+
+    /// The lock that it took last is about to be the thread's no more.
+    #[inline]
+    pub(crate) fn release_last(self) {
         let record = self.0;
-        let wanted = address(link);
-        let mut index = record.newest.get();
-        // Locks are mostly released in the opposite order.
-        while index != 0 && record.slot(index).link.load(Relaxed) != wanted {
-            index = record.slot(index).older.get();
+        let last = record.top.load(Relaxed) - 1;
+        match record.table.get(last.wrapping_sub(1)) {
+            Some(behind) if record.holes.get() == 0 => {
+                record.top.store(last, Relaxed);
+                record.first.next.store(behind.load(Relaxed), Relaxed);
+            }
+            _ => record.release(last),
         }
-        if index == 0 {
-            return;
+    }
+
+    /// The same for any lock.
+    #[cold]
+    pub(crate) fn release(self, link: &Link) {
+        let entries = &self.0.table[1..self.0.top.load(Relaxed)];
+        // It is not there, if it was one too many.
+        if let Some(place) = entries.iter().rposition(|entry| entry.load(Relaxed) == address(link)) {
+            self.0.release(place + 1);
         }
-        let slot = record.slot(index);
-        let (older, newer) = (slot.older.get(), slot.newer.get());
-        let behind = match older {
-            0 => address_of_next(&record.last),
-            older => record.slot(older).link.load(Relaxed),
-        };
-        if older != 0 {
-            record.slot(older).newer.set(newer);
-        }
-        if newer == 0 {
-            record.newest.set(older);
-            record.first.next.store(behind, Relaxed);
-        } else {
-            let newer = record.slot(newer);
-            newer.older.set(older);
-            // SAFETY: it is the link of a lock in the table, which is mapped by invariant 2.
-            let link = unsafe { word_at(newer.link.load(Relaxed)) };
-            link.store(behind, Relaxed);
-        }
-        slot.link.store(0, Relaxed);
-        slot.older.set(record.free.get());
-        record.free.set(index);
     }
 
     #[inline]
@@ -232,24 +218,55 @@ impl Thread {
 }
 
 impl Record {
-    #[inline]
-    fn slot(&self, index: u16) -> &Slot {
-        &self.slots[usize::from(index) - 1]
+    #[cold]
+    fn release(&self, place: usize) {
+        let top = self.top.load(Relaxed);
+        let is_entry = |entry: &usize| *entry != 0;
+        let entries = self.table[..top].iter().map(|entry| entry.load(Relaxed));
+        // The first entry, which is the end, is always there.
+        let behind = entries.clone().take(place).rfind(is_entry).unwrap_or(address_of_next(&self.last));
+        match entries.clone().skip(place + 1).find(is_entry) {
+            // SAFETY: it is the link of a lock in the table, which is mapped by invariant 2.
+            Some(newer) => unsafe { word_at(newer) }.store(behind, Relaxed),
+            None => self.first.next.store(behind, Relaxed),
+        }
+        self.table[place].store(0, Relaxed);
+        self.holes.set(self.holes.get() + 1);
+        let in_use = self.table[..top].iter().rposition(|entry| entry.load(Relaxed) != 0).map_or(1, |last| last + 1);
+        self.holes.set(self.holes.get() - (top - in_use));
+        self.top.store(in_use, Relaxed);
     }
 
-    #[inline]
-    fn take_slot(&self) -> Option<u16> {
-        let free = self.free.get();
-        if free != 0 {
-            self.free.set(self.slot(free).older.get());
-            return Some(free);
+    /// Moves the entries to the front of the table, and returns how many there are.
+    #[cold]
+    fn close_holes(&self) -> usize {
+        self.moves.fetch_add(1, AcqRel);
+        let mut top = 0;
+        for entry in &self.table {
+            let link = entry.load(Relaxed);
+            if link != 0 {
+                self.table[top].store(link, Relaxed);
+                top += 1;
+            }
         }
-        let used = self.used.load(Relaxed);
-        if used == MOST {
-            return None;
+        self.top.store(top, Relaxed);
+        self.holes.set(0);
+        self.moves.fetch_add(1, Release);
+        top
+    }
+
+    /// Whether a lock in that memory is in the table. For other threads too.
+    fn holds_within(&self, memory: &std::ops::Range<usize>) -> bool {
+        loop {
+            let moves = self.moves.load(Acquire);
+            let in_use = self.top.load(Relaxed).clamp(1, self.table.len());
+            let found = self.table[1..in_use].iter().any(|entry| memory.contains(&entry.load(Relaxed)));
+            fence(Acquire);
+            if moves % 2 == 0 && moves == self.moves.load(Relaxed) {
+                return found;
+            }
+            std::thread::yield_now();
         }
-        self.used.store(used + 1, Relaxed);
-        Some(used as u16 + 1)
     }
 }
 
@@ -277,10 +294,7 @@ unsafe fn word_at<'a>(address: usize) -> &'a AtomicUsize {
 /// Whether a thread of this process holds a lock in that memory, by what the thread knows itself. The caller makes sure that no lock
 /// there can be taken or released meanwhile.
 pub(crate) fn holds_within(memory: &std::ops::Range<usize>) -> bool {
-    records().all.iter().any(|record| {
-        let used = record.used.load(Relaxed);
-        record.slots[..used].iter().any(|slot| memory.contains(&slot.link.load(Relaxed)))
-    })
+    records().all.iter().any(|record| record.holds_within(memory))
 }
 
 /// Whether this system tells of the death of owners: it knows robust lists, and the C library uses them as this crate does.
@@ -324,7 +338,10 @@ fn register() -> &'static Record {
     record.id.set(rustix::thread::gettid().as_raw_nonzero().get() as u32);
     match find_head() {
         Ok(head) => enter_list(record, head),
-        Err(_) => record.head.set(&NOWHERE),
+        Err(_) => {
+            record.head.set(&NOWHERE);
+            record.top.store(1, Relaxed);
+        }
     }
     // SAFETY: the key exists, and its destructor takes such a pointer.
     let result = unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(record).cast()) };
@@ -352,6 +369,8 @@ fn enter_list(record: &'static Record, head: &'static Head) {
     let to_head = head.next.as_ptr().expose_provenance();
     first.next.as_ptr().expose_provenance();
     last.next.as_ptr().expose_provenance();
+    record.table[0].store(address_of_next(last), Relaxed);
+    record.top.store(1, Relaxed);
     last.next.store(behind, Relaxed);
     last.previous.store(first.previous.as_ptr().addr(), Relaxed);
     first.next.store(address_of_next(last), Relaxed);
@@ -401,13 +420,9 @@ unsafe extern "C" fn thread_ends(record: *mut c_void) {
     if !std::ptr::eq(record.head.get(), &raw const NOWHERE) {
         leave_list(record);
     }
+    record.top.store(1, Relaxed);
     let mut records = records();
-    for slot in &record.slots[..record.used.load(Relaxed)] {
-        slot.link.store(0, Relaxed);
-    }
-    record.used.store(0, Relaxed);
-    record.newest.set(0);
-    record.free.set(0);
+    record.holes.set(0);
     records.idle.push(record);
 }
 

@@ -1,0 +1,261 @@
+//! The locks: alone, in competition, and how soon a sleeper is awake.
+
+use std::hint::black_box;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mp_core::{Connection, Process, duplex, process_fn};
+use mp_sync::{Mutex, ReentrantMutex};
+use rustix::thread::futex;
+use serde::{Deserialize, Serialize};
+
+use super::{Row, row};
+use crate::locks::{Locks, Pthread, Shared, locks};
+use crate::measure::{Contender, Run};
+use crate::partner::{Partner, failed};
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = vec![
+        row("lock/mutex", |_| {
+            vec![
+                Contender::ours("mp_sync::Mutex in shared memory", alone(|| mutex_pair(&locks()?.mutex))),
+                Contender::limit("std::sync::Mutex", 2.0, alone(std_mutex_pair)),
+                Contender::limit("pthread_mutex, process-shared", None, alone(|| pthread_pair(false))),
+                Contender::limit("pthread_mutex, process-shared and robust", None, alone(|| pthread_pair(true))),
+            ]
+        }),
+        row("lock/mutex-static", |_| {
+            static OURS: Mutex<u64> = Mutex::new(0);
+            vec![
+                Contender::ours("mp_sync::Mutex in a static", alone(|| mutex_pair(&OURS))),
+                Contender::limit("std::sync::Mutex", 2.0, alone(std_mutex_pair)),
+            ]
+        }),
+        row("lock/reentrant", |_| {
+            vec![
+                Contender::ours("mp_sync::ReentrantMutex in shared memory", alone(|| reentrant_pair(&locks()?.reentrant))),
+                Contender::limit("std::sync::Mutex", 2.0, alone(std_mutex_pair)),
+            ]
+        }),
+        row("notify/condvar", |_| {
+            let condvar = || {
+                let condvar = &locks()?.condvar;
+                Ok(move || condvar.notify_one())
+            };
+            let std = || {
+                static CONDVAR: std::sync::Condvar = std::sync::Condvar::new();
+                Ok(|| black_box(&CONDVAR).notify_one())
+            };
+            vec![
+                Contender::ours("mp_sync::Condvar, nobody waits", alone(condvar)),
+                Contender::limit("std::sync::Condvar", 1.5, alone(std)),
+            ]
+        }),
+    ];
+    for processes in [2, 8] {
+        rows.push(row(&format!("contended/mutex-{processes}"), move |_| {
+            vec![
+                Contender::ours("mp_sync::Mutex", contended(processes, Kind::Ours)),
+                Contender::limit("pthread_mutex, process-shared", 1.0, contended(processes, Kind::Pthread)),
+                Contender::limit("pthread_mutex, process-shared and robust", 1.0, contended(processes, Kind::Robust)),
+            ]
+        }));
+    }
+    rows.push(row("wake/condvar", |_| wakes(Kind::Ours)));
+    rows
+}
+
+/// Calls the operation again and again, in this thread alone.
+fn alone<O: FnMut() + 'static>(operation: impl FnOnce() -> io::Result<O>) -> io::Result<Run> {
+    let mut operation = operation()?;
+    Ok(Box::new(move |count| {
+        let start = Instant::now();
+        for _ in 0..count {
+            operation();
+        }
+        Ok(start.elapsed())
+    }))
+}
+
+fn mutex_pair(mutex: &'static Mutex<u64>) -> io::Result<impl FnMut()> {
+    Ok(move || {
+        if let Ok(mut guard) = black_box(mutex).lock() {
+            *guard += 1;
+        }
+    })
+}
+
+fn reentrant_pair(mutex: &'static ReentrantMutex<u64>) -> io::Result<impl FnMut()> {
+    Ok(move || {
+        if let Ok(guard) = black_box(mutex).lock() {
+            black_box(*guard);
+        }
+    })
+}
+
+fn std_mutex_pair() -> io::Result<impl FnMut()> {
+    static MUTEX: std::sync::Mutex<u64> = std::sync::Mutex::new(0);
+    Ok(|| {
+        if let Ok(mut guard) = black_box(&MUTEX).lock() {
+            *guard += 1;
+        }
+    })
+}
+
+fn pthread_pair(robust: bool) -> io::Result<impl FnMut()> {
+    let mutex: &'static Pthread = Box::leak(Box::new(Pthread::new()));
+    mutex.init(robust);
+    let mut value = 0_u64;
+    Ok(move || {
+        black_box(mutex).lock();
+        value = black_box(value) + 1;
+        mutex.unlock();
+    })
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Kind {
+    Ours,
+    Pthread,
+    Robust,
+}
+
+/// How many times each process takes the lock: what it is asked for.
+#[process_fn]
+fn competes(shared: Shared, kind: Kind, connection: Connection<(), u32>) {
+    while let Ok(count) = connection.recv() {
+        take_often(&shared, kind, count);
+        if connection.send(()).is_err() {
+            return;
+        }
+    }
+}
+
+fn take_often(locks: &Locks, kind: Kind, count: u32) {
+    for _ in 0..count {
+        match kind {
+            Kind::Ours => {
+                if let Ok(mut guard) = locks.mutex.lock() {
+                    *guard += 1;
+                }
+            }
+            Kind::Pthread => {
+                locks.pthread.lock();
+                locks.turn.store(locks.turn.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                locks.pthread.unlock();
+            }
+            Kind::Robust => {
+                locks.robust.lock();
+                locks.turn.store(locks.turn.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                locks.robust.unlock();
+            }
+        }
+        // What is done without the lock.
+        for _ in 0..20 {
+            black_box(count);
+        }
+    }
+}
+
+/// So many processes take the same lock: the time until all have done it, for one turn of each.
+fn contended(processes: usize, kind: Kind) -> io::Result<Run> {
+    let shared = Shared::new()?;
+    let mut partners: Vec<(Connection<u32, ()>, Process<()>)> = Vec::new();
+    for _ in 0..processes {
+        let (ours, theirs) = duplex::<u32, ()>()?;
+        partners.push((ours, competes::spawn(shared.again()?, kind, theirs)?));
+    }
+    Ok(Box::new(move |count| {
+        let start = Instant::now();
+        // Enough of them that they meet.
+        for (connection, _) in &partners {
+            connection.send(count * 20).map_err(failed)?;
+        }
+        for (connection, _) in &partners {
+            connection.recv().map_err(failed)?;
+        }
+        Ok(start.elapsed() / 20)
+    }))
+}
+
+fn wakes(_: Kind) -> Vec<Contender> {
+    vec![
+        Contender::ours("mp_sync::Condvar and Mutex", ping_pong(true)),
+        Contender::limit("a shared futex", 1.2, ping_pong(false)),
+    ]
+}
+
+/// Answers each odd number with the next even one, until it is `u32::MAX`.
+#[process_fn]
+fn answers(shared: Shared, by_condvar: bool, alive: Connection<(), ()>) {
+    let mut turn = 1;
+    while await_turn(&shared, by_condvar, turn) {
+        pass_turn(&shared, by_condvar, turn + 1);
+        turn += 2;
+    }
+    drop(alive);
+}
+
+fn await_turn(locks: &Locks, by_condvar: bool, wanted: u32) -> bool {
+    if by_condvar {
+        let Ok(guard) = locks.mutex.lock() else { return false };
+        let is_early = |turn: &mut u64| *turn != u64::from(wanted) && *turn != u64::from(u32::MAX);
+        return locks.condvar.wait_while(guard, is_early).is_ok_and(|turn| *turn != u64::from(u32::MAX));
+    }
+    loop {
+        match locks.turn.load(Ordering::Acquire) {
+            u32::MAX => return false,
+            turn if turn == wanted => return true,
+            turn => {
+                let _ = futex::wait(&locks.turn, futex::Flags::empty(), turn, None);
+            }
+        }
+    }
+}
+
+fn pass_turn(locks: &Locks, by_condvar: bool, turn: u32) {
+    if by_condvar {
+        if let Ok(mut guard) = locks.mutex.lock() {
+            *guard = u64::from(turn);
+        }
+        locks.condvar.notify_one();
+    } else {
+        locks.turn.store(turn, Ordering::Release);
+        let _ = futex::wake(&locks.turn, futex::Flags::empty(), 1);
+    }
+}
+
+struct Player {
+    shared: Shared,
+    by_condvar: bool,
+    /// Ends the other when this one does.
+    partner: Option<Partner<Connection<(), ()>>>,
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        pass_turn(&self.shared, self.by_condvar, u32::MAX);
+        self.partner = None;
+    }
+}
+
+/// There and back: two wake-ups.
+fn ping_pong(by_condvar: bool) -> io::Result<Run> {
+    let shared = Shared::new()?;
+    let (ours, theirs) = duplex()?;
+    let process = answers::spawn(shared.again()?, by_condvar, theirs);
+    let player = Player { shared, by_condvar, partner: Some(Partner::new(ours, process)?) };
+    let mut turn = 0;
+    Ok(Box::new(move |count| {
+        let start = Instant::now();
+        for _ in 0..count {
+            turn += 2;
+            pass_turn(&player.shared, player.by_condvar, turn - 1);
+            if !await_turn(&player.shared, player.by_condvar, turn) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+        }
+        Ok::<Duration, io::Error>(start.elapsed())
+    }))
+}
