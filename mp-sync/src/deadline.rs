@@ -28,7 +28,9 @@ impl Deadline {
         let carry = nanoseconds / 1_000_000_000;
         match now.seconds.checked_add(seconds).and_then(|sum| sum.checked_add(carry)) {
             // The kernel counts nanoseconds in 64 bits.
-            Some(seconds) if seconds < i64::MAX / 1_000_000_000 => Self { seconds, nanoseconds: nanoseconds % 1_000_000_000 },
+            Some(seconds) if seconds < i64::MAX / 1_000_000_000 => {
+                Self { seconds, nanoseconds: nanoseconds % 1_000_000_000 }
+            }
             _ => Self::NEVER,
         }
     }

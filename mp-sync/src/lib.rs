@@ -7,26 +7,22 @@ compile_error!("mp-sync supports 64-bit targets only so far");
 
 #[macro_use]
 mod primitive;
+
+mod condvar;
 mod deadline;
+mod error;
+mod event;
+mod mutex;
 mod raw;
+mod reentrant;
+mod region;
 mod spin;
 mod sys;
 
-#[cfg(not(loom))]
-mod condvar;
-#[cfg(not(loom))]
-mod error;
-#[cfg(not(loom))]
-mod mutex;
-#[cfg(not(loom))]
-mod reentrant;
-#[cfg(not(loom))]
-mod region;
-
-#[cfg(not(loom))]
 pub use self::{
     condvar::{Condvar, Guard, WaitTimeoutResult},
     error::LockError,
+    event::Event,
     mutex::{Mutex, MutexGuard},
     reentrant::{ReentrantMutex, ReentrantMutexGuard},
     region::SharedRegion,

@@ -2,5 +2,16 @@
 //!
 //! All-zero bytes are a new, unlocked one. No word is trusted: whatever another process wrote there, the worst that follows is a wait
 //! that ends wrongly or not at all, never an access outside of the lock itself.
-pub(crate) mod mutex;
+
 pub(crate) mod condvar;
+pub(crate) mod event;
+pub(crate) mod mutex;
+
+/// Has loom run it in every order with up to three preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says: three threads that are
+/// interrupted more often than that take hours.
+#[cfg(all(test, loom))]
+fn model(body: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(3);
+    builder.check(body);
+}
