@@ -16,6 +16,7 @@ mod mutex;
 mod raw;
 mod reentrant;
 mod region;
+mod semaphore;
 mod spin;
 mod sys;
 
@@ -26,4 +27,5 @@ pub use self::{
     mutex::{Mutex, MutexGuard},
     reentrant::{ReentrantMutex, ReentrantMutexGuard},
     region::SharedRegion,
+    semaphore::{Permit, ReleaseError, Semaphore},
 };

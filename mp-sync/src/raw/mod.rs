@@ -6,6 +6,7 @@
 pub(crate) mod condvar;
 pub(crate) mod event;
 pub(crate) mod mutex;
+pub(crate) mod semaphore;
 
 /// Has loom run it in every order with up to three preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says: three threads that are
 /// interrupted more often than that take hours.

@@ -1,0 +1,300 @@
+//! A number of permits that processes take and give back.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::deadline::Deadline;
+use crate::raw::semaphore::RawSemaphore;
+
+/// A number of permits that processes take and give back, as Python's `multiprocessing.Semaphore` and `BoundedSemaphore`.
+///
+/// It is 16 bytes without a pointer in them: place it in memory that processes share, at any address of each, or in a `static` for the
+/// threads of one process. All-zero bytes are a semaphore without permits and without a bound.
+///
+/// Any process may release, also one that has acquired nothing. So `Semaphore::bounded(1)` is Python's plain `multiprocessing.Lock`, which
+/// any process may release as well: `acquire` and `release(1)`. Where the one that locks is the one that unlocks, a mutex is better, because it
+/// tells when its owner died.
+///
+/// What a thread has written before it releases a permit is seen by whoever acquires one after that. Permits are not given out in the
+/// order in which they were asked for.
+///
+/// # Process death
+///
+/// A permit that a process has when it is killed stays taken: nobody knows whose it was, because anybody may release it. A process that
+/// is killed while it waits is not missed. One that is killed in the middle of a release has released all the permits or none of them;
+/// if it did not come to wake those who sleep, they find them within a tenth of a second.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use std::thread;
+///
+/// use mp_sync::Semaphore;
+///
+/// static DOWNLOADS: Semaphore = Semaphore::bounded(2);
+/// static RUNNING: AtomicU32 = AtomicU32::new(0);
+///
+/// thread::scope(|scope| {
+///     for _ in 0..8 {
+///         scope.spawn(|| {
+///             let _permit = DOWNLOADS.acquire_permit();
+///             assert!(RUNNING.fetch_add(1, Ordering::Relaxed) < 2);
+///             RUNNING.fetch_sub(1, Ordering::Relaxed);
+///         });
+///     }
+/// });
+/// assert_eq!(DOWNLOADS.value(), 2);
+/// ```
+#[repr(C)]
+pub struct Semaphore {
+    raw: RawSemaphore,
+}
+
+const _: () = assert!(size_of::<Semaphore>() == 16 && align_of::<Semaphore>() == 8);
+
+/// Why [`Semaphore::release`] changed nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// The semaphore would have had more permits than it began with.
+    #[error("released more permits than the semaphore's bound of {bound}")]
+    Bound {
+        /// The most that it can have.
+        bound: u32,
+    },
+    /// The semaphore would have had more than `u32::MAX` permits.
+    #[error("released more permits than a semaphore can count")]
+    Overflow,
+}
+
+impl Semaphore {
+    /// Makes a semaphore with that many permits, to which more may be added, up to `u32::MAX`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = mp_sync::Semaphore::new(0);
+    /// semaphore.release(3)?;
+    /// assert_eq!(semaphore.value(), 3);
+    /// # Ok::<(), mp_sync::ReleaseError>(())
+    /// ```
+    pub const fn new(permits: u32) -> Self {
+        Self { raw: RawSemaphore::new(permits, u32::MAX) }
+    }
+
+    /// Makes a semaphore with that many permits that never has more, as Python's `BoundedSemaphore`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_sync::{ReleaseError, Semaphore};
+    ///
+    /// let semaphore = Semaphore::bounded(1);
+    /// assert_eq!(semaphore.release(1), Err(ReleaseError::Bound { bound: 1 }));
+    /// ```
+    pub const fn bounded(permits: u32) -> Self {
+        Self { raw: RawSemaphore::new(permits, permits) }
+    }
+
+    /// Takes a permit, and waits until there is one. Without a system call if there is.
+    ///
+    /// # Process death
+    ///
+    /// If all permits are with processes that have died, this waits for ever. Where it can happen, use
+    /// [`acquire_timeout`](Self::acquire_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = mp_sync::Semaphore::new(2);
+    /// semaphore.acquire();
+    /// assert_eq!(semaphore.value(), 1);
+    /// ```
+    pub fn acquire(&self) {
+        // Without a deadline there is no other answer.
+        self.raw.acquire(Deadline::NEVER);
+    }
+
+    /// Takes a permit if there is one, and tells whether it did. Never waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = mp_sync::Semaphore::new(1);
+    /// assert!(semaphore.try_acquire());
+    /// assert!(!semaphore.try_acquire());
+    /// ```
+    #[must_use = "without a permit there is nothing to release"]
+    pub fn try_acquire(&self) -> bool {
+        self.raw.try_acquire()
+    }
+
+    /// Takes a permit, waits for one for that long at most, and tells whether it has one. Zero looks once; `Duration::MAX` is for ever.
+    ///
+    /// The time is measured by the monotonic clock, which stands still while the machine sleeps.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let semaphore = mp_sync::Semaphore::new(1);
+    /// assert!(semaphore.acquire_timeout(Duration::MAX));
+    /// assert!(!semaphore.acquire_timeout(Duration::from_millis(1)));
+    /// ```
+    #[must_use = "without a permit there is nothing to release"]
+    pub fn acquire_timeout(&self, timeout: Duration) -> bool {
+        self.raw.try_acquire() || self.raw.acquire(Deadline::after(timeout))
+    }
+
+    /// Adds that many permits, and wakes as many of those who wait. Zero does nothing.
+    ///
+    /// There is no system call if nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// If there would be more than the bound or than `u32::MAX`, nothing is changed.
+    ///
+    /// # Process death
+    ///
+    /// Killed in the middle of it, a process has added all of them or none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_sync::{ReleaseError, Semaphore};
+    ///
+    /// let semaphore = Semaphore::new(0);
+    /// semaphore.release(u32::MAX)?;
+    /// assert_eq!(semaphore.release(1), Err(ReleaseError::Overflow));
+    /// assert_eq!(semaphore.value(), u32::MAX);
+    /// # Ok::<(), ReleaseError>(())
+    /// ```
+    pub fn release(&self, permits: u32) -> Result<(), ReleaseError> {
+        if self.raw.release(permits) {
+            return Ok(());
+        }
+        Err(match self.raw.bound() {
+            u32::MAX => ReleaseError::Overflow,
+            bound => ReleaseError::Bound { bound },
+        })
+    }
+
+    /// How many permits are left: Python's `get_value`. By the time that the caller looks at the answer it may have changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(mp_sync::Semaphore::new(5).value(), 5);
+    /// ```
+    pub fn value(&self) -> u32 {
+        self.raw.permits()
+    }
+
+    /// Takes a permit as [`acquire`](Self::acquire) does, and gives it back when what is returned is dropped.
+    ///
+    /// # Process death
+    ///
+    /// Nothing is dropped in a process that is killed: the permit stays taken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = mp_sync::Semaphore::bounded(1);
+    /// let permit = semaphore.acquire_permit();
+    /// assert_eq!(semaphore.value(), 0);
+    /// drop(permit);
+    /// assert_eq!(semaphore.value(), 1);
+    /// ```
+    pub fn acquire_permit(&self) -> Permit<'_> {
+        self.acquire();
+        self.permit()
+    }
+
+    /// Takes a permit as [`try_acquire`](Self::try_acquire) does, and gives it back when what is returned is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = mp_sync::Semaphore::bounded(1);
+    /// let permit = semaphore.try_acquire_permit();
+    /// assert!(permit.is_some() && semaphore.try_acquire_permit().is_none());
+    /// ```
+    pub fn try_acquire_permit(&self) -> Option<Permit<'_>> {
+        self.try_acquire().then(|| self.permit())
+    }
+
+    /// Takes a permit as [`acquire_timeout`](Self::acquire_timeout) does, and gives it back when what is returned is dropped.
+    ///
+    /// # Process death
+    ///
+    /// As for [`acquire_permit`](Self::acquire_permit).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let semaphore = mp_sync::Semaphore::bounded(0);
+    /// assert!(semaphore.acquire_permit_timeout(Duration::from_millis(1)).is_none());
+    /// ```
+    pub fn acquire_permit_timeout(&self, timeout: Duration) -> Option<Permit<'_>> {
+        self.acquire_timeout(timeout).then(|| self.permit())
+    }
+
+    fn permit(&self) -> Permit<'_> {
+        Permit { semaphore: self, not_send: PhantomData }
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore").field("value", &self.value()).field("bound", &self.raw.bound()).finish()
+    }
+}
+
+/// A permit of a [`Semaphore`], which is given back when this is dropped. `std::mem::forget` keeps it, for somebody else to release.
+///
+/// If the semaphore has all its permits by then, because others have released more than they had, dropping it changes nothing.
+///
+/// It stays with the thread that has acquired it. To release in another one, acquire without a guard.
+///
+/// # Process death
+///
+/// Nothing is dropped in a process that is killed: the permit stays taken.
+///
+/// # Examples
+///
+/// ```
+/// let semaphore = mp_sync::Semaphore::bounded(2);
+/// {
+///     let _one = semaphore.acquire_permit();
+///     let _two = semaphore.acquire_permit();
+///     assert_eq!(semaphore.value(), 0);
+/// }
+/// assert_eq!(semaphore.value(), 2);
+/// ```
+#[must_use = "dropping it gives the permit back at once"]
+pub struct Permit<'a> {
+    semaphore: &'a Semaphore,
+    /// Shared between threads, but not moved to another one, as this guard of std's.
+    not_send: PhantomData<MutexGuard<'static, ()>>,
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        // It fails if others have released what they did not have; then there is nothing to give back.
+        let _ = self.semaphore.release(1);
+    }
+}
+
+impl fmt::Debug for Permit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").finish_non_exhaustive()
+    }
+}
