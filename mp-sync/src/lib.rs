@@ -8,6 +8,7 @@ compile_error!("mp-sync supports 64-bit targets only so far");
 #[macro_use]
 mod primitive;
 
+mod barrier;
 mod condvar;
 mod deadline;
 mod error;
@@ -21,6 +22,7 @@ mod spin;
 mod sys;
 
 pub use self::{
+    barrier::{Barrier, BarrierError},
     condvar::{Condvar, Guard, WaitTimeoutResult},
     error::LockError,
     event::Event,

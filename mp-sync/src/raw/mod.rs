@@ -3,6 +3,7 @@
 //! All-zero bytes are a new, unlocked one. No word is trusted: whatever another process wrote there, the worst that follows is a wait
 //! that ends wrongly or not at all, never an access outside of the lock itself.
 
+pub(crate) mod barrier;
 pub(crate) mod condvar;
 pub(crate) mod event;
 pub(crate) mod mutex;
