@@ -1,0 +1,9 @@
+use mp_sync::Semaphore;
+
+fn main() {
+    let permit = {
+        let semaphore = Semaphore::new(1);
+        semaphore.acquire_permit()
+    };
+    drop(permit);
+}
