@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::deadline::Deadline;
-use crate::raw::barrier::{Broken, MOST_PARTIES, RawBarrier};
+use crate::raw::barrier::{Broken, MOST, RawBarrier};
 
 /// A place where a number of parties, processes or threads, wait for each other, again and again, as Python's `multiprocessing.Barrier`.
 ///
@@ -85,7 +85,7 @@ impl Barrier {
     /// ```
     pub const fn new(parties: u32) -> Self {
         assert!(parties > 0, "a barrier has to have at least one party");
-        assert!(parties <= MOST_PARTIES, "a barrier has 1048575 parties at most");
+        assert!(parties <= MOST, "a barrier has 1048575 parties at most");
         Self { raw: RawBarrier::new(parties) }
     }
 

@@ -93,6 +93,7 @@ mod tests {
     use loom::thread;
 
     use super::*;
+    use crate::raw::model;
     use crate::raw::mutex::RawMutex;
 
     struct Gate {
@@ -123,9 +124,7 @@ mod tests {
     }
 
     fn check(opens: impl Fn(&Gate) + Sync + Send + Copy + 'static, passes: usize) {
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(2);
-        builder.check(move || {
+        model(move || {
             let gate = Arc::new(Gate { mutex: RawMutex::new(), condvar: RawCondvar::new(), open: AtomicU32::new(0) });
             let others: Vec<_> = (0..passes)
                 .map(|_| {

@@ -9,11 +9,10 @@ pub(crate) mod event;
 pub(crate) mod mutex;
 pub(crate) mod semaphore;
 
-/// Has loom run it in every order with up to three preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says: three threads that are
-/// interrupted more often than that take hours.
+/// Has loom run it in every order with up to two preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says: three take minutes.
 #[cfg(all(test, loom))]
 fn model(body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(3);
+    builder.preemption_bound.get_or_insert(2);
     builder.check(body);
 }

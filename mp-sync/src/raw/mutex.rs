@@ -201,6 +201,7 @@ mod tests {
     use loom::thread;
 
     use super::*;
+    use crate::raw::model;
 
     struct Counter {
         mutex: RawMutex,
@@ -241,12 +242,6 @@ mod tests {
                 self.mutex.word.wake(1);
             }
         }
-    }
-
-    fn model(check: impl Fn() + Sync + Send + 'static) {
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(3);
-        builder.check(check);
     }
 
     #[test]
