@@ -105,7 +105,11 @@ impl Condvar {
     /// # Errors
     ///
     /// As for [`wait`](Self::wait). After [`LockError::OwnerDied`] the condition may be true still.
-    pub fn wait_while<G: Guard>(&self, mut guard: G, mut condition: impl FnMut(&mut G::Lent) -> bool) -> Result<G, LockError<G>> {
+    pub fn wait_while<G: Guard>(
+        &self,
+        mut guard: G,
+        mut condition: impl FnMut(&mut G::Lent) -> bool,
+    ) -> Result<G, LockError<G>> {
         while condition(guard.lend()) {
             let waiter = self.raw.enter();
             let lock = guard.release()?;

@@ -119,7 +119,10 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     #[inline]
-    pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<Option<MutexGuard<'_, T>>, LockError<MutexGuard<'_, T>>> {
+    pub(crate) fn lock_until(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Option<MutexGuard<'_, T>>, LockError<MutexGuard<'_, T>>> {
         match self.raw.lock(deadline) {
             Ok(true) => Ok(Some(MutexGuard::new(self))),
             Ok(false) => Err(LockError::OwnerDied(MutexGuard::new(self))),

@@ -90,7 +90,10 @@ impl<T: ?Sized> ReentrantMutex<T> {
     /// # Errors
     ///
     /// As for [`lock`](Self::lock).
-    pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<ReentrantMutexGuard<'_, T>>, LockError<ReentrantMutexGuard<'_, T>>> {
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Option<ReentrantMutexGuard<'_, T>>, LockError<ReentrantMutexGuard<'_, T>>> {
         self.lock_until(Deadline::after(timeout))
     }
 

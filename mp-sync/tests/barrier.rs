@@ -1,19 +1,20 @@
 //! `Barrier` between threads and between processes, and with processes that are killed.
 
-#[path = "support/placed.rs"]
-mod placed;
 #[path = "../../mp-core/tests/support/mod.rs"]
 mod support;
+
+mod memory;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memory::InShared;
 use mp_core::{Process, process_fn};
 use mp_sync::{Barrier, BarrierError};
-use placed::{Memory, Placed};
 use support::faults::{Random, busy, count, limit};
+use support::procfs::sleeps_on_a_futex;
 use support::{PATIENCE, PROMPTLY, eventually, scenario, watched};
 
 /// A barrier, and what is counted at it.
@@ -192,15 +193,15 @@ fn take_turn(barrier: &Barrier, acted: &AtomicU32) -> Option<u32> {
 }
 
 #[process_fn]
-fn meet(memory: Memory, rounds: u32) {
-    Placed::<Meeting>::attach(memory).meet(rounds);
+fn meet(meeting: InShared<Meeting>, rounds: u32) {
+    meeting.meet(rounds);
 }
 
 #[test]
 fn processes_meet_again_and_again() {
     scenario!(processes_meet_again_and_again, {
-        let meeting = Placed::new(Meeting::new(3));
-        let others = [(); 2].map(|()| meet::spawn(meeting.memory(), 150).unwrap());
+        let meeting = InShared::new(Meeting::new(3));
+        let others = [(); 2].map(|()| meet::spawn(meeting.again(), 150).unwrap());
         meeting.meet(150);
         for other in others {
             other.join().unwrap();
@@ -210,8 +211,7 @@ fn processes_meet_again_and_again() {
 
 /// 0: went on; 1: its time was up; 2: broken.
 #[process_fn]
-fn wait_once(memory: Memory, timeout: Option<Duration>) -> u32 {
-    let meeting = Placed::<Meeting>::attach(memory);
+fn wait_once(meeting: InShared<Meeting>, timeout: Option<Duration>) -> u32 {
     let result = match timeout {
         Some(timeout) => meeting.barrier.wait_timeout(timeout),
         None => meeting.barrier.wait(),
@@ -223,23 +223,17 @@ fn wait_once(memory: Memory, timeout: Option<Duration>) -> u32 {
     }
 }
 
-fn waiters<const N: usize>(meeting: &Placed<Meeting>, timeouts: [Option<Duration>; N]) -> [Process<u32>; N] {
-    let waiters = timeouts.map(|timeout| wait_once::spawn(meeting.memory(), timeout).unwrap());
+fn waiters<const N: usize>(meeting: &InShared<Meeting>, timeouts: [Option<Duration>; N]) -> [Process<u32>; N] {
+    let waiters = timeouts.map(|timeout| wait_once::spawn(meeting.again(), timeout).unwrap());
     eventually("all wait", || meeting.barrier.waiting() as usize == N);
-    eventually("all sleep", || waiters.iter().all(|waiter| sleeps(waiter.pid())));
+    eventually("all sleep", || waiters.iter().all(|waiter| sleeps_on_a_futex(waiter.pid())));
     waiters
-}
-
-/// Whether the process sleeps in the kernel, which it does in this test on a futex only.
-fn sleeps(pid: u32) -> bool {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    name.split(' ').next() == Some(&libc::SYS_futex.to_string())
 }
 
 #[test]
 fn breaking_and_resetting_reach_every_process_that_waits() {
     scenario!(breaking_and_resetting, {
-        let meeting = Placed::new(Meeting::new(3));
+        let meeting = InShared::new(Meeting::new(3));
         for end in [Barrier::abort, Barrier::reset] {
             let sleepers = waiters(&meeting, [None, Some(PATIENCE)]);
             end(&meeting.barrier);
@@ -249,8 +243,8 @@ fn breaking_and_resetting_reach_every_process_that_waits() {
             meeting.barrier.reset();
             assert!(!meeting.barrier.is_broken() && meeting.barrier.waiting() == 0);
         }
-        let [patient, late] = [None, Some(Duration::from_millis(300))]
-            .map(|timeout| wait_once::spawn(meeting.memory(), timeout).unwrap());
+        let [patient, late] =
+            [None, Some(Duration::from_millis(300))].map(|timeout| wait_once::spawn(meeting.again(), timeout).unwrap());
         assert_eq!((patient.join().unwrap(), late.join().unwrap()), (2, 1));
         // All go on, although it is reset or aborted the moment after.
         for end in [Barrier::abort, Barrier::reset] {
@@ -268,7 +262,7 @@ fn breaking_and_resetting_reach_every_process_that_waits() {
 #[test]
 fn a_party_that_is_killed_while_it_waits_has_arrived_and_holds_no_later_generation_up() {
     scenario!(a_party_that_is_killed_while_it_waits, {
-        let meeting = Placed::new(Meeting::new(3));
+        let meeting = InShared::new(Meeting::new(3));
         let [victim, other] = waiters(&meeting, [None, None]);
         victim.kill().unwrap();
         victim.join().unwrap_err();
@@ -282,8 +276,7 @@ fn a_party_that_is_killed_while_it_waits_has_arrived_and_holds_no_later_generati
 }
 
 #[process_fn]
-fn act_for_ever(memory: Memory) {
-    let meeting = Placed::<Meeting>::attach(memory);
+fn act_for_ever(meeting: InShared<Meeting>) {
     let _ = meeting.barrier.wait_with(|| {
         meeting.ready.store(1, Ordering::Relaxed);
         loop {
@@ -296,11 +289,11 @@ fn act_for_ever(memory: Memory) {
 fn a_party_that_is_killed_in_its_action_is_overcome_by_timeout_abort_and_reset() {
     scenario!(a_party_that_is_killed_in_its_action, {
         for end in ["timeout", "abort", "reset", "another"] {
-            let meeting = Placed::new(Meeting::new(2));
+            let meeting = InShared::new(Meeting::new(2));
             let limit = (end == "timeout").then_some(Duration::from_millis(400));
-            let waiter = wait_once::spawn(meeting.memory(), limit).unwrap();
+            let waiter = wait_once::spawn(meeting.again(), limit).unwrap();
             eventually("one waits", || meeting.barrier.waiting() == 1 || meeting.barrier.is_broken());
-            let victim = act_for_ever::spawn(meeting.memory()).unwrap();
+            let victim = act_for_ever::spawn(meeting.again()).unwrap();
             eventually("it acts", || meeting.ready.load(Ordering::Relaxed) == 1 || meeting.barrier.is_broken());
             victim.kill().unwrap();
             // On a busy machine it may have found the barrier broken, and ended.
@@ -325,8 +318,7 @@ fn a_party_that_is_killed_in_its_action_is_overcome_by_timeout_abort_and_reset()
 
 /// Waits, breaks and resets, for ever.
 #[process_fn]
-fn disturb(memory: Memory) {
-    let meeting = Placed::<Meeting>::attach(memory);
+fn disturb(meeting: InShared<Meeting>) {
     meeting.ready.store(1, Ordering::Relaxed);
     for round in 0_u32.. {
         let _ = match round % 4 {
@@ -345,8 +337,7 @@ fn disturb(memory: Memory) {
 }
 
 #[process_fn]
-fn go_on(memory: Memory) {
-    let meeting = Placed::<Meeting>::attach(memory);
+fn go_on(meeting: InShared<Meeting>) {
     while meeting.came.load(Ordering::Relaxed) == 0 {
         // Whatever becomes of the others, it is not asleep over it.
         match meeting.barrier.wait_timeout_with(Duration::from_millis(500), || ()) {
@@ -361,9 +352,9 @@ fn processes_that_are_killed_at_any_instant_leave_a_barrier_that_a_reset_mends()
     scenario!(processes_that_are_killed_at_any_instant, limit(count(60)), {
         let mut random = Random::new();
         for round in 0..count(60) {
-            let meeting = Placed::new(Meeting::new(2));
-            let survivor = go_on::spawn(meeting.memory()).unwrap();
-            let victim = disturb::spawn(meeting.memory()).unwrap();
+            let meeting = InShared::new(Meeting::new(2));
+            let survivor = go_on::spawn(meeting.again()).unwrap();
+            let victim = disturb::spawn(meeting.again()).unwrap();
             eventually("it runs", || meeting.ready.load(Ordering::Relaxed) == 1);
             busy(random.moment(Duration::from_micros(300)));
             victim.kill().unwrap();
@@ -374,7 +365,7 @@ fn processes_that_are_killed_at_any_instant_leave_a_barrier_that_a_reset_mends()
             // What the dead left does not count after a reset, and all meet again, with timeouts that do not fire.
             meeting.barrier.reset();
             assert_eq!(meeting.barrier.waiting(), 0);
-            let other = wait_once::spawn(meeting.memory(), Some(PATIENCE)).unwrap();
+            let other = wait_once::spawn(meeting.again(), Some(PATIENCE)).unwrap();
             assert!(meeting.barrier.wait_timeout(PATIENCE).is_ok(), "round {round}");
             assert_eq!(other.join().unwrap(), 0, "round {round}");
         }

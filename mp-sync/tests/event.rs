@@ -1,18 +1,19 @@
 //! `Event` between threads and between processes, and with processes that are killed.
 
-#[path = "support/placed.rs"]
-mod placed;
 #[path = "../../mp-core/tests/support/mod.rs"]
 mod support;
+
+mod memory;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memory::InShared;
 use mp_core::{Process, process_fn};
 use mp_sync::Event;
-use placed::{Memory, Placed};
 use support::faults::{Random, busy, count, limit};
+use support::procfs::sleeps_on_a_futex;
 use support::{PATIENCE, PROMPTLY, eventually, scenario, watched};
 
 /// Two events and what is told by them.
@@ -76,8 +77,7 @@ fn a_timeout_is_as_long_as_it_says() {
 }
 
 #[process_fn]
-fn answer(memory: Memory, rounds: u32) {
-    let exchange = Placed::<Exchange>::attach(memory);
+fn answer(exchange: InShared<Exchange>, rounds: u32) {
     for round in 0..rounds {
         exchange.question.wait();
         assert!(exchange.question.is_set());
@@ -90,8 +90,8 @@ fn answer(memory: Memory, rounds: u32) {
 #[test]
 fn two_processes_answer_each_other() {
     scenario!(two_processes_answer_each_other, {
-        let exchange = Placed::new(Exchange::new());
-        let child = answer::spawn(exchange.memory(), 500).unwrap();
+        let exchange = InShared::new(Exchange::new());
+        let child = answer::spawn(exchange.again(), 500).unwrap();
         for round in 0..500 {
             exchange.question.set();
             assert!(exchange.answer.wait_timeout(PATIENCE));
@@ -104,8 +104,7 @@ fn two_processes_answer_each_other() {
 
 /// Waits for the question, with a limit or without, and says before and after that it has come so far.
 #[process_fn]
-fn wait_once(memory: Memory, timeout: Option<Duration>) -> bool {
-    let exchange = Placed::<Exchange>::attach(memory);
+fn wait_once(exchange: InShared<Exchange>, timeout: Option<Duration>) -> bool {
     exchange.inside.fetch_add(1, Ordering::Relaxed);
     let was_set = match timeout {
         Some(timeout) => exchange.question.wait_timeout(timeout),
@@ -118,24 +117,18 @@ fn wait_once(memory: Memory, timeout: Option<Duration>) -> bool {
     was_set
 }
 
-fn waiters(exchange: &Placed<Exchange>, timeouts: &[Option<Duration>]) -> Vec<Process<bool>> {
-    let start = |timeout: &Option<Duration>| wait_once::spawn(exchange.memory(), *timeout).unwrap();
+fn waiters(exchange: &InShared<Exchange>, timeouts: &[Option<Duration>]) -> Vec<Process<bool>> {
+    let start = |timeout: &Option<Duration>| wait_once::spawn(exchange.again(), *timeout).unwrap();
     let waiters: Vec<_> = timeouts.iter().map(start).collect();
     eventually("all wait", || exchange.inside.load(Ordering::Relaxed) as usize == timeouts.len());
-    eventually("all sleep", || waiters.iter().all(|waiter| sleeps(waiter.pid())));
+    eventually("all sleep", || waiters.iter().all(|waiter| sleeps_on_a_futex(waiter.pid())));
     waiters
-}
-
-/// Whether the process sleeps in the kernel, which it does in this test on a futex only.
-fn sleeps(pid: u32) -> bool {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    name.split(' ').next() == Some(&libc::SYS_futex.to_string())
 }
 
 #[test]
 fn whoever_waits_goes_on_although_the_event_is_cleared_at_once() {
     scenario!(whoever_waits_goes_on, {
-        let exchange = Placed::new(Exchange::new());
+        let exchange = InShared::new(Exchange::new());
         for _ in 0..5 {
             let waiters = waiters(&exchange, &[None, Some(PATIENCE), Some(Duration::MAX)]);
             exchange.question.set();
@@ -151,9 +144,9 @@ fn whoever_waits_goes_on_although_the_event_is_cleared_at_once() {
 #[test]
 fn a_timeout_in_another_process_is_late_and_loses_nobody_else() {
     scenario!(a_timeout_in_another_process, {
-        let exchange = Placed::new(Exchange::new());
-        let late = wait_once::spawn(exchange.memory(), Some(Duration::from_millis(20))).unwrap();
-        let zero = wait_once::spawn(exchange.memory(), Some(Duration::ZERO)).unwrap();
+        let exchange = InShared::new(Exchange::new());
+        let late = wait_once::spawn(exchange.again(), Some(Duration::from_millis(20))).unwrap();
+        let zero = wait_once::spawn(exchange.again(), Some(Duration::ZERO)).unwrap();
         assert!(!late.join().unwrap() && !zero.join().unwrap());
         let [waiter] = waiters(&exchange, &[None]).try_into().unwrap();
         exchange.question.set();
@@ -164,7 +157,7 @@ fn a_timeout_in_another_process_is_late_and_loses_nobody_else() {
 #[test]
 fn a_waiter_that_is_killed_wedges_nobody() {
     scenario!(a_waiter_that_is_killed, {
-        let exchange = Placed::new(Exchange::new());
+        let exchange = InShared::new(Exchange::new());
         let [victim, other] = waiters(&exchange, &[None, None]).try_into().unwrap();
         victim.kill().unwrap();
         victim.join().unwrap_err();
@@ -180,8 +173,7 @@ fn a_waiter_that_is_killed_wedges_nobody() {
 
 /// Changes both events and waits for them, for ever.
 #[process_fn]
-fn disturb(memory: Memory) {
-    let exchange = Placed::<Exchange>::attach(memory);
+fn disturb(exchange: InShared<Exchange>) {
     exchange.inside.store(1, Ordering::Relaxed);
     loop {
         exchange.answer.set();
@@ -193,8 +185,7 @@ fn disturb(memory: Memory) {
 }
 
 #[process_fn]
-fn wait_in_rounds(memory: Memory) {
-    let exchange = Placed::<Exchange>::attach(memory);
+fn wait_in_rounds(exchange: InShared<Exchange>) {
     for round in 0.. {
         // Killed in the middle of setting the last question, the disturber leaves this asleep for a moment at most.
         assert!(exchange.question.wait_timeout(PATIENCE), "round {round}");
@@ -208,11 +199,11 @@ fn wait_in_rounds(memory: Memory) {
 fn processes_that_are_killed_at_any_instant_leave_an_event_that_works() {
     scenario!(processes_that_are_killed_at_any_instant, limit(count(60)), {
         let mut random = Random::new();
-        let exchange = Placed::new(Exchange::new());
-        let survivor = wait_in_rounds::spawn(exchange.memory()).unwrap();
+        let exchange = InShared::new(Exchange::new());
+        let survivor = wait_in_rounds::spawn(exchange.again()).unwrap();
         for round in 0..count(60) {
             exchange.inside.store(0, Ordering::Relaxed);
-            let victim = disturb::spawn(exchange.memory()).unwrap();
+            let victim = disturb::spawn(exchange.again()).unwrap();
             eventually("it runs", || exchange.inside.load(Ordering::Relaxed) == 1);
             busy(random.moment(Duration::from_micros(300)));
             victim.kill().unwrap();

@@ -92,7 +92,9 @@ fn the_next_locker_is_told_of_a_killed_owner() {
         drop(guard);
         // It stays poisoned, for every way to take it.
         assert!(matches!(account.mutex.try_lock(), Err(LockError::OwnerDied(_))));
-        let Err(LockError::OwnerDied(mut guard)) = account.mutex.lock_timeout(PATIENCE) else { panic!("it is in order") };
+        let Err(LockError::OwnerDied(mut guard)) = account.mutex.lock_timeout(PATIENCE) else {
+            panic!("it is in order")
+        };
         guard[1] += 1;
         guard.mark_consistent();
         drop(guard);

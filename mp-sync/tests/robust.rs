@@ -331,7 +331,9 @@ fn memory_that_is_registered_is_not_registered_twice() {
     // SAFETY: the memory is mapped while the region is there.
     let first = unsafe { mp_sync::SharedRegion::new(memory, start, 8_192) }.unwrap();
     // SAFETY: the same memory, which `first` keeps.
-    let kind = |offset: usize, length| unsafe { mp_sync::SharedRegion::new((), start.wrapping_add(offset), length) }.unwrap_err().kind();
+    let kind = |offset: usize, length| {
+        unsafe { mp_sync::SharedRegion::new((), start.wrapping_add(offset), length) }.unwrap_err().kind()
+    };
     assert_eq!(kind(0, 8_192), std::io::ErrorKind::AlreadyExists);
     assert_eq!(kind(4_096, 10), std::io::ErrorKind::AlreadyExists);
     assert_eq!(kind(0, 0), std::io::ErrorKind::InvalidInput);

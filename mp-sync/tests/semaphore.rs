@@ -1,18 +1,19 @@
 //! `Semaphore` between threads and between processes, and with processes that are killed.
 
-#[path = "support/placed.rs"]
-mod placed;
 #[path = "../../mp-core/tests/support/mod.rs"]
 mod support;
+
+mod memory;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memory::InShared;
 use mp_core::{Process, process_fn};
 use mp_sync::{ReleaseError, Semaphore};
-use placed::{Memory, Placed};
 use support::faults::{Random, busy, count, limit};
+use support::procfs::sleeps_on_a_futex;
 use support::{PATIENCE, PROMPTLY, eventually, scenario, watched};
 
 /// A semaphore, and what its permits stand for.
@@ -126,8 +127,7 @@ fn a_timeout_is_as_long_as_it_says() {
 }
 
 #[process_fn]
-fn work_in_rounds(memory: Memory, rounds: u32, most: u32) {
-    let workshop = Placed::<Workshop>::attach(memory);
+fn work_in_rounds(workshop: InShared<Workshop>, rounds: u32, most: u32) {
     for round in 0..rounds {
         match round % 3 {
             0 => workshop.semaphore.acquire(),
@@ -155,8 +155,8 @@ fn work_in_rounds(memory: Memory, rounds: u32, most: u32) {
 fn never_more_processes_go_on_than_there_are_permits() {
     scenario!(never_more_processes_go_on, {
         for most in [1, 2] {
-            let workshop = Placed::new(Workshop::new(Semaphore::bounded(most), Semaphore::new(0)));
-            let start = |_| work_in_rounds::spawn(workshop.memory(), 300, most).unwrap();
+            let workshop = InShared::new(Workshop::new(Semaphore::bounded(most), Semaphore::new(0)));
+            let start = |_| work_in_rounds::spawn(workshop.again(), 300, most).unwrap();
             let workers: Vec<_> = (0..4).map(start).collect();
             for worker in workers {
                 worker.join().unwrap();
@@ -168,8 +168,7 @@ fn never_more_processes_go_on_than_there_are_permits() {
 }
 
 #[process_fn]
-fn acquire_once(memory: Memory, timeout: Option<Duration>) -> bool {
-    let workshop = Placed::<Workshop>::attach(memory);
+fn acquire_once(workshop: InShared<Workshop>, timeout: Option<Duration>) -> bool {
     workshop.ready.fetch_add(1, Ordering::Relaxed);
     match timeout {
         Some(timeout) => workshop.semaphore.acquire_timeout(timeout),
@@ -180,25 +179,19 @@ fn acquire_once(memory: Memory, timeout: Option<Duration>) -> bool {
     }
 }
 
-fn waiters(workshop: &Placed<Workshop>, timeouts: &[Option<Duration>]) -> Vec<Process<bool>> {
+fn waiters(workshop: &InShared<Workshop>, timeouts: &[Option<Duration>]) -> Vec<Process<bool>> {
     workshop.ready.store(0, Ordering::Relaxed);
-    let start = |timeout: &Option<Duration>| acquire_once::spawn(workshop.memory(), *timeout).unwrap();
+    let start = |timeout: &Option<Duration>| acquire_once::spawn(workshop.again(), *timeout).unwrap();
     let waiters: Vec<_> = timeouts.iter().map(start).collect();
     eventually("all wait", || workshop.ready.load(Ordering::Relaxed) as usize == timeouts.len());
-    eventually("all sleep", || waiters.iter().all(|waiter| sleeps(waiter.pid())));
+    eventually("all sleep", || waiters.iter().all(|waiter| sleeps_on_a_futex(waiter.pid())));
     waiters
-}
-
-/// Whether the process sleeps in the kernel, which it does in this test on a futex only.
-fn sleeps(pid: u32) -> bool {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    name.split(' ').next() == Some(&libc::SYS_futex.to_string())
 }
 
 #[test]
 fn a_process_that_has_acquired_nothing_may_release_for_all_who_wait() {
     scenario!(a_process_that_has_acquired_nothing, {
-        let workshop = Placed::new(Workshop::new(Semaphore::new(0), Semaphore::new(0)));
+        let workshop = InShared::new(Workshop::new(Semaphore::new(0), Semaphore::new(0)));
         let sleepers = waiters(&workshop, &[None, Some(PATIENCE), Some(Duration::MAX)]);
         workshop.semaphore.release(4).unwrap();
         for sleeper in sleepers {
@@ -206,8 +199,8 @@ fn a_process_that_has_acquired_nothing_may_release_for_all_who_wait() {
         }
         assert_eq!(workshop.semaphore.value(), 1);
         assert!(workshop.semaphore.try_acquire());
-        let late = acquire_once::spawn(workshop.memory(), Some(Duration::from_millis(20))).unwrap();
-        let zero = acquire_once::spawn(workshop.memory(), Some(Duration::ZERO)).unwrap();
+        let late = acquire_once::spawn(workshop.again(), Some(Duration::from_millis(20))).unwrap();
+        let zero = acquire_once::spawn(workshop.again(), Some(Duration::ZERO)).unwrap();
         assert!(!late.join().unwrap() && !zero.join().unwrap());
     });
 }
@@ -215,7 +208,7 @@ fn a_process_that_has_acquired_nothing_may_release_for_all_who_wait() {
 #[test]
 fn a_waiter_that_is_killed_takes_no_permit_with_it() {
     scenario!(a_waiter_that_is_killed, {
-        let workshop = Placed::new(Workshop::new(Semaphore::new(0), Semaphore::new(0)));
+        let workshop = InShared::new(Workshop::new(Semaphore::new(0), Semaphore::new(0)));
         let [victim, other] = waiters(&workshop, &[None, None]).try_into().unwrap();
         victim.kill().unwrap();
         victim.join().unwrap_err();
@@ -234,8 +227,7 @@ fn a_waiter_that_is_killed_takes_no_permit_with_it() {
 }
 
 #[process_fn]
-fn keep(memory: Memory) {
-    let workshop = Placed::<Workshop>::attach(memory);
+fn keep(workshop: InShared<Workshop>) {
     let _permit = workshop.semaphore.acquire_permit();
     workshop.ready.store(1, Ordering::Relaxed);
     loop {
@@ -246,8 +238,8 @@ fn keep(memory: Memory) {
 #[test]
 fn a_permit_of_the_dead_stays_taken_and_anybody_may_release_it() {
     scenario!(a_permit_of_the_dead, {
-        let workshop = Placed::new(Workshop::new(Semaphore::bounded(1), Semaphore::new(0)));
-        let victim = keep::spawn(workshop.memory()).unwrap();
+        let workshop = InShared::new(Workshop::new(Semaphore::bounded(1), Semaphore::new(0)));
+        let victim = keep::spawn(workshop.again()).unwrap();
         eventually("it has the permit", || workshop.ready.load(Ordering::Relaxed) == 1);
         victim.kill().unwrap();
         victim.join().unwrap_err();
@@ -259,8 +251,7 @@ fn a_permit_of_the_dead_stays_taken_and_anybody_may_release_it() {
 
 /// Carries permits from one semaphore to the other and back, for ever: there are never more than at first.
 #[process_fn]
-fn carry(memory: Memory) {
-    let workshop = Placed::<Workshop>::attach(memory);
+fn carry(workshop: InShared<Workshop>) {
     workshop.ready.store(1, Ordering::Relaxed);
     for (from, to) in [(&workshop.semaphore, &workshop.other), (&workshop.other, &workshop.semaphore)].iter().cycle() {
         if from.acquire_timeout(Duration::from_micros(100)) {
@@ -276,8 +267,7 @@ const GO_ON: u32 = 0;
 const END: u32 = u32::MAX;
 
 #[process_fn]
-fn carry_on(memory: Memory) {
-    let workshop = Placed::<Workshop>::attach(memory);
+fn carry_on(workshop: InShared<Workshop>) {
     let both = [&workshop.semaphore, &workshop.other];
     for round in 0.. {
         match workshop.done.load(Ordering::Relaxed) {
@@ -299,12 +289,12 @@ fn carry_on(memory: Memory) {
 fn processes_that_are_killed_at_any_instant_lose_the_one_permit_that_they_have() {
     scenario!(processes_that_are_killed_at_any_instant, limit(count(60)), {
         let mut random = Random::new();
-        let workshop = Placed::new(Workshop::new(Semaphore::new(2), Semaphore::new(2)));
-        let survivor = carry_on::spawn(workshop.memory()).unwrap();
+        let workshop = InShared::new(Workshop::new(Semaphore::new(2), Semaphore::new(2)));
+        let survivor = carry_on::spawn(workshop.again()).unwrap();
         let permits = || workshop.semaphore.value() + workshop.other.value();
         for round in 1..=count(60) as u32 {
             workshop.ready.store(0, Ordering::Relaxed);
-            let victim = carry::spawn(workshop.memory()).unwrap();
+            let victim = carry::spawn(workshop.again()).unwrap();
             eventually("it runs", || workshop.ready.load(Ordering::Relaxed) == 1);
             busy(random.moment(Duration::from_micros(300)));
             victim.kill().unwrap();

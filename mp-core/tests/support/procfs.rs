@@ -87,3 +87,9 @@ pub(crate) fn describe(processes: &[Entry]) -> String {
     }
     text
 }
+
+/// Whether the first thread of the process sleeps on a futex.
+pub(crate) fn sleeps_on_a_futex(pid: u32) -> bool {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    call.split(' ').next() == Some(&libc::SYS_futex.to_string())
+}

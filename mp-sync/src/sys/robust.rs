@@ -315,7 +315,10 @@ fn find_head() -> io::Result<&'static Head> {
     let head = unsafe { head.as_ref() };
     match head {
         Some(head) if size == size_of::<Head>() && head.offset == -(OFFSET as isize) => Ok(head),
-        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "the C library keeps no robust list, or one of an unknown form")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the C library keeps no robust list, or one of an unknown form",
+        )),
     }
 }
 
