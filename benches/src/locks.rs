@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU32;
 
-use mp_sync::{Condvar, Mutex, ReentrantMutex, SharedRegion};
+use mp_sync::{Barrier, Condvar, Event, Mutex, ReentrantMutex, Semaphore, SharedRegion};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -21,6 +21,11 @@ pub struct Locks {
     pub mutex: Mutex<u64>,
     pub reentrant: ReentrantMutex<u64>,
     pub condvar: Condvar,
+    pub semaphore: Semaphore,
+    pub event: Event,
+    pub answer: Event,
+    pub barrier: Barrier,
+    pub posix: Posix,
     pub turn: AtomicU32,
     pub pthread: Pthread,
     pub robust: Pthread,
@@ -41,6 +46,11 @@ impl Shared {
             mutex: Mutex::new(0),
             reentrant: ReentrantMutex::new(0),
             condvar: Condvar::new(),
+            semaphore: Semaphore::new(1),
+            event: Event::new(),
+            answer: Event::new(),
+            barrier: Barrier::new(1),
+            posix: Posix::new(),
             turn: AtomicU32::new(0),
             pthread: Pthread::new(),
             robust: Pthread::new(),
@@ -48,6 +58,7 @@ impl Shared {
         let place = shared.region.at::<Locks>(0).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: nobody else has the memory yet.
         unsafe { place.write(locks) };
+        shared.posix.init();
         shared.pthread.init(false);
         shared.robust.init(true);
         Ok(shared)
@@ -129,5 +140,34 @@ impl Pthread {
     pub fn unlock(&self) {
         // SAFETY: it has been initialised, and this thread has it.
         unsafe { libc::pthread_mutex_unlock(self.0.get().cast()) };
+    }
+}
+
+/// A semaphore of the C library.
+pub struct Posix(UnsafeCell<MaybeUninit<libc::sem_t>>);
+
+// SAFETY: a semaphore is made for that.
+unsafe impl Sync for Posix {}
+
+impl Posix {
+    const fn new() -> Self {
+        Self(UnsafeCell::new(MaybeUninit::uninit()))
+    }
+
+    fn init(&self) {
+        // SAFETY: a place for it; it is shared between processes, and there is one permit.
+        unsafe { libc::sem_init(self.0.get().cast(), 1, 1) };
+    }
+
+    #[inline]
+    pub fn acquire(&self) {
+        // SAFETY: it has been initialised.
+        unsafe { libc::sem_wait(self.0.get().cast()) };
+    }
+
+    #[inline]
+    pub fn release(&self) {
+        // SAFETY: it has been initialised.
+        unsafe { libc::sem_post(self.0.get().cast()) };
     }
 }

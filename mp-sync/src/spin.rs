@@ -8,7 +8,8 @@ use crate::primitive::spin_loop;
 
 /// One wait's looks: each a little later than the one before.
 pub(crate) struct Spin {
-    left: u32,
+    pauses: u32,
+    yields: u32,
     pause: u32,
 }
 
@@ -16,34 +17,40 @@ pub(crate) struct Spin {
 const LONGEST: u32 = 16;
 
 impl Spin {
-    /// For what takes the other a few instructions: about a microsecond.
+    /// For what takes the other a few instructions: some microseconds at most.
     pub(crate) fn brief() -> Self {
-        Self::looking(30)
+        Self::looking(20, 0)
     }
 
-    /// For what is worth as long as a wake-up would take.
+    /// For what is worth as long as a wake-up would take: some ten microseconds. Between its looks it lets others have the processor, the
+    /// one who is waited for among them.
     pub(crate) fn patient() -> Self {
-        Self::looking(30)
+        Self::looking(20, 20)
     }
 
-    fn looking(looks: u32) -> Self {
+    fn looking(pauses: u32, yields: u32) -> Self {
         #[cfg(loom)]
-        let left = looks.min(0);
+        let pays = false;
         #[cfg(not(loom))]
-        let left = if crate::sys::processors::several() { looks } else { 0 };
-        Self { left, pause: 1 }
+        let pays = crate::sys::processors::several();
+        if pays { Self { pauses, yields, pause: 1 } } else { Self { pauses: 0, yields: 0, pause: 1 } }
     }
 
     /// Lets a moment pass. Tells whether to look again; otherwise it is time to sleep.
     pub(crate) fn again(&mut self) -> bool {
-        if self.left == 0 {
-            return false;
+        if self.pauses > 0 {
+            self.pauses -= 1;
+            for _ in 0..self.pause {
+                spin_loop();
+            }
+            self.pause = (self.pause * 2).min(LONGEST);
+            return true;
         }
-        self.left -= 1;
-        for _ in 0..self.pause {
-            spin_loop();
+        if self.yields > 0 {
+            self.yields -= 1;
+            std::thread::yield_now();
+            return true;
         }
-        self.pause = (self.pause * 2).min(LONGEST);
-        true
+        false
     }
 }

@@ -20,7 +20,10 @@ use crate::measure::{Contender, Row, Scale};
 
 /// Every row, in the order in which they run.
 pub fn all() -> Vec<Row> {
-    [spawn::rows(), resident::rows(), round_trip::rows(), idle::rows(), flow::rows(), sync::rows()].into_iter().flatten().collect()
+    [spawn::rows(), resident::rows(), round_trip::rows(), idle::rows(), flow::rows(), sync::rows()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A row on as many cores as there are.

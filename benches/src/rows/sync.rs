@@ -34,8 +34,76 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         row("lock/reentrant", |_| {
             vec![
-                Contender::ours("mp_sync::ReentrantMutex in shared memory", alone(|| reentrant_pair(&locks()?.reentrant))),
+                Contender::ours(
+                    "mp_sync::ReentrantMutex in shared memory",
+                    alone(|| reentrant_pair(&locks()?.reentrant)),
+                ),
                 Contender::limit("std::sync::Mutex", 2.0, alone(std_mutex_pair)),
+            ]
+        }),
+        row("lock/semaphore", |_| {
+            let ours = || {
+                let locks = locks()?;
+                Ok(move || {
+                    black_box(locks).semaphore.acquire();
+                    let _ = locks.semaphore.release(1);
+                })
+            };
+            let posix = || {
+                let locks = locks()?;
+                Ok(move || {
+                    black_box(locks).posix.acquire();
+                    locks.posix.release();
+                })
+            };
+            vec![
+                Contender::ours("mp_sync::Semaphore in shared memory", alone(ours)),
+                Contender::limit("sem_t, process-shared", 1.5, alone(posix)),
+            ]
+        }),
+        row("set/event", |_| {
+            let ours = || {
+                let locks = locks()?;
+                Ok(move || {
+                    black_box(locks).event.set();
+                    locks.event.wait();
+                    locks.event.clear();
+                })
+            };
+            let std = || {
+                static EVENT: (std::sync::Mutex<bool>, std::sync::Condvar) =
+                    (std::sync::Mutex::new(false), std::sync::Condvar::new());
+                let set = |value| {
+                    if let Ok(mut is_set) = black_box(&EVENT).0.lock() {
+                        *is_set = value;
+                    }
+                };
+                Ok(move || {
+                    set(true);
+                    EVENT.1.notify_all();
+                    if let Ok(is_set) = EVENT.0.lock() {
+                        drop(EVENT.1.wait_while(is_set, |is_set| !*is_set));
+                    }
+                    set(false);
+                })
+            };
+            vec![
+                Contender::ours("mp_sync::Event: set, wait, clear", alone(ours)),
+                Contender::limit("std's Mutex<bool> and Condvar", 1.5, alone(std)),
+            ]
+        }),
+        row("meet/barrier-1", |_| {
+            let ours = || {
+                let locks = locks()?;
+                Ok(move || drop(black_box(locks).barrier.wait()))
+            };
+            let std = || {
+                let barrier = std::sync::Barrier::new(1);
+                Ok(move || drop(black_box(&barrier).wait()))
+            };
+            vec![
+                Contender::ours("mp_sync::Barrier of one", alone(ours)),
+                Contender::limit("std::sync::Barrier of one", 1.5, alone(std)),
             ]
         }),
         row("notify/condvar", |_| {
@@ -62,7 +130,24 @@ pub(super) fn rows() -> Vec<Row> {
             ]
         }));
     }
-    rows.push(row("wake/condvar", |_| wakes(Kind::Ours)));
+    for processes in [2, 8] {
+        rows.push(row(&format!("contended/semaphore-{processes}"), move |_| {
+            vec![
+                Contender::ours("mp_sync::Semaphore", contended(processes, Kind::Semaphore)),
+                Contender::limit("sem_t, process-shared", 1.0, contended(processes, Kind::Posix)),
+            ]
+        }));
+    }
+    for (name, ours, kind) in
+        [("wake/condvar", "mp_sync::Condvar and Mutex", Means::Condvar), ("wake/event", "mp_sync::Event", Means::Event)]
+    {
+        rows.push(row(name, move |_| {
+            vec![
+                Contender::ours(ours, ping_pong(kind)),
+                Contender::limit("a shared futex", 1.2, ping_pong(Means::Futex)),
+            ]
+        }));
+    }
     rows
 }
 
@@ -119,6 +204,8 @@ enum Kind {
     Ours,
     Pthread,
     Robust,
+    Semaphore,
+    Posix,
 }
 
 /// How many times each process takes the lock: what it is asked for.
@@ -150,6 +237,16 @@ fn take_often(locks: &Locks, kind: Kind, count: u32) {
                 locks.turn.store(locks.turn.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
                 locks.robust.unlock();
             }
+            Kind::Semaphore => {
+                locks.semaphore.acquire();
+                locks.turn.store(locks.turn.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                let _ = locks.semaphore.release(1);
+            }
+            Kind::Posix => {
+                locks.posix.acquire();
+                locks.turn.store(locks.turn.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                locks.posix.release();
+            }
         }
         // What is done without the lock.
         for _ in 0..20 {
@@ -179,80 +276,99 @@ fn contended(processes: usize, kind: Kind) -> io::Result<Run> {
     }))
 }
 
-fn wakes(_: Kind) -> Vec<Contender> {
-    vec![
-        Contender::ours("mp_sync::Condvar and Mutex", ping_pong(true)),
-        Contender::limit("a shared futex", 1.2, ping_pong(false)),
-    ]
+/// By what one tells the other that it is its turn.
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+enum Means {
+    Condvar,
+    Event,
+    Futex,
 }
 
-/// Answers each odd number with the next even one, until it is `u32::MAX`.
+/// The turn that ends the game.
+const END: u32 = u32::MAX;
+
+/// Answers each odd turn with the next even one.
 #[process_fn]
-fn answers(shared: Shared, by_condvar: bool, alive: Connection<(), ()>) {
+fn answers(shared: Shared, means: Means, alive: Connection<(), ()>) {
     let mut turn = 1;
-    while await_turn(&shared, by_condvar, turn) {
-        pass_turn(&shared, by_condvar, turn + 1);
+    while await_turn(&shared, means, turn) {
+        pass_turn(&shared, means, turn + 1);
         turn += 2;
     }
     drop(alive);
 }
 
-fn await_turn(locks: &Locks, by_condvar: bool, wanted: u32) -> bool {
-    if by_condvar {
-        let Ok(guard) = locks.mutex.lock() else { return false };
-        let is_early = |turn: &mut u64| *turn != u64::from(wanted) && *turn != u64::from(u32::MAX);
-        return locks.condvar.wait_while(guard, is_early).is_ok_and(|turn| *turn != u64::from(u32::MAX));
-    }
-    loop {
-        match locks.turn.load(Ordering::Acquire) {
-            u32::MAX => return false,
-            turn if turn == wanted => return true,
-            turn => {
-                let _ = futex::wait(&locks.turn, futex::Flags::empty(), turn, None);
-            }
+fn await_turn(locks: &Locks, means: Means, wanted: u32) -> bool {
+    match means {
+        Means::Condvar => {
+            let Ok(guard) = locks.mutex.lock() else { return false };
+            let is_early = |turn: &mut u64| *turn != u64::from(wanted) && *turn != u64::from(END);
+            locks.condvar.wait_while(guard, is_early).is_ok_and(|turn| *turn != u64::from(END))
         }
+        Means::Event => {
+            let event = if wanted % 2 == 1 { &locks.event } else { &locks.answer };
+            event.wait();
+            event.clear();
+            locks.turn.load(Ordering::Relaxed) != END
+        }
+        Means::Futex => loop {
+            match locks.turn.load(Ordering::Acquire) {
+                END => return false,
+                turn if turn == wanted => return true,
+                turn => {
+                    let _ = futex::wait(&locks.turn, futex::Flags::empty(), turn, None);
+                }
+            }
+        },
     }
 }
 
-fn pass_turn(locks: &Locks, by_condvar: bool, turn: u32) {
-    if by_condvar {
-        if let Ok(mut guard) = locks.mutex.lock() {
-            *guard = u64::from(turn);
+fn pass_turn(locks: &Locks, means: Means, turn: u32) {
+    match means {
+        Means::Condvar => {
+            if let Ok(mut guard) = locks.mutex.lock() {
+                *guard = u64::from(turn);
+            }
+            locks.condvar.notify_one();
         }
-        locks.condvar.notify_one();
-    } else {
-        locks.turn.store(turn, Ordering::Release);
-        let _ = futex::wake(&locks.turn, futex::Flags::empty(), 1);
+        Means::Event => {
+            locks.turn.store(turn, Ordering::Relaxed);
+            if turn % 2 == 1 { &locks.event } else { &locks.answer }.set();
+        }
+        Means::Futex => {
+            locks.turn.store(turn, Ordering::Release);
+            let _ = futex::wake(&locks.turn, futex::Flags::empty(), 1);
+        }
     }
 }
 
 struct Player {
     shared: Shared,
-    by_condvar: bool,
+    means: Means,
     /// Ends the other when this one does.
     partner: Option<Partner<Connection<(), ()>>>,
 }
 
 impl Drop for Player {
     fn drop(&mut self) {
-        pass_turn(&self.shared, self.by_condvar, u32::MAX);
+        pass_turn(&self.shared, self.means, END);
         self.partner = None;
     }
 }
 
 /// There and back: two wake-ups.
-fn ping_pong(by_condvar: bool) -> io::Result<Run> {
+fn ping_pong(means: Means) -> io::Result<Run> {
     let shared = Shared::new()?;
     let (ours, theirs) = duplex()?;
-    let process = answers::spawn(shared.again()?, by_condvar, theirs);
-    let player = Player { shared, by_condvar, partner: Some(Partner::new(ours, process)?) };
+    let process = answers::spawn(shared.again()?, means, theirs);
+    let player = Player { shared, means, partner: Some(Partner::new(ours, process)?) };
     let mut turn = 0;
     Ok(Box::new(move |count| {
         let start = Instant::now();
         for _ in 0..count {
             turn += 2;
-            pass_turn(&player.shared, player.by_condvar, turn - 1);
-            if !await_turn(&player.shared, player.by_condvar, turn) {
+            pass_turn(&player.shared, means, turn - 1);
+            if !await_turn(&player.shared, means, turn) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
         }
