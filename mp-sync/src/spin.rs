@@ -14,18 +14,18 @@ pub(crate) struct Spin {
 }
 
 /// The longest pause between two looks, in instructions that tell the processor to pause: some hundred nanoseconds.
-const LONGEST: u32 = 16;
+const LONGEST: u32 = 64;
 
 impl Spin {
     /// For what takes the other a few instructions: some microseconds at most.
     pub(crate) fn brief() -> Self {
-        Self::looking(20, 0)
+        Self::looking(7, 0)
     }
 
     /// For what is worth as long as a wake-up would take: some ten microseconds. Between its looks it lets others have the processor, the
     /// one who is waited for among them.
     pub(crate) fn patient() -> Self {
-        Self::looking(20, 20)
+        Self::looking(7, 20)
     }
 
     fn looking(pauses: u32, yields: u32) -> Self {
