@@ -65,6 +65,7 @@ mod deadline;
 mod error;
 mod event;
 mod mutex;
+mod once_lock;
 mod raw;
 mod reentrant;
 mod region;
@@ -78,6 +79,7 @@ pub use self::{
     error::LockError,
     event::Event,
     mutex::{Mutex, MutexGuard},
+    once_lock::OnceLock,
     reentrant::{ReentrantMutex, ReentrantMutexGuard},
     region::SharedRegion,
     semaphore::{Permit, ReleaseError, Semaphore},

@@ -7,6 +7,7 @@ pub(crate) mod barrier;
 pub(crate) mod condvar;
 pub(crate) mod event;
 pub(crate) mod mutex;
+pub(crate) mod once;
 pub(crate) mod semaphore;
 
 /// Has loom run it in every order with up to two preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says: three take minutes.

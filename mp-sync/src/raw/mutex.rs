@@ -195,6 +195,20 @@ impl RawMutex {
 }
 
 #[cfg(all(test, loom))]
+impl RawMutex {
+    /// What the kernel does when the owner has died.
+    pub(crate) fn die(&self) {
+        let mut word = self.word.load(Relaxed);
+        while let Err(now) = self.word.compare_exchange(word, word & WAITERS | OWNER_DIED, Release, Relaxed) {
+            word = now;
+        }
+        if word & WAITERS != 0 {
+            self.word.wake(1);
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
 mod tests {
     use loom::cell::UnsafeCell;
     use loom::sync::Arc;
@@ -230,18 +244,6 @@ mod tests {
             self.mutex.unlock();
             in_order
         }
-
-        /// What the kernel does when the owner has died.
-        fn die(&self) {
-            let word = self.mutex.word.load(Relaxed);
-            let mut word = word;
-            while let Err(now) = self.mutex.word.compare_exchange(word, word & WAITERS | OWNER_DIED, Release, Relaxed) {
-                word = now;
-            }
-            if word & WAITERS != 0 {
-                self.mutex.word.wake(1);
-            }
-        }
     }
 
     #[test]
@@ -270,7 +272,7 @@ mod tests {
             let dying = thread::spawn(move || {
                 let in_order = dies.mutex.lock(Deadline::NEVER).unwrap();
                 dies.count();
-                dies.die();
+                dies.mutex.die();
                 in_order
             });
             let lives = Arc::clone(&counter);

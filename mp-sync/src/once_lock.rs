@@ -1,0 +1,313 @@
+//! The public cell that is written once.
+
+use std::cell::UnsafeCell;
+use std::convert::Infallible;
+use std::fmt;
+use std::mem::{ManuallyDrop, MaybeUninit, needs_drop, offset_of};
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::raw::mutex::Refused;
+use crate::raw::once::{RawOnce, Writer};
+
+/// A value that one of all the processes writes, once, and all may look at then: what has to be made by whoever comes first.
+///
+/// It is a plain value without pointers: 48 bytes and the value. Put it into any memory that several processes have mapped, registered as a
+/// [`SharedRegion`](crate::SharedRegion) in each; or into an ordinary `static` or an `Arc`, between threads. It works as
+/// [`std::sync::OnceLock`]; Python's `multiprocessing` has no counterpart.
+///
+/// # When a process dies
+///
+/// - While it makes the value, or panics doing so: the value is not there, and the next one that asks makes it; those who were
+///   waiting go on with that at once. What the dead had done elsewhere stays done.
+/// - While it waits: nobody is held up.
+///
+/// Who only [`wait`](Self::wait)s makes no value, and waits until somebody else does.
+///
+/// # Panics
+///
+/// If the function that makes the value asks for the same value, that thread would wait for itself. [`set`](Self::set),
+/// [`get_or_init`](Self::get_or_init) and [`get_or_try_init`](Self::get_or_try_init) panic then, and the value is not there. (`get` and
+/// `wait` are possible, but it will not come.)
+///
+/// # Examples
+///
+/// ```
+/// use mp_sync::OnceLock;
+///
+/// static SEED: OnceLock<u64> = OnceLock::new();
+///
+/// assert_eq!(SEED.get(), None);
+/// assert_eq!(*SEED.get_or_init(|| 42), 42);
+/// assert_eq!(SEED.set(43), Err(43));
+/// assert_eq!(*SEED.wait(), 42);
+/// ```
+#[repr(C)]
+pub struct OnceLock<T> {
+    raw: RawOnce,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+const _: () = assert!(size_of::<OnceLock<u64>>() == 56 && offset_of!(OnceLock<u64>, value) == 48);
+
+// SAFETY: the value goes with it.
+unsafe impl<T: Send> Send for OnceLock<T> {}
+// SAFETY: the value is written by one thread, which need not be the one that drops it, and looked at by all.
+unsafe impl<T: Send + Sync> Sync for OnceLock<T> {}
+
+impl<T> OnceLock<T> {
+    /// A cell without a value.
+    pub const fn new() -> Self {
+        Self { raw: RawOnce::new(), value: UnsafeCell::new(MaybeUninit::uninit()) }
+    }
+
+    /// The value, if it is there.
+    #[inline]
+    pub fn get(&self) -> Option<&T> {
+        // SAFETY: it is there.
+        self.raw.is_ready().then(|| unsafe { self.value_unchecked() })
+    }
+
+    /// The value, if it is there, of a cell that nobody else can see now.
+    pub fn get_mut(&mut self) -> Option<&mut T> {
+        // SAFETY: it is there, and this is the only reference.
+        self.raw.is_ready().then(|| unsafe { self.value.get_mut().assume_init_mut() })
+    }
+
+    /// The value, if it is there, of a cell that nobody else can see any more.
+    pub fn into_inner(self) -> Option<T> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: it is there, and neither used nor dropped again.
+        this.raw.is_ready().then(|| unsafe { this.value.get().cast::<T>().read() })
+    }
+
+    /// Writes the value. If another thread is about to make one, it waits for that.
+    ///
+    /// # Errors
+    ///
+    /// The value that was not written, if there is one already.
+    ///
+    /// # Panics
+    ///
+    /// If this thread is about to make the value: see [above](Self#panics).
+    pub fn set(&self, value: T) -> Result<(), T> {
+        match self.begin() {
+            Some(writer) => {
+                self.write(writer, value);
+                Ok(())
+            }
+            None => Err(value),
+        }
+    }
+
+    /// The value, which is made by the function if it is not there. If another thread is about to make it, it waits for that.
+    ///
+    /// # Panics
+    ///
+    /// If the function panics, or asks for the value: see [above](Self#panics).
+    #[inline]
+    pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        match self.get_or_try_init(|| Ok::<_, Infallible>(make())) {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same for a function that can fail: then there is no value, and the next one that asks makes it.
+    ///
+    /// ```
+    /// use mp_sync::OnceLock;
+    ///
+    /// static NUMBER: OnceLock<u32> = OnceLock::new();
+    /// assert!(NUMBER.get_or_try_init(|| "seven".parse()).is_err());
+    /// assert_eq!(NUMBER.get_or_try_init(|| "7".parse())?, &7);
+    /// # Ok::<(), std::num::ParseIntError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// That of the function.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_init`](Self::get_or_init).
+    #[inline]
+    pub fn get_or_try_init<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
+        if !self.raw.is_ready() {
+            if let Some(writer) = self.begin() {
+                self.write(writer, make()?);
+            }
+        }
+        // SAFETY: it was there, or has been written, by this thread or the one before.
+        Ok(unsafe { self.value_unchecked() })
+    }
+
+    /// Waits until somebody has written the value.
+    pub fn wait(&self) -> &T {
+        while !self.raw.wait(Deadline::NEVER) {}
+        // SAFETY: it is there.
+        unsafe { self.value_unchecked() }
+    }
+
+    /// Waits until somebody has written the value, but no longer than that; `None` if nobody has.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mp_sync::OnceLock;
+    ///
+    /// static ANSWER: OnceLock<u32> = OnceLock::new();
+    /// assert_eq!(ANSWER.wait_timeout(Duration::from_millis(1)), None);
+    /// ```
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<&T> {
+        // SAFETY: it is there.
+        self.raw.wait(Deadline::after(timeout)).then(|| unsafe { self.value_unchecked() })
+    }
+
+    #[cold]
+    fn begin(&self) -> Option<Writer<'_>> {
+        match self.raw.begin() {
+            Ok(writer) => writer,
+            Err(Refused::Own | Refused::Late) => {
+                panic!("this thread is about to make the value of the OnceLock already")
+            }
+        }
+    }
+
+    fn write(&self, writer: Writer<'_>, value: T) {
+        // SAFETY: nobody else may write, and nobody looks at it before it is there.
+        unsafe { self.value.get().write(MaybeUninit::new(value)) };
+        writer.finish();
+    }
+
+    /// # Safety
+    ///
+    /// The value is there.
+    unsafe fn value_unchecked(&self) -> &T {
+        // SAFETY: it is not changed any more, as long as it is lent.
+        let value = unsafe { &*self.value.get() };
+        // SAFETY: the caller's promise.
+        unsafe { value.assume_init_ref() }
+    }
+}
+
+impl<T> Drop for OnceLock<T> {
+    fn drop(&mut self) {
+        if needs_drop::<T>() && self.raw.is_ready() {
+            // SAFETY: it is there, and not used again.
+            unsafe { self.value.get_mut().assume_init_drop() };
+        }
+    }
+}
+
+impl<T> Default for OnceLock<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> From<T> for OnceLock<T> {
+    fn from(value: T) -> Self {
+        let cell = Self::new();
+        let _ = cell.set(value);
+        cell
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for OnceLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.get() {
+            Some(value) => f.debug_tuple("OnceLock").field(value).finish(),
+            None => f.debug_tuple("OnceLock").field(&format_args!("<unset>")).finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::rc::Rc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn one_of_many_threads_makes_the_value() {
+        for _ in 0..50 {
+            let (cell, made) = (OnceLock::new(), AtomicU32::new(0));
+            let make = || cell.get_or_init(|| made.fetch_add(1, Ordering::Relaxed) + 7);
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| assert_eq!(*make(), 7));
+                }
+                scope.spawn(|| assert_eq!(*cell.wait(), 7));
+                scope.spawn(|| assert_eq!(cell.wait_timeout(LONG), Some(&7)));
+            });
+            assert_eq!((cell.get(), made.into_inner()), (Some(&7), 1));
+        }
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time() {
+        let cell = OnceLock::<u32>::new();
+        let (begun, time) = (Instant::now(), Duration::from_millis(20));
+        assert_eq!(cell.wait_timeout(time), None);
+        assert!(begun.elapsed() >= time);
+        assert_eq!(cell.wait_timeout(Duration::ZERO), None);
+        cell.set(1).unwrap();
+        assert_eq!(cell.wait_timeout(Duration::ZERO), Some(&1));
+        assert_eq!(cell.wait_timeout(Duration::MAX), Some(&1));
+    }
+
+    #[test]
+    fn a_panic_leaves_the_value_to_those_who_wait() {
+        let cell = OnceLock::new();
+        let making = std::sync::Barrier::new(2);
+        thread::scope(|scope| {
+            let panics = scope.spawn(|| {
+                cell.get_or_init(|| {
+                    making.wait();
+                    panic!("on purpose")
+                })
+            });
+            making.wait();
+            assert_eq!(*cell.get_or_init(|| 2), 2);
+            assert!(panics.join().is_err());
+        });
+        assert_eq!(format!("{cell:?}"), "OnceLock(2)");
+    }
+
+    #[test]
+    fn asking_for_what_one_makes_is_a_panic() {
+        let cell = OnceLock::new();
+        let recursion = || *cell.get_or_init(|| *cell.get_or_init(|| 1));
+        assert!(catch_unwind(AssertUnwindSafe(recursion)).is_err());
+        let set = || {
+            *cell.get_or_init(|| {
+                cell.set(1).unwrap();
+                2
+            })
+        };
+        assert!(catch_unwind(AssertUnwindSafe(set)).is_err());
+        assert_eq!(format!("{cell:?}"), "OnceLock(<unset>)");
+        assert_eq!(cell.set(3), Ok(()));
+    }
+
+    #[test]
+    fn the_value_is_dropped_once() {
+        let value = Rc::new(());
+        let mut cell = OnceLock::from(Rc::clone(&value));
+        assert!(cell.set(Rc::clone(&value)).is_err());
+        assert_eq!(Rc::strong_count(&value), 2);
+        assert!(cell.get_mut().is_some_and(|inside| Rc::ptr_eq(inside, &value)));
+        let inside = cell.into_inner().unwrap();
+        assert_eq!(Rc::strong_count(&value), 2);
+        drop(OnceLock::from(inside));
+        drop(OnceLock::<Rc<()>>::default());
+        assert_eq!(Rc::strong_count(&value), 1);
+    }
+}

@@ -1,0 +1,81 @@
+//! Children that are killed while they use what is shared.
+
+#![allow(dead_code, reason = "each test executable uses some of it")]
+
+use std::time::Duration;
+
+use mp_core::{Builder, Call, ExitStatus, JoinError, Process, ProcessFn, Receiver, Sender, pipe};
+
+use crate::support::PATIENCE;
+use crate::support::faults::{Killer, Random};
+
+/// A child that has said how far it is, and stays there until it is killed.
+pub(crate) struct Held(Process<()>);
+
+impl Held {
+    /// Starts a child that is told by what to say that it is there.
+    pub(crate) fn start<F: ProcessFn<Output = ()>>(call: impl FnOnce(Sender<()>) -> Call<F>) -> Self {
+        let (there, come) = pipe().unwrap();
+        let process = Builder::new().spawn(call(there)).unwrap();
+        come.recv_timeout(PATIENCE).unwrap().expect("the child gets there");
+        Self(process)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    pub(crate) fn kill(self) {
+        self.0.kill().unwrap();
+        was_killed(self.0);
+    }
+}
+
+/// That nothing else has happened to a child.
+#[track_caller]
+pub(crate) fn was_killed(process: Process<()>) {
+    match process.join() {
+        Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. })) => {}
+        other => panic!("it was to be killed: {other:?}"),
+    }
+}
+
+/// What a child sends before the deadline of the test.
+#[track_caller]
+pub(crate) fn soon<T: serde::de::DeserializeOwned>(receiver: &Receiver<T>) -> T {
+    receiver.recv_timeout(PATIENCE).unwrap().expect("it comes")
+}
+
+/// Keeps `crowd` children alive and kills one after another, `rounds` times, at instants of chance. Calls `check` after each, while the
+/// others go on.
+pub(crate) fn kill_at_random<F: ProcessFn<Output = ()>>(
+    crowd: usize,
+    rounds: u64,
+    start: impl Fn(u64, Sender<()>) -> Call<F>,
+    mut check: impl FnMut(),
+) {
+    let mut random = Random::new();
+    let killer = Killer::new();
+    let mut numbers = 0..;
+    let mut new = || {
+        let (there, come) = pipe().unwrap();
+        let process = Builder::new().spawn(start(numbers.next().unwrap(), there)).unwrap();
+        soon(&come);
+        process
+    };
+    let mut children: Vec<_> = (0..crowd).map(|_| new()).collect();
+    for _ in 0..rounds {
+        let victim = children.swap_remove(random.below(crowd as u64) as usize);
+        killer.kill(&victim, random.moment(Duration::from_micros(300)));
+        killer.finish();
+        check();
+        was_killed(victim);
+        children.push(new());
+    }
+    for child in children {
+        child.kill().unwrap();
+        was_killed(child);
+    }
+    killer.end();
+    check();
+}
