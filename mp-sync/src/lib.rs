@@ -69,6 +69,7 @@ mod once_lock;
 mod raw;
 mod reentrant;
 mod region;
+mod rwlock;
 mod semaphore;
 mod spin;
 mod sys;
@@ -82,5 +83,6 @@ pub use self::{
     once_lock::OnceLock,
     reentrant::{ReentrantMutex, ReentrantMutexGuard},
     region::SharedRegion,
+    rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard},
     semaphore::{Permit, ReleaseError, Semaphore},
 };

@@ -7,7 +7,7 @@
 #[cfg(not(loom))]
 mod real;
 #[cfg(not(loom))]
-pub(crate) use real::{AtomicU32, AtomicU64, Futex, Link, Ordering, Thread, fence, spin_loop};
+pub(crate) use real::{AtomicU32, AtomicU64, Futex, Link, Ordering, Thread, spin_loop};
 
 #[cfg(loom)]
 mod model;

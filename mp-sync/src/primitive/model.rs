@@ -3,7 +3,7 @@
 //! Time does not pass: a sleep with a deadline is late at once, one without lasts until it is woken. There is no look in between,
 //! so a wake-up that is lost while all are alive is a deadlock, which loom reports.
 
-use loom::sync::{Condvar, Mutex};
+use loom::sync::{Arc, Condvar, Mutex};
 
 pub(crate) use loom::hint::spin_loop;
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -24,6 +24,21 @@ struct Queue {
     came: u32,
     /// How many of these have been woken.
     woken: u32,
+    /// Those who sleep on other words too. Every wake-up is theirs as well.
+    watchers: Vec<Arc<Watcher>>,
+}
+
+/// Somebody who sleeps on several words.
+struct Watcher {
+    woken: Mutex<bool>,
+    wakes: Condvar,
+}
+
+impl Watcher {
+    fn wake(&self) {
+        *self.woken.lock().unwrap() = true;
+        self.wakes.notify_all();
+    }
 }
 
 impl std::ops::Deref for Futex {
@@ -59,8 +74,34 @@ impl Futex {
         self.sleep(expected, deadline)
     }
 
+    pub(crate) fn sleep_any(words: &[(&Self, u32)], deadline: Deadline) -> Slept {
+        let watcher = Arc::new(Watcher { woken: Mutex::new(false), wakes: Condvar::new() });
+        let mut slept = Slept::Awake;
+        for (word, expected) in words {
+            let mut queue = word.queue.lock().unwrap();
+            queue.watchers.push(Arc::clone(&watcher));
+            if word.value.load(Ordering::SeqCst) != *expected {
+                watcher.wake();
+            }
+        }
+        let mut woken = watcher.woken.lock().unwrap();
+        while !*woken {
+            if deadline != Deadline::NEVER {
+                slept = Slept::Late;
+                break;
+            }
+            woken = watcher.wakes.wait(woken).unwrap();
+        }
+        drop(woken);
+        for (word, _) in words {
+            word.queue.lock().unwrap().watchers.retain(|other| !Arc::ptr_eq(other, &watcher));
+        }
+        slept
+    }
+
     pub(crate) fn wake(&self, count: u32) -> u32 {
         let mut queue = self.queue.lock().unwrap();
+        queue.watchers.iter().for_each(|watcher| watcher.wake());
         let woken = count.min(queue.came - queue.woken);
         queue.woken += woken;
         self.wakes.notify_all();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub(crate) use std::hint::spin_loop;
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::Slept;
 use crate::deadline::Deadline;
@@ -43,6 +43,23 @@ impl Futex {
     /// The same, without a look of its own in between: for what may be lost with the process that was to bring it.
     pub(crate) fn sleep_on(&self, expected: u32, deadline: Deadline) -> Slept {
         if futex::wait(&self.0, expected, deadline) { Slept::Awake } else { Slept::Late }
+    }
+
+    /// The same as [`sleep`](Self::sleep) on several words, [`futex::MOST`] at most and one at least, while each is what it is expected
+    /// to be.
+    pub(crate) fn sleep_any(words: &[(&Self, u32)], deadline: Deadline) -> Slept {
+        let Some(((first, expected), rest)) = words.split_first() else { return Slept::Awake };
+        let mut plain = [(&first.0, *expected); futex::MOST];
+        for (plain, (word, expected)) in plain[1..].iter_mut().zip(rest) {
+            *plain = (&word.0, *expected);
+        }
+        let plain = &plain[..words.len().min(futex::MOST)];
+        let recheck = Deadline::after(RECHECK);
+        if deadline <= recheck {
+            return if futex::wait_any(plain, deadline) { Slept::Awake } else { Slept::Late };
+        }
+        futex::wait_any(plain, recheck);
+        Slept::Awake
     }
 
     /// Wakes that many sleepers, and tells how many there were.

@@ -8,7 +8,9 @@ pub(crate) mod condvar;
 pub(crate) mod event;
 pub(crate) mod mutex;
 pub(crate) mod once;
+pub(crate) mod rwlock;
 pub(crate) mod semaphore;
+pub(crate) mod slots;
 
 /// Has loom run it in every order with up to two preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says: three take minutes.
 #[cfg(all(test, loom))]

@@ -139,6 +139,12 @@ impl RawMutex {
         }
     }
 
+    /// Whether the thread that thinks it has it is the child of a fork, with a copy of its parent's guard.
+    pub(crate) fn is_anothers(&self) -> bool {
+        let thread = Thread::current();
+        thread.shares(&self.link) && self.word.load(Relaxed) & OWNER != thread.id()
+    }
+
     /// Lets go of it. Only for the thread that has it.
     #[inline]
     pub(crate) fn unlock(&self) {

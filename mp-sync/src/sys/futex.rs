@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use std::sync::atomic::AtomicU32;
 
 use rustix::io::Errno;
-use rustix::thread::futex::{self, Flags};
+use rustix::thread::futex::{self, Flags, Wait, WaitFlags, WaitPtr, WaitvFlags};
+use rustix::time::ClockId;
 
 use crate::deadline::Deadline;
 
@@ -19,6 +20,27 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> bool 
         Err(Errno::TIMEDOUT) => false,
         // Woken; the word has changed; a signal came.
         Ok(()) | Err(Errno::AGAIN | Errno::INTR) => true,
+        Err(error) => failed("wait", error),
+    }
+}
+
+/// How many words [`wait_any`] takes: `FUTEX_WAITV_MAX`.
+pub(crate) const MOST: usize = 128;
+
+/// The same for several words: sleeps if each is what it is expected to be. Where the kernel does not know how (before Linux 5.16, or
+/// behind a filter of system calls), it sleeps on the first word alone, and the others wake nobody.
+pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool {
+    let mut waits = [Wait::new(); MOST];
+    for (wait, (word, expected)) in waits.iter_mut().zip(words) {
+        wait.val = u64::from(*expected);
+        wait.uaddr = WaitPtr::new(word.as_ptr().cast());
+        wait.flags = WaitFlags::SIZE_U32;
+    }
+    let waits = &waits[..words.len().min(MOST)];
+    match futex::waitv(waits, WaitvFlags::empty(), deadline.timespec().as_ref(), ClockId::Monotonic) {
+        Err(Errno::TIMEDOUT) => false,
+        Ok(_) | Err(Errno::AGAIN | Errno::INTR) => true,
+        Err(Errno::NOSYS | Errno::PERM) => wait(words[0].0, words[0].1, deadline),
         Err(error) => failed("wait", error),
     }
 }

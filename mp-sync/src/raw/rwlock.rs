@@ -1,0 +1,439 @@
+//! A readers-writer lock that survives the death of its readers and tells of that of its writers.
+//!
+//! Each reader holds a slot (`raw::slots`). A writer takes the *turn*, a mutex, says so in `state`, and waits until no slot is held.
+//! Whoever cannot come in by itself takes the turn too: a reader that finds a writer there, and one that finds no free slot. It takes its slot
+//! and lets the next one have the turn. A semaphore whose permits are slots is the same without writers.
+//!
+//! # States
+//!
+//! | `state` | |
+//! |---|---|
+//! | 0 | readers come in by themselves |
+//! | `CLOSED` | they have to wait for the turn: the one who has it is a writer that waits for readers, or a reader that waits for a slot |
+//! | `CLOSED \| WRITING` | a writer has the value to itself |
+//!
+//! each perhaps with `POISONED`: a writer died or panicked in the middle, and nobody has said since that the value is in order again.
+//!
+//! # Invariants
+//!
+//! 1. Only the one who has the turn changes `state`. What a dead one left is put in order by the next: `WRITING` becomes `POISONED`, and
+//!    `CLOSED` goes. Nobody waits for `state` to change; a reader that finds `CLOSED` waits for the turn, which the kernel passes on when
+//!    its owner dies.
+//! 2. A writer sets `WRITING` after it has set `CLOSED` and has then seen each slot free, and takes both out before it lets go of the turn.
+//! 3. A reader that has not got its slot while it had the turn looks at `state` afterwards, and gives the slot back if that is `CLOSED`. So
+//!    a slot that is held while `WRITING` is set belongs to a thread that is about to give it back, and has looked at nothing.
+//! 4. A thread that has a slot, and comes again, shares it: nobody can be writing. It waits for nobody, so that a writer that waits for it does
+//!    not wait for ever.
+//! 5. Whoever waits for slots has the turn, so it is the only one.
+//! 6. The mark that somebody died is set only for a writer that died while `WRITING`: the others have changed nothing.
+//!
+//! # Orderings
+//!
+//! A reader's taking of a slot and its look at `state`, and a writer's setting of `CLOSED` and its looks at the slots, are sequentially
+//! consistent: at least one of them sees the other. (loom takes that from fences only.) A writer that sees a slot free acquires what the
+//! reader did before it gave it back; a reader that sees `state` open acquires what the writer did before it opened it. A reader that has
+//! the turn acquired that with it. If a writer dies, the kernel's change of the turn's word comes after all that it did.
+
+use super::mutex::{RawMutex, Refused};
+use super::slots::{Slots, Taken};
+use crate::deadline::Deadline;
+use crate::primitive::Ordering::{Relaxed, Release, SeqCst};
+#[cfg(loom)]
+use crate::primitive::fence;
+use crate::primitive::{AtomicU32, Thread};
+
+const CLOSED: u32 = 1;
+const WRITING: u32 = 2;
+const POISONED: u32 = 4;
+
+#[repr(C)]
+pub(crate) struct RawRwLock<const N: usize> {
+    turn: RawMutex,
+    state: AtomicU32,
+    /// How many of the slots are not to be used.
+    unused: u32,
+    reserved: [u32; 4],
+    slots: Slots<N>,
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(std::mem::offset_of!(RawRwLock<32>, state) == 40 && std::mem::offset_of!(RawRwLock<32>, slots) == 64);
+    assert!(size_of::<RawRwLock<32>>() == 64 + 32 * 16 && align_of::<RawRwLock<32>>() == 8);
+};
+
+/// A reader's slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entered {
+    pub(crate) slot: usize,
+    /// Whether the value is in order.
+    pub(crate) in_order: bool,
+}
+
+fn is_in_order(state: u32) -> bool {
+    state & (WRITING | POISONED) == 0
+}
+
+/// What is left of a state that nobody is in any more.
+fn open(state: u32) -> u32 {
+    if is_in_order(state) { 0 } else { POISONED }
+}
+
+impl<const N: usize> RawRwLock<N> {
+    const_fn! {
+        /// With places for `places` readers, from 1 to `N`.
+        pub(crate) fn new(places: u32) -> Self {
+            assert!(places > 0 && places as usize <= N, "the number of places is from 1 to what there is room for");
+            Self {
+                turn: RawMutex::new(),
+                state: AtomicU32::new(0),
+                unused: N as u32 - places,
+                reserved: [0; 4],
+                slots: Slots::new(),
+            }
+        }
+    }
+
+    fn places(&self) -> usize {
+        // It is never all, but other processes may write there.
+        N - (self.unused as usize).min(N - 1)
+    }
+
+    /// Comes in as a reader. If `again`, a thread that has a slot need not take another.
+    #[inline]
+    pub(crate) fn enter(&self, deadline: Deadline, again: bool) -> Result<Entered, Refused> {
+        let thread = Thread::current();
+        // The first look is for politeness: what is closed is not to be disturbed.
+        if self.state.load(Relaxed) & CLOSED == 0 {
+            if let Some(taken) = self.slots.try_take(thread, self.places(), again) {
+                #[cfg(loom)]
+                fence(SeqCst);
+                let state = self.state.load(SeqCst);
+                if state & CLOSED == 0 || taken.again {
+                    return Ok(Entered { slot: taken.index, in_order: is_in_order(state) });
+                }
+                self.slots.give_back(taken.index);
+            }
+        }
+        self.enter_in_turn(thread, deadline, again)
+    }
+
+    #[cold]
+    fn enter_in_turn(&self, thread: Thread, deadline: Deadline, again: bool) -> Result<Entered, Refused> {
+        if again {
+            if let Some(Taken { index, .. }) = self.slots.take_again(thread, self.places()) {
+                return Ok(Entered { slot: index, in_order: is_in_order(self.state.load(Relaxed)) });
+            }
+        }
+        self.turn.lock(deadline)?;
+        let open = self.take_over();
+        let mut taken = self.slots.try_take(thread, self.places(), false);
+        if taken.is_none() {
+            // What becomes free now is not for those who come later.
+            self.state.store(open | CLOSED, Relaxed);
+            taken = self.slots.take(thread, self.places(), deadline);
+            self.state.store(open, Release);
+        }
+        self.turn.unlock();
+        let Taken { index, .. } = taken.ok_or(Refused::Late)?;
+        Ok(Entered { slot: index, in_order: is_in_order(open) })
+    }
+
+    /// Puts in order what was left by the one who had the turn before, if it died. What `state` is then.
+    fn take_over(&self) -> u32 {
+        let left = self.state.load(Relaxed);
+        let open = open(left);
+        if left != open {
+            self.state.store(open, Release);
+        }
+        open
+    }
+
+    /// Goes out as a reader.
+    #[inline]
+    pub(crate) fn leave(&self, slot: usize) {
+        self.slots.give_back(slot);
+    }
+
+    /// Comes in as the only one, and tells whether the value is in order.
+    #[inline]
+    pub(crate) fn write(&self, deadline: Deadline) -> Result<bool, Refused> {
+        self.turn.lock(deadline)?;
+        let open = open(self.state.load(Relaxed));
+        self.state.store(open | CLOSED, SeqCst);
+        #[cfg(loom)]
+        fence(SeqCst);
+        let result = self.slots.wait_for_all(Thread::current(), self.places(), deadline);
+        if result.is_ok() {
+            self.state.store(open | CLOSED | WRITING, Relaxed);
+        } else {
+            self.state.store(open, Release);
+            self.turn.unlock();
+        }
+        result.map(|()| is_in_order(open))
+    }
+
+    /// Says that the value is not in order, or is again. Only for the writer.
+    pub(crate) fn set_poisoned(&self, poisoned: bool) {
+        let poisoned = if poisoned { POISONED } else { 0 };
+        self.state.store(CLOSED | WRITING | poisoned, Relaxed);
+    }
+
+    /// Goes out as the writer.
+    #[inline]
+    pub(crate) fn unlock(&self) {
+        if !self.turn.is_anothers() {
+            self.state.store(self.state.load(Relaxed) & POISONED, Release);
+            self.turn.unlock();
+        }
+    }
+
+    /// Becomes a reader, without letting another writer in between.
+    pub(crate) fn downgrade(&self) -> usize {
+        let thread = Thread::current();
+        // Nobody holds a slot for longer than it takes to look at `state`.
+        let taken = loop {
+            if let Some(taken) = self.slots.take(thread, self.places(), Deadline::NEVER) {
+                break taken;
+            }
+        };
+        self.unlock();
+        taken.index
+    }
+}
+
+#[cfg(all(test, loom))]
+mod tests {
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+    use crate::raw::model;
+
+    struct Shared {
+        lock: RawRwLock<4>,
+        value: UnsafeCell<u32>,
+    }
+
+    // SAFETY: the value is changed by the writer alone, and looked at by readers; loom checks that.
+    unsafe impl Sync for Shared {}
+    // SAFETY: the same.
+    unsafe impl Send for Shared {}
+
+    impl Shared {
+        fn new(places: u32) -> Arc<Self> {
+            Arc::new(Self { lock: RawRwLock::new(places), value: UnsafeCell::new(0) })
+        }
+
+        fn look(&self) -> u32 {
+            // SAFETY: the caller is in.
+            self.value.with(|value| unsafe { *value })
+        }
+
+        fn count(&self) {
+            // SAFETY: the caller is in alone.
+            self.value.with_mut(|value| unsafe { *value += 1 });
+        }
+
+        fn read(&self) -> (u32, bool) {
+            let entered = self.lock.enter(Deadline::NEVER, true).unwrap();
+            let value = self.look();
+            self.lock.leave(entered.slot);
+            (value, entered.in_order)
+        }
+
+        fn add(&self) -> bool {
+            let in_order = self.lock.write(Deadline::NEVER).unwrap();
+            self.count();
+            self.lock.unlock();
+            in_order
+        }
+
+        /// What is left when nobody is in.
+        fn check(&self, state: u32) {
+            assert_eq!(self.lock.state.load(Relaxed), state);
+            assert!(!self.lock.turn.is_locked());
+        }
+    }
+
+    fn spawn<R: 'static>(shared: &Arc<Shared>, run: impl FnOnce(&Shared) -> R + 'static) -> thread::JoinHandle<R> {
+        let shared = Arc::clone(shared);
+        thread::spawn(move || run(&shared))
+    }
+
+    #[test]
+    fn a_writer_is_alone() {
+        model(|| {
+            let shared = Shared::new(2);
+            let reader = spawn(&shared, |shared| assert!(shared.read().1));
+            let writer = spawn(&shared, |shared| assert!(shared.add()));
+            assert!(shared.read().1);
+            reader.join().unwrap();
+            writer.join().unwrap();
+            assert_eq!(shared.read(), (1, true));
+            shared.check(0);
+        });
+    }
+
+    #[test]
+    fn two_writers_and_a_reader() {
+        model(|| {
+            let shared = Shared::new(2);
+            let others = [0, 1].map(|_| spawn(&shared, |shared| assert!(shared.add())));
+            assert!(shared.read().1);
+            others.into_iter().for_each(|other| other.join().unwrap());
+            assert_eq!(shared.read(), (2, true));
+            shared.check(0);
+        });
+    }
+
+    #[test]
+    fn readers_wait_for_a_slot() {
+        model(|| {
+            let shared = Shared::new(1);
+            let others = [0, 1].map(|_| spawn(&shared, |shared| shared.read()));
+            assert_eq!(shared.read(), (0, true));
+            others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), (0, true)));
+            shared.check(0);
+        });
+    }
+
+    #[test]
+    fn a_writer_and_readers_that_wait_for_a_slot() {
+        model(|| {
+            let shared = Shared::new(1);
+            let reader = spawn(&shared, |shared| assert!(shared.read().1));
+            let writer = spawn(&shared, |shared| assert!(shared.add()));
+            assert!(shared.read().1);
+            reader.join().unwrap();
+            writer.join().unwrap();
+            assert_eq!(shared.read(), (1, true));
+            shared.check(0);
+        });
+    }
+
+    #[test]
+    fn whoever_reads_already_is_not_held_up_by_a_writer() {
+        model(|| {
+            let shared = Shared::new(2);
+            let writer = spawn(&shared, |shared| assert!(shared.add()));
+            let first = shared.lock.enter(Deadline::NEVER, true).unwrap();
+            let value = shared.look();
+            assert_eq!(shared.read(), (value, true));
+            shared.lock.leave(first.slot);
+            writer.join().unwrap();
+            shared.check(0);
+        });
+    }
+
+    #[test]
+    fn a_reader_that_dies_holds_no_writer_up() {
+        model(|| {
+            let shared = Shared::new(2);
+            let dies = spawn(&shared, |shared| {
+                let entered = shared.lock.enter(Deadline::NEVER, true).unwrap();
+                shared.look();
+                shared.lock.slots.die(entered.slot);
+            });
+            let writer = spawn(&shared, |shared| assert!(shared.add()));
+            dies.join().unwrap();
+            writer.join().unwrap();
+            assert_eq!(shared.read(), (1, true));
+            shared.check(0);
+        });
+    }
+
+    #[test]
+    fn a_reader_that_dies_leaves_its_slot_to_another() {
+        model(|| {
+            let shared = Shared::new(1);
+            let dies = spawn(&shared, |shared| {
+                let entered = shared.lock.enter(Deadline::NEVER, true).unwrap();
+                shared.lock.slots.die(entered.slot);
+            });
+            assert!(shared.read().1);
+            dies.join().unwrap();
+            shared.check(0);
+        });
+    }
+
+    #[test]
+    fn a_writer_that_dies_is_told_of() {
+        model(|| {
+            let shared = Shared::new(2);
+            let dies = spawn(&shared, |shared| {
+                assert!(shared.lock.write(Deadline::NEVER).unwrap());
+                shared.count();
+                shared.lock.turn.die();
+            });
+            let reader = spawn(&shared, |shared| {
+                let (value, in_order) = shared.read();
+                assert_eq!(value == 0, in_order);
+            });
+            let (value, in_order) = shared.read();
+            assert_eq!(value == 0, in_order);
+            dies.join().unwrap();
+            reader.join().unwrap();
+            assert!(!shared.lock.write(Deadline::NEVER).unwrap());
+            shared.lock.set_poisoned(false);
+            shared.lock.unlock();
+            assert_eq!(shared.read(), (1, true));
+            shared.check(0);
+        });
+    }
+
+    #[test]
+    fn a_writer_that_dies_before_it_writes_is_not() {
+        model(|| {
+            let shared = Shared::new(2);
+            let dies = spawn(&shared, |shared| {
+                shared.lock.turn.lock(Deadline::NEVER).unwrap();
+                shared.lock.state.store(CLOSED, SeqCst);
+                fence(SeqCst);
+                shared.lock.turn.die();
+            });
+            let writer = spawn(&shared, |shared| assert!(shared.add()));
+            assert!(shared.read().1);
+            dies.join().unwrap();
+            writer.join().unwrap();
+            assert_eq!(shared.read(), (1, true));
+            shared.check(0);
+        });
+    }
+
+    #[test]
+    fn a_writer_that_gives_up_lets_the_others_in() {
+        model(|| {
+            let shared = Shared::new(2);
+            let writer = spawn(&shared, |shared| {
+                // Late after its first sleep.
+                if shared.lock.write(Deadline::after(std::time::Duration::from_secs(1))).is_ok() {
+                    shared.lock.unlock();
+                }
+            });
+            let reader = spawn(&shared, |shared| assert!(shared.read().1));
+            assert!(shared.read().1);
+            writer.join().unwrap();
+            reader.join().unwrap();
+            shared.check(0);
+        });
+    }
+
+    #[test]
+    fn a_writer_becomes_a_reader() {
+        model(|| {
+            let shared = Shared::new(2);
+            let writer = spawn(&shared, |shared| assert!(shared.add()));
+            assert!(shared.lock.write(Deadline::NEVER).unwrap());
+            shared.count();
+            let value = shared.look();
+            let slot = shared.lock.downgrade();
+            assert_eq!(shared.look(), value);
+            shared.lock.leave(slot);
+            writer.join().unwrap();
+            assert_eq!(shared.read(), (2, true));
+            shared.check(0);
+        });
+    }
+}
