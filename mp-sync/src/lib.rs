@@ -69,6 +69,7 @@ mod once_lock;
 mod raw;
 mod reentrant;
 mod region;
+mod robust_semaphore;
 mod rwlock;
 mod semaphore;
 mod spin;
@@ -83,6 +84,7 @@ pub use self::{
     once_lock::OnceLock,
     reentrant::{ReentrantMutex, ReentrantMutexGuard},
     region::SharedRegion,
+    robust_semaphore::{RobustPermit, RobustSemaphore},
     rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard},
     semaphore::{Permit, ReleaseError, Semaphore},
 };

@@ -24,9 +24,10 @@ use crate::raw::semaphore::RawSemaphore;
 ///
 /// # Process death
 ///
-/// A permit that a process has when it is killed stays taken: nobody knows whose it was, because anybody may release it. A process that
-/// is killed while it waits is not missed. One that is killed in the middle of a release has released all the permits or none of them;
-/// if it did not come to wake those who sleep, they find them within a tenth of a second.
+/// A permit that a process has when it is killed stays taken: nobody knows whose it was, because anybody may release it. (Those of a
+/// [`RobustSemaphore`](crate::RobustSemaphore) come back.) A process that is killed while it waits is not missed. One that is killed in
+/// the middle of a release has released all the permits or none of them; if it did not come to wake those who sleep, they find them
+/// within a tenth of a second.
 ///
 /// # Examples
 ///

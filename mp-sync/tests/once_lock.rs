@@ -125,16 +125,13 @@ fn a_value_is_made_once_whoever_is_killed_when() {
             let some = rounds.min(20);
             rounds -= some;
             let many = &*memory;
-            kill_at_random(
-                3,
-                some,
-                |number, there| init_all::call(memory.again(), number + 1, there),
-                || {
-                    let next = (many.done.load(Ordering::Relaxed) as usize).min(CELLS - 1);
-                    let value = many.cells[next].get_or_init(|| [77; 8]);
-                    assert!(value[0] > 0 && *value == [value[0]; 8]);
-                },
-            );
+            let start = |number, there| init_all::call(memory.again(), number + 1, there);
+            let check = || {
+                let next = (many.done.load(Ordering::Relaxed) as usize).min(CELLS - 1);
+                let value = many.cells[next].get_or_init(|| [77; 8]);
+                assert!(value[0] > 0 && *value == [value[0]; 8]);
+            };
+            kill_at_random(3, some, start, |_| (), check);
             for cell in many.cells.iter().take(many.done.load(Ordering::Relaxed) as usize) {
                 assert!(cell.get().is_some_and(|value| *value == [value[0]; 8]));
             }

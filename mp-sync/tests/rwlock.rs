@@ -247,13 +247,19 @@ fn readers_and_writers_that_are_killed_at_any_instant_leave_the_lock_usable() {
         let lock = &*memory;
         let start = |seed, there| read_and_write::call(memory.again(), seed, there);
         let mut last = 0;
-        kill_at_random(3, count(KILLED), start, || {
-            change(&lock);
-            if let Some(value) = look(&lock) {
-                assert!(value[0] >= last);
-                last = value[0];
-            }
-        });
+        kill_at_random(
+            3,
+            count(KILLED),
+            start,
+            |_| (),
+            || {
+                change(&lock);
+                if let Some(value) = look(&lock) {
+                    assert!(value[0] >= last);
+                    last = value[0];
+                }
+            },
+        );
         // Nobody is left but this process.
         let guard = lock.write_timeout(Duration::ZERO);
         assert!(guard.is_ok_and(|guard| guard.is_some_and(|value| is_in_order(&value))));

@@ -200,6 +200,11 @@ impl<const N: usize> RawRwLock<N> {
         self.unlock();
         taken.index
     }
+
+    /// How many readers could come in at this moment.
+    pub(crate) fn free(&self) -> usize {
+        self.slots.free(self.places())
+    }
 }
 
 #[cfg(all(test, loom))]
@@ -253,6 +258,7 @@ mod tests {
         /// What is left when nobody is in.
         fn check(&self, state: u32) {
             assert_eq!(self.lock.state.load(Relaxed), state);
+            assert_eq!(self.lock.free(), self.lock.places());
             assert!(!self.lock.turn.is_locked());
         }
     }

@@ -208,6 +208,11 @@ impl<const N: usize> Slots<N> {
     pub(crate) fn give_back(&self, index: usize) {
         self.slot(index).give_back();
     }
+
+    /// How many are free at this moment.
+    pub(crate) fn free(&self, count: usize) -> usize {
+        (0..count).filter(|index| self.slot(*index).word.load(Relaxed) & OWNER == 0).count()
+    }
 }
 
 impl Slot<'_> {

@@ -46,12 +46,13 @@ pub(crate) fn soon<T: serde::de::DeserializeOwned>(receiver: &Receiver<T>) -> T 
     receiver.recv_timeout(PATIENCE).unwrap().expect("it comes")
 }
 
-/// Keeps `crowd` children alive and kills one after another, `rounds` times, at instants of chance. Calls `check` after each, while the
-/// others go on.
+/// Keeps `crowd` children alive and kills one after another, `rounds` times, at instants of chance. Calls `doom` with the number of the
+/// one that is about to be killed, and `check` after each kill, while the others go on.
 pub(crate) fn kill_at_random<F: ProcessFn<Output = ()>>(
     crowd: usize,
     rounds: u64,
     start: impl Fn(u64, Sender<()>) -> Call<F>,
+    doom: impl Fn(u64),
     mut check: impl FnMut(),
 ) {
     let mut random = Random::new();
@@ -59,20 +60,23 @@ pub(crate) fn kill_at_random<F: ProcessFn<Output = ()>>(
     let mut numbers = 0..;
     let mut new = || {
         let (there, come) = pipe().unwrap();
-        let process = Builder::new().spawn(start(numbers.next().unwrap(), there)).unwrap();
+        let number = numbers.next().unwrap();
+        let process = Builder::new().spawn(start(number, there)).unwrap();
         soon(&come);
-        process
+        (number, process)
     };
     let mut children: Vec<_> = (0..crowd).map(|_| new()).collect();
     for _ in 0..rounds {
-        let victim = children.swap_remove(random.below(crowd as u64) as usize);
+        let (number, victim) = children.swap_remove(random.below(crowd as u64) as usize);
+        doom(number);
         killer.kill(&victim, random.moment(Duration::from_micros(300)));
         killer.finish();
         check();
         was_killed(victim);
         children.push(new());
     }
-    for child in children {
+    for (number, child) in children {
+        doom(number);
         child.kill().unwrap();
         was_killed(child);
     }

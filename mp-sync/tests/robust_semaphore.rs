@@ -1,0 +1,148 @@
+//! Permits that come back from processes that die.
+
+#[path = "../../mp-core/tests/support/mod.rs"]
+mod support;
+
+mod memory;
+#[path = "support/victims.rs"]
+mod victims;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use memory::InShared;
+use mp_core::{Builder, Sender, pipe, process_fn};
+use mp_sync::RobustSemaphore;
+use support::faults::{Random, busy, count, limit};
+use support::{PATIENCE, scenario};
+use victims::{Held, kill_at_random, soon};
+
+type Semaphore = RobustSemaphore<4>;
+
+#[process_fn]
+fn hold_for_ever(memory: InShared<Semaphore>, there: Sender<()>) {
+    let semaphore = &*memory;
+    let _permits = (semaphore.acquire(), semaphore.acquire());
+    there.send(()).unwrap();
+    loop {
+        thread::park();
+    }
+}
+
+#[process_fn]
+fn wait_for_ever(memory: InShared<Semaphore>, there: Sender<()>) {
+    there.send(()).unwrap();
+    let semaphore = &*memory;
+    let _permit = semaphore.acquire();
+    unreachable!("it was killed before");
+}
+
+#[process_fn]
+fn acquire(memory: InShared<Semaphore>, there: Sender<()>) -> bool {
+    there.send(()).unwrap();
+    memory.acquire_timeout(PATIENCE).is_some()
+}
+
+#[test]
+fn the_permits_of_the_dead_come_back() {
+    scenario!(come_back, {
+        let memory = InShared::new(Semaphore::with_capacity(3));
+        let semaphore = &*memory;
+        let own = semaphore.acquire();
+        let dies = Held::start(|there| hold_for_ever::call(memory.again(), there));
+        assert!(semaphore.available() == 0 && semaphore.try_acquire().is_none());
+        let dead = Held::start(|there| wait_for_ever::call(memory.again(), there));
+        let waits: Vec<_> = (0..3)
+            .map(|_| {
+                let (there, come) = pipe().unwrap();
+                let process = Builder::new().spawn(acquire::call(memory.again(), there)).unwrap();
+                soon(&come);
+                process
+            })
+            .collect();
+        dead.kill();
+        dies.kill();
+        waits.into_iter().for_each(|process| assert!(process.join().unwrap()));
+        assert_eq!(semaphore.available(), 2);
+        drop(own);
+        let permits: Vec<_> = (0..3).map(|_| semaphore.try_acquire().unwrap()).collect();
+        assert!(semaphore.try_acquire().is_none());
+        drop(permits);
+    });
+}
+
+/// Two permits, and for each process whether it has one.
+#[repr(C)]
+struct Shared {
+    semaphore: Semaphore,
+    users: [User; 64],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct User {
+    /// Odd while it has a permit.
+    changes: AtomicU64,
+    /// Set before it is killed: its permit may be somebody else's while this cannot tell.
+    doomed: AtomicBool,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self { semaphore: Semaphore::with_capacity(2), users: std::array::from_fn(|_| User::default()) }
+    }
+
+    fn user(&self, number: u64) -> &User {
+        &self.users[number as usize]
+    }
+
+    fn use_one(&self, number: u64, hold: Duration) {
+        let permit = self.semaphore.acquire_timeout(PATIENCE).expect("they come back");
+        self.user(number).changes.fetch_add(1, Ordering::SeqCst);
+        // Whoever has not changed between the two looks has had a permit all the time.
+        let look = || self.users.each_ref().map(|user| user.changes.load(Ordering::SeqCst));
+        let first = look();
+        busy(hold);
+        let second = look();
+        let is_in = |index: &usize| {
+            first[*index] == second[*index]
+                && first[*index] % 2 == 1
+                && !self.users[*index].doomed.load(Ordering::SeqCst)
+        };
+        let inside = (0..self.users.len()).filter(is_in).count();
+        assert!(inside <= 2, "{inside} have a permit");
+        self.user(number).changes.fetch_add(1, Ordering::SeqCst);
+        drop(permit);
+    }
+}
+
+#[process_fn]
+fn use_for_ever(memory: InShared<Shared>, number: u64, there: Sender<()>) {
+    let shared = &*memory;
+    let mut random = Random::seeded(number);
+    there.send(()).unwrap();
+    loop {
+        shared.use_one(number, random.moment(Duration::from_micros(20)));
+    }
+}
+
+const KILLED: u64 = 60;
+
+#[test]
+fn there_are_never_more_nor_fewer_permits_whoever_is_killed_when() {
+    scenario!(killed_at_any_instant, limit(count(KILLED)), {
+        let memory = InShared::new(Shared::new());
+        let shared = &*memory;
+        // This process has number 0. The others use theirs again when those who had them are long dead.
+        let start = |number, there| {
+            let user = shared.user(1 + number % 63);
+            user.changes.store(0, Ordering::SeqCst);
+            user.doomed.store(false, Ordering::SeqCst);
+            use_for_ever::call(memory.again(), 1 + number % 63, there)
+        };
+        let doom = |number| shared.user(1 + number % 63).doomed.store(true, Ordering::SeqCst);
+        kill_at_random(3, count(KILLED), start, doom, || shared.use_one(0, Duration::ZERO));
+        assert_eq!(shared.semaphore.available(), 2, "all have come back");
+    });
+}
