@@ -84,7 +84,6 @@ impl Condvar {
     /// # Errors
     ///
     /// As for [`wait`](Self::wait).
-    #[expect(clippy::type_complexity, reason = "it is that of std's")]
     pub fn wait_timeout<G: Guard>(
         &self,
         guard: G,
@@ -126,7 +125,6 @@ impl Condvar {
     /// # Errors
     ///
     /// As for [`wait`](Self::wait).
-    #[expect(clippy::type_complexity, reason = "it is that of std's")]
     pub fn wait_timeout_while<G: Guard>(
         &self,
         mut guard: G,
