@@ -32,11 +32,9 @@ fn account() -> Shared {
 /// Adds one to both, which are equal while nobody is in the middle of it.
 fn add_one(values: &mut [u64; 2]) {
     assert_eq!(values[0], values[1]);
-    // SAFETY: both are there. Volatile, so that there is a middle.
-    unsafe {
-        let next = values[0] + 1;
-        (&raw mut values[0]).write_volatile(next);
-        (&raw mut values[1]).write_volatile(next);
+    for value in values {
+        // SAFETY: it is a reference. Volatile, so that there is a middle.
+        unsafe { (&raw mut *value).write_volatile(*value + 1) };
     }
 }
 

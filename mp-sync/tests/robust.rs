@@ -34,13 +34,16 @@ unsafe impl Sync for Foreign {}
 impl Foreign {
     fn init(&self) {
         let mut attributes = MaybeUninit::uninit();
-        // SAFETY: the attributes are initialised by the first call, and destroyed by nobody, for they own nothing.
-        unsafe {
-            assert_eq!(libc::pthread_mutexattr_init(attributes.as_mut_ptr()), 0);
-            assert_eq!(libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED), 0);
-            assert_eq!(libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST), 0);
-            assert_eq!(libc::pthread_mutex_init(self.0.get().cast(), attributes.as_ptr()), 0);
-        }
+        // SAFETY: a place for the attributes.
+        assert_eq!(unsafe { libc::pthread_mutexattr_init(attributes.as_mut_ptr()) }, 0);
+        // SAFETY: they have been initialised.
+        let shared =
+            unsafe { libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED) };
+        // SAFETY: they have been initialised.
+        let robust = unsafe { libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST) };
+        assert_eq!((shared, robust), (0, 0));
+        // SAFETY: a place for the mutex, and attributes. These own nothing that would have to be freed.
+        assert_eq!(unsafe { libc::pthread_mutex_init(self.0.get().cast(), attributes.as_ptr()) }, 0);
     }
 
     /// What `pthread_mutex_trylock` says.
@@ -330,8 +333,8 @@ fn memory_that_is_registered_is_not_registered_twice() {
     let start = memory.as_ptr().cast_mut();
     // SAFETY: the memory is mapped while the region is there.
     let first = unsafe { mp_sync::SharedRegion::new(memory, start, 8_192) }.unwrap();
-    // SAFETY: the same memory, which `first` keeps.
     let kind = |offset: usize, length| {
+        // SAFETY: the same memory, which `first` keeps.
         unsafe { mp_sync::SharedRegion::new((), start.wrapping_add(offset), length) }.unwrap_err().kind()
     };
     assert_eq!(kind(0, 8_192), std::io::ErrorKind::AlreadyExists);

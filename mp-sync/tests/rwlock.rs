@@ -198,13 +198,13 @@ fn read_and_write(memory: InShared<Lock>, seed: u64, there: Sender<()>) {
     there.send(()).unwrap();
     loop {
         match random.below(4) {
-            0 => change(&lock),
+            0 => change(lock),
             1 => {
-                if let Some(first) = look(&lock) {
-                    assert_eq!(*look(&lock).expect("nobody has written"), *first);
+                if let Some(first) = look(lock) {
+                    assert_eq!(*look(lock).expect("nobody has written"), *first);
                 }
             }
-            _ => drop(look(&lock)),
+            _ => drop(look(lock)),
         }
     }
 }
@@ -253,8 +253,8 @@ fn readers_and_writers_that_are_killed_at_any_instant_leave_the_lock_usable() {
             start,
             |_| (),
             || {
-                change(&lock);
-                if let Some(value) = look(&lock) {
+                change(lock);
+                if let Some(value) = look(lock) {
                     assert!(value[0] >= last);
                     last = value[0];
                 }
