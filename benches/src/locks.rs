@@ -10,7 +10,9 @@ use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU32;
 
-use mp_sync::{Barrier, Condvar, Event, Mutex, ReentrantMutex, Semaphore, SharedRegion};
+use mp_sync::{
+    Barrier, Condvar, Event, Mutex, OnceLock, ReentrantMutex, RobustSemaphore, RwLock, Semaphore, SharedRegion,
+};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -21,6 +23,9 @@ pub struct Locks {
     pub mutex: Mutex<u64>,
     pub reentrant: ReentrantMutex<u64>,
     pub condvar: Condvar,
+    pub rwlock: RwLock<u64>,
+    pub once: OnceLock<u64>,
+    pub permits: RobustSemaphore,
     pub semaphore: Semaphore,
     pub event: Event,
     pub answer: Event,
@@ -46,6 +51,9 @@ impl Shared {
             mutex: Mutex::new(0),
             reentrant: ReentrantMutex::new(0),
             condvar: Condvar::new(),
+            rwlock: RwLock::new(0),
+            once: OnceLock::new(),
+            permits: RobustSemaphore::new(1),
             semaphore: Semaphore::new(1),
             event: Event::new(),
             answer: Event::new(),

@@ -89,6 +89,14 @@ fn mixes(many: Shared, seed: u64) {
     let mut random = Random::seeded(seed);
     let mut guards: Vec<_> = (0..16).map(|_| None).collect();
     let mut foreign = [false; 4];
+    // Some of the others are older than all of ours.
+    for _ in 0..random.below(8) {
+        let index = random.below(4) as usize;
+        if !foreign[index] {
+            assert_eq!(many.foreign[index].try_lock(), 0);
+            foreign[index] = true;
+        }
+    }
     for _ in 0..random.below(400) {
         if random.below(4) == 0 {
             let index = random.below(4) as usize;
@@ -256,6 +264,32 @@ fn what_a_thread_forgot_stays_locked_when_it_ends() {
     });
 }
 
+#[test]
+fn a_thread_that_ends_leaves_the_c_librarys_locks_to_the_kernel() {
+    scenario!(thread_leaves, {
+        let many = many();
+        let holds = || {
+            assert_eq!(many.foreign[0].try_lock(), 0);
+            assert_eq!(many.foreign[1].try_lock(), 0);
+            forget(many.locks[0].lock().unwrap());
+            assert_eq!(many.foreign[2].try_lock(), 0);
+            drop(many.locks[1].lock().unwrap());
+            assert_eq!(many.foreign[3].try_lock(), 0);
+            many.foreign[1].unlock();
+        };
+        for _ in 0..3 {
+            thread::scope(|scope| scope.spawn(holds).join()).unwrap();
+            let left: Vec<_> = many.foreign.iter().map(Foreign::try_lock).collect();
+            assert_eq!(left, [libc::EOWNERDEAD, 0, libc::EOWNERDEAD, libc::EOWNERDEAD]);
+            many.foreign.iter().for_each(Foreign::unlock);
+            many.foreign.iter().for_each(Foreign::init);
+            assert!(many.locks[0].try_lock().unwrap().is_none() && !is_left_behind(&many.locks[1]));
+            // SAFETY: nobody else uses it, and the thread that forgot it has ended.
+            unsafe { many.place().cast::<Mutex<u32>>().write(Mutex::new(0)) };
+        }
+    });
+}
+
 /// A thread's place is given to later threads.
 #[test]
 fn threads_come_and_go() {
@@ -306,8 +340,13 @@ fn the_child_of_a_fork_has_none_of_the_locks() {
         // SAFETY: this thread is the only one that uses locks, and the child calls what is safe after a fork, and our locks.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
-            // A copy of its parent's guard: dropping it lets nothing go.
-            drop(guard);
+            // A copy of its parent's guard: dropping it lets nothing go, not even in a panic.
+            std::panic::set_hook(Box::new(|_| ()));
+            let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                let _guard = guard;
+                panic!("on purpose");
+            }));
+            assert!(panics.is_err());
             let still = many.locks[0].is_locked();
             let own = many.locks[1].lock().is_ok();
             let taken = many.locks[2].lock().unwrap();

@@ -61,6 +61,77 @@ pub(super) fn rows() -> Vec<Row> {
                 Contender::limit("sem_t, process-shared", 1.5, alone(posix)),
             ]
         }),
+        row("lock/robust-semaphore", |_| {
+            let ours = || {
+                let locks = locks()?;
+                Ok(move || drop(black_box(locks).permits.acquire()))
+            };
+            let posix = || {
+                let locks = locks()?;
+                Ok(move || {
+                    black_box(locks).posix.acquire();
+                    locks.posix.release();
+                })
+            };
+            vec![
+                Contender::ours("mp_sync::RobustSemaphore in shared memory", alone(ours)),
+                Contender::limit("sem_t, process-shared", None, alone(posix)),
+            ]
+        }),
+        row("lock/rwlock-read", |_| {
+            let ours = || {
+                let locks = locks()?;
+                Ok(move || drop(black_box(locks).rwlock.read().map(|value| *value)))
+            };
+            let std = || {
+                static LOCK: std::sync::RwLock<u64> = std::sync::RwLock::new(0);
+                Ok(|| drop(black_box(&LOCK).read().map(|value| *value)))
+            };
+            vec![
+                Contender::ours("mp_sync::RwLock in shared memory, to read", alone(ours)),
+                Contender::limit("std::sync::RwLock", 2.0, alone(std)),
+            ]
+        }),
+        row("lock/rwlock-write", |_| {
+            let ours = || {
+                let locks = locks()?;
+                Ok(move || {
+                    if let Ok(mut value) = black_box(locks).rwlock.write() {
+                        *value += 1;
+                    }
+                })
+            };
+            let std = || {
+                static LOCK: std::sync::RwLock<u64> = std::sync::RwLock::new(0);
+                Ok(|| {
+                    if let Ok(mut value) = black_box(&LOCK).write() {
+                        *value += 1;
+                    }
+                })
+            };
+            vec![
+                Contender::ours("mp_sync::RwLock in shared memory, to write", alone(ours)),
+                Contender::limit("std::sync::RwLock", 2.0, alone(std)),
+            ]
+        }),
+        row("get/once-lock", |_| {
+            let ours = || {
+                let locks = locks()?;
+                Ok(move || {
+                    black_box(black_box(locks).once.get_or_init(|| 1));
+                })
+            };
+            let std = || {
+                static CELL: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+                Ok(|| {
+                    black_box(black_box(&CELL).get_or_init(|| 1));
+                })
+            };
+            vec![
+                Contender::ours("mp_sync::OnceLock in shared memory", alone(ours)),
+                Contender::limit("std::sync::OnceLock", 1.5, alone(std)),
+            ]
+        }),
         row("set/event", |_| {
             let ours = || {
                 let locks = locks()?;
@@ -95,7 +166,9 @@ pub(super) fn rows() -> Vec<Row> {
         row("meet/barrier-1", |_| {
             let ours = || {
                 let locks = locks()?;
-                Ok(move || drop(black_box(locks).barrier.wait()))
+                Ok(move || {
+                    let _ = black_box(locks).barrier.wait();
+                })
             };
             let std = || {
                 let barrier = std::sync::Barrier::new(1);

@@ -86,10 +86,11 @@ impl RawMutex {
             Err(_) => self.lock_contended(thread, deadline),
         };
         if shared {
-            if result.is_ok() {
-                thread.hold(&self.link);
+            match result {
+                // It stays the pending one: one step less, and another less when it is let go.
+                Ok(()) => thread.hold(&self.link),
+                Err(_) => thread.end(),
             }
-            thread.end();
         }
         result.map(|()| self.poisoned.load(Relaxed) == 0)
     }

@@ -72,9 +72,10 @@ struct Head {
 struct End {
     word: AtomicUsize,
     rest: [usize; 2],
-    /// Points to the field `previous` of the entry before, or of what stands before the head.
+    /// Points to the field `next` of the entry before, or to the head.
     previous: AtomicUsize,
-    /// Points to the field `next` of the entry behind, or to the head. The lowest bit is the C library's, for a kind of its own.
+    /// Points to the field `next` of the entry behind, or to the head. The lowest bit is the C library's, for a kind of its own, here and
+    /// there.
     next: AtomicUsize,
 }
 
@@ -152,11 +153,14 @@ impl Thread {
     /// Before its word changes hands: if the thread dies in between, the kernel looks at this lock too.
     #[inline]
     pub(crate) fn begin(self, link: &Link) {
-        self.head().pending.store(address(link), Relaxed);
+        let pending = &self.head().pending;
+        if pending.load(Relaxed) != address(link) {
+            pending.store(address(link), Relaxed);
+        }
         compiler_fence(SeqCst);
     }
 
-    /// After it.
+    /// After it. While the thread has the lock, it may stay the pending one; that does no harm, and saves a step.
     #[inline]
     pub(crate) fn end(self) {
         compiler_fence(SeqCst);
@@ -370,28 +374,30 @@ fn enter_list(record: &'static Record, head: &'static Head) {
     let (first, last) = (&record.first, &record.last);
     let behind = head.next.load(Relaxed);
     let to_head = head.next.as_ptr().expose_provenance();
-    first.next.as_ptr().expose_provenance();
-    last.next.as_ptr().expose_provenance();
-    record.table[0].store(address_of_next(last), Relaxed);
+    let to_first = first.next.as_ptr().expose_provenance();
+    let to_last = last.next.as_ptr().expose_provenance();
+    first.previous.as_ptr().expose_provenance();
+    last.previous.as_ptr().expose_provenance();
+    record.table[0].store(to_last, Relaxed);
     record.top.store(1, Relaxed);
     last.next.store(behind, Relaxed);
-    last.previous.store(first.previous.as_ptr().addr(), Relaxed);
-    first.next.store(address_of_next(last), Relaxed);
-    first.previous.store(to_head - TO_NEXT, Relaxed);
+    last.previous.store(to_first, Relaxed);
+    first.next.store(to_last, Relaxed);
+    first.previous.store(to_head, Relaxed);
     // The kernel goes forward only: from here on it passes through both.
     compiler_fence(SeqCst);
-    head.next.store(address_of_next(first), Relaxed);
+    head.next.store(to_first, Relaxed);
     // SAFETY: what was first has such a word before its link, and so has the head, for this purpose.
     let previous = unsafe { word_at((behind & !1) - TO_NEXT) };
-    previous.store(last.previous.as_ptr().expose_provenance(), Relaxed);
+    previous.store(to_last, Relaxed);
 }
 
 /// The opposite.
 fn leave_list(record: &Record) {
     let (first, last) = (&record.first, &record.last);
     let (before, behind) = (first.previous.load(Relaxed), last.next.load(Relaxed));
-    // SAFETY: what stands before is an entry, or the head; its link is that far from what the C library points to.
-    let next = unsafe { word_at((before & !1) + TO_NEXT) };
+    // SAFETY: it is the link of an entry, or the head.
+    let next = unsafe { word_at(before & !1) };
     next.store(behind, Relaxed);
     // SAFETY: as in `enter_list`.
     let previous = unsafe { word_at((behind & !1) - TO_NEXT) };
@@ -422,6 +428,7 @@ unsafe extern "C" fn thread_ends(record: *mut c_void) {
     record.first.next.store(address_of_next(&record.last), Relaxed);
     if !std::ptr::eq(record.head.get(), &raw const NOWHERE) {
         leave_list(record);
+        Thread(record).end();
     }
     record.top.store(1, Relaxed);
     let mut records = records();
