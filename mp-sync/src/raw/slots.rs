@@ -179,13 +179,16 @@ impl<const N: usize> Slots<N> {
 
     /// Waits until each slot has been seen free. Only for the one who waits (invariant 2).
     pub(crate) fn wait_for_all(&self, thread: Thread, count: usize, deadline: Deadline) -> Result<(), Refused> {
-        let is_held = |index: &usize| self.slot(*index).word.load(SeqCst) & OWNER != 0;
-        let Some(first) = (0..count).find(is_held) else { return Ok(()) };
-        if (first..count).any(|index| self.slot(index).word.load(Relaxed) & OWNER == thread.id()) {
+        // Block by block, which is what a writer pays if nobody reads. Slots that are not in use are free.
+        let is_free = |word: &Word| word.word.load(SeqCst) & OWNER == 0;
+        if self.blocks().iter().all(|block| block.words.iter().all(is_free)) {
+            return Ok(());
+        }
+        if (0..count).any(|index| self.slot(index).word.load(Relaxed) & OWNER == thread.id()) {
             return Err(Refused::Own);
         }
         let mut late = deadline == Deadline::PASSED;
-        for index in first..count {
+        for index in 0..count {
             let slot = self.slot(index);
             let mut spin = Spin::brief();
             while slot.word.load(SeqCst) & OWNER != 0 {
