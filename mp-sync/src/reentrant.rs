@@ -194,7 +194,8 @@ impl<T: ?Sized> Drop for ReentrantMutexGuard<'_, T> {
         }
         match self.mutex.raw.depth() {
             0 => self.mutex.raw.unlock(),
-            depth => self.mutex.raw.set_depth(depth - 1),
+            depth if !self.mutex.raw.is_anothers() => self.mutex.raw.set_depth(depth - 1),
+            _ => (),
         }
     }
 }

@@ -183,7 +183,9 @@ impl RawMutex {
 
     /// Says that what it protects is not in order, or is again. Only for the thread that has it.
     pub(crate) fn set_poisoned(&self, poisoned: bool) {
-        self.poisoned.store(u32::from(poisoned), Relaxed);
+        if !self.is_anothers() {
+            self.poisoned.store(u32::from(poisoned), Relaxed);
+        }
     }
 
     /// How often the thread that has it has it beyond once.

@@ -175,8 +175,10 @@ impl<const N: usize> RawRwLock<N> {
 
     /// Says that the value is not in order, or is again. Only for the writer.
     pub(crate) fn set_poisoned(&self, poisoned: bool) {
-        let poisoned = if poisoned { POISONED } else { 0 };
-        self.state.store(CLOSED | WRITING | poisoned, Relaxed);
+        if !self.turn.is_anothers() {
+            let poisoned = if poisoned { POISONED } else { 0 };
+            self.state.store(CLOSED | WRITING | poisoned, Relaxed);
+        }
     }
 
     /// Goes out as the writer.
