@@ -86,7 +86,7 @@ impl<T: ?Sized> Mutex<T> {
     /// # Errors
     ///
     /// [`LockError::OwnerDied`] with the guard, see [above](Self#when-the-owner-dies); [`LockError::Deadlock`] if this thread has it.
-    #[inline]
+    #[inline(always)]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         match self.lock_until(Deadline::NEVER) {
             Ok(Some(guard)) => Ok(guard),
@@ -118,7 +118,7 @@ impl<T: ?Sized> Mutex<T> {
         self.lock_until(Deadline::after(timeout))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lock_until(
         &self,
         deadline: Deadline,
@@ -223,7 +223,7 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 }
 
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if panicking() && !self.panicking {
             self.mutex.raw.set_poisoned(true);

@@ -74,7 +74,7 @@ impl RawMutex {
     }
 
     /// Takes it, and tells whether what it protects is in order.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lock(&self, deadline: Deadline) -> Result<bool, Refused> {
         let thread = Thread::current();
         let shared = thread.shares(&self.link);
@@ -147,7 +147,7 @@ impl RawMutex {
     }
 
     /// Lets go of it. Only for the thread that has it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlock(&self) {
         let thread = Thread::current();
         // What is in the thread's list is in shared memory.
@@ -174,7 +174,7 @@ impl RawMutex {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn let_go(&self) {
         if self.word.swap(0, Release) & WAITERS != 0 {
             self.word.wake(1);
