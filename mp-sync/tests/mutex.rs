@@ -178,6 +178,12 @@ fn adds_for_ever(account: Shared) {
             }
             Err(error) => panic!("{error}"),
         }
+        let (Ok(mut reentrant) | Err(LockError::OwnerDied(mut reentrant))) = account.reentrant.lock() else {
+            panic!("held")
+        };
+        reentrant.mark_consistent();
+        let again = account.reentrant.lock().unwrap();
+        again.set(reentrant.get() + 1);
         account.ready.fetch_add(1, Ordering::Relaxed);
     }
 }
