@@ -22,7 +22,8 @@
 //! in each process, whose page has an example.
 //!
 //! Whoever makes the memory writes new locks there before others look. All-zero bytes are a new lock as well (for those that have a value:
-//! with a value of zero bytes, if it may have those), except for a [`Barrier`], which has to know how many meet.
+//! with a value of zero bytes, if it may have those), except for a [`Barrier`], which has to know how many meet. A [`Semaphore`] of zero bytes
+//! has no permits, a [`RobustSemaphore`] has all that there is room for.
 //!
 //! All processes have to be built from the same version of this crate, share a PID namespace, and trust each other with the memory:
 //! whoever scribbles over a lock and its value can make others wait for ever or see a wrong value. This crate follows no pointer and no
@@ -45,7 +46,8 @@
 //!
 //! "Nothing" means that nobody else is held up. There is one delay: a process that dies after it has changed a word and before the
 //! wake-up that follows, or after it was woken and before it could act, takes that wake-up with it. Whoever sleeps over a lock looks
-//! for itself every 100 ms, and notices then.
+//! for itself every 100 ms, and notices then. The exceptions are [`Condvar::wait`] and [`Condvar::wait_timeout`], which do not know what to
+//! look for: a notification that was on its way to a dead process reaches nobody. [`Condvar::wait_while`] does look.
 //!
 //! # Timeouts
 //!

@@ -29,11 +29,16 @@ use crate::raw::mutex::{RawMutex, Refused};
 /// # Limits
 ///
 /// - Locks are for threads of one PID namespace. Between containers with different ones, threads of equal numbers cannot be told apart.
-/// - A thread can hold 2,046 locks of shared memory at a time so that their death is told; what it holds beyond stays locked if it dies.
+/// - A thread can hold 1,022 locks of shared memory at a time so that their death is told; what it holds beyond stays locked if it dies.
+///   (Robust mutexes of the C library count too: the kernel looks at 2,048 entries, of which each of these locks takes two.)
+/// - A thread that is not its process's first and calls `exec` has another number before the kernel looks: what it holds stays locked.
 /// - A guard that is leaked (`mem::forget`) keeps the lock for as long as its thread lives, as with std's. If the thread ends before its
 ///   process does, the lock stays locked for good: references that came from the guard may live on in other threads.
+///   If other bytes are put where such a lock is, the death of the thread's older locks may not be told.
 /// - It is not fair: a thread that comes at the right moment passes those who wait.
-/// - It must not be used in signal handlers.
+/// - If a process is killed, its threads end one after another, within microseconds: one that borrows the value from the owner, in a
+///   [`thread::scope`](std::thread::scope), may run on for that long after the next owner was told.
+/// - It must not be used in signal handlers, nor, for the first time in a thread, in the child of a `fork` of a process with several threads.
 ///
 /// # Examples
 ///

@@ -111,8 +111,10 @@ impl<M> Deref for SharedRegion<M> {
 impl<M> Drop for SharedRegion<M> {
     fn drop(&mut self) {
         // No reference to a lock in it is left, so what is held there was leaked, and stays so.
-        if !robust::holds_within(&self.bytes) {
-            regions::remove(&regions::pages_of(&self.bytes));
+        // Whole pages: what is beside the bytes counts as shared too.
+        let pages = regions::pages_of(&self.bytes);
+        if !robust::holds_within(&pages) {
+            regions::remove(&pages);
             // SAFETY: it is not used again.
             unsafe { ManuallyDrop::drop(&mut self.memory) };
         }

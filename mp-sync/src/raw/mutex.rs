@@ -151,7 +151,7 @@ impl RawMutex {
     pub(crate) fn unlock(&self) {
         let thread = Thread::current();
         // What is in the thread's list is in shared memory.
-        if thread.holds_last(&self.link) {
+        if thread.holds_last(&self.link) && self.word.load(Relaxed) & OWNER == thread.id() {
             thread.begin(&self.link);
             thread.release_last();
             self.let_go();

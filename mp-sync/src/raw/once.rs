@@ -74,12 +74,14 @@ impl RawOnce {
             if state & READY != 0 || late {
                 return state & READY != 0;
             }
-            let is_announced = state & WAITERS != 0
-                || (!spin.again() && self.state.compare_exchange(0, WAITERS, Relaxed, Relaxed).is_ok());
+            // Whatever else another process may have written there.
+            let announced = state | WAITERS;
+            let is_announced = state == announced
+                || (!spin.again() && self.state.compare_exchange(state, announced, Relaxed, Relaxed).is_ok());
             if !is_announced {
                 continue;
             }
-            late = self.state.sleep(WAITERS, deadline) == Slept::Late;
+            late = self.state.sleep(announced, deadline) == Slept::Late;
         }
     }
 }

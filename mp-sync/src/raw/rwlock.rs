@@ -34,6 +34,8 @@
 //! reader did before it gave it back; a reader that sees `state` open acquires what the writer did before it opened it. A reader that has
 //! the turn acquired that with it. If a writer dies, the kernel's change of the turn's word comes after all that it did.
 
+use std::sync::atomic::compiler_fence;
+
 use super::mutex::{RawMutex, Refused};
 use super::slots::{Slots, Taken};
 use crate::deadline::Deadline;
@@ -109,7 +111,7 @@ impl<const N: usize> RawRwLock<N> {
                 #[cfg(loom)]
                 fence(SeqCst);
                 let state = self.state.load(SeqCst);
-                if state & CLOSED == 0 || taken.again {
+                if state & CLOSED == 0 || taken.again && state & WRITING == 0 {
                     return Ok(Entered { slot: taken.index, in_order: is_in_order(state) });
                 }
                 self.slots.give_back(taken.index);
@@ -120,7 +122,9 @@ impl<const N: usize> RawRwLock<N> {
 
     #[cold]
     fn enter_in_turn(&self, thread: Thread, deadline: Deadline, again: bool) -> Result<Entered, Refused> {
-        if again {
+        // Nobody writes while a thread has a slot. If somebody does, the number in the slot is that of a dead thread, which nobody was told
+        // of (it had too many locks, or the memory is not registered), and was given to this one.
+        if again && self.state.load(SeqCst) & WRITING == 0 {
             if let Some(Taken { index, .. }) = self.slots.take_again(thread, self.places()) {
                 return Ok(Entered { slot: index, in_order: is_in_order(self.state.load(Relaxed)) });
             }
@@ -166,6 +170,8 @@ impl<const N: usize> RawRwLock<N> {
         let result = self.slots.wait_for_all(Thread::current(), self.places(), deadline);
         if result.is_ok() {
             self.state.store(open | CLOSED | WRITING, Relaxed);
+            // Before the first change of the value, for whoever comes after a death in the middle.
+            compiler_fence(SeqCst);
         } else {
             self.state.store(open, Release);
             self.turn.unlock();

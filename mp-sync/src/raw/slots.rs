@@ -250,7 +250,7 @@ impl Slot<'_> {
         let thread = Thread::current();
         let is_last = thread.holds_last(self.link);
         let shared = is_last || thread.shares(self.link);
-        if shared && !is_last && self.word.load(Relaxed) & OWNER != thread.id() {
+        if shared && self.word.load(Relaxed) & OWNER != thread.id() {
             // The child of a fork, with a copy of its parent's guard.
             return;
         }

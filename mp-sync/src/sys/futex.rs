@@ -28,7 +28,7 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> bool 
 pub(crate) const MOST: usize = 128;
 
 /// The same for several words: sleeps if each is what it is expected to be. Where the kernel does not know how (before Linux 5.16, or
-/// behind a filter of system calls), it sleeps on the first word alone, and the others wake nobody.
+/// behind a filter of system calls), or has no memory for it, it sleeps on the first word alone, and the others wake nobody.
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool {
     let mut waits = [Wait::new(); MOST];
     for (wait, (word, expected)) in waits.iter_mut().zip(words) {
@@ -40,7 +40,7 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool 
     match futex::waitv(waits, WaitvFlags::empty(), deadline.timespec().as_ref(), ClockId::Monotonic) {
         Err(Errno::TIMEDOUT) => false,
         Ok(_) | Err(Errno::AGAIN | Errno::INTR) => true,
-        Err(Errno::NOSYS | Errno::PERM) => wait(words[0].0, words[0].1, deadline),
+        Err(Errno::NOSYS | Errno::PERM | Errno::NOMEM) => wait(words[0].0, words[0].1, deadline),
         Err(error) => failed("wait", error),
     }
 }

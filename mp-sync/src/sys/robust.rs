@@ -9,23 +9,28 @@
 //! words that it changes doing so are those of our two entries, in private memory, never one of a lock.
 //!
 //! ```text
-//! head of the C library -> its newer entries -> first -> lock -> lock -> last -> its older entries -> head
+//! head of the C library -> its newer entries -> first -> node -> lock -> node -> lock -> last -> its older entries -> head
 //! ```
+//!
+//! In front of each lock stands a node of the thread's own. So a lock is taken out of the list without a change to another lock: its node
+//! passes it by. A node without a lock stays in its place, until those behind it are gone or a lock needs one.
 //!
 //! All entries of one thread have their word at the same distance from their link, [`OFFSET`]: what `pthread_mutex_t` has.
 //!
 //! # Invariants
 //!
-//! 1. Only the kernel follows the links in locks, which other processes can write. This crate knows the order from a private table.
-//! 2. Every lock in the table is mapped: a region of shared memory is unmapped only after [`holds_within`] has found nothing of it in
-//!    the table of any thread, and nothing outside of such a region is ever entered. So forgetting a guard leaves no pointer to memory
-//!    that has been freed, neither for the kernel nor for this crate.
-//! 3. Entries of the table stay where they are, so a scan by another thread misses nothing that stays; when it is full of holes they are
-//!    moved, and the scan begins anew.
+//! 1. This crate writes to the link of a lock once, when the thread takes the lock. What it knows of the list is in its nodes, in private
+//!    memory. It compares what it finds in a link, and never follows it: other processes can write there, and if the guard was forgotten,
+//!    this one may have put something else there.
+//! 2. Every lock in the list is in memory that is mapped: a region of shared memory is unmapped only after [`holds_within`] has found
+//!    nothing of it in the list of any thread, and nothing outside of such a region is ever entered. So forgetting a guard leaves no
+//!    pointer to memory that has been freed.
+//! 3. Entries do not move, so a scan by another thread misses nothing that stays.
 //! 4. From before a thread's number gets into a word until it has left it, the lock is in the list or it is the pending one.
 //! 5. A thread that ends takes what it still holds (forgotten guards) out of the list first: references that came from a leaked guard may
-//!    live on in other threads, so nobody may be told that its owner died. That lock stays locked. When the whole process dies nothing
-//!    lives on.
+//!    live on in other threads, so nobody may be told that its owner died. That lock stays locked.
+//! 6. The link of the lock at a node holds the address of the next older node. By that the lock is found again, through whichever
+//!    mapping of its memory it is released; so no lock has it that is not in the list.
 //!
 //! The kernel looks at the list when the thread has ended, so what orders these writes is the order of the program: relaxed atomics and
 //! fences for the compiler.
@@ -36,8 +41,8 @@ use std::ffi::c_void;
 use std::io;
 use std::mem::offset_of;
 use std::ptr::{null, null_mut};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicUsize, compiler_fence, fence};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicUsize, compiler_fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::regions;
@@ -45,9 +50,9 @@ use super::regions;
 /// From the word of a lock to its link: as in glibc's `pthread_mutex_t` on 64-bit targets. Checked when a thread's list is found.
 pub(crate) const OFFSET: usize = 32;
 
-/// How many locks of shared memory a thread can hold so that their next owner is told of its death: what the kernel looks at
-/// (`ROBUST_LIST_LIMIT`), less the two ends.
-const MOST: usize = 2_046;
+/// How many locks of shared memory a thread can hold so that their next owner is told of its death: half of what the kernel looks at
+/// (`ROBUST_LIST_LIMIT`), as each has a node, less the ends.
+const MOST: usize = 1_022;
 
 /// The link of a lock: where the kernel goes on from it. It means something to the process of the owner only.
 #[repr(transparent)]
@@ -67,9 +72,9 @@ struct Head {
     pending: AtomicUsize,
 }
 
-/// An entry of ours that the C library may change: the part of a `pthread_mutex_t` that matters to the list.
+/// An entry of ours: the part of a `pthread_mutex_t` that matters to the list. The C library changes those at the ends.
 #[repr(C)]
-struct End {
+struct Entry {
     word: AtomicUsize,
     rest: [usize; 2],
     /// Points to the field `next` of the entry before, or to the head.
@@ -79,23 +84,20 @@ struct End {
     next: AtomicUsize,
 }
 
-const _: () = assert!(offset_of!(End, next) - offset_of!(End, word) == OFFSET);
-const TO_NEXT: usize = offset_of!(End, next) - offset_of!(End, previous);
+const _: () = assert!(offset_of!(Entry, next) - offset_of!(Entry, word) == OFFSET);
+const TO_NEXT: usize = offset_of!(Entry, next) - offset_of!(Entry, previous);
 
 /// What the crate knows of a thread. It is never freed, so that others can look at it, and serves another thread later.
 struct Record {
     head: Cell<*const Head>,
-    first: End,
-    last: End,
     id: Cell<u32>,
-    /// How much of the table is in use: at least its first entry.
+    /// The newest node in use; 0 is none. Others read it.
     top: AtomicUsize,
-    /// Where the list ends, and in front of that the addresses of the links of the locks that the thread holds, the oldest first; 0 is a
-    /// hole, and the last one is none. Others read it.
-    table: [AtomicUsize; MOST + 1],
+    /// How many nodes in use have no lock.
     holes: Cell<usize>,
-    /// How often entries have been moved, times two; odd while they are.
-    moves: AtomicUsize,
+    first: Entry,
+    /// The first is the last entry of the list; the others have a lock each, the oldest first. Others read their links.
+    nodes: [Entry; MOST + 1],
     cache: regions::Cache,
 }
 
@@ -167,49 +169,50 @@ impl Thread {
         self.head().pending.store(0, Relaxed);
     }
 
-    /// The lock is the thread's now. Beyond [`MOST`] nothing happens: it is a lock then whose next owner is not told.
+    /// The lock is the thread's now. Beyond [`MOST`] it is one whose next owner is not told.
     #[inline]
     pub(crate) fn hold(self, link: &Link) {
         let record = self.0;
-        let mut top = record.top.load(Relaxed);
-        if top > MOST {
-            top = record.close_holes();
-        }
-        let Some(entry) = record.table.get(top) else { return };
-        entry.store(address(link), Relaxed);
-        record.top.store(top + 1, Relaxed);
-        link.0.store(record.first.next.load(Relaxed), Relaxed);
+        let index = record.top.load(Relaxed) + 1;
+        let (Some(node), Some(older)) = (record.nodes.get(index), record.nodes.get(index - 1)) else {
+            return record.hold_in_hole(link);
+        };
+        link.0.store(older.address(), Relaxed);
+        node.next.store(address(link), Relaxed);
+        record.top.store(index, Relaxed);
         compiler_fence(SeqCst);
-        record.first.next.store(address(link), Relaxed);
+        record.first.next.store(node.address(), Relaxed);
     }
 
     /// Whether that is the lock that the thread took last, of those that it holds.
     #[inline]
     pub(crate) fn holds_last(self, link: &Link) -> bool {
-        let last = self.0.top.load(Relaxed).wrapping_sub(1);
-        self.0.table.get(last).is_some_and(|entry| entry.load(Relaxed) == address(link))
+        let older = self.0.top.load(Relaxed).wrapping_sub(1);
+        self.0.nodes.get(older).is_some_and(|older| link.0.load(Relaxed) == older.address())
     }
 
     /// The lock that it took last is about to be the thread's no more.
     #[inline]
     pub(crate) fn release_last(self) {
         let record = self.0;
-        let last = record.top.load(Relaxed) - 1;
-        match record.table.get(last.wrapping_sub(1)) {
-            Some(behind) if record.holes.get() == 0 => {
-                record.top.store(last, Relaxed);
-                record.first.next.store(behind.load(Relaxed), Relaxed);
+        let top = record.top.load(Relaxed);
+        match record.nodes.get(top.wrapping_sub(1)) {
+            Some(older) if record.holes.get() == 0 => {
+                record.first.next.store(older.address(), Relaxed);
+                compiler_fence(SeqCst);
+                record.top.store(top - 1, Relaxed);
             }
-            _ => record.release(last),
+            _ => record.release(top),
         }
     }
 
     /// The same for any lock.
     #[cold]
     pub(crate) fn release(self, link: &Link) {
-        let entries = &self.0.table[1..self.0.top.load(Relaxed)];
+        let older = link.0.load(Relaxed);
+        let top = self.0.top.load(Relaxed);
         // It is not there, if it was one too many.
-        if let Some(place) = entries.iter().rposition(|entry| entry.load(Relaxed) == address(link)) {
+        if let Some(place) = self.0.nodes[..top].iter().rposition(|node| node.address() == older) {
             self.0.release(place + 1);
         }
     }
@@ -221,56 +224,58 @@ impl Thread {
     }
 }
 
+impl Entry {
+    /// What the entry before it has as its link.
+    #[inline]
+    fn address(&self) -> usize {
+        self.next.as_ptr().expose_provenance()
+    }
+}
+
 impl Record {
+    /// Whether the node has no lock.
+    fn is_hole(&self, index: usize) -> bool {
+        self.nodes[index].next.load(Relaxed) == self.nodes[index - 1].address()
+    }
+
+    /// Where all nodes are in use, one may have no lock.
     #[cold]
-    fn release(&self, place: usize) {
+    fn hold_in_hole(&self, link: &Link) {
+        if self.holes.get() == 0 {
+            // Invariant 6.
+            return link.0.store(0, Relaxed);
+        }
         let top = self.top.load(Relaxed);
-        let is_entry = |entry: &usize| *entry != 0;
-        let entries = self.table[..top].iter().map(|entry| entry.load(Relaxed));
-        // The first entry, which is the end, is always there.
-        let behind = entries.clone().take(place).rfind(is_entry).unwrap_or(address_of_next(&self.last));
-        match entries.clone().skip(place + 1).find(is_entry) {
-            // SAFETY: it is the link of a lock in the table, which is mapped by invariant 2.
-            Some(newer) => unsafe { word_at(newer) }.store(behind, Relaxed),
-            None => self.first.next.store(behind, Relaxed),
+        if let Some(index) = (1..=top).rfind(|index| self.is_hole(*index)) {
+            link.0.store(self.nodes[index - 1].address(), Relaxed);
+            compiler_fence(SeqCst);
+            self.nodes[index].next.store(address(link), Relaxed);
+            self.holes.set(self.holes.get() - 1);
         }
-        self.table[place].store(0, Relaxed);
-        self.holes.set(self.holes.get() + 1);
-        let in_use = self.table[..top].iter().rposition(|entry| entry.load(Relaxed) != 0).map_or(1, |last| last + 1);
-        self.holes.set(self.holes.get() - (top - in_use));
-        self.top.store(in_use, Relaxed);
     }
 
-    /// Moves the entries to the front of the table, and returns how many there are.
+    /// Takes out the lock at that node.
     #[cold]
-    fn close_holes(&self) -> usize {
-        self.moves.fetch_add(1, AcqRel);
-        let mut top = 0;
-        for entry in &self.table {
-            let link = entry.load(Relaxed);
-            if link != 0 {
-                self.table[top].store(link, Relaxed);
-                top += 1;
-            }
+    fn release(&self, index: usize) {
+        if index == 0 || self.is_hole(index) {
+            return;
         }
+        self.nodes[index].next.store(self.nodes[index - 1].address(), Relaxed);
+        self.holes.set(self.holes.get() + 1);
+        let mut top = self.top.load(Relaxed);
+        while top > 0 && self.is_hole(top) {
+            self.holes.set(self.holes.get() - 1);
+            top -= 1;
+        }
+        self.first.next.store(self.nodes[top].address(), Relaxed);
+        compiler_fence(SeqCst);
         self.top.store(top, Relaxed);
-        self.holes.set(0);
-        self.moves.fetch_add(1, Release);
-        top
     }
 
-    /// Whether a lock in that memory is in the table. For other threads too.
+    /// Whether a lock in that memory is in the list. For other threads too.
     fn holds_within(&self, memory: &std::ops::Range<usize>) -> bool {
-        loop {
-            let moves = self.moves.load(Acquire);
-            let in_use = self.top.load(Relaxed).clamp(1, self.table.len());
-            let found = self.table[1..in_use].iter().any(|entry| memory.contains(&entry.load(Relaxed)));
-            fence(Acquire);
-            if moves % 2 == 0 && moves == self.moves.load(Relaxed) {
-                return found;
-            }
-            std::thread::yield_now();
-        }
+        let top = self.top.load(Relaxed).min(MOST);
+        self.nodes[1..=top].iter().any(|node| memory.contains(&node.next.load(Relaxed)))
     }
 }
 
@@ -279,16 +284,11 @@ fn address(link: &Link) -> usize {
     link.0.as_ptr().expose_provenance()
 }
 
-#[inline]
-fn address_of_next(end: &End) -> usize {
-    end.next.as_ptr().addr()
-}
-
 /// The word at that address.
 ///
 /// # Safety
 ///
-/// There is one, of the C library's list or of a lock in the table, and it stays while the reference is used.
+/// There is one, of the C library's list, and it stays while the reference is used.
 unsafe fn word_at<'a>(address: usize) -> &'a AtomicUsize {
     // SAFETY: the caller's promise. Nobody but this thread and the kernel uses these words, and the C library, whose functions this
     // thread is not in now.
@@ -345,10 +345,7 @@ fn register() -> &'static Record {
     record.id.set(rustix::thread::gettid().as_raw_nonzero().get() as u32);
     match find_head() {
         Ok(head) => enter_list(record, head),
-        Err(_) => {
-            record.head.set(&NOWHERE);
-            record.top.store(1, Relaxed);
-        }
+        Err(_) => record.head.set(&NOWHERE),
     }
     // SAFETY: the key exists, and its destructor takes such a pointer.
     let result = unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(record).cast()) };
@@ -371,30 +368,26 @@ fn new_record() -> &'static Record {
 /// Puts the two ends to the front of the C library's list, as it would put two mutexes there.
 fn enter_list(record: &'static Record, head: &'static Head) {
     record.head.set(head);
-    let (first, last) = (&record.first, &record.last);
+    let (first, last) = (&record.first, &record.nodes[0]);
     let behind = head.next.load(Relaxed);
-    let to_head = head.next.as_ptr().expose_provenance();
-    let to_first = first.next.as_ptr().expose_provenance();
-    let to_last = last.next.as_ptr().expose_provenance();
+    // The C library is going to write to both words of each.
     first.previous.as_ptr().expose_provenance();
     last.previous.as_ptr().expose_provenance();
-    record.table[0].store(to_last, Relaxed);
-    record.top.store(1, Relaxed);
     last.next.store(behind, Relaxed);
-    last.previous.store(to_first, Relaxed);
-    first.next.store(to_last, Relaxed);
-    first.previous.store(to_head, Relaxed);
+    last.previous.store(first.address(), Relaxed);
+    first.next.store(last.address(), Relaxed);
+    first.previous.store(head.next.as_ptr().expose_provenance(), Relaxed);
     // The kernel goes forward only: from here on it passes through both.
     compiler_fence(SeqCst);
-    head.next.store(to_first, Relaxed);
+    head.next.store(first.address(), Relaxed);
     // SAFETY: what was first has such a word before its link, and so has the head, for this purpose.
     let previous = unsafe { word_at((behind & !1) - TO_NEXT) };
-    previous.store(to_last, Relaxed);
+    previous.store(last.address(), Relaxed);
 }
 
 /// The opposite.
 fn leave_list(record: &Record) {
-    let (first, last) = (&record.first, &record.last);
+    let (first, last) = (&record.first, &record.nodes[0]);
     let (before, behind) = (first.previous.load(Relaxed), last.next.load(Relaxed));
     // SAFETY: it is the link of an entry, or the head.
     let next = unsafe { word_at(before & !1) };
@@ -425,12 +418,12 @@ unsafe extern "C" fn thread_ends(record: *mut c_void) {
     // SAFETY: it was set by `register`, and records are never freed.
     let record = unsafe { &*record.cast::<Record>().cast_const() };
     CURRENT.set(None);
-    record.first.next.store(address_of_next(&record.last), Relaxed);
+    record.first.next.store(record.nodes[0].address(), Relaxed);
     if !std::ptr::eq(record.head.get(), &raw const NOWHERE) {
         leave_list(record);
         Thread(record).end();
     }
-    record.top.store(1, Relaxed);
+    record.top.store(0, Relaxed);
     let mut records = records();
     record.holes.set(0);
     records.idle.push(record);
