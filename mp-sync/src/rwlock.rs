@@ -436,6 +436,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_is_refused_while_a_writer_waits_for_it() {
+        let lock = RwLock::new(0);
+        thread::scope(|scope| {
+            let reads = lock.read().unwrap();
+            scope.spawn(|| *lock.write().unwrap() += 1);
+            // Until the writer has the turn.
+            while thread::scope(|scope| scope.spawn(|| lock.try_read().unwrap().is_some()).join().unwrap()) {
+                thread::yield_now();
+            }
+            let begun = Instant::now();
+            assert!(matches!(lock.write_timeout(LONG), Err(LockError::Deadlock)));
+            assert!(lock.try_write().unwrap().is_none() && begun.elapsed() < LONG);
+            drop(reads);
+        });
+        assert_eq!(*lock.write().unwrap(), 1);
+    }
+
+    #[test]
     fn a_reader_reads_again_while_a_writer_waits() {
         let lock = RwLock::new(0);
         thread::scope(|scope| {

@@ -162,7 +162,10 @@ impl<const N: usize> RawRwLock<N> {
     /// Comes in as the only one, and tells whether the value is in order.
     #[inline]
     pub(crate) fn write(&self, deadline: Deadline) -> Result<bool, Refused> {
-        self.turn.lock(deadline)?;
+        match self.turn.lock(Deadline::PASSED) {
+            Err(Refused::Late) => self.wait_to_write(deadline)?,
+            result => result?,
+        };
         let open = open(self.state.load(Relaxed));
         self.state.store(open | CLOSED, SeqCst);
         #[cfg(loom)]
@@ -177,6 +180,15 @@ impl<const N: usize> RawRwLock<N> {
             self.turn.unlock();
         }
         result.map(|()| is_in_order(open))
+    }
+
+    /// Waits for the turn, unless the writer that has it may wait for this thread, as a reader.
+    #[cold]
+    fn wait_to_write(&self, deadline: Deadline) -> Result<bool, Refused> {
+        if self.slots.has_one(Thread::current(), self.places()) {
+            return Err(Refused::Own);
+        }
+        self.turn.lock(deadline)
     }
 
     /// Says that the value is not in order, or is again. Only for the writer.

@@ -151,6 +151,11 @@ impl<const N: usize> Slots<N> {
         (0..count).find(own).map(|index| Taken { index, again: true })
     }
 
+    /// Whether the thread has a slot.
+    pub(crate) fn has_one(&self, thread: Thread, count: usize) -> bool {
+        (0..count).any(|index| self.slot(index).word.load(Relaxed) & OWNER == thread.id())
+    }
+
     /// Takes a slot, waiting for one; `None` if that took too long. Only for the one who waits (invariant 2).
     pub(crate) fn take(&self, thread: Thread, count: usize, deadline: Deadline) -> Option<Taken> {
         let mut spin = Spin::brief();
@@ -184,7 +189,7 @@ impl<const N: usize> Slots<N> {
         if self.blocks().iter().all(|block| block.words.iter().all(is_free)) {
             return Ok(());
         }
-        if (0..count).any(|index| self.slot(index).word.load(Relaxed) & OWNER == thread.id()) {
+        if self.has_one(thread, count) {
             return Err(Refused::Own);
         }
         let mut late = deadline == Deadline::PASSED;
