@@ -7,7 +7,7 @@ mod memory;
 #[path = "support/victims.rs"]
 mod victims;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -79,13 +79,18 @@ struct Shared {
     users: [User; 64],
 }
 
-#[repr(C)]
+/// Odd while it has a permit; [`DOOMED`] before it is killed, since its permit may be somebody else's then, which this cannot tell.
 #[derive(Default)]
-struct User {
-    /// Odd while it has a permit.
-    changes: AtomicU64,
-    /// Set before it is killed: its permit may be somebody else's while this cannot tell.
-    doomed: AtomicBool,
+struct User(AtomicU64);
+
+const DOOMED: u64 = 1 << 63;
+
+impl User {
+    fn begin(&self) {
+        let before = self.0.load(Ordering::SeqCst) & !DOOMED;
+        // Even, and none that it ever was.
+        self.0.store((before | 1) + 1, Ordering::SeqCst);
+    }
 }
 
 impl Shared {
@@ -99,20 +104,16 @@ impl Shared {
 
     fn use_one(&self, number: u64, hold: Duration) {
         let permit = self.semaphore.acquire_timeout(PATIENCE).expect("they come back");
-        self.user(number).changes.fetch_add(1, Ordering::SeqCst);
-        // Whoever has not changed between the two looks has had a permit all the time.
-        let look = || self.users.each_ref().map(|user| user.changes.load(Ordering::SeqCst));
+        self.user(number).0.fetch_add(1, Ordering::SeqCst);
+        // Whoever has not changed between the two looks, and was not doomed then, has had a permit all the time.
+        let look = || self.users.each_ref().map(|user| user.0.load(Ordering::SeqCst));
         let first = look();
         busy(hold);
         let second = look();
-        let is_in = |index: &usize| {
-            first[*index] == second[*index]
-                && first[*index] % 2 == 1
-                && !self.users[*index].doomed.load(Ordering::SeqCst)
-        };
+        let is_in = |index: &usize| first[*index] == second[*index] && first[*index] & (DOOMED | 1) == 1;
         let inside = (0..self.users.len()).filter(is_in).count();
         assert!(inside <= 2, "{inside} have a permit");
-        self.user(number).changes.fetch_add(1, Ordering::SeqCst);
+        self.user(number).0.fetch_add(1, Ordering::SeqCst);
         drop(permit);
     }
 }
@@ -134,14 +135,12 @@ fn there_are_never_more_nor_fewer_permits_whoever_is_killed_when() {
     scenario!(killed_at_any_instant, limit(count(KILLED)), {
         let memory = InShared::new(Shared::new());
         let shared = &*memory;
-        // This process has number 0. The others use theirs again when those who had them are long dead.
+        // This process has number 0. The others use theirs again when those who had them are dead.
         let start = |number, there| {
-            let user = shared.user(1 + number % 63);
-            user.changes.store(0, Ordering::SeqCst);
-            user.doomed.store(false, Ordering::SeqCst);
+            shared.user(1 + number % 63).begin();
             use_for_ever::call(memory.again(), 1 + number % 63, there)
         };
-        let doom = |number| shared.user(1 + number % 63).doomed.store(true, Ordering::SeqCst);
+        let doom = |number| _ = shared.user(1 + number % 63).0.fetch_or(DOOMED, Ordering::SeqCst);
         kill_at_random(3, count(KILLED), start, doom, || shared.use_one(0, Duration::ZERO));
         assert_eq!(shared.semaphore.available(), 2, "all have come back");
     });
