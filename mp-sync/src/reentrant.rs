@@ -68,6 +68,7 @@ impl<T: ?Sized> ReentrantMutex<T> {
     ///
     /// [`LockError::OwnerDied`] with the guard; a poisoned lock gives it each time it is taken anew. [`LockError::Depth`] if this thread
     /// has it as often as can be counted.
+    #[inline]
     pub fn lock(&self) -> Result<ReentrantMutexGuard<'_, T>, LockError<ReentrantMutexGuard<'_, T>>> {
         match self.lock_until(Deadline::NEVER) {
             Ok(Some(guard)) => Ok(guard),
@@ -97,6 +98,7 @@ impl<T: ?Sized> ReentrantMutex<T> {
         self.lock_until(Deadline::after(timeout))
     }
 
+    #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Locked<'_, T> {
         match self.raw.lock(deadline) {
             Ok(true) => Ok(Some(ReentrantMutexGuard::new(self))),
@@ -164,6 +166,7 @@ pub struct ReentrantMutexGuard<'a, T: ?Sized> {
 unsafe impl<T: ?Sized + Sync> Sync for ReentrantMutexGuard<'_, T> {}
 
 impl<'a, T: ?Sized> ReentrantMutexGuard<'a, T> {
+    #[inline]
     fn new(mutex: &'a ReentrantMutex<T>) -> Self {
         Self { mutex, panicking: panicking(), thread: PhantomData }
     }
@@ -181,6 +184,7 @@ impl<'a, T: ?Sized> ReentrantMutexGuard<'a, T> {
 impl<T: ?Sized> Deref for ReentrantMutexGuard<'_, T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         // SAFETY: the lock is held by this thread, and the value is lent shared, for as long as the guard is.
         unsafe { &*self.mutex.value.get() }
@@ -188,6 +192,7 @@ impl<T: ?Sized> Deref for ReentrantMutexGuard<'_, T> {
 }
 
 impl<T: ?Sized> Drop for ReentrantMutexGuard<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         if panicking() && !self.panicking {
             self.mutex.raw.set_poisoned(true);
