@@ -1,0 +1,129 @@
+//! What two processes have to agree about before one uses a value of the other where it lies.
+
+/// The form of a type in memory: a digest of how it is put together, and what its bytes may be.
+///
+/// A segment of memory holds the layout of what is in it, and a process that attaches it as another type, or that was built when the
+/// type was another one, gets an error. [`derive(ShmSafe)`](derive@crate::ShmSafe) makes it; who implements [`ShmSafe`](trait@crate::ShmSafe) by hand
+/// begins with [`Layout::of`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    digest: u64,
+    zeroable: bool,
+    any_bits: bool,
+}
+
+impl Layout {
+    /// The layout of a `T` that is known by `name` alone: which has to change when the meaning of its bytes does. Its size and
+    /// alignment belong to it.
+    pub const fn of<T>(name: &str) -> Self {
+        Self { digest: Digest::of::<T>().text(name).0, zeroable: false, any_bits: false }
+    }
+
+    /// The same, of a type of which all-zero bytes are a value.
+    #[must_use]
+    pub const fn zeroable(self) -> Self {
+        Self { zeroable: true, ..self }
+    }
+
+    /// The same, of a type of which all bytes are a value, whatever they are: so it has no invariants, and no padding matters.
+    #[must_use]
+    pub const fn any_bits(self) -> Self {
+        Self { zeroable: true, any_bits: true, ..self }
+    }
+
+    /// Whether all-zero bytes are a value.
+    pub const fn is_zeroable(self) -> bool {
+        self.zeroable
+    }
+
+    /// Whether all bytes are a value, whatever they are.
+    pub const fn is_any_bits(self) -> bool {
+        self.any_bits
+    }
+
+    /// The digest of the type's structure, by which segments are compared.
+    pub const fn digest(self) -> u64 {
+        self.digest
+    }
+
+    /// The layout of a struct or a tuple `T`, of its fields with their names and offsets.
+    pub const fn structure<T>(name: &str, fields: &[(&str, usize, Self)]) -> Self {
+        let mut digest = Digest::of::<T>().text(name);
+        let (mut zeroable, mut any_bits) = (true, true);
+        let mut index = 0;
+        while index < fields.len() {
+            let (field, offset, layout) = fields[index];
+            digest = digest.text(field).number(offset as u64).number(layout.digest);
+            zeroable &= layout.zeroable;
+            any_bits &= layout.any_bits;
+            index += 1;
+        }
+        Self { digest: digest.0, zeroable, any_bits }
+    }
+
+    /// The layout of an enum `T`, of its variants with the names and layouts of their fields. `zeroable` says that all-zero
+    /// bytes are a variant of which all fields may be zero.
+    pub const fn enumeration<T>(name: &str, variants: &[(&str, &[(&str, Self)])], zeroable: bool) -> Self {
+        let mut digest = Digest::of::<T>().text(name).number(variants.len() as u64);
+        let mut index = 0;
+        while index < variants.len() {
+            let (variant, fields) = variants[index];
+            digest = digest.text(variant).number(fields.len() as u64);
+            let mut field = 0;
+            while field < fields.len() {
+                digest = digest.text(fields[field].0).number(fields[field].1.digest);
+                field += 1;
+            }
+            index += 1;
+        }
+        Self { digest: digest.0, zeroable, any_bits: false }
+    }
+
+    /// The layout of a `T` that consists of `count` values of another layout.
+    pub(crate) const fn array<T>(element: Self, count: usize) -> Self {
+        Self { digest: Digest::of::<T>().text("[]").number(element.digest).number(count as u64).0, ..element }
+    }
+
+    /// The layout of a `T` that is a `name` around a value of another layout. All-zero bytes are one if they are such a value.
+    pub(crate) const fn around<T>(name: &str, inner: Self) -> Self {
+        let digest = Digest::of::<T>().text(name).number(inner.digest);
+        Self { digest: digest.0, zeroable: inner.zeroable, any_bits: false }
+    }
+}
+
+/// [FNV-1a](https://datatracker.ietf.org/doc/html/draft-eastlake-fnv), which a constant can be made by. It is to tell types apart that are
+/// mistaken for each other, not to withstand anybody.
+#[derive(Clone, Copy)]
+struct Digest(u64);
+
+impl Digest {
+    const fn of<T>() -> Self {
+        Self(0xcbf2_9ce4_8422_2325).number(size_of::<T>() as u64).number(align_of::<T>() as u64)
+    }
+
+    const fn byte(self, byte: u8) -> Self {
+        Self((self.0 ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+
+    const fn number(self, number: u64) -> Self {
+        let bytes = number.to_le_bytes();
+        let mut digest = self;
+        let mut index = 0;
+        while index < bytes.len() {
+            digest = digest.byte(bytes[index]);
+            index += 1;
+        }
+        digest
+    }
+
+    const fn text(self, text: &str) -> Self {
+        // With its length, so that two texts cannot share their bytes out in another way.
+        let mut digest = self.number(text.len() as u64);
+        let mut index = 0;
+        while index < text.len() {
+            digest = digest.byte(text.as_bytes()[index]);
+            index += 1;
+        }
+        digest
+    }
+}

@@ -1,0 +1,19 @@
+//! What may lie in memory that several processes share.
+
+use crate::Layout;
+
+/// A type whose values mean the same in every process, wherever they lie.
+///
+/// [`derive(ShmSafe)`](derive@crate::ShmSafe) implements it for structs and enums of such types. They are: numbers, `bool`, `char`, `()`,
+/// atomics, arrays, tuples, `Option`s of these, and the locks of `mp-sync`.
+///
+/// # Safety
+///
+/// A value holds no pointer, no reference, and nothing else that belongs to one process: no descriptor, no thread. It has nothing to do when it is
+/// dropped, because nobody drops it: its memory goes when the last process has let go. It may be used from any address, also from several
+/// at once. What it changes through a shared reference it changes by atomics, or under a lock of `mp-sync`.
+/// [`LAYOUT`](Self::LAYOUT) differs from that of a type with other bytes, and says of zeros and of other bytes only what is true.
+pub unsafe trait ShmSafe: Sized + 'static {
+    /// What the other processes have to agree about.
+    const LAYOUT: Layout;
+}
