@@ -5,12 +5,37 @@
 /// A segment of memory holds the layout of what is in it, and a process that attaches it as another type, or that was built when the
 /// type was another one, gets an error. [`derive(ShmSafe)`](derive@crate::ShmSafe) makes it; who implements [`ShmSafe`](trait@crate::ShmSafe) by hand
 /// begins with [`Layout::of`].
+///
+/// # Examples
+///
+/// An implementation by hand:
+///
+/// ```
+/// use std::sync::atomic::AtomicU64;
+///
+/// use mp_shm::{Layout, ShmSafe};
+///
+/// /// Two counts in one word: the lower half, and the upper one.
+/// pub struct Pair(AtomicU64);
+///
+/// // SAFETY: it is an atomic and nothing else. Zeros are two counts of 0, and any other bytes are counts too.
+/// unsafe impl ShmSafe for Pair {
+///     // Another version of it would have another name.
+///     const LAYOUT: Layout = Layout::of::<Self>("example.pair.v1").any_bits();
+/// }
+///
+/// assert!(Pair::LAYOUT.is_zeroable());
+/// assert_ne!(Pair::LAYOUT.digest(), AtomicU64::LAYOUT.digest());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     digest: u64,
     zeroable: bool,
     any_bits: bool,
 }
+
+/// A variant of an enum: its name, its discriminant if it is written, and its fields.
+type Variant<'a> = (&'a str, Option<i128>, &'a [(&'a str, Layout)]);
 
 impl Layout {
     /// The layout of a `T` that is known by `name` alone: which has to change when the meaning of its bytes does. Its size and
@@ -46,9 +71,22 @@ impl Layout {
         self.digest
     }
 
+    /// The same, of a type whose fields do not tell which bytes are a value of it: neither zeros nor any others are taken for one.
+    #[must_use]
+    pub const fn with_invariants(self) -> Self {
+        Self { zeroable: false, any_bits: false, ..self }
+    }
+
+    /// The same, of a type that a number tells apart from others: a version, the value of a const parameter, or the digest of
+    /// a type of which no value is in it.
+    #[must_use]
+    pub const fn with(self, number: u64) -> Self {
+        Self { digest: Digest(self.digest).number(number).0, ..self }
+    }
+
     /// The layout of a struct or a tuple `T`, of its fields with their names and offsets.
     pub const fn structure<T>(name: &str, fields: &[(&str, usize, Self)]) -> Self {
-        let mut digest = Digest::of::<T>().text(name);
+        let mut digest = Digest::of::<T>().text(name).number(fields.len() as u64);
         let (mut zeroable, mut any_bits) = (true, true);
         let mut index = 0;
         while index < fields.len() {
@@ -61,19 +99,30 @@ impl Layout {
         Self { digest: digest.0, zeroable, any_bits }
     }
 
-    /// The layout of an enum `T`, of its variants with the names and layouts of their fields. `zeroable` says that all-zero
-    /// bytes are a variant of which all fields may be zero.
-    pub const fn enumeration<T>(name: &str, variants: &[(&str, &[(&str, Self)])], zeroable: bool) -> Self {
-        let mut digest = Digest::of::<T>().text(name).number(variants.len() as u64);
+    /// The layout of an enum `T`, of its variants: the name of each, its discriminant unless that is one more than the one before,
+    /// and its fields with their names.
+    ///
+    /// `tagged` says that the discriminant is stored as it is, at the beginning, as it is with `#[repr(u8)]` or `#[repr(C)]`.
+    /// All-zero bytes are then a value if they are one for each field of the variant with the discriminant 0. No enum takes all bytes.
+    pub const fn enumeration<T>(name: &str, tagged: bool, variants: &[Variant]) -> Self {
+        let mut digest = Digest::of::<T>().text(name).number(tagged as u64).number(variants.len() as u64);
+        let mut zeroable = false;
+        let mut next: i128 = 0;
         let mut index = 0;
         while index < variants.len() {
-            let (variant, fields) = variants[index];
-            digest = digest.text(variant).number(fields.len() as u64);
+            let (variant, explicit, fields) = variants[index];
+            let discriminant = if let Some(explicit) = explicit { explicit } else { next };
+            next = discriminant.wrapping_add(1);
+            digest = digest.text(variant).number(discriminant as u64).number(fields.len() as u64);
+            let mut fields_zeroable = true;
             let mut field = 0;
             while field < fields.len() {
-                digest = digest.text(fields[field].0).number(fields[field].1.digest);
+                let (field_name, layout) = fields[field];
+                digest = digest.text(field_name).number(layout.digest);
+                fields_zeroable &= layout.zeroable;
                 field += 1;
             }
+            zeroable |= tagged && discriminant == 0 && fields_zeroable;
             index += 1;
         }
         Self { digest: digest.0, zeroable, any_bits: false }

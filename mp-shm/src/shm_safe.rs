@@ -2,6 +2,11 @@
 
 use crate::Layout;
 
+mod atomics;
+mod compound;
+mod locks;
+mod numbers;
+
 /// A type whose values mean the same in every process, wherever they lie.
 ///
 /// [`derive(ShmSafe)`](derive@crate::ShmSafe) implements it for structs and enums of such types. They are: numbers, `bool`, `char`, `()`,
@@ -13,6 +18,12 @@ use crate::Layout;
 /// dropped, because nobody drops it: its memory goes when the last process has let go. It may be used from any address, also from several
 /// at once. What it changes through a shared reference it changes by atomics, or under a lock of `mp-sync`.
 /// [`LAYOUT`](Self::LAYOUT) differs from that of a type with other bytes, and says of zeros and of other bytes only what is true.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be in memory that several processes share",
+    label = "is not `ShmSafe`",
+    note = "a type of your own becomes `ShmSafe` by `#[derive(ShmSafe)]`, if its fields are",
+    note = "locks are those of `mp_sync`, and instead of what has its values elsewhere, such as `Vec`, there are arrays"
+)]
 pub unsafe trait ShmSafe: Sized + 'static {
     /// What the other processes have to agree about.
     const LAYOUT: Layout;

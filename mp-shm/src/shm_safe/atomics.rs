@@ -1,0 +1,47 @@
+//! Atomics. (Not `AtomicPtr`: an address means nothing elsewhere.)
+
+use std::sync::atomic::AtomicBool;
+#[cfg(target_has_atomic = "8")]
+use std::sync::atomic::{AtomicI8, AtomicU8};
+#[cfg(target_has_atomic = "16")]
+use std::sync::atomic::{AtomicI16, AtomicU16};
+#[cfg(target_has_atomic = "32")]
+use std::sync::atomic::{AtomicI32, AtomicU32};
+#[cfg(target_has_atomic = "64")]
+use std::sync::atomic::{AtomicI64, AtomicU64};
+#[cfg(target_has_atomic = "ptr")]
+use std::sync::atomic::{AtomicIsize, AtomicUsize};
+
+use super::ShmSafe;
+use crate::Layout;
+
+/// Atomic integers: all bytes are one.
+macro_rules! atomics {
+    ($($bits:literal: $signed:ident $unsigned:ident;)*) => {$(
+        // SAFETY: it has the same bytes as the integer, of which all are one, and the processor's instructions that change it work by the
+        // memory, whichever process they are of and at whatever address.
+        #[cfg(target_has_atomic = $bits)]
+        unsafe impl ShmSafe for $signed {
+            const LAYOUT: Layout = Layout::of::<Self>(stringify!($signed)).any_bits();
+        }
+
+        // SAFETY: as above.
+        #[cfg(target_has_atomic = $bits)]
+        unsafe impl ShmSafe for $unsigned {
+            const LAYOUT: Layout = Layout::of::<Self>(stringify!($unsigned)).any_bits();
+        }
+    )*};
+}
+
+atomics! {
+    "8": AtomicI8 AtomicU8;
+    "16": AtomicI16 AtomicU16;
+    "32": AtomicI32 AtomicU32;
+    "64": AtomicI64 AtomicU64;
+    "ptr": AtomicIsize AtomicUsize;
+}
+
+// SAFETY: it has the same byte as a `bool`, and is changed as the integers are.
+unsafe impl ShmSafe for AtomicBool {
+    const LAYOUT: Layout = Layout::of::<Self>("AtomicBool").zeroable();
+}

@@ -1,0 +1,44 @@
+//! Types that hold values of others: arrays, tuples and options.
+
+use std::mem::offset_of;
+
+use super::ShmSafe;
+use crate::Layout;
+
+// SAFETY: it is its elements and nothing else, so what is true of one is true of all.
+unsafe impl<T: ShmSafe, const N: usize> ShmSafe for [T; N] {
+    const LAYOUT: Layout = Layout::array::<Self>(T::LAYOUT, N);
+}
+
+// SAFETY: it is nothing or its value. How it tells these apart is not promised in general, so no bytes are said to be one.
+unsafe impl<T: ShmSafe> ShmSafe for Option<T> {
+    const LAYOUT: Layout = Layout::around::<Self>("Option", T::LAYOUT).with_invariants();
+}
+
+/// Tuples of these types.
+macro_rules! tuples {
+    ($($($name:ident $index:tt),+;)*) => {$(
+        // SAFETY: it is its fields, and between them bytes that mean nothing; what is true of all of them is true of it.
+        unsafe impl<$($name: ShmSafe),+> ShmSafe for ($($name,)+) {
+            const LAYOUT: Layout = Layout::structure::<Self>(
+                "()",
+                &[$((stringify!($index), offset_of!(Self, $index), $name::LAYOUT)),+],
+            );
+        }
+    )*};
+}
+
+tuples! {
+    A 0;
+    A 0, B 1;
+    A 0, B 1, C 2;
+    A 0, B 1, C 2, D 3;
+    A 0, B 1, C 2, D 3, E 4;
+    A 0, B 1, C 2, D 3, E 4, F 5;
+    A 0, B 1, C 2, D 3, E 4, F 5, G 6;
+    A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7;
+    A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8;
+    A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9;
+    A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10;
+    A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11;
+}
