@@ -100,10 +100,10 @@ impl Found {
 }
 
 /// A path without generic arguments, such as `crate` or `::reexporter::mp_core`.
-struct PathArgument(Path);
+pub(crate) struct PathArgument(Path);
 
 impl PathArgument {
-    fn into_inner(self) -> Path {
+    pub(crate) fn into_inner(self) -> Path {
         self.0
     }
 }
@@ -114,7 +114,7 @@ impl syn::parse::Parse for PathArgument {
     }
 }
 
-fn parse_value<T: syn::parse::Parse>(input: ParseStream, key: &Ident, usage: &str) -> syn::Result<T> {
+pub(crate) fn parse_value<T: syn::parse::Parse>(input: ParseStream, key: &Ident, usage: &str) -> syn::Result<T> {
     let malformed = |span| Error::new(span, format!("malformed argument: write `{usage}`"));
     if input.parse::<Option<Token![=]>>()?.is_none() {
         return Err(malformed(key.span()));
@@ -124,7 +124,7 @@ fn parse_value<T: syn::parse::Parse>(input: ParseStream, key: &Ident, usage: &st
     input.parse().map_err(|_| malformed(span))
 }
 
-fn set<T>(slot: &mut Option<T>, value: T, key: &Ident) -> syn::Result<()> {
+pub(crate) fn set<T>(slot: &mut Option<T>, value: T, key: &Ident) -> syn::Result<()> {
     if slot.is_some() {
         return Err(Error::new(key.span(), format!("duplicate argument `{key}`")));
     }
@@ -133,7 +133,7 @@ fn set<T>(slot: &mut Option<T>, value: T, key: &Ident) -> syn::Result<()> {
 }
 
 /// Goes on to the next comma, so that one mistake does not hide the next.
-fn skip_argument(input: ParseStream) -> syn::Result<()> {
+pub(crate) fn skip_argument(input: ParseStream) -> syn::Result<()> {
     while !input.is_empty() && !input.peek(Token![,]) {
         input.parse::<proc_macro2::TokenTree>()?;
     }

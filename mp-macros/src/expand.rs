@@ -197,7 +197,7 @@ fn pack<T: ToTokens>(parts: impl IntoIterator<Item = T>, span: Span) -> TokenStr
 ///
 /// It is short because each lint in it is an error for those who forbid that lint. The place of everything made
 /// is enough for most lints.
-fn quiet() -> TokenStream {
+pub(crate) fn quiet() -> TokenStream {
     quote! {
         #[allow(
             deprecated,

@@ -1,6 +1,7 @@
-//! The attribute `#[process_fn]` of `mp-core`: functions that can run in another process.
+//! The attribute `#[process_fn]` of `mp-core`, functions that can run in another process, and the derive `ShmSafe` of `mp-shm`, types
+//! whose values can be in memory that several processes share.
 //!
-//! Use it as `mp_core::process_fn`. What it makes refers to `mp_core`, so this crate is of no use alone.
+//! Use them as `mp_core::process_fn` and `mp_shm::ShmSafe`. What they make refers to those crates, so this one is of no use alone.
 
 mod args;
 mod attributes;
@@ -10,6 +11,7 @@ mod expand;
 mod function;
 mod parameter;
 mod qualifiers;
+mod shm_safe;
 mod types;
 
 use proc_macro::TokenStream;
@@ -93,4 +95,53 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::process_fn(arguments.into(), item.into()).into()
+}
+
+/// What the derive makes, takes and refuses. Its examples are those of `mp_shm::ShmSafe`: this crate cannot depend on the one that its
+/// output needs.
+///
+/// # What is made
+///
+/// `unsafe impl mp_shm::ShmSafe`, which is true of every type that passes the checks, so there is nothing unsafe in using the derive. Its
+/// `LAYOUT` is a digest of the type's name, size and alignment, of the values of its const parameters, and of each field's name,
+/// place (in a struct) and own layout, or of each variant's name, discriminant and fields. Two types with another order, another name or
+/// another type of one field are not taken for each other.
+///
+/// All-zero bytes are a value of a struct if they are one for each field, and of an enum with `#[repr(C)]` or an integer such as
+/// `#[repr(u8)]` if they are one for each field of the variant with the discriminant 0. Any bytes at all are a value
+/// of a struct if they are one for each field.
+///
+/// # Types
+///
+/// Structs of every form, and enums of every form, also with explicit discriminants. Each type parameter has to be `ShmSafe` itself:
+/// the implementation has that as a condition. Const parameters and `where` clauses stay as they are.
+///
+/// Rust lays out a type without `#[repr(C)]` as it likes, the same in every process of one build. For memory that programs of different
+/// builds share, give it one: for structs the layout notices a difference, for the fields in an enum's variants it does not.
+///
+/// # Arguments
+///
+/// - `#[shm_safe(invariants)]` says that the fields alone do not tell which bytes are a value: neither zeros nor any other bytes are
+///   taken for one. A type whose own unsafe code relies on what its constructor has checked needs it.
+/// - `#[shm_safe(crate = path)]` says where `mp_shm` is to be found, for crates that re-export it. The default is `::mp_shm`.
+///
+/// # Errors
+///
+/// What means nothing in another process, or cannot be changed from there, does not compile, and the message says what to do instead:
+///
+/// - references, raw pointers, function pointers, and what has its values elsewhere: `Vec`, `String`, `Box`, `Rc`, `Arc`, `HashMap`
+///   and the like; also inside tuples, arrays, `Option`s and locks;
+/// - slices, `dyn Trait` and `impl Trait`;
+/// - `Cell`, `RefCell` and the locks of std, which know the threads of one process only;
+/// - unions, and types with lifetime parameters;
+/// - types that implement `Drop`: nobody drops what is in shared memory, as no process knows that it is the last one to use it.
+///
+/// A field of another type that is not `ShmSafe` is rustc's own error, at that field. So are other fields than those that the derive has
+/// seen, where an attribute that comes after it changes them. One that changes the representation has to come before it.
+///
+/// These checks know the types of std by their names: `Vec<T>` and `std::vec::Vec<T>`, but not `another::Vec<T>`, which may be a type of
+/// your own. Write one that is in the same module as `self::Vec<T>`.
+#[proc_macro_derive(ShmSafe, attributes(shm_safe))]
+pub fn derive_shm_safe(item: TokenStream) -> TokenStream {
+    shm_safe::derive(item.into()).into()
 }

@@ -9,8 +9,25 @@ mod numbers;
 
 /// A type whose values mean the same in every process, wherever they lie.
 ///
-/// [`derive(ShmSafe)`](derive@crate::ShmSafe) implements it for structs and enums of such types. They are: numbers, `bool`, `char`, `()`,
-/// atomics, arrays, tuples, `Option`s of these, and the locks of `mp-sync`.
+/// [`derive(ShmSafe)`](derive@crate::ShmSafe) implements it for structs and enums of such types. These are: numbers (also `NonZero`,
+/// `Wrapping` and `Saturating` ones), `bool`, `char`, `()`, `PhantomData`, `Duration`, atomics, the locks of `mp-sync` with such
+/// a value, and arrays, tuples of up to twelve, and `Option`s of such types.
+///
+/// It says nothing of threads: what is shared has to be `Send` and `Sync` besides.
+///
+/// # Examples
+///
+/// ```
+/// use mp_shm::ShmSafe;
+/// use mp_sync::Mutex;
+///
+/// /// The bytes that a value takes, if its type can be attached by another process.
+/// fn size<T: ShmSafe + Send + Sync>(_: &T) -> usize {
+///     size_of::<T>()
+/// }
+///
+/// assert_eq!(size(&Mutex::new((1_u64, Some('x')))), 56);
+/// ```
 ///
 /// # Safety
 ///

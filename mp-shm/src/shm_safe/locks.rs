@@ -24,7 +24,7 @@ unsafe impl<T: ShmSafe> ShmSafe for ReentrantMutex<T> {
 unsafe impl<T: ShmSafe, const READERS: usize> ShmSafe for RwLock<T, READERS> {
     const LAYOUT: Layout = {
         assert_slots(READERS);
-        Layout::around::<Self>("RwLock", T::LAYOUT).with(READERS as u64)
+        Layout::around::<Self>("RwLock", T::LAYOUT)
     };
 }
 
@@ -42,7 +42,7 @@ unsafe impl ShmSafe for Semaphore {
 unsafe impl<const CAPACITY: usize> ShmSafe for RobustSemaphore<CAPACITY> {
     const LAYOUT: Layout = {
         assert_slots(CAPACITY);
-        Layout::of::<Self>("RobustSemaphore").with(CAPACITY as u64).zeroable()
+        Layout::of::<Self>("RobustSemaphore").zeroable()
     };
 }
 

@@ -1,0 +1,40 @@
+//! `#[derive(ShmSafe)]`: an item that passes all checks, and what stands beside it.
+
+use proc_macro2::TokenStream;
+use syn::DeriveInput;
+
+use crate::errors::Errors;
+
+mod args;
+mod expand;
+mod generics;
+mod representation;
+mod shape;
+mod types;
+
+use args::Args;
+use expand::Expansion;
+use shape::Shape;
+
+/// Expands the derive. On an error there still is an implementation if there can be one, lest every use of the type be an error too.
+pub(crate) fn derive(item: TokenStream) -> TokenStream {
+    let input: DeriveInput = match syn::parse2(item) {
+        Ok(input) => input,
+        Err(error) => return error.to_compile_error(),
+    };
+    let mut errors = Errors::default();
+    let args = Args::from(&input.attrs, &mut errors);
+    let shape = Shape::from(&input, &mut errors);
+    generics::check(&input.generics, &mut errors);
+    let can_be_implemented = generics::are_static(&input.generics) && shape::is_sized(&input);
+    let expansion = Expansion::new(&args, &input);
+    match (errors.finish(()), shape) {
+        (Ok(()), Some(shape)) => expansion.of(&shape),
+        (Ok(()), None) => TokenStream::new(),
+        (Err(error), _) => {
+            let mut tokens = error.to_compile_error();
+            tokens.extend(can_be_implemented.then(|| expansion.placeholder()));
+            tokens
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What a type is made of: the fields of a struct, or the variants of an enum.
+
+use syn::{Data, DeriveInput, Expr, Fields, Ident, Index, Member, Type};
+
+use super::representation::Representation;
+use super::{args, types};
+use crate::errors::Errors;
+
+/// A type that can be in shared memory, as far as its definition tells.
+pub(crate) enum Shape<'a> {
+    Struct(Vec<Field<'a>>),
+    Enum(Representation, Vec<Variant<'a>>),
+}
+
+pub(crate) struct Field<'a> {
+    pub(crate) member: Member,
+    pub(crate) ty: &'a Type,
+}
+
+pub(crate) struct Variant<'a> {
+    pub(crate) name: &'a Ident,
+    pub(crate) discriminant: Option<&'a Expr>,
+    pub(crate) fields: Vec<Field<'a>>,
+}
+
+impl<'a> Shape<'a> {
+    /// Checks each field; nothing comes of a union.
+    pub(crate) fn from(input: &'a DeriveInput, errors: &mut Errors) -> Option<Self> {
+        match &input.data {
+            Data::Struct(data) => Some(Self::Struct(fields(&data.fields, errors))),
+            Data::Enum(data) => {
+                let variants = data.variants.iter().map(|variant| {
+                    args::refuse(&variant.attrs, errors);
+                    let discriminant = variant.discriminant.as_ref().map(|(_, value)| value);
+                    Variant { name: &variant.ident, discriminant, fields: fields(&variant.fields, errors) }
+                });
+                Some(Self::Enum(Representation::from(&input.attrs), variants.collect()))
+            }
+            Data::Union(data) => {
+                errors.at(
+                    data.union_token,
+                    "a union does not tell the other processes which of its fields is there: use an enum",
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Whether a value has a size, as far as its definition tells: the last field of a struct may have none.
+pub(crate) fn is_sized(input: &DeriveInput) -> bool {
+    let Data::Struct(data) = &input.data else { return true };
+    data.fields.iter().next_back().is_none_or(|field| types::is_sized(&field.ty))
+}
+
+fn fields<'a>(fields: &'a Fields, errors: &mut Errors) -> Vec<Field<'a>> {
+    let fields = fields.iter().enumerate().map(|(index, field)| {
+        args::refuse(&field.attrs, errors);
+        types::check(&field.ty, errors);
+        let member = match &field.ident {
+            Some(name) => Member::Named(name.clone()),
+            None => Member::Unnamed(Index::from(index)),
+        };
+        Field { member, ty: &field.ty }
+    });
+    fields.collect()
+}

@@ -1,0 +1,233 @@
+//! What `#[derive(ShmSafe)]` makes of types.
+
+#![allow(dead_code, reason = "most of these types are only looked at")]
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use mp_shm::{Layout, ShmSafe};
+use mp_sync::{Barrier, Condvar, Mutex, OnceLock, RwLock, Semaphore};
+
+/// The layout of a type `Example` that is defined by these tokens.
+macro_rules! layout {
+    (of $($definition:tt)*) => {{
+        #[derive(ShmSafe)]
+        $($definition)*
+        Example::LAYOUT
+    }};
+}
+
+#[test]
+fn structs_are_told_apart() {
+    let original = || layout!(of struct Example { a: u32, b: u32 });
+    assert_eq!(original(), original());
+    let others = [
+        ("a name", layout!(of struct Example { a: u32, c: u32 })),
+        ("the order", layout!(of struct Example { b: u32, a: u32 })),
+        ("a type", layout!(of struct Example { a: u32, b: i32 })),
+        ("a size", layout!(of struct Example { a: u32, b: u64 })),
+        ("a field more", layout!(of struct Example { a: u32, b: u32, c: u32 })),
+        ("a field without bytes more", layout!(of struct Example { a: u32, b: u32, c: () })),
+        ("a field less", layout!(of struct Example { a: u32 })),
+        ("names", layout!(of struct Example(u32, u32);)),
+        ("the alignment", layout!(of #[repr(align(8))] struct Example { a: u32, b: u32 })),
+        ("the form", layout!(of enum Example { A { a: u32, b: u32 } })),
+    ];
+    for (difference, other) in others {
+        assert_ne!(original().digest(), other.digest(), "{difference}");
+    }
+    let renamed = {
+        #[derive(ShmSafe)]
+        struct Sample {
+            a: u32,
+            b: u32,
+        }
+        Sample::LAYOUT
+    };
+    assert_ne!(original().digest(), renamed.digest());
+}
+
+/// Nothing else is different here, so the derive cannot make two such types.
+#[test]
+fn offsets_are_told_apart() {
+    let at = |offset| Layout::structure::<u64>("Example", &[("a", 0, u8::LAYOUT), ("b", offset, u8::LAYOUT)]);
+    assert_eq!(at(4), at(4));
+    assert_ne!(at(4).digest(), at(2).digest());
+    // The derive says where its fields are.
+    let derived = layout!(of #[repr(C)] struct Example { a: u8, b: u32, c: u8 });
+    let fields = [("a", 0, u8::LAYOUT), ("b", 4, u32::LAYOUT), ("c", 8, u8::LAYOUT)];
+    assert_eq!(derived, Layout::structure::<[u32; 3]>("Example", &fields));
+}
+
+#[test]
+fn enums_are_told_apart() {
+    let original = || layout!(of #[repr(u8)] enum Example { A, B(u8), C { a: u8, b: u8 } });
+    assert_eq!(original(), original());
+    let others = [
+        ("the representation", layout!(of enum Example { A, B(u8), C { a: u8, b: u8 } })),
+        ("a variant's name", layout!(of #[repr(u8)] enum Example { A, D(u8), C { a: u8, b: u8 } })),
+        ("the variants' order", layout!(of #[repr(u8)] enum Example { B(u8), A, C { a: u8, b: u8 } })),
+        ("a variant more", layout!(of #[repr(u8)] enum Example { A, B(u8), C { a: u8, b: u8 }, D })),
+        ("a field's name", layout!(of #[repr(u8)] enum Example { A, B(u8), C { a: u8, c: u8 } })),
+        ("a field's type", layout!(of #[repr(u8)] enum Example { A, B(i8), C { a: u8, b: u8 } })),
+        ("a field elsewhere", layout!(of #[repr(u8)] enum Example { A(u8), B, C { a: u8, b: u8 } })),
+        ("a discriminant", layout!(of #[repr(u8)] enum Example { A, B(u8) = 2, C { a: u8, b: u8 } })),
+        ("the first discriminant", layout!(of #[repr(u8)] enum Example { A = 1, B(u8), C { a: u8, b: u8 } })),
+    ];
+    for (difference, other) in others {
+        assert_ne!(original().digest(), other.digest(), "{difference}");
+    }
+    // The same discriminants, written otherwise.
+    assert_eq!(original(), layout!(of #[repr(u8)] enum Example { A = 0, B(u8) = 1, C { a: u8, b: u8 } = 2 }));
+    // With their sign: -1 is not 255.
+    let signed = layout!(of #[repr(i8)] enum Example { A = -1 });
+    let unsigned = layout!(of #[repr(u8)] enum Example { A = 255 });
+    assert_ne!(signed.digest(), unsigned.digest());
+}
+
+#[test]
+fn parameters_are_told_apart() {
+    #[derive(ShmSafe)]
+    struct Tagged<T, const UNIT: u32, const FLAG: bool>(std::marker::PhantomData<T>);
+
+    assert_eq!(Tagged::<u8, 1, true>::LAYOUT, Tagged::<u8, 1, true>::LAYOUT);
+    assert_ne!(Tagged::<u8, 1, true>::LAYOUT, Tagged::<i8, 1, true>::LAYOUT);
+    assert_ne!(Tagged::<u8, 1, true>::LAYOUT, Tagged::<u8, 2, true>::LAYOUT);
+    assert_ne!(Tagged::<u8, 1, true>::LAYOUT, Tagged::<u8, 1, false>::LAYOUT);
+}
+
+#[test]
+fn a_struct_is_zeros_if_each_field_may_be() {
+    for (zeroable, any_bits, layout) in [
+        (true, true, layout!(of struct Example;)),
+        (true, true, layout!(of struct Example(u8, (f32, [i64; 3]));)),
+        (true, false, layout!(of struct Example(u8, bool);)),
+        (true, false, layout!(of struct Example { a: u8, b: Mutex<(u8, char)> })),
+        (false, false, layout!(of struct Example(u8, NonZero<u8>);)),
+        (false, false, layout!(of struct Example { a: Mutex<Barrier>, b: u8 })),
+        (false, false, layout!(of #[shm_safe(invariants)] struct Example(u8);)),
+    ] {
+        assert_eq!((layout.is_zeroable(), layout.is_any_bits()), (zeroable, any_bits), "{layout:?}");
+    }
+}
+
+const ZERO: i16 = 0;
+
+#[test]
+fn an_enum_is_zeros_if_its_variant_0_may_be() {
+    for (zeroable, layout) in [
+        (true, layout!(of #[repr(u8)] enum Example { A, B(Barrier) })),
+        (true, layout!(of #[repr(C)] enum Example { A(u8, bool), B(Barrier) })),
+        (true, layout!(of #[repr(C, u64)] enum Example { A { a: Mutex<u8> } })),
+        (true, layout!(of #[repr(isize)] enum Example { A = -2, B, C(u8), D(Barrier) })),
+        (true, layout!(of #[repr(i16)] enum Example { A(Barrier) = 7, B = ZERO })),
+        (true, layout!(of #[repr(align(4), u8)] enum Example { A })),
+        // Nobody says where the discriminant is.
+        (false, layout!(of enum Example { A, B })),
+        (false, layout!(of enum Example { A = 0, B = 1 })),
+        (false, layout!(of #[repr(align(4))] enum Example { A })),
+        // Zeros are another variant, or none.
+        (false, layout!(of #[repr(u8)] enum Example { A(NonZero<u8>), B })),
+        (false, layout!(of #[repr(u8)] enum Example { A = 1, B })),
+        (false, layout!(of #[repr(i8)] enum Example { A = -1, B(Barrier), C })),
+        (false, layout!(of enum Example {})),
+        (false, layout!(of #[repr(u8)] #[shm_safe(invariants)] enum Example { A, B })),
+    ] {
+        assert_eq!((layout.is_zeroable(), layout.is_any_bits()), (zeroable, false), "{layout:?}");
+    }
+}
+
+/// What the derive says of zeros is true.
+#[test]
+fn zeros_are_the_variant_0() {
+    #[derive(ShmSafe, Debug, PartialEq)]
+    #[repr(u16)]
+    enum Slot {
+        Taken { by: NonZero<u32> } = 1,
+        Empty { since: u64, clean: bool } = 0,
+    }
+
+    const { assert!(<[Slot; 2]>::LAYOUT.is_zeroable()) };
+    // SAFETY: zeros are a value of it, as asserted.
+    let slots: [Slot; 2] = unsafe { std::mem::zeroed() };
+    assert_eq!(slots, [const { Slot::Empty { since: 0, clean: false } }; 2]);
+    assert_ne!(slots[0], Slot::Taken { by: NonZero::<u32>::MIN });
+}
+
+/// Several locks and counters in one value, used by several threads.
+#[test]
+fn a_showcase() {
+    #[derive(ShmSafe)]
+    struct Shop {
+        queue: Mutex<Queue<Order, 4>>,
+        more: Condvar,
+        counters: Semaphore,
+        prices: RwLock<[u32; 3], 8>,
+        opened: OnceLock<Duration>,
+        sold: AtomicU64,
+    }
+
+    #[derive(ShmSafe)]
+    struct Queue<T, const N: usize> {
+        slots: [Option<T>; N],
+        count: usize,
+    }
+
+    #[derive(ShmSafe, Clone, Copy)]
+    enum Order {
+        One { ware: u8 },
+        Several(u8, u64),
+        Close,
+    }
+
+    fn can_be_shared<T: ShmSafe + Send + Sync>(value: T) -> T {
+        value
+    }
+
+    let shop = can_be_shared(Shop {
+        queue: Mutex::new(Queue { slots: [None; 4], count: 0 }),
+        more: Condvar::new(),
+        counters: Semaphore::new(1),
+        prices: RwLock::with_readers([2, 3, 5]),
+        opened: OnceLock::new(),
+        sold: AtomicU64::new(0),
+    });
+    let serve = || loop {
+        let queue = shop.queue.lock().unwrap();
+        // The test ends also if nobody ever comes.
+        let patience = Duration::from_secs(20);
+        let (mut queue, waited) = shop.more.wait_timeout_while(queue, patience, |queue| queue.count == 0).unwrap();
+        assert!(!waited.timed_out());
+        let count = queue.count - 1;
+        // Whoever finds that the shop closes leaves it to the others to find too.
+        let (ware, number) = match queue.slots[count].expect("it is one of the first `count`") {
+            Order::One { ware } => (ware, 1),
+            Order::Several(ware, number) => (ware, number),
+            Order::Close => {
+                shop.more.notify_all();
+                return;
+            }
+        };
+        queue.slots[count] = None;
+        queue.count = count;
+        drop(queue);
+        shop.opened.get_or_init(|| Duration::from_secs(8 * 60 * 60));
+        let _counter = shop.counters.acquire_permit();
+        let price = shop.prices.read().unwrap()[usize::from(ware)];
+        shop.sold.fetch_add(u64::from(price) * number, Relaxed);
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(serve);
+        scope.spawn(serve);
+        let mut queue = shop.queue.lock().unwrap();
+        queue.slots = [Some(Order::Close), Some(Order::One { ware: 2 }), Some(Order::Several(0, 10)), None];
+        queue.count = 3;
+        drop(queue);
+        shop.more.notify_all();
+    });
+    assert_eq!(shop.sold.load(Relaxed), 5 + 2 * 10);
+    assert_eq!(shop.opened.get(), Some(&Duration::from_secs(8 * 60 * 60)));
+    assert_eq!(shop.counters.value(), 1);
+    assert!(!Shop::LAYOUT.is_zeroable());
+}

@@ -1,0 +1,6 @@
+use mp_shm::ShmSafe;
+
+#[derive(ShmSafe)]
+struct Opaque(impl Copy);
+
+fn main() {}

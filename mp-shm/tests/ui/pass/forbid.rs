@@ -1,0 +1,17 @@
+//! Even the strictest crate may use the derive: that its output is true, the derive has checked.
+
+#![forbid(unsafe_code)]
+
+use mp_shm::ShmSafe;
+
+#[derive(ShmSafe)]
+struct Counters {
+    first: u64,
+    second: u64,
+}
+
+fn main() {
+    let counters = Counters { first: 1, second: 2 };
+    assert_eq!(counters.first + counters.second, 3);
+    assert!(Counters::LAYOUT.is_any_bits());
+}
