@@ -1,10 +1,20 @@
 //! Memory that several processes share, typed.
 
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("mp-shm supports 64-bit targets only so far");
+
+mod error;
 mod layout;
+mod segment;
+#[allow(unsafe_code, reason = "it hands out references into memory that it has mapped")]
+mod shared;
 #[allow(unsafe_code, reason = "what is said of types cannot be checked")]
 mod shm_safe;
+#[allow(unsafe_code, reason = "the operating system's interface")]
+mod sys;
 
 /// Implements the trait [`ShmSafe`](trait@ShmSafe): values of the type can be in memory that several processes share.
 ///
@@ -111,4 +121,4 @@ mod shm_safe;
 ///
 pub use mp_macros::ShmSafe;
 
-pub use self::{layout::Layout, shm_safe::ShmSafe};
+pub use self::{error::AttachError, layout::Layout, shared::Shared, shm_safe::ShmSafe};

@@ -1,0 +1,177 @@
+//! One value that several processes use in place.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use memmap2::MmapRaw;
+use mp_sync::SharedRegion;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::segment::{self, Kind, Segment};
+use crate::sys::mapping;
+use crate::{AttachError, ShmSafe};
+
+/// A value in memory that several processes share, by reference: an [`Arc`] across processes.
+///
+/// It is sent inside other values; whoever receives it has the same value, wherever it is mapped there. What is to be changed stands in a
+/// lock or an atomic, as in an `Arc`; a whole struct of them can be in one `Shared`: see [`ShmSafe`](trait@ShmSafe) and
+/// [its derive](derive@ShmSafe).
+///
+/// Clones in one process share one mapping and one descriptor. A `Shared` that is received anew is another mapping, also of
+/// a value that this process has already.
+///
+/// # What others can do
+///
+/// The processes that share a value trust each other with it: one that writes over it with other means than the type's can make others
+/// see a wrong value, or wait for ever. Its size is sealed, and its header is looked at once: nobody is made to read or
+/// write anything else.
+///
+/// # Process death
+///
+/// The value is not dropped. Its memory is freed with the last process that has it, or with the last message that it is in. Locks in it tell of the
+/// death of their owner: [`LockError::OwnerDied`](mp_sync::LockError::OwnerDied).
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::process_fn;
+/// use mp_shm::Shared;
+/// use mp_sync::Mutex;
+///
+/// #[process_fn]
+/// fn deposit(account: Shared<Mutex<u64>>, amount: u64) {
+///     *account.lock().expect("nobody died") += amount;
+/// }
+///
+/// let account = Shared::new(Mutex::new(0u64))?;
+/// let processes = [deposit::spawn(account.clone(), 3)?, deposit::spawn(account.clone(), 4)?];
+/// for process in processes {
+///     process.join()?;
+/// }
+/// assert_eq!(*account.lock().expect("nobody died"), 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Shared<T> {
+    inner: Arc<Inner<T>>,
+}
+
+struct Inner<T> {
+    segment: Segment<T>,
+    region: SharedRegion<MmapRaw>,
+    value: *const T,
+    /// It hands out references to one.
+    values: PhantomData<T>,
+}
+
+// SAFETY: the pointer leads into the region, which belongs to it, and whose memory does not care which thread uses it; what is shared is the
+// `T`, and a `T` that several processes use in place is used from several threads in any case.
+unsafe impl<T: Send + Sync> Send for Inner<T> {}
+// SAFETY: the same.
+unsafe impl<T: Send + Sync> Sync for Inner<T> {}
+
+impl<T: ShmSafe + Send + Sync> Shared<T> {
+    /// Puts `value` into new memory, of at least a page.
+    ///
+    /// # Errors
+    ///
+    /// Descriptors, memory or address space have run out; [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library
+    /// does not keep what [`SharedRegion`] needs.
+    pub fn new(value: T) -> io::Result<Self> {
+        let segment = Segment::<T>::create(Kind::Shared, 1)?;
+        let inner = Inner::map(segment)?;
+        // SAFETY: it is memory for a `T`, mapped to be written, that nobody else has yet.
+        unsafe { inner.value.cast_mut().write(value) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes new memory with a value of zero bytes in it, which is not written: for values that are too large for the stack.
+    ///
+    /// It does not compile for types of which zero bytes may not be a value ([`Layout::is_zeroable`](crate::Layout::is_zeroable)).
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn zeroed() -> io::Result<Self> {
+        const { assert!(T::LAYOUT.is_zeroable(), "zero bytes are not a value of this type") };
+        let segment = Segment::create(Kind::Shared, 1)?;
+        Ok(Self { inner: Arc::new(Inner::map(segment)?) })
+    }
+
+    /// Whether the two are one value, in this process's eyes: clones of each other.
+    pub fn ptr_eq(this: &Self, other: &Self) -> bool {
+        Arc::ptr_eq(&this.inner, &other.inner)
+    }
+}
+
+impl<T: ShmSafe> Inner<T> {
+    fn map(segment: Segment<T>) -> io::Result<Self> {
+        let mapping = mapping::writable(segment.as_fd(), segment.everything())?;
+        let (start, length) = (mapping.as_mut_ptr(), mapping.len());
+        // SAFETY: it is a shared mapping of a file whose size is sealed, which the `MmapRaw` ends when it is dropped; it is used
+        // for its address alone. References to the value do not outlive this.
+        let region = unsafe { SharedRegion::new(mapping, start, length)? };
+        let value = region.at(segment::start::<T>(Kind::Shared)).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { segment, region, value, values: PhantomData })
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the region has a `T` there, since before anybody else had the memory, aligned, and mapped as long as this is
+        // there. `T: ShmSafe + Sync` was demanded where it was made: what other processes do to it meanwhile, it allows to be done.
+        unsafe { &*self.inner.value }
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+/// Attaches the memory of a [`Shared`] whose descriptor ([`AsFd`]) came by other means than a message of this library.
+///
+/// Whoever gave it is trusted with its contents, as is everybody who has it.
+impl<T: ShmSafe + Send + Sync> TryFrom<OwnedFd> for Shared<T> {
+    type Error = AttachError;
+
+    fn try_from(file: OwnedFd) -> Result<Self, AttachError> {
+        let (segment, _) = Segment::attach(file, Kind::Shared)?;
+        match segment.len() {
+            1 => Ok(Self { inner: Arc::new(Inner::map(segment)?) }),
+            _ => Err(AttachError::Type),
+        }
+    }
+}
+
+/// The memory, as a descriptor. It can neither be read nor written in useful ways; pass it on, and make a `Shared` of it.
+impl<T> AsFd for Shared<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.segment.as_fd()
+    }
+}
+
+impl<T> Serialize for Shared<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        mp_core::fd::serialize(self, serializer)
+    }
+}
+
+impl<'de, T: ShmSafe + Send + Sync> Deserialize<'de> for Shared<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let file: OwnedFd = mp_core::fd::deserialize(deserializer)?;
+        Self::try_from(file).map_err(AttachError::explained)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shared").field(&**self).finish()
+    }
+}

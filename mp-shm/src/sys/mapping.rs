@@ -1,0 +1,36 @@
+//! Files as memory of this process.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use memmap2::{Mmap, MmapOptions, MmapRaw};
+
+/// Maps the bytes, to read and to write, with the pages that they begin and end in.
+pub(crate) fn writable(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<MmapRaw> {
+    options(bytes)?.map_raw(file.as_raw_fd())
+}
+
+/// Maps the bytes of a file that nobody can write any more.
+///
+/// # Safety
+///
+/// The file is sealed against writers, and is at least as long as the bytes.
+pub(crate) unsafe fn frozen(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<Mmap> {
+    // A private mapping, because kernels before 6.7 refuse a shared one of such a file, even to read. It shows the same pages.
+    // SAFETY: the caller says that the file does not change.
+    unsafe { options(bytes)?.map_copy_read_only(file.as_raw_fd()) }
+}
+
+/// Of at least one byte: there are no empty mappings.
+fn options(bytes: Range<u64>) -> io::Result<MmapOptions> {
+    let length = bytes.end.checked_sub(bytes.start).and_then(|length| usize::try_from(length).ok());
+    match length {
+        Some(length) if length > 0 => {
+            let mut options = MmapOptions::new();
+            options.offset(bytes.start).len(length);
+            Ok(options)
+        }
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}

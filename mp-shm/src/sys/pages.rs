@@ -1,0 +1,112 @@
+//! How much memory there is, and having it come before it is touched.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{cmp, thread};
+
+use memmap2::MmapRaw;
+use rustix::io::Errno;
+
+/// The size of a page, in bytes.
+pub(crate) fn size() -> usize {
+    rustix::param::page_size()
+}
+
+/// How many bytes this process could get at the very most: what the machine has left, swap included, or what its control groups
+/// allow, if that is less. `None` where the system does not say.
+pub(crate) fn most_available() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| left_of_machine(&text));
+    let groups = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| limit_of_groups(&text));
+    match (machine, groups) {
+        (Some(machine), Some(groups)) => Some(machine.min(groups)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn left_of_machine(meminfo: &str) -> Option<u64> {
+    let kilobytes = |name: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    };
+    Some(kilobytes("MemAvailable")?.saturating_add(kilobytes("SwapFree").unwrap_or(0)).saturating_mul(1024))
+}
+
+/// The least of the limits from the group of this process up to the root.
+fn limit_of_groups(cgroup: &str) -> Option<u64> {
+    let groups = cgroup.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let path = path.trim_start_matches('/');
+        match controllers {
+            "" => Some(("/sys/fs/cgroup", "memory.max", path)),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                Some(("/sys/fs/cgroup/memory", "memory.limit_in_bytes", path))
+            }
+            _ => None,
+        }
+    });
+    groups.filter_map(|(root, limit, path)| least_limit(Path::new(root), limit, path)).min()
+}
+
+fn least_limit(root: &Path, limit: &str, path: &str) -> Option<u64> {
+    let read = |group: &Path| fs::read_to_string(root.join(group).join(limit)).ok()?.trim().parse::<u64>().ok();
+    Path::new(path).ancestors().filter_map(read).min()
+}
+
+/// Whether the system counts the memory of files as it is touched, so that there can be none left then: strict overcommit.
+pub(crate) fn are_counted() -> bool {
+    fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2")
+}
+
+/// What one thread populates at a time.
+const STEP: usize = 4 << 20;
+
+/// From this many bytes on, several threads are worth starting.
+const SEVERAL: usize = 64 << 20;
+
+/// Has all pages of the mapping made now, by as many threads as may run at once.
+///
+/// # Errors
+///
+/// There is no memory for all of them; `Unsupported` before Linux 5.14.
+pub(crate) fn populate(mapping: &MmapRaw) -> io::Result<()> {
+    let length = mapping.len();
+    let next = AtomicUsize::new(0);
+    let work = || -> io::Result<()> {
+        loop {
+            let start = next.fetch_add(STEP, Ordering::Relaxed);
+            if start >= length {
+                return Ok(());
+            }
+            let count = cmp::min(STEP, length - start);
+            mapping.advise_range(memmap2::Advice::PopulateWrite, start, count).map_err(|error| {
+                // Nobody else is to go on.
+                next.store(length, Ordering::Relaxed);
+                match error.raw_os_error().map(Errno::from_raw_os_error) {
+                    Some(Errno::INVAL) => io::ErrorKind::Unsupported.into(),
+                    // What would have been a SIGBUS or a kill.
+                    Some(Errno::FAULT | Errno::HWPOISON | Errno::NOMEM) => io::ErrorKind::OutOfMemory.into(),
+                    _ => error,
+                }
+            })?;
+        }
+    };
+    if length < SEVERAL {
+        return work();
+    }
+    let most = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        // One that cannot be started is not needed.
+        let others: Vec<_> = (1..most).map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
+        let own = work();
+        others.into_iter().map(|other| other.join().unwrap_or(Ok(()))).fold(own, Result::and)
+    })
+}
+
+/// Asks for huge pages, where the system gives them on request.
+pub(crate) fn prefer_huge(mapping: &MmapRaw) {
+    // A hint: nothing depends on it.
+    let _ = mapping.advise(memmap2::Advice::HugePage);
+}
