@@ -3,6 +3,9 @@
 //! Sealing is described in [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html) and
 //! [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html), "File Sealing".
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 

@@ -1,5 +1,8 @@
 //! How much memory there is, and having it come before it is touched.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -18,7 +21,8 @@ pub(crate) fn size() -> usize {
 /// allow, if that is less. `None` where the system does not say.
 pub(crate) fn most_available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| left_of_machine(&text));
-    let groups = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| limit_of_groups(&text));
+    let groups = fs::read_to_string("/proc/self/cgroup").ok();
+    let groups = groups.and_then(|text| limit_of_groups(&text, |path| fs::read_to_string(path).ok()));
     match (machine, groups) {
         (Some(machine), Some(groups)) => Some(machine.min(groups)),
         (one, other) => one.or(other),
@@ -33,8 +37,8 @@ fn left_of_machine(meminfo: &str) -> Option<u64> {
     Some(kilobytes("MemAvailable")?.saturating_add(kilobytes("SwapFree").unwrap_or(0)).saturating_mul(1024))
 }
 
-/// The least of the limits from the group of this process up to the root.
-fn limit_of_groups(cgroup: &str) -> Option<u64> {
+/// The least of the limits from the group of this process up to the root, of either version. `read` gives the text of a file.
+fn limit_of_groups(cgroup: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let groups = cgroup.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
@@ -47,12 +51,13 @@ fn limit_of_groups(cgroup: &str) -> Option<u64> {
             _ => None,
         }
     });
-    groups.filter_map(|(root, limit, path)| least_limit(Path::new(root), limit, path)).min()
+    groups.filter_map(|(root, limit, path)| least_limit(Path::new(root), limit, path, &read)).min()
 }
 
-fn least_limit(root: &Path, limit: &str, path: &str) -> Option<u64> {
-    let read = |group: &Path| fs::read_to_string(root.join(group).join(limit)).ok()?.trim().parse::<u64>().ok();
-    Path::new(path).ancestors().filter_map(read).min()
+fn least_limit(root: &Path, limit: &str, path: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
+    // What is no number is no limit: `max`.
+    let limit_of = |group: &Path| read(&root.join(group).join(limit))?.trim().parse::<u64>().ok();
+    Path::new(path).ancestors().filter_map(limit_of).min()
 }
 
 /// Whether the system counts the memory of files as it is touched, so that there can be none left then: strict overcommit.

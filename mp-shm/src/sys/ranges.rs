@@ -3,6 +3,9 @@
 //! See [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html), "Open file description locks". The kernel gives a range to one
 //! description at a time and takes it back when the last descriptor of that description is closed, however its process ends.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
