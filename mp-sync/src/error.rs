@@ -35,7 +35,18 @@ impl<G> LockError<G> {
         }
     }
 
-    pub(crate) fn map<H>(self, change: impl FnOnce(G) -> H) -> LockError<H> {
+    /// The same error with something else in place of the guard: for types that are built on these locks and have guards of their own, or
+    /// give the value away and let go of the lock.
+    ///
+    /// ```
+    /// use mp_sync::{LockError, Mutex};
+    ///
+    /// fn read(count: &Mutex<u64>) -> Result<u64, LockError<u64>> {
+    ///     count.lock().map(|count| *count).map_err(|error| error.map(|count| *count))
+    /// }
+    /// # assert_eq!(read(&Mutex::new(3)).ok(), Some(3));
+    /// ```
+    pub fn map<H>(self, change: impl FnOnce(G) -> H) -> LockError<H> {
         match self {
             Self::OwnerDied(guard) => LockError::OwnerDied(change(guard)),
             Self::Deadlock => LockError::Deadlock,
