@@ -61,7 +61,8 @@ pub struct Shared<T> {
 
 struct Inner<T> {
     segment: Segment<T>,
-    region: SharedRegion<MmapRaw>,
+    /// Keeps the memory mapped.
+    _region: SharedRegion<MmapRaw>,
     value: *const T,
     /// It hands out references to one.
     values: PhantomData<T>,
@@ -115,7 +116,7 @@ impl<T: ShmSafe> Inner<T> {
         // for its address alone. References to the value do not outlive this.
         let region = unsafe { SharedRegion::new(mapping, start, length)? };
         let value = region.at(segment::start::<T>(Kind::Shared)).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { segment, region, value, values: PhantomData })
+        Ok(Self { segment, _region: region, value, values: PhantomData })
     }
 }
 
@@ -142,9 +143,9 @@ impl<T: ShmSafe + Send + Sync> TryFrom<OwnedFd> for Shared<T> {
     type Error = AttachError;
 
     fn try_from(file: OwnedFd) -> Result<Self, AttachError> {
-        let (segment, _) = Segment::attach(file, Kind::Shared)?;
-        match segment.len() {
-            1 => Ok(Self { inner: Arc::new(Inner::map(segment)?) }),
+        match Segment::attach(file, Kind::Shared)? {
+            (_, true) => Err(AttachError::Frozen),
+            (segment, _) if segment.len() == 1 => Ok(Self { inner: Arc::new(Inner::map(segment)?) }),
             _ => Err(AttachError::Type),
         }
     }
