@@ -15,6 +15,7 @@ mod shared;
 mod shm_safe;
 #[allow(unsafe_code, reason = "the operating system's interface")]
 mod sys;
+mod value;
 
 /// Implements the trait [`ShmSafe`](trait@ShmSafe): values of the type can be in memory that several processes share.
 ///
@@ -121,4 +122,4 @@ mod sys;
 ///
 pub use mp_macros::ShmSafe;
 
-pub use self::{error::AttachError, layout::Layout, shared::Shared, shm_safe::ShmSafe};
+pub use self::{error::AttachError, layout::Layout, shared::Shared, shm_safe::ShmSafe, value::Value};
