@@ -6,6 +6,8 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("mp-shm supports 64-bit targets only so far");
 
+#[allow(unsafe_code, reason = "it hands out references into memory that it has mapped")]
+mod array;
 mod error;
 mod layout;
 mod segment;
@@ -122,4 +124,11 @@ mod value;
 ///
 pub use mp_macros::ShmSafe;
 
-pub use self::{error::AttachError, layout::Layout, shared::Shared, shm_safe::ShmSafe, value::Value};
+pub use self::{
+    array::{Array, ArrayError, ArrayGuard},
+    error::AttachError,
+    layout::Layout,
+    shared::Shared,
+    shm_safe::ShmSafe,
+    value::Value,
+};
