@@ -31,6 +31,16 @@ pub enum AttachError {
         /// How many there should be; `u64::MAX` if that is more than can be counted.
         expected: u64,
     },
+    /// The message names values that the memory does not have.
+    #[error("the memory of {length} values has none from {start} to {end}")]
+    Range {
+        /// The first of them.
+        start: u64,
+        /// The first behind them.
+        end: u64,
+        /// How many values there are.
+        length: usize,
+    },
     /// The operating system refused, for lack of descriptors or of address space for example.
     #[error("the memory could not be attached")]
     Io(#[source] io::Error),

@@ -9,7 +9,9 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::sys::{memfd, pages};
+use memmap2::MmapRaw;
+
+use crate::sys::{mapping, memfd, pages};
 use crate::{AttachError, ShmSafe};
 
 /// What the memory is used for.
@@ -82,6 +84,7 @@ impl<T: ShmSafe> Segment<T> {
         }
         match expected {
             Some((length, size)) if size == facts.size => {
+                memfd::fill_holes(file.as_fd(), &facts)?;
                 Ok((Self { file, kind, length, identity: facts.identity, values: PhantomData }, facts.frozen))
             }
             _ => {
@@ -138,6 +141,18 @@ impl<T> Segment<T> {
     /// All of it, header included.
     pub(crate) fn everything(&self) -> Range<u64> {
         0..self.bytes(&(0..self.length)).end
+    }
+
+    /// Maps some of the values to be written, if there is a byte of them.
+    pub(crate) fn map(&self, values: &Range<usize>) -> io::Result<Option<MmapRaw>> {
+        let bytes = self.bytes(values);
+        if bytes.is_empty() { Ok(None) } else { mapping::writable(self.as_fd(), bytes).map(Some) }
+    }
+
+    /// Maps some of the values to be read, if there is a byte of them.
+    pub(crate) fn map_to_read(&self, values: &Range<usize>) -> io::Result<Option<MmapRaw>> {
+        let bytes = self.bytes(values);
+        if bytes.is_empty() { Ok(None) } else { mapping::readable(self.as_fd(), bytes).map(Some) }
     }
 
     /// The same memory, by another descriptor of it.

@@ -4,22 +4,20 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use memmap2::{Mmap, MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw};
 
 /// Maps the bytes, to read and to write, with the pages that they begin and end in.
 pub(crate) fn writable(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<MmapRaw> {
     options(bytes)?.map_raw(file.as_raw_fd())
 }
 
-/// Maps the bytes of a file that nobody can write any more.
-///
-/// # Safety
-///
-/// The file is sealed against writers, and is at least as long as the bytes.
-pub(crate) unsafe fn frozen(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<Mmap> {
-    // A private mapping, because kernels before 6.7 refuse a shared one of such a file, even to read. It shows the same pages.
-    // SAFETY: the caller says that the file does not change.
-    unsafe { options(bytes)?.map_copy_read_only(file.as_raw_fd()) }
+/// Maps the bytes of a file, to read.
+pub(crate) fn readable(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<MmapRaw> {
+    // A private mapping, because kernels before 6.7 refuse a shared one of a file that is sealed against writers, even to read. It
+    // shows the same pages.
+    // SAFETY: nobody reads through the `Mmap`, which would have to be sure that the file does not change: it becomes a raw mapping.
+    let mapping = unsafe { options(bytes)?.map_copy_read_only(file.as_raw_fd()) }?;
+    Ok(mapping.into())
 }
 
 /// Of at least one byte: there are no empty mappings.

@@ -7,6 +7,7 @@
 mod tests;
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
@@ -60,16 +61,22 @@ pub(crate) fn create(size: u64) -> io::Result<OwnedFd> {
     ftruncate(&file, size)?;
     // Where memory is counted when it is touched, a touch that finds none is a SIGBUS. A little is had sooner than that is asked.
     if size <= LITTLE || pages::are_counted() {
-        commit(file.as_fd(), size)?;
+        commit(file.as_fd(), 0..size)?;
     }
     Ok(file)
 }
 
-/// Has the system set memory aside for the first `size` bytes.
-pub(crate) fn commit(file: BorrowedFd<'_>, size: u64) -> io::Result<()> {
-    let mut start = 0;
-    while start < size {
-        let length = PIECE.min(size - start);
+/// Makes sure that touching memory from elsewhere finds memory.
+pub(crate) fn fill_holes(file: BorrowedFd<'_>, facts: &Facts) -> io::Result<()> {
+    // Whoever made it by this library has set its memory aside, where that is needed.
+    if facts.has_holes && pages::are_counted() { commit(file, 0..facts.size) } else { Ok(()) }
+}
+
+/// Has the system set memory aside for these bytes.
+pub(crate) fn commit(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
+    let mut start = bytes.start;
+    while start < bytes.end {
+        let length = PIECE.min(bytes.end - start);
         retry_on_intr(|| fallocate(file, FallocateFlags::empty(), start, length)).map_err(|error| match error {
             Errno::NOSPC | Errno::NOMEM => io::ErrorKind::OutOfMemory.into(),
             error => io::Error::from(error),
@@ -103,6 +110,8 @@ pub(crate) struct Facts {
     pub(crate) frozen: bool,
     /// Its device and inode.
     pub(crate) identity: (u64, u64),
+    /// Some of its pages are not there yet.
+    pub(crate) has_holes: bool,
 }
 
 /// Looks at a descriptor from elsewhere. `None`: it is no memory of a fixed size.
@@ -119,7 +128,10 @@ pub(crate) fn examine(file: BorrowedFd<'_>) -> io::Result<Option<Facts>> {
     // After the seals: it cannot change any more.
     let stat = fstat(file)?;
     let size = u64::try_from(stat.st_size).map_err(|_| io::Error::from(Errno::OVERFLOW))?;
-    Ok(Some(Facts { size, frozen: seals.contains(SealFlags::WRITE), identity: (stat.st_dev, stat.st_ino) }))
+    // The kernel counts blocks of 512 bytes.
+    let there = u64::try_from(stat.st_blocks).map_or(u64::MAX, |blocks| blocks.saturating_mul(512));
+    let frozen = seals.contains(SealFlags::WRITE);
+    Ok(Some(Facts { size, frozen, identity: (stat.st_dev, stat.st_ino), has_holes: there < size }))
 }
 
 /// The device and the inode of a file.

@@ -5,7 +5,9 @@ mod tests;
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{cmp, thread};
 
@@ -61,8 +63,12 @@ fn least_limit(root: &Path, limit: &str, path: &str, read: impl Fn(&Path) -> Opt
 }
 
 /// Whether the system counts the memory of files as it is touched, so that there can be none left then: strict overcommit.
+///
+/// It is asked once: the setting is one of machines, not of moments.
 pub(crate) fn are_counted() -> bool {
-    fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2")
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    let ask = || fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2");
+    *ANSWER.get_or_init(ask)
 }
 
 /// What one thread populates at a time.
@@ -71,24 +77,23 @@ const STEP: usize = 4 << 20;
 /// From this many bytes on, several threads are worth starting.
 const SEVERAL: usize = 64 << 20;
 
-/// Has all pages of the mapping made now, by as many threads as may run at once.
+/// Has the pages made now that these bytes of the mapping are in, by as many threads as may run at once.
 ///
 /// # Errors
 ///
 /// There is no memory for all of them; `Unsupported` before Linux 5.14.
-pub(crate) fn populate(mapping: &MmapRaw) -> io::Result<()> {
-    let length = mapping.len();
-    let next = AtomicUsize::new(0);
+pub(crate) fn populate(mapping: &MmapRaw, bytes: Range<usize>) -> io::Result<()> {
+    let next = AtomicUsize::new(bytes.start);
     let work = || -> io::Result<()> {
         loop {
             let start = next.fetch_add(STEP, Ordering::Relaxed);
-            if start >= length {
+            if start >= bytes.end {
                 return Ok(());
             }
-            let count = cmp::min(STEP, length - start);
+            let count = cmp::min(STEP, bytes.end - start);
             mapping.advise_range(memmap2::Advice::PopulateWrite, start, count).map_err(|error| {
                 // Nobody else is to go on.
-                next.store(length, Ordering::Relaxed);
+                next.store(bytes.end, Ordering::Relaxed);
                 match error.raw_os_error().map(Errno::from_raw_os_error) {
                     Some(Errno::INVAL) => io::ErrorKind::Unsupported.into(),
                     // What would have been a SIGBUS or a kill.
@@ -98,7 +103,7 @@ pub(crate) fn populate(mapping: &MmapRaw) -> io::Result<()> {
             })?;
         }
     };
-    if length < SEVERAL {
+    if bytes.len() < SEVERAL {
         return work();
     }
     let most = thread::available_parallelism().map_or(1, usize::from);

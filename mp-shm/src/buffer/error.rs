@@ -1,0 +1,81 @@
+//! Why a buffer cannot be used, frozen or put together.
+
+use std::fmt;
+use std::io;
+
+use super::Buffer;
+
+/// Why the values of a buffer are not to be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BufferError {
+    /// It was sent, so another process has it or will have it.
+    #[error("the buffer was sent away")]
+    Sent,
+    /// It has been received, and whoever sent it has not let go of it: sent by reference, it is still kept there.
+    #[error("whoever sent the buffer has not let go of it")]
+    InUse,
+    /// The operating system refused.
+    #[error("the buffer could not be taken over")]
+    Io(#[source] io::Error),
+}
+
+/// A buffer that could not be frozen, and why.
+#[derive(thiserror::Error)]
+#[error("the buffer could not be frozen")]
+pub struct FreezeError<T> {
+    /// The buffer, as it was. `None` if its memory could not be mapped again, for lack of address space: then it is lost.
+    pub buffer: Option<Buffer<T>>,
+    /// Why: [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another process can still write it, or has part of it;
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is a part of a buffer itself.
+    pub source: io::Error,
+}
+
+impl<T> fmt::Debug for FreezeError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FreezeError").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+/// Parts of a buffer that could not be put together, and why.
+#[derive(thiserror::Error)]
+#[error("the parts could not be put together")]
+pub struct RejoinError<T> {
+    /// The parts, in the order in which they lie in memory, as far as that was found out.
+    pub parts: Vec<Buffer<T>>,
+    /// Why they could not.
+    #[source]
+    pub reason: RejoinErrorReason,
+}
+
+impl<T> fmt::Debug for RejoinError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RejoinError").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+/// Why parts could not be put together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RejoinErrorReason {
+    /// There are none.
+    #[error("there are no parts")]
+    Empty,
+    /// Not all are parts of one buffer.
+    #[error("the parts are not of one buffer")]
+    Foreign,
+    /// Something lies between them, or, where it is to be the whole buffer, before or behind them.
+    #[error("values {start} to {end} of the buffer are missing")]
+    Missing {
+        /// The first that is missing, by its place in the whole buffer.
+        start: usize,
+        /// The first behind it that is there.
+        end: usize,
+    },
+    /// One of the parts cannot be used; it is the first of those that are given back.
+    #[error("one of the parts cannot be used")]
+    Part(#[source] BufferError),
+    /// The operating system refused.
+    #[error("there is no room for the whole buffer")]
+    Io(#[source] io::Error),
+}

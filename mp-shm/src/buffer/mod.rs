@@ -1,0 +1,350 @@
+//! Memory that has one owner at a time.
+//!
+//! Who owns which values is kept by the kernel: as locks of the bytes in the memory's file, held by the open file description through which
+//! the owner has it (`sys::ranges`). A message carries a description without any lock. So:
+//!
+//! 1. Values are used only while the own description has their bytes locked. No two descriptions have the same bytes, however
+//!    often a message was copied, and whichever processes are killed.
+//! 2. Within a process, one `Buffer` stands for each range that a description has locked: buffers are split and joined by value.
+//! 3. A sender's lock lasts until its `Buffer` is dropped, not only until it was encoded: slices that were borrowed from it
+//!    are gone by then. The receiver takes the lock when it decodes, or, if the sender was not as fast, when it uses the values.
+//!
+//! A buffer is `HELD`, or it is `AWAITED`: it was received, and its sender still had it then. When it is encoded it becomes `SENT`,
+//! with its lock still held, and `HELD` again if the message comes to nothing.
+//!
+//! | from | to | when |
+//! |---|---|---|
+//! | `AWAITED` | `HELD` | the lock was taken |
+//! | `HELD` | `SENT` | it was encoded |
+//! | `SENT` | `HELD` | what it was encoded into was not delivered |
+//!
+//! The kernel's calls order what the processes do with the values: one unlocks behind its last access, the other one locks
+//! before its first.
+//!
+//! A process that dies leaves its bytes unlocked, with whatever it had written. Whoever may reclaim them can.
+
+mod error;
+mod freeze;
+mod memory;
+mod reclaim;
+mod rejoin;
+mod travel;
+
+use std::fmt;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut, Range};
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use self::memory::Memory;
+use crate::ShmSafe;
+use crate::pauses::Pauses;
+use crate::segment::{Kind, Segment};
+use crate::sys::memfd;
+
+pub use self::error::{BufferError, FreezeError, RejoinError, RejoinErrorReason};
+pub use self::reclaim::{ReclaimError, Reclaimer};
+
+/// Values in memory that belong to one process at a time: sending a buffer gives it away, without a copy.
+///
+/// It is used as a slice. It goes inside messages, arguments and results like any value, and arrives as it is, however large: what travels
+/// is a descriptor. So a result that is larger than one wants to copy is written where it is to be: [`split`](Self::split) a buffer,
+/// send the parts to workers, [`rejoin`](Self::rejoin) what comes back. To let many processes read it, [`freeze`](Self::freeze)
+/// it.
+///
+/// The values are plain data of which all bytes are valid ([`Layout::is_any_bits`](crate::Layout::is_any_bits)): numbers, arrays and tuples of
+/// them, and structs of those that derive [`ShmSafe`](trait@ShmSafe). Others do not compile.
+///
+/// # One owner
+///
+/// Send a buffer by value: then it is gone, as anything else that was moved. Encoded by reference (`send_ref`, a parameter `&Buffer`), it
+/// counts as sent as well: using it afterwards panics, and encoding it a second time is an error. Its receiver gets the values when
+/// the sender drops it, which sending by value does at once, and waits for that, if need be, when it uses them first:
+/// [`PATIENCE`](Self::PATIENCE) at most, then it panics; [`wait`](Self::wait) returns an error instead.
+///
+/// If a message is not delivered, because nobody receives it or it does not fit, the buffer in it is as it was before.
+///
+/// # Memory
+///
+/// It costs address space, one descriptor for each buffer that was made or received, and memory as it is touched, as with a `Vec` of zeros; by
+/// [`populate`](Self::populate) at once. Values begin at a page, and parts where they lie. More than the machine or a limit of this
+/// process leaves is an error when it is made, and so is everything where the system does not overcommit memory. With
+/// [transparent huge pages](https://docs.kernel.org/admin-guide/mm/transhuge.html) for shared memory on `advise`, buffers of 64 MiB and more get
+/// them. Limits of a `tmpfs` such as `/dev/shm` do not apply.
+///
+/// A buffer of at least 64 MiB that was sent is unmapped by a thread of its own, so that sending it takes no longer than sending a small one.
+///
+/// # Process death
+///
+/// The memory is freed with the last process that has it and the last message that it is in. What was lost with another process can be had again
+/// from a [`Reclaimer`] that was made beforehand.
+///
+/// # Others who are not trusted
+///
+/// A process that had the memory once may have kept it mapped by means other than this library, and change it later. It cannot make anybody
+/// read or write beyond it, or raise SIGBUS. What must not change any more is to be frozen, or copied.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::process_fn;
+/// use mp_shm::Buffer;
+///
+/// #[process_fn]
+/// fn square(mut numbers: Buffer<u64>) -> Buffer<u64> {
+///     numbers.iter_mut().for_each(|number| *number *= *number);
+///     numbers
+/// }
+///
+/// let numbers = Buffer::from_slice(&[1, 2, 3, 4, 5])?;
+/// let processes: Vec<_> = numbers.split(2).into_iter().map(square::spawn).collect::<Result<_, _>>()?;
+/// let parts: Vec<_> = processes.into_iter().map(|process| process.join()).collect::<Result<_, _>>()?;
+/// assert_eq!(*Buffer::rejoin(parts)?, [1, 4, 9, 16, 25]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Buffer<T> {
+    memory: Arc<Memory<T>>,
+    /// Which values of the segment.
+    range: Range<usize>,
+    first: NonNull<T>,
+    state: Arc<AtomicU8>,
+}
+
+const HELD: u8 = 0;
+const AWAITED: u8 = 1;
+const SENT: u8 = 2;
+
+// SAFETY: it owns its values as a `Vec` does (invariants 1 and 2).
+unsafe impl<T: Send> Send for Buffer<T> {}
+// SAFETY: the same; what can be done to it by a shared reference is atomic or a system call.
+unsafe impl<T: Sync> Sync for Buffer<T> {}
+
+impl<T> Buffer<T> {
+    /// How long the receiver of a buffer that is being used waits for its sender to let go of it.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+}
+
+impl<T: ShmSafe + Copy> Buffer<T> {
+    /// What every way to make a buffer demands.
+    pub(crate) const PLAIN: () = assert!(
+        T::LAYOUT.is_any_bits(),
+        "a buffer holds values of which all bytes are valid: numbers, and what consists of them (a `u8` for a `bool`)"
+    );
+
+    /// Makes a buffer of `length` values of zero bytes.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for so many, or descriptors or address space have run out.
+    pub fn zeroed(length: usize) -> io::Result<Self> {
+        let () = Self::PLAIN;
+        let memory = Memory::create(Segment::create(Kind::Buffer, length)?)?;
+        Ok(Self::new(Arc::new(memory), 0..length, HELD))
+    }
+
+    /// Makes a buffer of copies of the values.
+    ///
+    /// # Errors
+    ///
+    /// As [`zeroed`](Self::zeroed).
+    pub fn from_slice(values: &[T]) -> io::Result<Self> {
+        let () = Self::PLAIN;
+        let segment = Segment::create(Kind::Buffer, values.len())?;
+        write(&segment, values)?;
+        let memory = Memory::create(segment)?;
+        Ok(Self::new(Arc::new(memory), 0..values.len(), HELD))
+    }
+
+    /// Takes over values that are mapped there, in that state.
+    fn new(memory: Arc<Memory<T>>, range: Range<usize>, state: u8) -> Self {
+        debug_assert!(memory.has(&range), "they are mapped");
+        let first = memory.at(range.start);
+        Self { memory, range, first, state: Arc::new(AtomicU8::new(state)) }
+    }
+
+    /// Splits it into `parts` parts of the same length; if they cannot be, the first ones are longer by one value. Parts beyond the
+    /// number of values are empty. Each part is a buffer, to be used, sent and split as one.
+    ///
+    /// # Panics
+    ///
+    /// With no parts at all; if the buffer was sent, or its sender does not let go of it.
+    pub fn split(self, parts: usize) -> Vec<Self> {
+        assert!(parts > 0, "a buffer is split into at least one part");
+        let (least, longer) = (self.len() / parts, self.len() % parts);
+        let mut rest = Some(self);
+        let mut split = Vec::with_capacity(parts);
+        for part in 0..parts - 1 {
+            let length = least + usize::from(part < longer);
+            if let Some((one, others)) = rest.take().map(|rest| rest.split_at(length)) {
+                split.push(one);
+                rest = Some(others);
+            }
+        }
+        split.extend(rest);
+        split
+    }
+
+    /// Splits it into the values before `middle` and the others.
+    ///
+    /// # Panics
+    ///
+    /// If it has fewer values; if the buffer was sent, or its sender does not let go of it.
+    pub fn split_at(self, middle: usize) -> (Self, Self) {
+        assert!(middle <= self.len(), "a buffer of {} values cannot be split at {middle}", self.len());
+        self.expect_held();
+        let (memory, range) = self.into_parts();
+        let middle = range.start + middle;
+        let start = Self::new(Arc::clone(&memory), range.start..middle, HELD);
+        (start, Self::new(memory, middle..range.end, HELD))
+    }
+
+    /// Has all of its memory made now, by as many threads as may run at once: what there is no room for is an error, and touching
+    /// it later takes no time for that. It is the fastest way if all of it will be written. Before Linux 5.14 the memory is only
+    /// set aside.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for it. Where the system overcommits memory, it may also end a process to make room, as always.
+    pub fn populate(&mut self) -> io::Result<()> {
+        self.expect_held();
+        self.memory.populate(&self.range)
+    }
+}
+
+/// Writes values into a new segment: by copying them, which is sooner done than mapping every page to write it.
+fn write<T: ShmSafe + Copy>(segment: &Segment<T>, values: &[T]) -> io::Result<()> {
+    use std::os::fd::AsFd;
+
+    let start = segment.bytes(&(0..values.len())).start;
+    // SAFETY: these are the bytes of the slice.
+    unsafe { memfd::copy_at(segment.as_fd(), values.as_ptr().cast(), size_of_val(values), start) }
+}
+
+impl<T> Buffer<T> {
+    /// How many values it has. It can always be asked.
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether it has no values.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// Which values of the whole buffer these are, of which it may be a part.
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
+    /// Waits until the values can be used: after it was received from a process that had not let go of it yet.
+    ///
+    /// # Errors
+    ///
+    /// It was sent away; nobody let go of it in time; the operating system refused.
+    pub fn wait(&self, timeout: Duration) -> Result<(), BufferError> {
+        let start = Instant::now();
+        let mut pauses = Pauses::new();
+        loop {
+            match self.state.load(Ordering::Acquire) {
+                HELD => return Ok(()),
+                SENT => return Err(BufferError::Sent),
+                _ => {}
+            }
+            if self.memory.try_own(&self.range).map_err(BufferError::Io)? {
+                // Another thread may have done the same meanwhile, and even have sent it.
+                let _ = self.state.compare_exchange(AWAITED, HELD, Ordering::AcqRel, Ordering::Relaxed);
+                continue;
+            }
+            let left = timeout.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Err(BufferError::InUse);
+            }
+            pauses.next(left);
+        }
+    }
+
+    #[inline]
+    fn expect_held(&self) {
+        if self.state.load(Ordering::Acquire) != HELD {
+            self.expect_soon();
+        }
+    }
+
+    #[cold]
+    fn expect_soon(&self) {
+        match self.wait(Self::PATIENCE) {
+            Ok(()) => {}
+            Err(BufferError::Sent) => panic!("this buffer was sent: it belongs to another process now"),
+            Err(BufferError::InUse) => panic!(
+                "whoever sent this buffer still has it after {:?}: a buffer has to be sent by value, or dropped afterwards",
+                Self::PATIENCE
+            ),
+            Err(BufferError::Io(error)) => panic!("this buffer could not be taken over: {error}"),
+        }
+    }
+
+    /// Takes it apart, with its lock.
+    fn into_parts(self) -> (Arc<Memory<T>>, Range<usize>) {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: it is not used again, as `this` is not dropped.
+        let memory = unsafe { ptr::read(&raw const this.memory) };
+        // SAFETY: the same; the range and the pointer need no dropping.
+        unsafe { ptr::drop_in_place(&raw mut this.state) };
+        (memory, this.range.clone())
+    }
+}
+
+impl<T> Deref for Buffer<T> {
+    type Target = [T];
+
+    /// # Panics
+    ///
+    /// If the buffer was sent, or was received and its sender does not let go of it within [`PATIENCE`](Buffer::PATIENCE).
+    #[inline]
+    fn deref(&self) -> &[T] {
+        self.expect_held();
+        // SAFETY: these values are mapped, aligned and initialised: every byte of them was zero or written, and any bytes are valid (`PLAIN`).
+        // The mapping lives as long as this. No other process has them (invariant 1), no other buffer of this one (invariant 2), until this is
+        // dropped (invariant 3).
+        unsafe { slice::from_raw_parts(self.first.as_ptr(), self.range.len()) }
+    }
+}
+
+impl<T> DerefMut for Buffer<T> {
+    /// # Panics
+    ///
+    /// As [`deref`](Deref::deref).
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.expect_held();
+        // SAFETY: as in `deref`; and nobody else in this process has a reference to them, as this is borrowed mutably.
+        unsafe { slice::from_raw_parts_mut(self.first.as_ptr(), self.range.len()) }
+    }
+}
+
+impl<T> Drop for Buffer<T> {
+    fn drop(&mut self) {
+        let state = self.state.load(Ordering::Acquire);
+        if state != AWAITED {
+            self.memory.disown(&self.range);
+        }
+        // If parts of it are still here, the mapping is theirs too.
+        if let (SENT, Some(memory)) = (state, Arc::get_mut(&mut self.memory)) {
+            memory.unmap();
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Buffer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.state.load(Ordering::Acquire) {
+            HELD => fmt::Debug::fmt(&**self, f),
+            AWAITED => f.write_str("Buffer(awaited)"),
+            _ => f.write_str("Buffer(sent)"),
+        }
+    }
+}

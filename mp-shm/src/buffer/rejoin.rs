@@ -1,0 +1,103 @@
+//! Parts of a buffer become one again.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::memory::Memory;
+use super::{Buffer, BufferError, HELD, RejoinError, RejoinErrorReason};
+use crate::ShmSafe;
+
+impl<T: ShmSafe + Copy> Buffer<T> {
+    /// Puts all parts of a buffer together again, in whatever order they come, from whichever processes.
+    ///
+    /// # Errors
+    ///
+    /// They are not of one buffer, or do not make up all of it; one cannot be used; address space has run out. The parts are
+    /// given back, but for one that another process has taken meanwhile, by a [`Reclaimer`](super::Reclaimer).
+    pub fn rejoin(parts: impl IntoIterator<Item = Self>) -> Result<Self, RejoinError<T>> {
+        join(parts.into_iter().collect(), true)
+    }
+
+    /// Puts this and a part that lies beside it in memory together, on either side: the opposite of [`split_at`](Self::split_at).
+    ///
+    /// # Errors
+    ///
+    /// As [`rejoin`](Self::rejoin); the two need not be all of the buffer.
+    pub fn unsplit(self, other: Self) -> Result<Self, RejoinError<T>> {
+        join(vec![self, other], false)
+    }
+}
+
+fn join<T: ShmSafe + Copy>(mut parts: Vec<Buffer<T>>, whole: bool) -> Result<Buffer<T>, RejoinError<T>> {
+    parts.sort_by_key(|part| part.range.start);
+    if let Some(unusable) = parts.iter().position(|part| part.wait(Buffer::<T>::PATIENCE).is_err()) {
+        parts.swap(0, unusable);
+        let reason = parts.first().and_then(|part| part.wait(Duration::ZERO).err());
+        if let Some(reason) = reason {
+            return Err(RejoinError { parts, reason: RejoinErrorReason::Part(reason) });
+        }
+    }
+    match base(&parts, whole) {
+        Ok((memory, range)) => transfer(parts, memory, range),
+        Err(reason) => Err(RejoinError { parts, reason }),
+    }
+}
+
+/// What they make up, and memory that has all of it mapped.
+fn base<T: ShmSafe>(parts: &[Buffer<T>], whole: bool) -> Result<(Arc<Memory<T>>, Range<usize>), RejoinErrorReason> {
+    let first = parts.first().ok_or(RejoinErrorReason::Empty)?;
+    let segment = first.memory.segment();
+    if !parts.iter().all(|part| part.memory.segment().is_same(segment)) {
+        return Err(RejoinErrorReason::Foreign);
+    }
+    // Empty parts are welcome everywhere: what lay beside them may have been joined before.
+    let filled = || parts.iter().filter(|part| !part.range.is_empty());
+    let start = if whole { 0 } else { filled().next().unwrap_or(first).range.start };
+    let end = filled().try_fold(start, |end, part| match part.range.start {
+        start if start > end => Err(RejoinErrorReason::Missing { start: end, end: start }),
+        // Two that overlap are not the owners of what they say; there are none.
+        start if start < end => Err(RejoinErrorReason::Foreign),
+        _ => Ok(part.range.end),
+    })?;
+    if whole && end < segment.len() {
+        return Err(RejoinErrorReason::Missing { start: end, end: segment.len() });
+    }
+    let range = start..end;
+    match parts.iter().find(|part| part.memory.has(&range)) {
+        Some(part) => Ok((Arc::clone(&part.memory), range)),
+        None => first.memory.whole().map(|memory| (Arc::new(memory), range)).map_err(RejoinErrorReason::Io),
+    }
+}
+
+/// Lets `memory` have the locks of all parts.
+fn transfer<T: ShmSafe + Copy>(
+    parts: Vec<Buffer<T>>,
+    memory: Arc<Memory<T>>,
+    range: Range<usize>,
+) -> Result<Buffer<T>, RejoinError<T>> {
+    let mut transferred = Vec::with_capacity(parts.len());
+    let mut parts = parts.into_iter();
+    while let Some(part) = parts.next() {
+        let (theirs, values) = part.into_parts();
+        if theirs.is_open_with(&memory) {
+            transferred.push(values);
+            continue;
+        }
+        // For an instant nobody has them: whoever takes them then has a copy of a message or a `Reclaimer`, and is welcome.
+        theirs.disown(&values);
+        let reason = match memory.try_own(&values) {
+            Ok(true) => {
+                transferred.push(values);
+                continue;
+            }
+            Ok(false) => RejoinErrorReason::Part(BufferError::InUse),
+            Err(error) => RejoinErrorReason::Part(BufferError::Io(error)),
+        };
+        let again = theirs.try_own(&values).unwrap_or(false);
+        let given_back = again.then(|| Buffer::new(theirs, values, HELD)).into_iter();
+        let before = transferred.into_iter().map(|values| Buffer::new(Arc::clone(&memory), values, HELD));
+        return Err(RejoinError { parts: given_back.chain(before).chain(parts).collect(), reason });
+    }
+    Ok(Buffer::new(memory, range, HELD))
+}

@@ -1,0 +1,49 @@
+//! Which values of a segment: how that stands in a message.
+
+use std::ops::Range;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::segment::{Kind, Segment};
+use crate::{AttachError, ShmSafe};
+
+/// A descriptor of the segment, and the values.
+#[derive(Serialize, Deserialize)]
+struct Sent<F>(#[serde(bound(serialize = "F: Serialize", deserialize = "F: Deserialize<'de>"))] F, u64, u64);
+
+struct Borrowed<'a>(BorrowedFd<'a>);
+
+impl Serialize for Borrowed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        mp_core::fd::serialize(&self.0, serializer)
+    }
+}
+
+#[derive(Deserialize)]
+struct Owned(#[serde(with = "mp_core::fd")] OwnedFd);
+
+/// Encodes some values of the segment that `file` leads to.
+pub(crate) fn serialize<S: Serializer>(
+    file: BorrowedFd<'_>,
+    values: &Range<usize>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    Sent(Borrowed(file), values.start as u64, values.end as u64).serialize(serializer)
+}
+
+/// Decodes which values of which segment they are, and tells whether it is frozen.
+pub(crate) fn deserialize<'de, T: ShmSafe, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<(Segment<T>, Range<usize>, bool), D::Error> {
+    let Sent(Owned(file), start, end) = Sent::deserialize(deserializer)?;
+    attach(file, start, end).map_err(AttachError::explained)
+}
+
+fn attach<T: ShmSafe>(file: OwnedFd, start: u64, end: u64) -> Result<(Segment<T>, Range<usize>, bool), AttachError> {
+    let (segment, frozen) = Segment::attach(file, Kind::Buffer)?;
+    match (usize::try_from(start), usize::try_from(end)) {
+        (Ok(start), Ok(end)) if start <= end && end <= segment.len() => Ok((segment, start..end, frozen)),
+        _ => Err(AttachError::Range { start, end, length: segment.len() }),
+    }
+}
