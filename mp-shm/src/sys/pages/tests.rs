@@ -115,7 +115,7 @@ fn populated(size: usize) {
     let file = File::from(memfd::create(size as u64).unwrap());
     let mapping = MmapRaw::map_raw(&file).unwrap();
     assert!(resident(&file) == 0 || are_counted());
-    match populate(&mapping) {
+    match populate(&mapping, 0..mapping.len()) {
         Ok(()) => assert!(resident(&file) >= size as u64),
         Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}"),
     }
@@ -132,7 +132,7 @@ fn populating_what_cannot_be_written_is_an_error() {
     let file = File::from(memfd::create(size() as u64).unwrap());
     // Beyond the end of a file is no memory: touching it would be a SIGBUS.
     let mapping = memmap2::MmapOptions::new().len(8 * size()).map_raw(&file).unwrap();
-    assert!(populate(&mapping).is_err());
+    assert!(populate(&mapping, 0..mapping.len()).is_err());
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn asking_for_huge_pages_changes_nothing_else() {
     let file = File::from(memfd::create(4 << 20).unwrap());
     let mapping = MmapRaw::map_raw(&file).unwrap();
     prefer_huge(&mapping);
-    populate(&mapping)
+    populate(&mapping, 0..mapping.len())
         .or_else(|error| if error.kind() == io::ErrorKind::Unsupported { Ok(()) } else { Err(error) })
         .unwrap();
     assert_eq!(mapping.len(), 4 << 20);
