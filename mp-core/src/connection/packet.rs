@@ -25,6 +25,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::codec::message_limit;
+use crate::handle::Beside;
 use crate::message::Body;
 use crate::sys::socket::{self, Blocking, MAX_HANDLES};
 
@@ -48,8 +49,20 @@ const FLAG_RECEIPT: u8 = 1 << 1;
 /// What precedes the handles in a packet at most: file, receipt, bundle.
 const MAX_LEADING: usize = 3;
 
-/// Sends one message as one packet.
+/// Sends one message as one packet. From then on it counts as delivered, before anything else happens on this thread.
 pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    body: &Body,
+    beside: &Beside,
+    receipt: Option<BorrowedFd<'_>>,
+    blocking: Blocking,
+) -> io::Result<()> {
+    send_undelivered(socket, body, &beside.handles, receipt, blocking)?;
+    beside.undelivered.delivered();
+    Ok(())
+}
+
+fn send_undelivered(
     socket: BorrowedFd<'_>,
     body: &Body,
     handles: &[OwnedFd],

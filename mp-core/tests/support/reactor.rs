@@ -1,6 +1,6 @@
 //! Scenarios with tasks that wait. Not part of `support`, which other crates use without the feature `async`.
 
-#![allow(unused_macros, unused_imports, reason = "each test executable uses some of it")]
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test executable uses some of it")]
 
 use futures_lite::future::poll_once;
 use mp_core::pipe;
