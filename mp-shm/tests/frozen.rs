@@ -129,10 +129,10 @@ fn hold(memory: Fd<OwnedFd>, held: mp_core::Sender<()>, end: Receiver<()>) {
 #[test]
 fn what_another_process_can_still_write_does_not_freeze() {
     scenario!(what_another_process_can_still_write_does_not_freeze, {
-        let mut buffer = Buffer::from_slice(&[1u64, 2, 3]).unwrap();
+        let (mut buffer, memory) = buffer_and_memory();
         let (holding, held) = pipe().unwrap();
         let (end, ended) = pipe().unwrap();
-        let process = hold::spawn(Fd(memory_of(&buffer)), holding, ended).unwrap();
+        let process = hold::spawn(Fd(memory), holding, ended).unwrap();
         held.recv().unwrap();
         for _ in 0..3 {
             let error = buffer.freeze_timeout(Duration::from_millis(20)).unwrap_err();
@@ -146,10 +146,12 @@ fn what_another_process_can_still_write_does_not_freeze() {
     });
 }
 
-/// The descriptor of a buffer's memory, which the library itself does not hand out.
-fn memory_of<T: mp_shm::ShmSafe + Copy>(buffer: &Buffer<T>) -> OwnedFd {
-    let Fd(file) = Message::encode(buffer).unwrap().decode::<(Fd<OwnedFd>, u64, u64)>().unwrap().0;
-    file
+/// A buffer of three values, and the descriptor of its memory, which the library itself does not hand out.
+fn buffer_and_memory() -> (Buffer<u64>, OwnedFd) {
+    let sent = Message::encode(&Buffer::from_slice(&[1u64, 2, 3]).unwrap()).unwrap();
+    let (Fd(file), start, end) = sent.decode::<(Fd<OwnedFd>, u64, u64)>().unwrap();
+    let copy = Message::encode(&(Fd(file.try_clone().unwrap()), start, end)).unwrap();
+    (copy.decode().unwrap(), file)
 }
 
 #[test]
