@@ -56,14 +56,15 @@
 //! Memory is there when it is touched, as with a `Vec` of zeros, unless it is asked for at once ([`Buffer::populate`]). What is
 //! larger than the memory that the machine or its control groups leave is an error when it is made. Whoever asks for less, and more than
 //! there is in the end, is in the hands of the system, as with any memory. Where the system does not overcommit
-//! (`vm.overcommit_memory` is 2) all of it is set aside when it is made. No access to memory of these types ends in SIGBUS.
+//! (`vm.overcommit_memory` is 2) all of it is set aside when it is made, or attached. So no access to memory of these types ends in SIGBUS, unless a
+//! process with a descriptor of it gives pages back to the system behind the others' backs, on such a system, when there are no others.
 //!
 //! # Whom it trusts
 //!
 //! | | what another process that has it can do |
 //! |---|---|
 //! | `Shared`, `Value`, `Array` | everything to the contents: wrong values, locks that are never free. Share them with those who are trusted as this process is. |
-//! | `Buffer` | if it kept a mapping by other means: change values after it gave them away |
+//! | `Buffer` | if it kept a mapping or a descriptor by other means: change values after it gave them away |
 //! | `FrozenBuffer` | nothing |
 //! | `SharedMemory`, `ShareableList` | everything: other bytes, or a shorter file, so that touching a mapping is a SIGBUS |
 //!
