@@ -103,6 +103,7 @@ mod error;
 #[allow(unsafe_code, reason = "it hands out references into memory that it has mapped")]
 mod frozen;
 mod layout;
+mod named;
 mod part;
 mod pauses;
 mod segment;
@@ -225,6 +226,7 @@ pub use self::{
     error::AttachError,
     frozen::FrozenBuffer,
     layout::Layout,
+    named::{Item, Items, NameError, ShareableList, ShareableListError, SharedMemory, SharedMemoryError},
     shared::Shared,
     shm_safe::ShmSafe,
     value::Value,

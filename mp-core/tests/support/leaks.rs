@@ -92,7 +92,12 @@ fn mappings() -> Vec<String> {
 
 fn shared_memory() -> Vec<String> {
     let own = std::process::id().to_string();
-    names("/dev/shm".as_ref(), |name| name.starts_with("mp-core") || name.contains(&own))
+    // Those that mp-shm makes up begin with the number of their process; the other digits are of chance.
+    let made_up = format!("{:08x}", std::process::id());
+    names("/dev/shm".as_ref(), |name| match name.strip_prefix("mp-shm.").or(name.strip_prefix("mp_")) {
+        Some(digits) => digits.starts_with(&made_up),
+        None => name.starts_with("mp-core") || name.contains(&own),
+    })
 }
 
 fn temporary_files() -> Vec<String> {

@@ -1,0 +1,306 @@
+//! A list in named memory, as CPython has it.
+
+mod error;
+mod item;
+mod iter;
+mod layout;
+mod slot;
+mod window;
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use self::iter::Reader;
+use self::layout::Layout;
+use self::slot::{Encoded, LARGEST_ROOM, Refusal, UNIT};
+use self::window::Window;
+use super::memory::SharedMemory;
+use crate::sys::named;
+pub use error::ShareableListError;
+pub use item::Item;
+pub use iter::Items;
+
+use self::ShareableListError as Error;
+
+/// A list of fixed length in [named memory](SharedMemory), for programs in Rust and in Python: `multiprocessing.shared_memory.ShareableList`.
+///
+/// It holds `None`, `bool`, `int`, `float`, `str` and `bytes`, any of them in any slot. A slot keeps the room that it gets when the list is created:
+/// 8 bytes for numbers, and for `n` bytes of text 8·(n/8+1), so one to eight more than it needs. A slot is set to another kind of value if that fits.
+///
+/// The layout is CPython's, byte by byte: 3.9 and later read and write lists of this library and the other way round. Those that
+/// CPython 3.8 has created, whose layout was another, can be opened here; it cannot open ours.
+///
+/// Nothing is locked. Whoever reads a slot while another sets it can get a mixture, or an error; so can Python. Reading copies, and
+/// never gives a reference into the memory. What anybody may have written there is an error at worst.
+///
+/// **NULs at the end** of a `str` or `bytes` are lost when Python reads it, or when Python has written it. Between
+/// programs in Rust they come back, up to a length of 999,999 bytes (beyond, they are an [error](Error::TrailingNul)).
+///
+/// Python counts the letters of a `str` for the room that it gets, and the bytes when it sets it: in a list that Python has created, a slot
+/// with letters outside of ASCII can be too short for them. They are cut off there, and what is left may not be UTF-8, which is an error in both languages.
+///
+/// # Speed
+///
+/// [`iter`](Self::iter), [`index`](Self::index) and [`count`](Self::count) read in blocks and take time in proportion to the length;
+/// [`get`](Self::get) and [`set`](Self::set) take some system calls each, however long the list is.
+///
+/// # Process death
+///
+/// As of the [memory](SharedMemory#process-death). Whoever is killed in [`set`](Self::set) leaves that one slot as a mixture or in error.
+///
+/// # Examples
+///
+/// ```
+/// use mp_shm::{Item, ShareableList};
+///
+/// let list = ShareableList::new([Item::from("spam"), Item::from(7), Item::from(None::<bool>)])?;
+/// list.set(1, 2.5)?;
+///
+/// // Elsewhere; in Python, `ShareableList(name=name)`.
+/// let opened = ShareableList::open(list.name())?;
+/// assert_eq!(opened.get(0)?, Item::Str("spam".to_owned()));
+/// assert_eq!(opened.iter().collect::<Result<Vec<_>, _>>()?, ["spam".into(), 2.5.into(), Item::None]);
+/// assert!(opened.set(0, "more than seven letters").is_err());
+/// # Ok::<(), mp_shm::ShareableListError>(())
+/// ```
+pub struct ShareableList {
+    memory: SharedMemory,
+    layout: Layout,
+}
+
+impl ShareableList {
+    /// Creates a list that holds these values, under a name that is made up.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
+    pub fn new<I: IntoIterator<Item: Into<Item>>>(items: I) -> Result<Self, Error> {
+        Self::create(None, items)
+    }
+
+    /// Creates a list that holds these values, under a name that nobody has.
+    ///
+    /// It appears under its name with all its values in it. Two copies of it are in this process's memory meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// - [`TooLong`](Error::TooLong): a value is longer than 9,999,991 bytes; [`TrailingNul`](Error::TrailingNul);
+    /// - [`TooLarge`](Error::TooLarge), [`OutOfMemory`](Error::OutOfMemory);
+    /// - [`Memory`](Error::Memory): what [`SharedMemory::create`] returns.
+    pub fn create<'a, I: IntoIterator<Item: Into<Item>>>(
+        name: impl Into<Option<&'a str>>,
+        items: I,
+    ) -> Result<Self, Error> {
+        let items: Vec<Item> = items.into_iter().map(Into::into).collect();
+        let data = items.iter().try_fold(0, |sum: usize, item| sum.checked_add(slot::room_for(item)));
+        let (layout, size) = data.and_then(|data| Layout::with(items.len(), data)).ok_or(Error::TooLarge)?;
+        let bytes = image(&items, &layout, size)?;
+        let memory = SharedMemory::create_filled(name.into(), size, |file| {
+            named::write_parts(file, &[(0, &bytes)], size as u64)
+        })?;
+        Ok(Self { memory, layout })
+    }
+
+    /// Opens the list of that name, whoever has created it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAList`](Error::NotAList), [`OutOfMemory`](Error::OutOfMemory); [`Memory`](Error::Memory): what [`SharedMemory::open`] returns.
+    pub fn open(name: &str) -> Result<Self, Error> {
+        Self::of(SharedMemory::open(name)?)
+    }
+
+    fn of(memory: SharedMemory) -> Result<Self, Error> {
+        let layout = Layout::of(&memory)?;
+        Ok(Self { memory, layout })
+    }
+
+    /// Returns how many slots there are.
+    pub fn len(&self) -> usize {
+        self.layout.len
+    }
+
+    /// Tells whether there are no slots.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the value of a slot, counted from 0.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfBounds`](Error::OutOfBounds), [`BadSlot`](Error::BadSlot), [`OutOfMemory`](Error::OutOfMemory), [`Memory`](Error::Memory).
+    pub fn get(&self, index: usize) -> Result<Item, Error> {
+        self.check(index)?;
+        Reader::new(&self.memory, &self.layout, Window::exact).item(index)
+    }
+
+    /// Sets a slot to a value, of whatever kind, that fits into it.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfBounds`](Error::OutOfBounds), [`TooLong`](Error::TooLong), [`TrailingNul`](Error::TrailingNul), and
+    /// [`BadSlot`](Error::BadSlot) if the list does not say where the slot is: the slot is as before. [`Memory`](Error::Memory).
+    pub fn set(&self, index: usize, item: impl Into<Item>) -> Result<(), Error> {
+        self.check(index)?;
+        let item = item.into();
+        let mut reader = Reader::new(&self.memory, &self.layout, Window::exact);
+        let (begin, end) = reader.bounds(index)?;
+        let room = end - begin;
+        let encoded = encode(&item, room)?;
+        let mut padded = Vec::new();
+        let mut bytes = encoded.bytes();
+        if encoded.is_padded() && bytes.len() < room {
+            // What was there before must not show behind the value.
+            padded.try_reserve_exact(room)?;
+            padded.extend_from_slice(bytes);
+            padded.resize(room, 0);
+            bytes = &padded;
+        }
+        // Mostly it is as it was, and looking is cheaper than writing.
+        if (reader.format(index)?, reader.code(index)?) == (encoded.format, encoded.code) {
+            self.memory.write_at(begin, bytes)?;
+        } else {
+            let format = (self.layout.format(index), &encoded.format[..]);
+            let code = (self.layout.code(index), &[encoded.code][..]);
+            self.memory.write_parts(&[(begin, bytes), format, code])?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, index: usize) -> Result<(), Error> {
+        if index < self.len() { Ok(()) } else { Err(Error::OutOfBounds { index, len: self.len() }) }
+    }
+
+    /// Returns the values, one after another. They are read some way ahead, 64 KiB or one value, so what is set meanwhile may not be seen.
+    pub fn iter(&self) -> Items<'_> {
+        Items::new(&self.memory, &self.layout)
+    }
+
+    /// Returns the number of the first slot that holds this value, if any does.
+    ///
+    /// # Errors
+    ///
+    /// What [`get`](Self::get) returns, for the first slot that cannot be read, unless the value is found before it.
+    pub fn index(&self, item: &Item) -> Result<Option<usize>, Error> {
+        for (index, each) in self.iter().enumerate() {
+            if each? == *item {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns how many slots hold this value.
+    ///
+    /// # Errors
+    ///
+    /// What [`get`](Self::get) returns, for the first slot that cannot be read.
+    pub fn count(&self, item: &Item) -> Result<usize, Error> {
+        self.iter().try_fold(0, |count, each| Ok(count + usize::from(each? == *item)))
+    }
+
+    /// Returns the formats of all slots in the notation of Python's `struct`, as Python's attribute `format` does.
+    ///
+    /// # Errors
+    ///
+    /// [`BadSlot`](Error::BadSlot) for one that is no text, [`OutOfMemory`](Error::OutOfMemory), [`Memory`](Error::Memory).
+    pub fn format(&self) -> Result<String, Error> {
+        let mut reader = Reader::new(&self.memory, &self.layout, Window::ahead);
+        let mut all = String::new();
+        for index in 0..self.len() {
+            let format = reader.format(index)?;
+            let format = std::str::from_utf8(slot::trimmed(&format));
+            let format = format.map_err(|_| Error::BadSlot { index, reason: "its format is unknown" })?;
+            all.try_reserve(format.len())?;
+            all.push_str(format);
+        }
+        Ok(all)
+    }
+
+    /// Returns the name of its memory, without a leading slash.
+    pub fn name(&self) -> &str {
+        self.memory.name()
+    }
+
+    /// Returns the memory that it is in: Python's attribute `shm`.
+    pub fn memory(&self) -> &SharedMemory {
+        &self.memory
+    }
+
+    /// Removes the name: [`SharedMemory::unlink`].
+    ///
+    /// # Errors
+    ///
+    /// [`Memory`](Error::Memory).
+    pub fn unlink(&self) -> Result<(), Error> {
+        Ok(self.memory.unlink()?)
+    }
+
+    /// Has the list stay under its name when this handle is dropped: [`SharedMemory::keep`].
+    ///
+    /// # Errors
+    ///
+    /// [`Memory`](Error::Memory).
+    pub fn keep(&mut self) -> Result<(), Error> {
+        Ok(self.memory.keep()?)
+    }
+}
+
+/// All bytes of a new list.
+fn image(items: &[Item], layout: &Layout, size: usize) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size)?;
+    bytes.resize(size, 0);
+    bytes[..UNIT].copy_from_slice(&(items.len() as u64).to_ne_bytes());
+    let mut begin = 0;
+    for (index, item) in items.iter().enumerate() {
+        let room = slot::room_for(item);
+        let encoded = encode(item, room)?;
+        let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
+        put(layout.slots() + begin, encoded.bytes());
+        put(layout.format(index), &encoded.format);
+        put(layout.code(index), &[encoded.code]);
+        begin += room;
+        put((index + 2) * UNIT, &(begin as u64).to_ne_bytes());
+    }
+    Ok(bytes)
+}
+
+fn encode(item: &Item, room: usize) -> Result<Encoded<'_>, Error> {
+    let length = slot::length(item);
+    Encoded::new(item, room).map_err(|refusal| match refusal {
+        Refusal::TooLong => Error::TooLong { length, room: if room > LARGEST_ROOM { LARGEST_ROOM - 1 } else { room } },
+        Refusal::TrailingNul => Error::TrailingNul { length },
+    })
+}
+
+impl<'a> IntoIterator for &'a ShareableList {
+    type Item = Result<Item, Error>;
+    type IntoIter = Items<'a>;
+
+    fn into_iter(self) -> Items<'a> {
+        self.iter()
+    }
+}
+
+impl Serialize for ShareableList {
+    /// As [`SharedMemory`] does.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.memory.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ShareableList {
+    /// As [`SharedMemory`] does; memory that holds no list is an error.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::of(SharedMemory::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl fmt::Debug for ShareableList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShareableList").field("name", &self.name()).field("len", &self.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,203 @@
+//! Files in `/dev/shm`, which is where the C library's `shm_open` has them, and so everybody else.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirEntryExt;
+
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, Stat, fallocate, fcntl_getfl, fstat, fstatfs, linkat, open,
+    statat, unlink,
+};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite, retry_on_intr};
+use rustix::process::{Resource, geteuid, getrlimit};
+
+const DIRECTORY: &str = "/dev/shm";
+
+/// How much is allocated by one system call: a signal that interrupts it undoes no more than this.
+const STEP: u64 = 64 << 20;
+
+/// The type of the file system that memory files are in.
+const TMPFS: i64 = 0x0102_1994;
+
+/// Which file it is, whatever its names are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Identity {
+    device: u64,
+    pub(crate) inode: u64,
+}
+
+impl Identity {
+    fn of(stat: &Stat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+/// What is to be known of an open file.
+pub(crate) struct Facts {
+    pub(crate) identity: Identity,
+    pub(crate) is_regular: bool,
+    /// In bytes.
+    pub(crate) size: u64,
+    /// How many names it has.
+    pub(crate) names: u64,
+    /// Whether it is this process's user whose file it is.
+    pub(crate) is_own: bool,
+}
+
+impl Facts {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            identity: Identity::of(stat),
+            is_regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            #[allow(clippy::unnecessary_cast, reason = "its width differs between processors")]
+            names: stat.st_nlink as u64,
+            is_own: stat.st_uid == geteuid().as_raw(),
+        }
+    }
+}
+
+/// A name in the directory. `name` holds neither a slash nor a NUL.
+fn path(name: &[u8]) -> Vec<u8> {
+    [DIRECTORY.as_bytes(), b"/", name].concat()
+}
+
+/// Makes an empty file that only this process's user may open; an error if there is one of that name.
+pub(crate) fn create(name: &[u8]) -> io::Result<File> {
+    open_with(name, OFlags::CREATE | OFlags::EXCL)
+}
+
+/// Opens a file for reading and writing; an error if it is a symbolic link.
+pub(crate) fn open_existing(name: &[u8]) -> io::Result<File> {
+    open_with(name, OFlags::empty())
+}
+
+/// The same; an error as well if somebody has a lease on it.
+pub(crate) fn open_without_waiting(name: &[u8]) -> io::Result<File> {
+    open_with(name, OFlags::NONBLOCK)
+}
+
+fn open_with(name: &[u8], more: OFlags) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY | more;
+    let file = retry_on_intr(|| open(path(name), flags, Mode::RUSR | Mode::WUSR))?;
+    // The numbers 0, 1 and 2 are for the standard streams, also where these are closed.
+    Ok(File::from(if file.as_raw_fd() > 2 { file } else { fcntl_dupfd_cloexec(file, 3)? }))
+}
+
+/// Asks what an open file is.
+pub(crate) fn facts(file: &File) -> io::Result<Facts> {
+    Ok(Facts::of(&fstat(file)?))
+}
+
+/// Asks which file a name leads to, if any; a symbolic link is one itself.
+pub(crate) fn facts_at(name: &[u8]) -> io::Result<Option<Facts>> {
+    match statat(CWD, path(name), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(Facts::of(&stat))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether it is memory that can be read and written, for a descriptor that somebody else has opened.
+pub(crate) fn is_writable_memory(file: &File) -> io::Result<bool> {
+    #[allow(clippy::useless_conversion, reason = "its width differs between processors")]
+    let is_memory = i64::from(fstatfs(file)?.f_type) == TMPFS;
+    let is_writable = fcntl_getfl(file)? & OFlags::RWMODE == OFlags::RDWR;
+    Ok(is_memory && is_writable && facts(file)?.is_regular)
+}
+
+/// Makes an empty file `size` bytes long, with memory for all of them.
+pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
+    within_file_limit(size)?;
+    let mut done = 0;
+    while done < size {
+        let step = STEP.min(size - done);
+        if step < size - done && done == 0 {
+            // Is there room for all? It would take long to find out step by step.
+            let free = fstatfs(file)?;
+            #[allow(clippy::unnecessary_cast, reason = "its type differs between processors")]
+            let block = free.f_bsize as u64;
+            // No blocks at all: it has no limit.
+            if free.f_blocks > 0 && free.f_bavail.saturating_mul(block) < size {
+                return Err(Errno::NOSPC.into());
+            }
+        }
+        retry_on_intr(|| fallocate(file, FallocateFlags::empty(), done, step))?;
+        done += step;
+    }
+    Ok(())
+}
+
+/// Beyond RLIMIT_FSIZE the kernel raises SIGXFSZ, which would end the process instead of failing the call.
+fn within_file_limit(end: u64) -> io::Result<()> {
+    match getrlimit(Resource::Fsize).current {
+        Some(limit) if end > limit => Err(Errno::FBIG.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Maps the first `size` bytes, shared.
+pub(crate) fn map(file: &File, size: usize) -> io::Result<MmapRaw> {
+    MmapOptions::new().len(size).map_raw(file.as_fd().as_raw_fd())
+}
+
+/// Fills `into` from `offset` on, and returns how many bytes there were.
+pub(crate) fn read_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < into.len() {
+        match retry_on_intr(|| pread(file, &mut into[done..], offset + done as u64))? {
+            0 => break,
+            read => done += read,
+        }
+    }
+    Ok(done)
+}
+
+/// Writes each part at its offset, the furthest up to `end`, which can lengthen the file.
+pub(crate) fn write_parts(file: &File, parts: &[(usize, &[u8])], end: u64) -> io::Result<()> {
+    within_file_limit(end)?;
+    for (offset, bytes) in parts {
+        let mut done = 0;
+        while done < bytes.len() {
+            match retry_on_intr(|| pwrite(file, &bytes[done..], (offset + done) as u64))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => done += written,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives a file another name; an error if there is one of that name.
+pub(crate) fn link(name: &[u8], another: &[u8]) -> io::Result<()> {
+    Ok(linkat(CWD, path(name), CWD, path(another), AtFlags::empty())?)
+}
+
+/// Removes a name if it leads to that file, and tells whether it did.
+///
+/// The kernel cannot do both in one step: who replaces the file in between loses the new name.
+pub(crate) fn unlink_if(name: &[u8], identity: Identity) -> io::Result<bool> {
+    if facts_at(name)?.is_none_or(|facts| facts.identity != identity) {
+        return Ok(false);
+    }
+    match unlink(path(name)) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// All names in the directory, with the inodes that they lead to.
+pub(crate) fn entries() -> io::Result<Vec<(OsString, u64)>> {
+    let entries = std::fs::read_dir(DIRECTORY)?;
+    entries.map(|entry| entry.map(|entry| (entry.file_name(), entry.ino()))).collect()
+}
+
+/// The bytes of a name that came from the directory.
+pub(crate) fn bytes_of(name: &OsString) -> &[u8] {
+    name.as_os_str().as_bytes()
+}
