@@ -84,6 +84,37 @@ fn a_slot_takes_any_kind_that_fits() {
 }
 
 #[test]
+fn many_slots_are_set_at_once_up_to_one_that_cannot_be() {
+    scenario!(many_slots, {
+        let room = |index: usize| index % 50 * 60;
+        let list = ShareableList::new((0..5_000).map(|index| "x".repeat(room(index)))).unwrap();
+        let value = |index: usize| match index % 3 {
+            0 => Item::from(index as i64),
+            1 => Item::from(vec![index as u8; room(index)]),
+            _ => Item::None,
+        };
+        list.set_from(7, (7..5_000).map(value)).unwrap();
+        let expected: Vec<_> =
+            (0..5_000).map(|index| if index < 7 { "x".repeat(room(index)).into() } else { value(index) }).collect();
+        assert!(items(&list) == expected);
+
+        let error =
+            list.set_from(1, ["fits".into(), Item::from(1), vec![1; 999].into(), "not set".into()]).unwrap_err();
+        assert!(matches!(error, ShareableListError::TooLong { length: 999, room: 184 }), "{error:?}");
+        assert_eq!((list.get(1).unwrap(), list.get(2).unwrap()), ("fits".into(), 1.into()));
+        assert!((3..7).all(|index| list.get(index).unwrap() == expected[index]));
+
+        let error = list.set_from(4_999, ["last", "one too many"]).unwrap_err();
+        assert!(matches!(error, ShareableListError::OutOfBounds { index: 5_000, len: 5_000 }));
+        assert_eq!(list.get(4_999).unwrap(), "last".into());
+        for first in [5_000, usize::MAX] {
+            list.set_from(first, [0; 0]).unwrap();
+            assert!(list.set_from(first, [1]).is_err());
+        }
+    });
+}
+
+#[test]
 fn values_are_found_and_counted() {
     scenario!(found, {
         let list =
@@ -160,6 +191,7 @@ fn use_all(bytes: &[u8]) {
     let _ = (list.index(&Item::None), list.count(&7.into()), list.format());
     for index in (0..list.len().min(40)).chain([list.len(), usize::MAX]) {
         let _ = list.get(index);
+        let _ = list.set_from(index, all_kinds());
         let _ = list.set(index, "text");
         let _ = list.set(index, 1);
         let _ = list.set(index, b"\0");

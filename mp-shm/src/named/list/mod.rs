@@ -1,6 +1,7 @@
 //! A list in named memory, as CPython has it.
 
 mod error;
+mod fill;
 mod item;
 mod iter;
 mod layout;
@@ -11,6 +12,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use self::fill::Filler;
 use self::iter::Reader;
 use self::layout::Layout;
 use self::slot::{Encoded, LARGEST_ROOM, Refusal, UNIT};
@@ -167,6 +169,33 @@ impl ShareableList {
             self.memory.write_parts(&[(begin, bytes), format, code])?;
         }
         Ok(())
+    }
+
+    /// Sets the slots from `first` on to these values, one after another, in blocks of 64 KiB: for many values at a fraction of the cost of
+    /// [`set`](Self::set).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`set`](Self::set), for the first slot that cannot be set; those before it are set, except after [`Memory`](Error::Memory), which leaves the last
+    /// block of them in doubt. [`OutOfBounds`](Error::OutOfBounds) if there are more values than slots.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shm::{Item, ShareableList};
+    ///
+    /// let list = ShareableList::new((0..1000).map(|_| 0))?;
+    /// list.set_from(10, 10..1000)?;
+    /// assert_eq!(list.get(999)?, Item::Int(999));
+    /// # Ok::<(), mp_shm::ShareableListError>(())
+    /// ```
+    pub fn set_from<I: IntoIterator<Item: Into<Item>>>(&self, first: usize, items: I) -> Result<(), Error> {
+        let mut filler = Filler::new(&self.memory, &self.layout, first);
+        let result = items.into_iter().try_for_each(|item| filler.push(&item.into()));
+        match (result, filler.flush()) {
+            (Ok(()), flushed) => flushed,
+            (Err(error), _) => Err(error),
+        }
     }
 
     fn check(&self, index: usize) -> Result<(), Error> {
