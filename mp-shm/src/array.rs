@@ -30,20 +30,21 @@ use crate::{AttachError, ShmSafe};
 ///
 /// # Limits
 ///
-/// Memory for an array of any length is made at once, but taken from the system page by page as it is touched, and more than the machine or the
-/// control group has left at that moment is refused. Elements are aligned to no more than a page. Elements without a size work:
-/// there may be `usize::MAX` of them.
+/// Memory for an array of any length is made at once, but taken from the system page by page as it is touched, and more than the machine
+/// or the control group has left at that moment is refused. If others take that meanwhile, the system ends a process, as for want of any
+/// other memory; where it counts memory strictly, all of it is set aside. Elements are aligned to no more than a page. Elements without a
+/// size work: there may be `usize::MAX` of them.
 ///
 /// # What others can do
 ///
 /// The processes that share an array trust each other with it: one that writes over it with other means than these can make
-/// others see wrong values, or wait for ever. Its size is sealed, and its header is looked at once, by whoever attaches it: nobody is made to
-/// read or write anything else.
+/// others see wrong values, or wait for ever. Its size is sealed, and its header is looked at once, by whoever attaches it: nobody is
+/// made to read or write anything else.
 ///
 /// # Process death
 ///
-/// If a process dies while one of its threads holds the lock, or panics there, [`LockError::OwnerDied`] says so to whoever comes next, and to all
-/// after it: [`lock`](Self::lock) and [`get`](Self::get) give what was left behind along with it; [`set`](Self::set) and
+/// If a process dies while one of its threads holds the lock, or panics there, [`LockError::OwnerDied`] says so to whoever comes next,
+/// and to all after it: [`lock`](Self::lock) and [`get`](Self::get) give what was left behind along with it; [`set`](Self::set) and
 /// [`update`](Self::update) change nothing, until somebody has mended it and called [`ArrayGuard::mark_consistent`]. One that dies while
 /// it waits is of no consequence.
 ///
@@ -91,8 +92,8 @@ struct Inner<T> {
 // The lock is right behind the header.
 const _: () = assert!(HEADER % align_of::<Mutex<()>>() == 0 && size_of::<Mutex<()>>() <= LOCK);
 
-// SAFETY: the pointers lead into the region, which belongs to it, and whose memory does not care which thread uses it; the elements are lent to one thread
-// at a time.
+// SAFETY: the pointers lead into the region, which belongs to it, and whose memory does not care which thread uses it; the elements are
+// lent to one thread at a time.
 unsafe impl<T: Send> Send for Inner<T> {}
 // SAFETY: the same: as for `Mutex`, that a `T` may go from one thread to another is enough.
 unsafe impl<T: Send> Sync for Inner<T> {}
@@ -111,7 +112,8 @@ impl<T: ShmSafe + Send> Array<T> {
     /// # Errors
     ///
     /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) for more than memory holds; descriptors, address space or the limit on the sizes of
-    /// files have run out; [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep what [`SharedRegion`] needs.
+    /// files have run out; [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep what
+    /// [`SharedRegion`] needs.
     pub fn zeroed(len: usize) -> io::Result<Self> {
         const { assert!(T::LAYOUT.is_zeroable(), "zero bytes are not a value of this type") };
         Self::create(len, |_| Ok(()))
@@ -180,8 +182,8 @@ impl<T: ShmSafe + Send> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`] with a copy of the element as it was left; [`LockError::Deadlock`] if this thread
-    /// has the lock.
+    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`] with a copy of the element as it was left; [`LockError::Deadlock`] if this
+    /// thread has the lock.
     #[inline]
     pub fn get(&self, index: usize) -> Result<T, ArrayError<T>>
     where
@@ -210,8 +212,8 @@ impl<T: ShmSafe + Send> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`], see [above](Self#process-death); [`LockError::Deadlock`] if this thread has the lock,
-    /// because it calls this from within `change` for example. `change` is not called then.
+    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`], see [above](Self#process-death); [`LockError::Deadlock`] if this thread has
+    /// the lock, because it calls this from within `change` for example. `change` is not called then.
     #[inline]
     pub fn update<R>(&self, index: usize, change: impl FnOnce(&mut T) -> R) -> Result<R, ArrayError> {
         self.check(index)?;

@@ -20,8 +20,8 @@ use crate::{AttachError, Shared, ShmSafe};
 ///
 /// # Process death
 ///
-/// If a process dies while one of its threads holds the lock, or panics there, the value may be half changed. [`LockError::OwnerDied`] says so to
-/// whoever comes next, and to all after it: [`get`](Self::get) gives the value along with it; [`set`](Self::set) and
+/// If a process dies while one of its threads holds the lock, or panics there, the value may be half changed. [`LockError::OwnerDied`]
+/// says so to whoever comes next, and to all after it: [`get`](Self::get) gives the value along with it; [`set`](Self::set) and
 /// [`update`](Self::update) leave the value alone, until somebody has mended it by [`lock`](Self::lock) and
 /// [`mark_consistent`](MutexGuard::mark_consistent). One that dies while it waits is of no consequence.
 ///
@@ -153,8 +153,8 @@ impl<T: ShmSafe + Send> Value<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`], see [above](Self#process-death); [`LockError::Deadlock`] if this thread has the lock, because it calls this from
-    /// within `change` for example. `change` is not called then.
+    /// [`LockError::OwnerDied`], see [above](Self#process-death); [`LockError::Deadlock`] if this thread has the lock, because it calls
+    /// this from within `change` for example. `change` is not called then.
     #[inline]
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> Result<R, LockError<()>> {
         match self.shared.lock() {

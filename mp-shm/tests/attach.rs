@@ -1,4 +1,5 @@
-//! Attaching memory: what is not what it should be is an error, whoever made it, and what others do to it later reaches nobody's other memory.
+//! Attaching memory: what is not what it should be is an error, whoever made it, and what others do to it later reaches nobody's other
+//! memory.
 
 #[path = "../../mp-core/tests/support/mod.rs"]
 mod support;

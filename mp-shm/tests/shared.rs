@@ -1,4 +1,5 @@
-//! `Shared` between processes: a struct of several locks and counters in one piece of memory, sent in every way, and those who use it killed.
+//! `Shared` between processes: a struct of several locks and counters in one piece of memory, sent in every way, and those who use it
+//! killed.
 
 #[path = "../../mp-core/tests/support/mod.rs"]
 mod support;

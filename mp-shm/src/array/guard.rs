@@ -38,8 +38,8 @@ impl<T> Deref for ArrayGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: so many are there, mapped for as long as the array is, and values of `T: ShmSafe` since before anybody else had the memory.
-        // The lock is held, so nobody changes them while they are lent.
+        // SAFETY: so many are there, mapped for as long as the array is, and values of `T: ShmSafe` since before anybody else had the
+        // memory. The lock is held, so nobody changes them while they are lent.
         unsafe { slice::from_raw_parts(self.array.elements(), self.array.len()) }
     }
 }
