@@ -1,4 +1,4 @@
-//! What `#[derive(ShmSafe)]` accepts, and what it says to what it does not.
+//! What `#[derive(ShmSafe)]` accepts, and what it says to what it does not; and what must not be done with what arrays and values lend.
 //!
 //! Three folders under `ui`: `pass` builds and runs; `fail` must not build, with exactly the errors of the `.stderr`
 //! beside it, all of which are the derive's own; `fail-rustc` likewise, with errors whose wording is rustc's, and
