@@ -127,7 +127,7 @@ impl<T> Memory<T> {
     pub(super) fn unmap(&mut self) {
         if let Some(mapping) = self.mapping.take_if(|mapping| mapping.len() >= LARGE) {
             // If there can be no thread, the closure is dropped here, and the mapping with it.
-            let _ = thread::Builder::new().name("mp-shm unmap".to_owned()).spawn(move || drop(mapping));
+            let _ = thread::Builder::new().name("mp-shm unmap".to_owned()).spawn(move || pages::take_down(mapping));
         }
     }
 }
