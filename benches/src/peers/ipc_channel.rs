@@ -6,13 +6,15 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ::ipc_channel::ipc::{IpcBytesReceiver, IpcOneShotServer, IpcReceiver, IpcSender, bytes_channel, channel};
+use ::ipc_channel::ipc::{
+    IpcBytesReceiver, IpcOneShotServer, IpcReceiver, IpcSender, IpcSharedMemory, bytes_channel, channel,
+};
 use mp_core::process_fn;
 use rustix::net::SocketType;
 
 use crate::measure::Run;
 use crate::partner::{Handle, Partner, failed, sockets};
-use crate::rows::{exchanges, receive_turns, turn};
+use crate::rows::{exchanges, middle, receive_turns, turn};
 
 /// What a process that echoes sends to its server: how to reach it, and where its echo arrives.
 type Ends = (IpcSender<u64>, IpcReceiver<u64>);
@@ -69,5 +71,32 @@ pub(super) fn flow(message: &Rc<Vec<u8>>) -> io::Result<Run> {
     Ok(Box::new(move |operations| {
         let (sender, control) = partner.channels()?;
         turn(control, operations, || sender.send(&message))
+    }))
+}
+
+/// How to send shared memory to a process that reads a byte of it.
+type Memory = IpcSender<IpcSharedMemory>;
+
+#[process_fn]
+fn ipc_receive_memory(server: String, control: Handle) {
+    let connected = || -> io::Result<_> {
+        let (sender, receiver) = channel::<IpcSharedMemory>()?;
+        IpcSender::<Memory>::connect(server)?.send(sender).map_err(failed)?;
+        Ok(receiver)
+    };
+    let Ok(messages) = connected() else { return };
+    receive_turns(&control, || messages.recv().map(|bytes| black_box(middle(&bytes))).is_ok());
+}
+
+pub(super) fn from_bytes(bytes: &Rc<Vec<u8>>) -> io::Result<Run> {
+    let (server, name) = IpcOneShotServer::<Memory>::new()?;
+    let (control, theirs) = sockets(SocketType::SEQPACKET)?;
+    let process = ipc_receive_memory::spawn(name, Handle(theirs));
+    let (_, sender) = server.accept().map_err(failed)?;
+    let mut partner = Partner::new((sender, control), process)?;
+    let bytes = Rc::clone(bytes);
+    Ok(Box::new(move |operations| {
+        let (sender, control) = partner.channels()?;
+        turn(control, operations, || sender.send(IpcSharedMemory::from_bytes(&bytes)).map_err(failed))
     }))
 }

@@ -44,6 +44,13 @@ pub(crate) fn flow(message: &Rc<Vec<u8>>) -> Vec<Contender> {
     ]
 }
 
+pub(crate) fn from_bytes(bytes: &Rc<Vec<u8>>) -> Vec<Contender> {
+    vec![
+        peer("ipc-channel, IpcSharedMemory::from_bytes", ipc_channel::from_bytes(bytes)),
+        peer("CPython, SharedMemory", python::script(&["shared-memory", &bytes.len().to_string()])),
+    ]
+}
+
 fn peer(name: &str, run: std::io::Result<crate::measure::Run>) -> Contender {
     Contender::new(Role::Peer, name, run)
 }

@@ -3,6 +3,13 @@
 import multiprocessing
 import sys
 import time
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
+
+try:
+    import numpy
+except ImportError:
+    numpy = None
 
 
 def nothing():
@@ -82,8 +89,50 @@ def flow(size):
     return run, end
 
 
+def read_memory(control):
+    while name := control.recv():
+        memory = SharedMemory(name)
+        byte = memory.buf[memory.size // 2]
+        memory.close()
+        control.send(byte)
+
+
+def shared_memory(size):
+    message = b"Z" * int(size)
+    control, theirs = multiprocessing.Pipe()
+    # Otherwise each process has its own, and the other one's takes the memory for lost.
+    resource_tracker.ensure_running()
+    process = multiprocessing.Process(target=read_memory, args=(theirs,))
+    process.start()
+
+    def copied():
+        memory = SharedMemory(create=True, size=len(message))
+        if numpy:
+            numpy.frombuffer(memory.buf, numpy.uint8, len(message))[:] = numpy.frombuffer(message, numpy.uint8)
+        else:
+            memory.buf[: len(message)] = message
+        return memory
+
+    def run(operations):
+        start = time.perf_counter_ns()
+        for _ in range(operations):
+            memory = copied()
+            control.send(memory.name)
+            control.recv()
+            memory.close()
+            memory.unlink()
+        return time.perf_counter_ns() - start
+
+    def end():
+        control.send("")
+        process.join()
+
+    return run, end
+
+
 if __name__ == "__main__":
-    run, end = {"spawn": spawner, "round-trip": round_trips, "flow": flow}[sys.argv[1]](*sys.argv[2:])
+    actions = {"spawn": spawner, "round-trip": round_trips, "flow": flow, "shared-memory": shared_memory}
+    run, end = actions[sys.argv[1]](*sys.argv[2:])
     for line in sys.stdin:
         print(run(int(line)), flush=True)
     end()

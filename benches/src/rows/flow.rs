@@ -165,9 +165,12 @@ fn raw_receive(socket: Handle, control: Handle, size: u64, fresh: bool) {
 }
 
 fn raw(kind: SocketType, way: Way, message: &Rc<Vec<u8>>) -> io::Result<Run> {
-    let (ours, theirs) = sockets(kind)?;
+    raw_between(sockets(kind)?, way != Way::Into, message)
+}
+
+/// Writes to the first and reads from the second of two ends.
+pub(super) fn raw_between((ours, theirs): (OwnedFd, OwnedFd), fresh: bool, message: &Rc<Vec<u8>>) -> io::Result<Run> {
     let (control, their_control) = sockets(SocketType::SEQPACKET)?;
-    let fresh = way != Way::Into;
     let process = raw_receive::spawn(Handle(theirs), Handle(their_control), message.len() as u64, fresh);
     let mut partner = Partner::new((ours, control), process)?;
     let message = Rc::clone(message);

@@ -1,7 +1,9 @@
 //! What is measured.
 
+mod fill;
 mod flow;
 mod idle;
+mod memory;
 mod resident;
 mod round_trip;
 mod spawn;
@@ -12,6 +14,8 @@ pub use spawn::EXIT;
 #[cfg(feature = "peers")]
 pub(crate) use flow::{receive_turns, turn};
 #[cfg(feature = "peers")]
+pub(crate) use memory::middle;
+#[cfg(feature = "peers")]
 pub(crate) use round_trip::exchanges;
 #[cfg(feature = "peers")]
 pub(crate) use spawn::repeated;
@@ -20,10 +24,19 @@ use crate::measure::{Contender, Row, Scale};
 
 /// Every row, in the order in which they run.
 pub fn all() -> Vec<Row> {
-    [spawn::rows(), resident::rows(), round_trip::rows(), idle::rows(), flow::rows(), sync::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        spawn::rows(),
+        resident::rows(),
+        round_trip::rows(),
+        idle::rows(),
+        flow::rows(),
+        sync::rows(),
+        memory::rows(),
+        fill::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A row on as many cores as there are.

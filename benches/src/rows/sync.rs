@@ -225,7 +225,7 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 /// Calls the operation again and again, in this thread alone.
-fn alone<O: FnMut() + 'static>(operation: impl FnOnce() -> io::Result<O>) -> io::Result<Run> {
+pub(super) fn alone<O: FnMut() + 'static>(operation: impl FnOnce() -> io::Result<O>) -> io::Result<Run> {
     let mut operation = operation()?;
     Ok(Box::new(move |count| {
         let start = Instant::now();
@@ -236,7 +236,7 @@ fn alone<O: FnMut() + 'static>(operation: impl FnOnce() -> io::Result<O>) -> io:
     }))
 }
 
-fn mutex_pair(mutex: &'static Mutex<u64>) -> io::Result<impl FnMut()> {
+pub(super) fn mutex_pair(mutex: &'static Mutex<u64>) -> io::Result<impl FnMut()> {
     Ok(move || {
         if let Ok(mut guard) = black_box(mutex).lock() {
             *guard += 1;
