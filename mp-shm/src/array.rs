@@ -37,9 +37,10 @@ use crate::{AttachError, ShmSafe};
 ///
 /// # What others can do
 ///
-/// The processes that share an array trust each other with it: one that writes over it with other means than these can make
-/// others see wrong values, or wait for ever. Its size is sealed, and its header is looked at once, by whoever attaches it: nobody is
-/// made to read or write anything else.
+/// The processes that share an array trust each other with it: one that writes over it with other means than the type's can make others
+/// see wrong values, wait for ever, or keep the memory mapped until they end. If the type has forbidden bytes, as a `bool` and an enum
+/// have, that is undefined behaviour in those who read them. Its size is sealed, and its header is looked at once, by whoever attaches it: this crate itself
+/// reads and writes nothing else.
 ///
 /// # Process death
 ///
