@@ -271,14 +271,15 @@ fn what_is_no_memory_is_refused() {
         file.write_all(&bytes).unwrap();
         let mut in_memory = tempfile::tempfile_in("/dev/shm").unwrap();
         in_memory.write_all(&bytes).unwrap();
-        let (reader, mut writer) = io::pipe().unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut writer = File::from(writer);
         writer.write_all(&bytes).unwrap();
         let (one, mut other) = UnixStream::pair().unwrap();
         other.write_all(&bytes).unwrap();
         let mut descriptors: Vec<OwnedFd> = vec![
             file.into(),
             in_memory.into(),
-            reader.into(),
+            reader,
             writer.into(),
             one.into(),
             other.into(),
