@@ -196,7 +196,10 @@ pub(crate) fn read_at(file: BorrowedFd<'_>, mut bytes: &mut [u8], mut offset: u6
 /// Opens the file once more: a description of its own, with locks of its own.
 pub(crate) fn reopen(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    above_standard_streams(retry_on_intr(|| open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()))?)
+    // Whoever has a lease of the file, as its sender may, would make this wait for most of a minute; so it is an error. To memory that is
+    // open the flag means nothing.
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    above_standard_streams(retry_on_intr(|| open(&path, flags, Mode::empty()))?)
 }
 
 /// Another descriptor of the same description.

@@ -115,6 +115,25 @@ fn all_descriptors_of_a_file_have_its_identity() {
 }
 
 #[test]
+fn opening_what_somebody_has_a_lease_of_is_an_error_and_does_not_wait() {
+    // See fcntl(2), "Leases" and "Managing signals": these two are not in `libc`.
+    const F_SETSIG: i32 = 10;
+    const F_SETLEASE: i32 = 1024;
+    let file = sealed(4096, SIZED);
+    let holder = File::from(reopen(file.as_fd()).unwrap());
+    // SAFETY: the call sets a number of the description: the signal that breaks of its lease are told by, one that ends nobody.
+    assert_eq!(unsafe { libc::fcntl(holder.as_raw_fd(), F_SETSIG, libc::SIGWINCH) }, 0);
+    let lease = |kind: i32| {
+        // SAFETY: the call sets a number of the description.
+        unsafe { libc::fcntl(holder.as_raw_fd(), F_SETLEASE, kind) }
+    };
+    assert_eq!(lease(libc::F_WRLCK), 0);
+    assert_eq!(reopen(file.as_fd()).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(lease(libc::F_UNLCK), 0);
+    reopen(file.as_fd()).unwrap();
+}
+
+#[test]
 fn bytes_come_back_from_where_they_were_put() {
     let file = create(3 * 4096).unwrap();
     let bytes: Vec<u8> = (0..5000).map(|number| number as u8).collect();
