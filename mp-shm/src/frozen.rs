@@ -152,6 +152,18 @@ impl<T> AsFd for FrozenBuffer<T> {
 }
 
 /// Attaches the memory of a [`FrozenBuffer`] whose descriptor ([`AsFd`]) came by other means than a message of this library: all of it.
+///
+/// Values are aligned to a page of 4,096 bytes at most, here as everywhere:
+///
+/// ```compile_fail,E0080
+/// #[derive(mp_shm::ShmSafe, Clone, Copy)]
+/// #[repr(align(8192))]
+/// struct Wide([u8; 8192]);
+///
+/// let file = std::os::fd::OwnedFd::from(tempfile::tempfile()?);
+/// let frozen = mp_shm::FrozenBuffer::<Wide>::try_from(file)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 impl<T: ShmSafe + Copy> TryFrom<OwnedFd> for FrozenBuffer<T> {
     type Error = AttachError;
 

@@ -45,9 +45,12 @@ pub(crate) struct Segment<T> {
 }
 
 impl<T: ShmSafe> Segment<T> {
+    /// What every way to have a segment demands: a mapping begins at any page, whatever it is a mapping of.
+    const ALIGNED: () = assert!(align_of::<T>() <= 4096, "memory is aligned to pages, and this type to more than that");
+
     /// Makes memory of zeros for `length` values.
     pub(crate) fn create(kind: Kind, length: usize) -> io::Result<Self> {
-        const { assert!(align_of::<T>() <= 4096, "memory is aligned to pages, and this type to more than that") };
+        let () = Self::ALIGNED;
         let too_large = || io::Error::new(io::ErrorKind::OutOfMemory, "so many values have no place in memory");
         let size = Self::size(kind, length).ok_or_else(too_large)?;
         let file = memfd::create(size)?;
@@ -64,6 +67,7 @@ impl<T: ShmSafe> Segment<T> {
 
     /// Takes memory from elsewhere, if it is what is expected, and tells whether it is frozen.
     pub(crate) fn attach(file: OwnedFd, kind: Kind) -> Result<(Self, bool), AttachError> {
+        let () = Self::ALIGNED;
         let facts = memfd::examine(file.as_fd())?.ok_or(AttachError::NotSealed)?;
         if facts.size < HEADER as u64 {
             return Err(AttachError::Size { found: facts.size, expected: HEADER as u64 });
