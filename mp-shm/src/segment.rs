@@ -132,7 +132,9 @@ impl<T> Segment<T> {
 
     /// Whether the two are the same memory.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.identity == other.identity
+        // Before Linux 5.9 the numbers of inodes begin anew after 2³², which somebody could wait for. So two memories of another length
+        // are never taken for one: what is inside the one would be outside the other.
+        self.identity == other.identity && self.length == other.length
     }
 
     /// Where some of the values are in the file, in bytes. They have to be some of those that there are.
@@ -168,5 +170,20 @@ impl<T> Segment<T> {
 impl<T> AsFd for Segment<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inode_of_the_same_number_makes_no_longer_memory_the_same() {
+        let short = Segment::<u8>::create(Kind::Buffer, 1).unwrap();
+        let again = short.with_file(short.file.try_clone().unwrap());
+        assert!(short.is_same(&again));
+        let mut long = Segment::<u8>::create(Kind::Buffer, 2).unwrap();
+        long.identity = short.identity;
+        assert!(!short.is_same(&long));
     }
 }
