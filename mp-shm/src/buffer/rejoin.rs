@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::memory::Memory;
 use super::{Buffer, BufferError, HELD, RejoinError, RejoinErrorReason};
@@ -31,12 +30,13 @@ impl<T: ShmSafe + Copy> Buffer<T> {
 
 fn join<T: ShmSafe + Copy>(mut parts: Vec<Buffer<T>>, whole: bool) -> Result<Buffer<T>, RejoinError<T>> {
     parts.sort_by_key(|part| part.range.start);
-    if let Some(unusable) = parts.iter().position(|part| part.wait(Buffer::<T>::PATIENCE).is_err()) {
+    let reason_of = |part: &Buffer<T>| part.wait(Buffer::<T>::PATIENCE).err();
+    if let Some((unusable, reason)) =
+        parts.iter().map(reason_of).enumerate().find_map(|(at, reason)| Some((at, reason?)))
+    {
+        // Also if it can be used by now: those behind it have not been asked.
         parts.swap(0, unusable);
-        let reason = parts.first().and_then(|part| part.wait(Duration::ZERO).err());
-        if let Some(reason) = reason {
-            return Err(RejoinError { parts, reason: RejoinErrorReason::Part(reason) });
-        }
+        return Err(RejoinError { parts, reason: RejoinErrorReason::Part(reason) });
     }
     match base(&parts, whole) {
         Ok((memory, range)) => transfer(parts, memory, range),
