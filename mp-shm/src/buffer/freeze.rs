@@ -33,6 +33,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     ///
     /// As [`freeze`](Self::freeze).
     pub fn freeze_timeout(self, timeout: Duration) -> Result<FrozenBuffer<T>, FreezeError<T>> {
+        let start = Instant::now();
         if let Err(error) = self.wait(timeout) {
             return Err(FreezeError { buffer: Some(self), source: as_io(error) });
         }
@@ -45,7 +46,6 @@ impl<T: ShmSafe + Copy> Buffer<T> {
             Ok(mapping) => mapping,
             Err(source) => return Err(FreezeError { buffer: Some(self), source }),
         };
-        let start = Instant::now();
         let mut pauses = Pauses::new();
         let (mut memory, range) = self.into_parts();
         // A part that was sent away shares the memory until the thread that sent it has dropped it.
