@@ -122,7 +122,8 @@ pub fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// # Arguments
 ///
 /// - `#[shm_safe(invariants)]` says that the fields alone do not tell which bytes are a value: neither zeros nor any other bytes are
-///   taken for one. A type whose own unsafe code relies on what its constructor has checked needs it.
+///   taken for one. A type whose own unsafe code relies on what its constructor has checked needs it. The module is part of the name of such a
+///   type: memory of one in another module or crate is of another type, even if it is put together alike.
 /// - `#[shm_safe(crate = path)]` says where `mp_shm` is to be found, for crates that re-export it. The default is `::mp_shm`.
 ///
 /// # Errors

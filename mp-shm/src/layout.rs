@@ -86,7 +86,7 @@ impl Layout {
 
     /// The layout of a struct or a tuple `T`, of its fields with their names and offsets.
     pub const fn structure<T>(name: &str, fields: &[(&str, usize, Self)]) -> Self {
-        let mut digest = Digest::of::<T>().text(name).number(fields.len() as u64);
+        let mut digest = Digest::of::<T>().text("struct").text(name).number(fields.len() as u64);
         let (mut zeroable, mut any_bits) = (true, true);
         let mut index = 0;
         while index < fields.len() {
@@ -105,7 +105,7 @@ impl Layout {
     /// `tagged` says that the discriminant is stored as it is, at the beginning, as it is with `#[repr(u8)]` or `#[repr(C)]`.
     /// All-zero bytes are then a value if they are one for each field of the variant with the discriminant 0. No enum takes all bytes.
     pub const fn enumeration<T>(name: &str, tagged: bool, variants: &[Variant]) -> Self {
-        let mut digest = Digest::of::<T>().text(name).number(tagged as u64).number(variants.len() as u64);
+        let mut digest = Digest::of::<T>().text("enum").text(name).number(tagged as u64).number(variants.len() as u64);
         let mut zeroable = false;
         let mut next: i128 = 0;
         let mut index = 0;

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use mp_shm::{Layout, ShmSafe};
+use mp_shm::{AttachError, Layout, Shared, ShmSafe};
 use mp_sync::{Barrier, Condvar, Mutex, OnceLock, RwLock, Semaphore};
 
 /// The layout of a type `Example` that is defined by these tokens.
@@ -95,6 +95,54 @@ fn parameters_are_told_apart() {
     assert_ne!(Tagged::<u8, 1, true>::LAYOUT, Tagged::<i8, 1, true>::LAYOUT);
     assert_ne!(Tagged::<u8, 1, true>::LAYOUT, Tagged::<u8, 2, true>::LAYOUT);
     assert_ne!(Tagged::<u8, 1, true>::LAYOUT, Tagged::<u8, 1, false>::LAYOUT);
+}
+
+#[test]
+fn all_bits_of_a_number_among_the_parameters_count() {
+    #[derive(ShmSafe)]
+    struct Of<const NUMBER: u128>;
+    #[derive(ShmSafe)]
+    struct Signed<const NUMBER: i128, const LETTER: char>;
+
+    assert_ne!(Of::<0>::LAYOUT, Of::<{ 1 << 64 }>::LAYOUT);
+    assert_ne!(Signed::<-1, 'a'>::LAYOUT, Signed::<{ u64::MAX as i128 }, 'a'>::LAYOUT);
+    assert_ne!(Signed::<-1, 'a'>::LAYOUT, Signed::<-1, 'b'>::LAYOUT);
+}
+
+/// What only functions of its module can make.
+mod guarded {
+    #[derive(mp_shm::ShmSafe)]
+    #[shm_safe(invariants)]
+    pub(crate) struct Index(usize);
+
+    #[derive(mp_shm::ShmSafe)]
+    #[shm_safe(invariants)]
+    pub(crate) enum Side {
+        Left(u8),
+    }
+
+    #[derive(mp_shm::ShmSafe)]
+    pub(crate) enum Never {}
+}
+
+#[test]
+fn what_has_invariants_is_not_to_be_had_from_a_type_of_the_same_name() {
+    #[derive(ShmSafe)]
+    struct Index(usize);
+    #[derive(ShmSafe)]
+    #[shm_safe(invariants)]
+    enum Side {
+        Left(u8),
+    }
+    #[derive(ShmSafe)]
+    struct Never<const NUMBER: u64>;
+
+    assert_ne!(Index::LAYOUT.digest(), guarded::Index::LAYOUT.digest());
+    assert_ne!(Side::LAYOUT.digest(), guarded::Side::LAYOUT.digest());
+    // Of this one there is no value at all.
+    assert_ne!(Never::<0>::LAYOUT.digest(), guarded::Never::LAYOUT.digest());
+    let file = std::os::fd::AsFd::as_fd(&Shared::new(Index(9)).unwrap()).try_clone_to_owned().unwrap();
+    assert!(matches!(Shared::<guarded::Index>::try_from(file), Err(AttachError::Type)));
 }
 
 #[test]

@@ -134,9 +134,16 @@ impl<'a> Expansion<'a> {
         }
     }
 
+    /// What the layout calls the type. Values of one with invariants are made by its own functions alone, so they are not to be had from
+    /// another type of that name.
+    fn layout_name(&self) -> TokenStream {
+        let name = self.name.unraw().to_string();
+        if self.invariants { quote!(::core::concat!(::core::module_path!(), "::", #name)) } else { quote!(#name) }
+    }
+
     fn structure(&self, fields: &[Field]) -> TokenStream {
         let krate = self.krate;
-        let name = self.name.unraw().to_string();
+        let name = self.layout_name();
         let fields = fields.iter().map(|field| {
             let (name, layout) = (text(&field.member), self.layout(field));
             let member = &field.member;
@@ -147,7 +154,7 @@ impl<'a> Expansion<'a> {
 
     fn enumeration(&self, representation: &Representation, variants: &[Variant]) -> TokenStream {
         let krate = self.krate;
-        let name = self.name.unraw().to_string();
+        let name = self.layout_name();
         let tagged = representation.is_tagged();
         let variants = variants.iter().map(|variant| {
             let name = variant.name.unraw().to_string();

@@ -41,7 +41,11 @@ pub(crate) fn told_apart(generics: &Generics, krate: &Path) -> TokenStream {
         }
         GenericParam::Const(parameter) => {
             let name = &parameter.ident;
-            Some(quote!(.with(#name as ::core::primitive::u64)))
+            // In two halves: a number may have 128 bits.
+            Some(quote!(
+                .with(#name as ::core::primitive::u64)
+                .with(((#name as ::core::primitive::u128) >> 64) as ::core::primitive::u64)
+            ))
         }
         GenericParam::Lifetime(_) => None,
     });
