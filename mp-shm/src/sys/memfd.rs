@@ -11,8 +11,8 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs,
-    ftruncate, memfd_create, open,
+    FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
+    fstatfs, ftruncate, memfd_create, open, seek,
 };
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
@@ -68,8 +68,13 @@ pub(crate) fn create(size: u64) -> io::Result<OwnedFd> {
 
 /// Makes sure that touching memory from elsewhere finds memory.
 pub(crate) fn fill_holes(file: BorrowedFd<'_>, facts: &Facts) -> io::Result<()> {
-    // Whoever made it by this library has set its memory aside, where that is needed.
-    if facts.has_holes && pages::are_counted() { commit(file, 0..facts.size) } else { Ok(()) }
+    // Whoever made it by this library has set its memory aside, where that is needed, and doing it again changes nothing.
+    if pages::are_counted() && has_holes(file, facts.size)? { commit(file, 0..facts.size) } else { Ok(()) }
+}
+
+/// Whether some of these bytes have not been written or touched yet. How many blocks the file has does not tell: there may be some beyond its end.
+fn has_holes(file: BorrowedFd<'_>, size: u64) -> io::Result<bool> {
+    Ok(size > 0 && seek(file, SeekFrom::Hole(0))? < size)
 }
 
 /// Has the system set memory aside for these bytes.
@@ -110,8 +115,6 @@ pub(crate) struct Facts {
     pub(crate) frozen: bool,
     /// Its device and inode.
     pub(crate) identity: (u64, u64),
-    /// Some of its pages are not there yet.
-    pub(crate) has_holes: bool,
 }
 
 /// Looks at a descriptor from elsewhere. `None`: it is no memory of a fixed size.
@@ -128,10 +131,8 @@ pub(crate) fn examine(file: BorrowedFd<'_>) -> io::Result<Option<Facts>> {
     // After the seals: it cannot change any more.
     let stat = fstat(file)?;
     let size = u64::try_from(stat.st_size).map_err(|_| io::Error::from(Errno::OVERFLOW))?;
-    // The kernel counts blocks of 512 bytes.
-    let there = u64::try_from(stat.st_blocks).map_or(u64::MAX, |blocks| blocks.saturating_mul(512));
     let frozen = seals.contains(SealFlags::WRITE);
-    Ok(Some(Facts { size, frozen, identity: (stat.st_dev, stat.st_ino), has_holes: there < size }))
+    Ok(Some(Facts { size, frozen, identity: (stat.st_dev, stat.st_ino) }))
 }
 
 /// The device and the inode of a file.

@@ -51,6 +51,20 @@ fn memory_that_was_set_aside_is_there() {
 }
 
 #[test]
+fn holes_are_seen_whatever_lies_beyond_the_end() {
+    let size = 1 << 20;
+    let file = create(size).unwrap();
+    fallocate(&file, FallocateFlags::KEEP_SIZE, size, size).unwrap();
+    fix_size(file.as_fd()).unwrap();
+    assert!(has_holes(file.as_fd(), size).unwrap());
+    write_at(file.as_fd(), &vec![1; size as usize], 0).unwrap();
+    assert!(!has_holes(file.as_fd(), size).unwrap());
+    fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, size / 2, 4096).unwrap();
+    assert!(has_holes(file.as_fd(), size).unwrap());
+    assert!(!has_holes(create(0).unwrap().as_fd(), 0).unwrap());
+}
+
+#[test]
 fn a_fixed_size_stays() {
     let file = create(4096).unwrap();
     fix_size(file.as_fd()).unwrap();
