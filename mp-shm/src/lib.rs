@@ -56,8 +56,8 @@
 //! Memory is there when it is touched, as with a `Vec` of zeros, unless it is asked for at once ([`Buffer::populate`]). What is
 //! larger than the memory that the machine or its control groups leave is an error when it is made. Whoever asks for less, and more than
 //! there is in the end, is in the hands of the system, as with any memory. Where the system does not overcommit
-//! (`vm.overcommit_memory` is 2) all of it is set aside when it is made, or attached. So no access to memory of these types ends in SIGBUS, unless a
-//! process with a descriptor of it gives pages back to the system behind the others' backs, on such a system, when there are no others.
+//! (`vm.overcommit_memory` is 2) all of it is set aside when it is made, or attached. No access to memory of these types ends in SIGBUS,
+//! except there, if another process that has the memory to be written takes pages away that were set aside.
 //!
 //! # Whom it trusts
 //!

@@ -86,7 +86,8 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 /// # Others who are not trusted
 ///
 /// A process that had the memory once may have kept it mapped by means other than this library, and change it later. It cannot make anybody
-/// read or write beyond it, or raise SIGBUS. What must not change any more is to be frozen, or copied.
+/// read or write beyond it, or raise SIGBUS, but for one case: where the system does not overcommit (`vm.overcommit_memory` is 2), pages
+/// that it takes away have to be found anew, and there may be none. What must not change any more is to be frozen, or copied.
 ///
 /// # Examples
 ///
