@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use memmap2::{Advice, MmapMut};
 use mp_core::{Connection, Receiver, duplex, pipe, process_fn};
-use mp_shm::{Buffer, FrozenBuffer, Shared};
+use mp_shm::{Buffer, FrozenBuffer, Value};
 use mp_sync::Mutex;
 use rustix::net::SocketType;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -42,7 +42,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows.push(row("memory/value", |_| {
         static ALONE: Mutex<u64> = Mutex::new(0);
         vec![
-            Contender::ours("Mutex in a Shared", alone(value)),
+            Contender::ours("Value::update", alone(value)),
             Contender::limit("mp_sync::Mutex in a static", 1.5, alone(|| mutex_pair(&ALONE))),
         ]
     }));
@@ -178,12 +178,8 @@ pub(super) fn made<M>(mut make: impl FnMut() -> io::Result<M> + 'static) -> io::
 }
 
 fn value() -> io::Result<impl FnMut()> {
-    let value = Shared::new(Mutex::new(0_u64))?;
-    Ok(move || {
-        if let Ok(mut guard) = black_box(&value).lock() {
-            *guard += 1;
-        }
-    })
+    let value = Value::new(0_u64)?;
+    Ok(move || drop(black_box(&value).update(|value| *value += 1)))
 }
 
 /// Bytes that are in ordinary memory get to another process, which reads one of them.
