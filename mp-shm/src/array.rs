@@ -304,7 +304,8 @@ impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Array<T> {
     }
 }
 
-/// The memory, as a descriptor. It can neither be read nor written in useful ways; pass it on, and make an `Array` of it.
+/// The memory, as a descriptor, to be passed on, and to become an `Array` again elsewhere. Whoever writes to it as to a file does what
+/// [others can do](Self#what-others-can-do): it is no more prevented than writing to `/proc/self/mem`.
 impl<T> AsFd for Array<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.segment.as_fd()

@@ -181,7 +181,8 @@ impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Value<T> {
     }
 }
 
-/// The memory, as a descriptor. It can neither be read nor written in useful ways; pass it on, and make a `Value` of it.
+/// The memory, as a descriptor, to be passed on, and to become a `Value` again elsewhere. Whoever writes to it as to a file does what
+/// [others can do](Shared#what-others-can-do): it is no more prevented than writing to `/proc/self/mem`.
 impl<T> AsFd for Value<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.as_fd()

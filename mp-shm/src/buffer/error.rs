@@ -24,7 +24,8 @@ pub enum BufferError {
 #[derive(thiserror::Error)]
 #[error("the buffer could not be frozen")]
 pub struct FreezeError<T> {
-    /// The buffer, as it was. `None` if its memory could not be mapped again, for lack of address space: then it is lost.
+    /// The buffer, as it was. `None` if its memory could not be mapped again, for lack of address space, or because another process that had
+    /// it has sealed it against new writers: then it is lost.
     pub buffer: Option<Buffer<T>>,
     /// Why: [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another process can still write it, or has part of it;
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is a part of a buffer itself.

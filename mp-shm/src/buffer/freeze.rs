@@ -21,8 +21,8 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     ///
     /// # Errors
     ///
-    /// It is a part of a buffer; another process has the memory mapped to be written; address space has run out. The buffer is
-    /// given back.
+    /// It is a part of a buffer; another process has the memory mapped to be written; a part without values, which was split off, is still
+    /// here; address space has run out. The buffer is given back.
     pub fn freeze(self) -> Result<FrozenBuffer<T>, FreezeError<T>> {
         self.freeze_timeout(Self::PATIENCE)
     }

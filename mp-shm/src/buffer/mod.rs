@@ -147,7 +147,8 @@ impl<T: ShmSafe + Copy> Buffer<T> {
         Ok(Self::new(Arc::new(memory), 0..length, HELD))
     }
 
-    /// Makes a buffer of copies of the values.
+    /// Makes a buffer of copies of the values. Padding between fields is copied as it is, whatever was there before: it is better not to have any in
+    /// what is for those who are not trusted.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ use super::{Buffer, BufferError, HELD};
 use crate::ShmSafe;
 use crate::pauses::Pauses;
 use crate::segment::Segment;
-use crate::sys::memfd;
+use crate::sys::{memfd, ranges};
 
 /// The right to have the values of a buffer again when nobody has them any more, because the process that had them died, or dropped
 /// them.
@@ -104,9 +104,12 @@ impl<T: ShmSafe + Copy> Reclaimer<T> {
     fn try_reclaim(&self) -> io::Result<Option<Buffer<T>>> {
         // A description of its own: this one stays as it is, should it fail.
         let file = memfd::reopen(self.segment.as_fd())?;
+        // Before it is mapped, which would keep an owner from freezing it.
+        if !ranges::try_take(file.as_fd(), self.segment.bytes(&self.range))? {
+            return Ok(None);
+        }
         let memory = Memory::map(self.segment.with_file(file), self.range.clone())?;
-        let is_free = memory.try_own(&self.range)?;
-        Ok(is_free.then(|| Buffer::new(Arc::new(memory), self.range.clone(), HELD)))
+        Ok(Some(Buffer::new(Arc::new(memory), self.range.clone(), HELD)))
     }
 }
 
