@@ -57,7 +57,11 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 /// it.
 ///
 /// The values are plain data of which all bytes are valid ([`Layout::is_any_bits`](crate::Layout::is_any_bits)): numbers, arrays and tuples of
-/// them, and structs of those that derive [`ShmSafe`](trait@ShmSafe). Others do not compile.
+/// them, and structs of those that derive [`ShmSafe`](trait@ShmSafe). Others do not compile:
+///
+/// ```compile_fail,E0080
+/// let flags = mp_shm::Buffer::<bool>::zeroed(8); // bytes of 0 and 1 only: use a `u8`
+/// ```
 ///
 /// # One owner
 ///
