@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use std::{cmp, thread};
 
 use memmap2::{MmapRaw, UncheckedAdvice};
@@ -116,11 +117,15 @@ pub(crate) fn populate(mapping: &MmapRaw, bytes: Range<usize>) -> io::Result<()>
 }
 
 /// How much is taken down at a time: some ten microseconds' work.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 64 << 10;
 
-/// Ends a mapping of a file piece by piece. While it is ended in one go, which takes a gigabyte some tenths of a second, no other thread of the
+/// How long a mapping that is taken down is let alone: what its thread was just doing comes first.
+const A_MOMENT: Duration = Duration::from_millis(1);
+
+/// Ends a mapping of a file in a moment, piece by piece. While it is ended in one go, which takes a gigabyte some tenths of a second, no other thread of the
 /// process can map anything.
 pub(crate) fn take_down(mapping: MmapRaw) {
+    thread::sleep(A_MOMENT);
     for start in (0..mapping.len()).step_by(PIECE) {
         let length = cmp::min(PIECE, mapping.len() - start);
         // SAFETY: the mapping has been given away, so nobody reads or writes through it any more; what was written to it is in the file.
