@@ -63,21 +63,7 @@ impl Seeds<'_> {
         // Twice, the second time with a header that says the truth whatever becomes of the packet.
         let honest = [&[0x80 | count], beside, &length, &packet].concat();
         let kind = if kind > 4 { 0 } else { kind };
-        self.write("packet", &[&[kind, count], beside, &length, &packet, &honest].concat())?;
-        self.lane(kind, &packet[16..], count)
-    }
-
-    /// The same in two frames of a lane, and the end.
-    fn lane(&mut self, kind: u8, body: &[u8], handles: u8) -> io::Result<()> {
-        if handles > 7 {
-            return Ok(());
-        }
-        let (first, second) = body.split_at(body.len() / 2);
-        let frame =
-            |kind, handles, bytes: &[u8]| [&[kind, handles][..], &(bytes.len() as u16).to_le_bytes(), bytes].concat();
-        let frames = [frame(0, handles, first), frame(0, 0, second), frame(1, 0, &[])].concat();
-        let header = [2_u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        self.write("packet", &[&[kind | 0x40, 0x81, 12, 3][..], &frames, &[16, 0], &header].concat())
+        self.write("packet", &[&[kind, count], beside, &length, &packet, &honest].concat())
     }
 
     /// A body in a memory file, a bundle, and a receipt.

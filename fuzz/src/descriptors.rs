@@ -85,8 +85,7 @@ pub fn make(script: &mut Script<'_>) -> Beside {
             let _ = fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW);
             Beside::plain(file)
         }
-        11 => bundle(script),
-        _ => lane(script),
+        _ => bundle(script),
     }
 }
 
@@ -120,26 +119,6 @@ fn bundle(script: &mut Script<'_>) -> Beside {
     }
     let open = packets & 0x80 != 0;
     Beside { fd: far, _far: open.then_some(near), weight: 0 }
-}
-
-/// A stream that holds frames, and ends after them.
-fn lane(script: &mut Script<'_>) -> Beside {
-    let (near, far) = pair(SocketType::STREAM);
-    let null = File::open("/dev/null").expect("it exists");
-    let mut weight = 0;
-    for _ in 0..script.byte() % 8 {
-        let (kind, count, length) = (script.byte(), script.byte() % 8, script.word());
-        let bytes = script.bytes(length);
-        let mut frame = vec![kind & 7, count, 0, 0];
-        // Some announce another length than they have.
-        let announced = if kind & 0x80 == 0 { bytes.len() as u32 } else { u32::from(kind) << script.byte() % 25 };
-        frame.extend(announced.to_le_bytes());
-        frame.extend(bytes);
-        let handles = vec![null.as_fd(); usize::from(if kind & 0x40 == 0 { count } else { script.byte() % 8 })];
-        send(near.as_fd(), &frame, &handles);
-        weight += frame.len();
-    }
-    Beside { fd: far, _far: None, weight }
 }
 
 /// Sends one packet if there is room for it.

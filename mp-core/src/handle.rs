@@ -42,10 +42,7 @@ enum State {
 
 #[derive(Default)]
 struct Collected {
-    /// Those that are still here.
     handles: Vec<OwnedFd>,
-    /// How many were fetched before.
-    fetched: u32,
     requests: Requests,
 }
 
@@ -107,26 +104,6 @@ impl Drop for Collecting {
     }
 }
 
-/// Fetches the handles that were collected so far, for a transport that sends a value before it has been encoded to its end.
-pub(crate) fn fetch_collected() -> Vec<OwnedFd> {
-    STATE.with_borrow_mut(|state| match state {
-        State::Collecting(collected) => {
-            collected.fetched += collected.handles.len() as u32;
-            mem::take(&mut collected.handles)
-        }
-        _ => Vec::new(),
-    })
-}
-
-/// Tells whether a part of the value that is being encoded on this thread wants to know if it is not delivered. Then nobody may see any
-/// of the value who might not get all of it: a receiver could keep that part, which its sender would get back.
-pub(crate) fn must_go_whole() -> bool {
-    STATE.with_borrow(|state| match state {
-        State::Collecting(collected) => !collected.requests.0.is_empty(),
-        _ => false,
-    })
-}
-
 /// Asks for something to be done if the value that is being encoded on this thread is not delivered. Gives it back if there is none.
 fn ask(request: Request) -> Result<(), Request> {
     STATE.with_borrow_mut(|state| match state {
@@ -136,15 +113,6 @@ fn ask(request: Request) -> Result<(), Request> {
         }
         _ => Err(request),
     })
-}
-
-/// Adds handles to those that are offered to the value that is being decoded on this thread. They are closed if there is none.
-pub(crate) fn offer_more(more: Vec<OwnedFd>) {
-    STATE.with_borrow_mut(|state| {
-        if let State::Offering(handles) = state {
-            handles.extend(more.into_iter().map(Some));
-        }
-    });
 }
 
 /// A value is being decoded on this thread.
@@ -178,11 +146,11 @@ impl Drop for Offering {
 /// Puts a duplicate of `fd` beside the bytes and its index into them.
 pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Result<S::Ok, S::Error> {
     let index = STATE.with_borrow_mut(|state| match state {
-        State::Collecting(Collected { handles, fetched, .. }) => {
+        State::Collecting(Collected { handles, .. }) => {
             let duplicate = sys::fd::duplicate(fd)
                 .map_err(|error| ser::Error::custom(format_args!("a handle could not be duplicated: {error}")))?;
             handles.push(duplicate);
-            Ok(*fetched + handles.len() as u32 - 1)
+            Ok(handles.len() as u32 - 1)
         }
         _ => Err(ser::Error::custom(
             "a handle can only be encoded inside a message between processes: as an argument, a result, or sent over a connection",

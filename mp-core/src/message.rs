@@ -64,10 +64,8 @@ impl Message {
     ///
     /// A `Serialize` implementation failed, the value is longer than [`message_limit`], or descriptors or memory ran out.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
-        match Body::encode(value, INLINE, Vec::new(), None)? {
-            Encoded::Whole(body, beside) => Ok(Self { body, beside }),
-            Encoded::Passed => Err(EncodeError::new("there was no passage for the message")),
-        }
+        let (body, beside) = Body::encode(value, INLINE, Vec::new())?;
+        Ok(Self { body, beside })
     }
 
     /// Decodes the value.
@@ -109,62 +107,30 @@ impl fmt::Debug for Message {
     }
 }
 
-/// A value that was encoded.
-pub(crate) enum Encoded {
-    Whole(Body, Beside),
-    /// All of it went through the passage; there was nothing in it that must go whole.
-    Passed,
-}
-
-/// Where the bytes of a message may go while it is encoded, instead of into a memory file.
-pub(crate) trait Passage {
-    /// Tells whether there is a passage. It is asked once, when the message turns out to be long: `least` bytes at least.
-    ///
-    /// # Errors
-    ///
-    /// The message cannot go anywhere.
-    fn open(&mut self, least: u64) -> Result<bool, EncodeError>;
-
-    /// Lets some bytes pass, with the handles that were collected so far. It refuses what must go whole ([`handle::must_go_whole`]).
-    ///
-    /// # Errors
-    ///
-    /// Nobody wants the rest.
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError>;
-}
-
 impl Body {
-    /// Encodes `value`, up to `inline` bytes into `scratch`, and otherwise into a memory file or through `passage`.
+    /// Encodes `value`, up to `inline` bytes into `scratch`, and otherwise into a memory file.
     pub(crate) fn encode<T: Serialize + ?Sized>(
         value: &T,
         inline: usize,
         scratch: Vec<u8>,
-        passage: Option<&mut dyn Passage>,
-    ) -> Result<Encoded, EncodeError> {
-        let mut writer = Writer::new(scratch, inline, passage);
+    ) -> Result<(Self, Beside), EncodeError> {
+        let mut writer = Writer::new(scratch, inline);
         let beside = codec::encode(value, &mut writer)?;
-        Ok(match writer.finish()? {
-            Some(body) => Encoded::Whole(body, beside),
-            None => Encoded::Passed,
-        })
+        Ok((writer.finish()?, beside))
     }
 
-    /// Wraps bytes that are a message as they are. `None` if they went through `passage`.
-    pub(crate) fn raw(
-        bytes: &[u8],
-        inline: usize,
-        passage: Option<&mut dyn Passage>,
-    ) -> Result<Option<Self>, EncodeError> {
-        let mut writer = Writer::new(Vec::new(), inline, passage);
+    /// Wraps bytes that are a message as they are.
+    pub(crate) fn raw(bytes: &[u8], inline: usize) -> Result<Self, EncodeError> {
+        let mut writer = Writer::new(Vec::new(), inline);
         writer.write(bytes)?;
         writer.finish()
     }
 
     /// Puts bytes into a sealed memory file.
     fn seal(bytes: &[u8]) -> Result<OwnedFd, EncodeError> {
-        match Self::raw(bytes, 0, None)? {
-            Some(Self::Sealed { file, .. }) => Ok(file),
-            _ => Err(EncodeError::new("an empty message needs no memory file")),
+        match Self::raw(bytes, 0)? {
+            Self::Sealed { file, .. } => Ok(file),
+            Self::Inline(_) => Err(EncodeError::new("an empty message needs no memory file")),
         }
     }
 
@@ -203,50 +169,34 @@ fn unreadable(error: std::io::Error) -> DecodeError {
     DecodeError::new(format!("a large message could not be read: {error}"))
 }
 
-/// Collects what is encoded: in memory until it is too long for that, then elsewhere by large writes.
-struct Writer<'p> {
-    /// What is not elsewhere.
+/// Collects what is encoded: in memory until it is too long for that, then in a file by large writes.
+struct Writer {
+    /// What is not in the file.
     bytes: Vec<u8>,
-    elsewhere: Elsewhere<'p>,
-    /// How much is elsewhere.
+    file: Option<OwnedFd>,
+    /// How much is in the file.
     flushed: u64,
     inline: usize,
     limit: u64,
 }
 
-enum Elsewhere<'p> {
-    Nothing(Option<&'p mut dyn Passage>),
-    File(OwnedFd),
-    Passage(&'p mut dyn Passage),
-}
-
-/// How much is collected for one write, and the shortest message that is offered a passage.
+/// How much is collected for one write.
 const CHUNK: usize = 256 << 10;
 
-impl<'p> Writer<'p> {
-    fn new(bytes: Vec<u8>, inline: usize, passage: Option<&'p mut dyn Passage>) -> Self {
-        Self { bytes, elsewhere: Elsewhere::Nothing(passage), flushed: 0, inline, limit: message_limit() }
+impl Writer {
+    fn new(bytes: Vec<u8>, inline: usize) -> Self {
+        Self { bytes, file: None, flushed: 0, inline, limit: message_limit() }
     }
 
-    /// Puts `bytes` elsewhere; `more` is known to follow.
-    fn flush(&mut self, bytes: &[u8], more: usize) -> Result<(), EncodeError> {
+    fn flush(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         let failed = |error| EncodeError::new(format!("no memory for a large message: {error}"));
-        if let Elsewhere::Nothing(passage) = &mut self.elsewhere {
-            let passage = match passage.take() {
-                Some(passage) => passage.open((bytes.len() + more) as u64)?.then_some(passage),
-                None => None,
-            };
-            self.elsewhere = match passage {
-                Some(passage) => Elsewhere::Passage(passage),
-                None => Elsewhere::File(sys::memfd::create().map_err(failed)?),
-            };
-        }
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => sys::memfd::create().map_err(failed)?,
+        };
+        let file = self.file.insert(file);
         self.flushed += bytes.len() as u64;
-        match &mut self.elsewhere {
-            Elsewhere::Nothing(_) => Ok(()),
-            Elsewhere::File(file) => sys::memfd::append(file.as_fd(), bytes, self.flushed).map_err(failed),
-            Elsewhere::Passage(passage) => passage.write(bytes),
-        }
+        sys::memfd::append(file.as_fd(), bytes, self.flushed).map_err(failed)
     }
 
     fn check(&self, length: usize) -> Result<(), EncodeError> {
@@ -258,7 +208,7 @@ impl<'p> Writer<'p> {
         self.check(self.bytes.len() + more.len())?;
         if !self.bytes.is_empty() {
             let mut bytes = std::mem::take(&mut self.bytes);
-            self.flush(&bytes, more.len())?;
+            self.flush(&bytes)?;
             bytes.clear();
             self.bytes = bytes;
         }
@@ -266,31 +216,24 @@ impl<'p> Writer<'p> {
             self.bytes.extend_from_slice(more);
             return Ok(());
         }
-        self.flush(more, 0)
+        self.flush(more)
     }
 
-    /// The body, or `None` if it went through the passage.
-    fn finish(mut self) -> Result<Option<Body>, EncodeError> {
+    fn finish(mut self) -> Result<Body, EncodeError> {
         self.check(self.bytes.len())?;
-        if self.bytes.len() <= self.inline && matches!(self.elsewhere, Elsewhere::Nothing(_)) {
-            return Ok(Some(Body::Inline(self.bytes)));
+        if self.bytes.len() <= self.inline && self.file.is_none() {
+            return Ok(Body::Inline(self.bytes));
         }
-        if let Elsewhere::Nothing(passage) = &mut self.elsewhere {
-            // It is not that long.
-            *passage = None;
-        }
-        if !self.bytes.is_empty() || matches!(self.elsewhere, Elsewhere::Nothing(_)) {
-            let rest = std::mem::take(&mut self.bytes);
-            self.flush(&rest, 0)?;
-        }
-        let Elsewhere::File(file) = self.elsewhere else { return Ok(None) };
+        let rest = std::mem::take(&mut self.bytes);
+        self.flush(&rest)?;
+        let Some(file) = self.file else { return Ok(Body::Inline(rest)) };
         sys::memfd::seal(file.as_fd())
             .map_err(|error| EncodeError::new(format!("a large message could not be sealed: {error}")))?;
-        Ok(Some(Body::Sealed { file, length: self.flushed }))
+        Ok(Body::Sealed { file, length: self.flushed })
     }
 }
 
-impl Output for Writer<'_> {
+impl Output for Writer {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         // The limit is looked at when there is a chunk, and at the end, so that a byte costs no more than a byte.
@@ -298,16 +241,6 @@ impl Output for Writer<'_> {
             return self.spill(bytes);
         }
         self.bytes.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), EncodeError> {
-        // With the bytes that mention them go the handles that were collected last.
-        if let Elsewhere::Passage(_) = self.elsewhere {
-            self.check(self.bytes.len())?;
-            let rest = std::mem::take(&mut self.bytes);
-            self.flush(&rest, 0)?;
-        }
         Ok(())
     }
 }

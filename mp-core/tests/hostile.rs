@@ -1,8 +1,6 @@
 //! Whatever a peer sends, receiving it is an error, closes what came with it, takes no memory, and the next message
 //! arrives.
 
-#[path = "hostile/lanes/mod.rs"]
-mod lanes;
 mod support;
 
 use std::fs::File;

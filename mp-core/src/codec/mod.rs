@@ -88,7 +88,6 @@ where
 {
     let collecting = handle::Collecting::begin();
     value.serialize(&mut ser::Serializer::new(output))?;
-    output.end()?;
     Ok(collecting.finish())
 }
 

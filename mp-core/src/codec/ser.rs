@@ -8,11 +8,6 @@ use super::{EncodeError, LONG, MAX_DEPTH};
 pub(crate) trait Output {
     /// Appends `bytes`, or says why the message cannot grow that far.
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError>;
-
-    /// The value has ended; its handles are still to be collected.
-    fn end(&mut self) -> Result<(), EncodeError> {
-        Ok(())
-    }
 }
 
 pub(super) struct Serializer<'o, O> {

@@ -16,9 +16,8 @@ use super::packet::{self, MAX_INLINE};
 use super::raw::{ENCODING, Patience, Socket};
 use super::turn::{Taken, Turn};
 use super::{Connection, Receiver, Sender};
-use crate::codec::EncodeError;
 use crate::handle::Beside;
-use crate::message::{Body, Encoded};
+use crate::message::Body;
 use crate::sys::socket::Blocking;
 
 /// A message that is ready to be sent.
@@ -40,11 +39,8 @@ impl Socket {
     fn make_ready<T: Serialize>(&self, value: &T) -> Result<Ready, SendErrorReason> {
         let mut scratch = ENCODING.take();
         scratch.clear();
-        match Body::encode(value, MAX_INLINE, scratch, None) {
-            Ok(Encoded::Whole(body, beside)) => Ok(Ready { body, beside }),
-            Ok(Encoded::Passed) => Err(SendErrorReason::Encode(EncodeError::new("there was nowhere for it to pass"))),
-            Err(error) => Err(SendErrorReason::Encode(error)),
-        }
+        let (body, beside) = Body::encode(value, MAX_INLINE, scratch).map_err(SendErrorReason::Encode)?;
+        Ok(Ready { body, beside })
     }
 
     async fn send_ready(&self, message: Ready) -> Result<(), SendErrorReason> {

@@ -5,7 +5,6 @@ mod asynchronous;
 mod backoff;
 mod duplex;
 mod error;
-mod lane;
 mod packet;
 mod raw;
 mod receiver;
@@ -31,8 +30,7 @@ use crate::sys::socket;
 /// short messages by default; a sender waits when it is full.
 ///
 /// A message longer than 64 KiB travels in memory of its own, of which each sender has at most one unreceived; so sending one
-/// does not wait for its receiver. If a receiver does wait for it, in [`recv`](Receiver::recv) and not with a deadline, a message longer than 256 KiB that is
-/// sent without a deadline goes from hand to hand instead: it is decoded while it is encoded, and is nowhere as a whole in between.
+/// does not wait for its receiver.
 ///
 /// # Errors
 ///
@@ -41,8 +39,7 @@ use crate::sys::socket;
 /// # Process death
 ///
 /// When the last sender is closed, or its process dies, receivers get what was sent and then
-/// [`RecvError::Disconnected`]; no message arrives in part: one whose sender dies while it goes from hand to hand is
-/// [`RecvError::Truncated`]. When the last receiver goes, sending fails with
+/// [`RecvError::Disconnected`]; no message arrives in part. When the last receiver goes, sending fails with
 /// [`SendErrorReason::Disconnected`], and what was not received is gone.
 ///
 /// # Examples

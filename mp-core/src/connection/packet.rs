@@ -2,14 +2,14 @@
 //!
 //! | part | bytes | meaning |
 //! |---|---|---|
-//! | kind | 1 | 0: the body follows in this packet; 1: it stands in a sealed memory file; 2: it is offered through a lane |
+//! | kind | 1 | 0: the body follows in this packet; 1: it is in a sealed memory file |
 //! | flags | 1 | bit 0: a bundle carries the handles that did not fit; bit 1: a receipt is asked for |
 //! | zero | 2 | |
 //! | handles | 4 | how many handles the value holds |
 //! | length | 8 | of the body |
 //! | body | length | for kind 0 |
 //!
-//! Beside the bytes travel, in this order: the memory file (kind 1) or the lane (kind 2), the receipt, the bundle, and the
+//! Beside the bytes travel, in this order: the memory file (kind 1), the receipt, the bundle, and the
 //! handles as far as the kernel takes them in one packet. The bundle is a socket that already holds the
 //! others, in packets of their own, and whose far end is closed.
 //!
@@ -42,7 +42,6 @@ pub(super) const MOST_HANDLES: usize = 16 << 10;
 
 const KIND_INLINE: u8 = 0;
 const KIND_SEALED: u8 = 1;
-const KIND_OFFER: u8 = 2;
 const FLAG_BUNDLE: u8 = 1 << 0;
 const FLAG_RECEIPT: u8 = 1 << 1;
 
@@ -107,13 +106,6 @@ fn send_undelivered(
     socket::send(socket, &parts, &beside, blocking)
 }
 
-/// Offers a message through the lane of which `far_end` is the receiver's.
-pub(crate) fn offer(socket: BorrowedFd<'_>, far_end: BorrowedFd<'_>, blocking: Blocking) -> io::Result<()> {
-    let mut header = [0; HEADER];
-    header[0] = KIND_OFFER;
-    socket::send(socket, &[IoSlice::new(&header)], &[far_end], blocking)
-}
-
 /// Packs `handles` into a socket that can be sent as one handle.
 fn bundle(handles: &[OwnedFd]) -> io::Result<OwnedFd> {
     let (near, far) = socket::pair()?;
@@ -144,10 +136,6 @@ pub(crate) enum Received {
         file: OwnedFd,
         length: u64,
     },
-    /// The body comes through a lane, if its receiver wants it to.
-    Offer(OwnedFd),
-    /// There was an offer, and it is closed already.
-    Nothing,
 }
 
 /// Why a packet did not become a message.
@@ -175,13 +163,7 @@ impl From<io::Error> for Failure {
 /// Receives one message into `buffer`, which has to hold [`MAX_PACKET`] bytes.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], blocking: Blocking) -> Result<Packet, Failure> {
     let mut beside = Vec::new();
-    let received = match socket::receive(socket, buffer, &mut beside, blocking) {
-        // There is no descriptor for the lane, so the message has to come another way.
-        Err(error) if error.kind() == io::ErrorKind::InvalidData && buffer[0] == KIND_OFFER => {
-            return Ok(Packet { body: Received::Nothing, handles: Vec::new() });
-        }
-        result => result?,
-    };
+    let received = socket::receive(socket, buffer, &mut beside, blocking)?;
     if received == 0 {
         return Err(Failure::End);
     }
@@ -212,7 +194,7 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
         Some(None) => Err(Failure::Malformed("a packet lacks a descriptor")),
         Some(found) => Ok(found),
     };
-    let file = leading(kind == KIND_SEALED || kind == KIND_OFFER)?;
+    let file = leading(kind == KIND_SEALED)?;
     // The sender waits for this: closing it says that the message has arrived.
     drop(leading(flags & FLAG_RECEIPT != 0)?);
     let bundle = leading(flags & FLAG_BUNDLE != 0)?;
@@ -226,12 +208,9 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
 
     let body = match (kind, file) {
         (KIND_INLINE, None) if inline.len() as u64 == length => Received::Inline(HEADER..packet.len()),
-        (KIND_OFFER, Some(lane)) if inline.is_empty() && length == 0 && flags == 0 && count == 0 => {
-            Received::Offer(lane)
-        }
         (KIND_SEALED, Some(file)) if inline.is_empty() => Received::Sealed { file, length },
         (KIND_INLINE, None) if (inline.len() as u64) < length => return Err(Failure::Truncated),
-        (KIND_INLINE | KIND_SEALED | KIND_OFFER, _) => {
+        (KIND_INLINE | KIND_SEALED, _) => {
             return Err(Failure::Malformed("a packet is longer than it says"));
         }
         _ => return Err(Failure::Malformed("a packet is of an unknown kind")),

@@ -12,13 +12,12 @@ use serde::de::DeserializeOwned;
 
 use super::backoff::Backoff;
 use super::error::{RecvError, SendErrorReason};
-use super::lane::{self, Arriving, Offered, Sending, Sent};
 use super::packet::{self, Failure, MAX_INLINE, MAX_PACKET, Packet, Received};
 use super::spin::Spin;
 use super::turn::Turn;
 use crate::codec::{self, DecodeError, Source};
-use crate::handle::{Beside, Collecting, Offering};
-use crate::message::{self, Body, Encoded, Passage};
+use crate::handle::Beside;
+use crate::message::{self, Body};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
 use crate::watched::Watched;
@@ -41,8 +40,6 @@ impl Patience {
 pub(super) struct Socket {
     pub(super) fd: Watched,
     pub(super) turn: Turn,
-    /// Whether to offer a large message to a receiver that waits.
-    offers: Backoff,
     /// Whether to look for a message before sleeping.
     looks: Backoff,
     /// The peer was closed with something unread.
@@ -51,36 +48,13 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self {
-            fd: Watched::new(fd),
-            turn: Turn::new(),
-            offers: Backoff::new(),
-            looks: Backoff::new(),
-            unread: AtomicBool::new(false),
-        }
+        Self { fd: Watched::new(fd), turn: Turn::new(), looks: Backoff::new(), unread: AtomicBool::new(false) }
     }
 
     pub(super) fn send<T: Serialize + ?Sized>(&self, value: &T, patience: Patience) -> Result<(), SendErrorReason> {
         let mut scratch = take_buffer(&ENCODING);
         scratch.clear();
-        let mut lane = Sending::new(&self.offers, |far_end| self.offer(far_end));
-        // Whoever does not wait for room does not wait for a receiver either.
-        let patient = matches!(patience, Patience::Forever);
-        let passage = patient.then_some(&mut lane as &mut dyn Passage);
-        let (mut whole, result) = match Body::encode(value, MAX_INLINE, scratch, passage) {
-            Ok(Encoded::Whole(body, beside)) => (Some((body, beside)), Ok(())),
-            Ok(Encoded::Passed) => (None, Ok(())),
-            Err(error) => (None, Err(error)),
-        };
-        if let Sent::No { begun: true } = lane.conclude(result)? {
-            // What it holds is told of the first attempt before it is encoded again.
-            drop(whole.take());
-            whole = match Body::encode(value, MAX_INLINE, Vec::new(), None).map_err(SendErrorReason::Encode)? {
-                Encoded::Whole(body, beside) => Some((body, beside)),
-                Encoded::Passed => None,
-            };
-        }
-        let Some((body, beside)) = whole else { return Ok(()) };
+        let (body, beside) = Body::encode(value, MAX_INLINE, scratch).map_err(SendErrorReason::Encode)?;
         let result = self.send_body(&body, &beside, patience);
         if let Body::Inline(scratch) = body {
             put_back(&ENCODING, scratch);
@@ -89,23 +63,8 @@ impl Socket {
     }
 
     pub(super) fn send_bytes(&self, bytes: &[u8], patience: Patience) -> Result<(), SendErrorReason> {
-        // A value around this, the encoding of which sends something, keeps its handles.
-        let collecting = Collecting::begin();
-        let mut lane = Sending::new(&self.offers, |far_end| self.offer(far_end));
-        let patient = matches!(patience, Patience::Forever);
-        let (mut body, result) = match Body::raw(bytes, MAX_INLINE, patient.then_some(&mut lane as &mut dyn Passage)) {
-            Ok(body) => (body, Ok(())),
-            Err(error) => (None, Err(error)),
-        };
-        if let Sent::No { begun: true } = lane.conclude(result)? {
-            body = Body::raw(bytes, MAX_INLINE, None).map_err(SendErrorReason::Encode)?;
-        }
-        drop(collecting);
-        body.map_or(Ok(()), |body| self.send_body(&body, &Beside::default(), patience))
-    }
-
-    fn offer(&self, far_end: BorrowedFd<'_>) -> Result<(), SendErrorReason> {
-        self.retry_send(Patience::Forever, |blocking| packet::offer(self.fd.as_fd(), far_end, blocking))
+        let body = Body::raw(bytes, MAX_INLINE).map_err(SendErrorReason::Encode)?;
+        self.send_body(&body, &Beside::default(), patience)
     }
 
     fn send_body(&self, body: &Body, beside: &Beside, patience: Patience) -> Result<(), SendErrorReason> {
@@ -116,10 +75,6 @@ impl Socket {
     }
 
     fn send_large(&self, body: &Body, beside: &Beside, patience: Patience) -> Result<(), SendErrorReason> {
-        if lane::is_inside() {
-            // Whoever could receive the last one may be receiving the message that this thread is encoding.
-            return self.send_packet(body, beside, None, patience);
-        }
         let turn = self.turn.take(patience)?;
         let (mine, theirs) = crate::sys::fd::pipe().map_err(SendErrorReason::Io)?;
         self.send_packet(body, beside, Some(theirs.as_fd()), patience)?;
@@ -180,34 +135,21 @@ impl Socket {
     fn receive<R>(
         &self,
         patience: Patience,
-        mut take: impl FnMut(Incoming<'_>) -> Result<Option<R>, RecvError>,
+        take: impl FnOnce(Incoming<'_>) -> Result<R, RecvError>,
     ) -> Result<Option<R>, RecvError> {
         let mut buffer = take_buffer(&RECEIVING);
         if buffer.len() < MAX_PACKET {
             // Once per thread.
             buffer = vec![0; RECEIVING_LENGTH];
         }
-        let result = loop {
-            let packet = match self.receive_packet(&mut buffer, patience) {
-                Ok(Some(packet)) => packet,
-                Ok(None) => break Ok(None),
-                Err(error) => break Err(error),
-            };
-            let incoming = match (packet.body, patience) {
-                (Received::Inline(range), _) => Incoming::Inline(&buffer[range], packet.handles),
-                (Received::Sealed { file, length }, _) => Incoming::Sealed(file, length, packet.handles),
-                (Received::Offer(lane), Patience::Forever) => match lane::accept(lane, self.fd.as_fd()) {
-                    Ok(Offered::Message(arriving)) => Incoming::Arriving(arriving),
-                    Ok(Offered::Nothing) => continue,
-                    Err(error) => break Err(error),
-                },
-                // Declined, by closing it: the message comes another way.
-                (Received::Offer(_) | Received::Nothing, _) => continue,
-            };
-            match take(incoming) {
-                Ok(None) => {}
-                result => break result,
-            }
+        let result = match self.receive_packet(&mut buffer, patience) {
+            Ok(Some(packet)) => take(match packet.body {
+                Received::Inline(range) => Incoming::Inline(&buffer[range], packet.handles),
+                Received::Sealed { file, length } => Incoming::Sealed(file, length, packet.handles),
+            })
+            .map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
         };
         put_back(&RECEIVING, buffer);
         result
@@ -258,11 +200,10 @@ impl Socket {
 
     pub(super) fn recv<T: DeserializeOwned>(&self, patience: Patience) -> Result<Option<T>, RecvError> {
         self.receive(patience, |incoming| match incoming {
-            Incoming::Inline(bytes, handles) => codec::decode(bytes, handles).map(Some).map_err(RecvError::Decode),
+            Incoming::Inline(bytes, handles) => codec::decode(bytes, handles).map_err(RecvError::Decode),
             Incoming::Sealed(file, length, handles) => {
-                Body::Sealed { file, length }.decode(handles).map(Some).map_err(RecvError::Decode)
+                Body::Sealed { file, length }.decode(handles).map_err(RecvError::Decode)
             }
-            Incoming::Arriving(arriving) => arriving.decode(),
         })
     }
 
@@ -305,37 +246,25 @@ impl AsFd for Socket {
 enum Incoming<'a> {
     Inline(&'a [u8], Vec<OwnedFd>),
     Sealed(OwnedFd, u64, Vec<OwnedFd>),
-    Arriving(Arriving<'a>),
 }
 
 impl Incoming<'_> {
-    /// Takes a message of plain bytes; it can carry no handles. `None` if it never was.
+    /// Takes a message of plain bytes; it can carry no handles.
     fn plain<R>(
         self,
-        mut take: impl FnMut(Plain<'_>) -> Result<Result<R, RecvError>, DecodeError>,
-    ) -> Result<Option<R>, RecvError> {
+        take: impl FnOnce(Plain<'_>) -> Result<Result<R, RecvError>, DecodeError>,
+    ) -> Result<R, RecvError> {
         let (result, has_handles) = match self {
             Self::Inline(bytes, handles) => (take(Plain::Bytes(bytes)), !handles.is_empty()),
             Self::Sealed(file, length, handles) => {
                 let result = message::open(&file, length).and_then(|mut source| take(Plain::Source(&mut source)));
                 (result, !handles.is_empty())
             }
-            Self::Arriving(mut arriving) => {
-                // A value around this, the decoding of which receives something, gets none of the handles.
-                let offering = Offering::begin(Vec::new());
-                let result = take(Plain::Source(&mut arriving));
-                drop(offering);
-                let has_handles = arriving.has_handles();
-                match arriving.conclude(result)? {
-                    Some(result) => (Ok(result), has_handles),
-                    None => return Ok(None),
-                }
-            }
         };
         if has_handles {
             return Err(RecvError::Decode(DecodeError::new("a message of plain bytes carries handles")));
         }
-        result.map_err(RecvError::Decode)?.map(Some)
+        result.map_err(RecvError::Decode)?
     }
 }
 

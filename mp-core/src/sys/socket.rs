@@ -10,10 +10,10 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::io::retry_on_intr;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair, sockopt,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt,
 };
 
-use super::fd::{above_standard_streams, append};
+use super::fd::above_standard_streams;
 
 /// The most descriptors that the kernel carries in one packet (`SCM_MAX_FD`).
 pub(crate) const MAX_HANDLES: usize = 253;
@@ -33,60 +33,6 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Tells whether `fd` is a socket of the kind that [`pair`] makes.
 pub(crate) fn is_ours(fd: BorrowedFd<'_>) -> bool {
     sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX) && sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
-}
-
-/// A pair of stream sockets, whose buffers hold what sender and receiver need to work at the same time.
-pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // The kernel keeps it within what the system allows.
-    sockopt::set_socket_send_buffer_size(&a, STREAM_BUFFER)?;
-    Ok((above_standard_streams(a)?, above_standard_streams(b)?))
-}
-
-/// How much of a stream may be under way, in bytes.
-const STREAM_BUFFER: usize = 512 << 10;
-
-/// Tells whether `fd` is a socket of the kind that [`stream_pair`] makes.
-pub(crate) fn is_stream(fd: BorrowedFd<'_>) -> bool {
-    sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX) && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
-}
-
-/// Sends all of `parts` into a stream, and `handles` beside the first byte.
-///
-/// # Errors
-///
-/// `BrokenPipe` or `ConnectionReset` if nobody can receive it any more.
-pub(crate) fn send_all<const N: usize>(
-    stream: BorrowedFd<'_>,
-    mut parts: [IoSlice<'_>; N],
-    handles: &[BorrowedFd<'_>],
-) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !handles.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(handles)) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one frame"));
-    }
-    let mut parts = &mut parts[..];
-    loop {
-        let sent = retry_on_intr(|| sendmsg(stream, parts, &mut ancillary, SendFlags::NOSIGNAL))?;
-        IoSlice::advance_slices(&mut parts, sent);
-        if parts.iter().all(|part| part.is_empty()) {
-            return Ok(());
-        }
-        // The handles went with the first byte.
-        ancillary.clear();
-    }
-}
-
-/// Appends to `into` some bytes of a stream, `most` at most, without waiting; 0 is the end. Handles beside them are closed.
-pub(crate) fn receive_bytes(stream: BorrowedFd<'_>, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-    // SAFETY: rustix returns the part of the room that the kernel has filled, which is its beginning.
-    unsafe { append(into, most, |room| recv(stream, room, RecvFlags::DONTWAIT).map(|((filled, _), _)| filled.len())) }
-}
-
-/// Puts some bytes of a stream into the beginning of `into`, without waiting; 0 is the end. Handles beside them are closed.
-pub(crate) fn receive_slice(stream: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
-    Ok(retry_on_intr(|| recv(stream, &mut *into, RecvFlags::DONTWAIT))?.0)
 }
 
 /// Sends one packet, whole or not at all.
