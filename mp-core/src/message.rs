@@ -1,5 +1,7 @@
 //! An encoded value with its handles, ready to travel.
 
+mod writer;
+
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -8,16 +10,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::codec::{self, DecodeError, EncodeError, Output, Source, message_limit};
 use crate::handle::{self, Beside, Undelivered};
-use crate::sys;
-use crate::sys::memfd::Reader;
+use crate::sys::memfd::{MemoryFile, Reader};
+use writer::Writer;
+pub(crate) use writer::{Body, Spill};
 
-/// A value in encoded form, with the handles that it holds.
+/// A value in encoded form, with the descriptors that it holds.
 ///
-/// Values up to 1 MiB are bytes on the heap; longer ones stand in a sealed anonymous memory file, which travels as a
-/// descriptor: however long a message is, passing it on copies little, and receiving it decodes it out of that file.
+/// Up to 1 MiB the bytes are on the heap; a longer value is in an anonymous memory file, which travels as a descriptor. So passing a
+/// message on copies little, however long it is.
 ///
-/// A message is a value as well: it can be an argument, a result, or be sent over a connection, by code that does not know what is
-/// inside.
+/// A message is a value as well: code that does not know what is inside can pass it on as an argument or a result, or send it over
+/// a connection.
 ///
 /// # Process death
 ///
@@ -38,34 +41,61 @@ use crate::sys::memfd::Reader;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Message {
-    body: Body,
+    bytes: Bytes,
     beside: Beside,
 }
 
-/// The bytes of an encoded value.
-pub(crate) enum Body {
-    /// Up to the inline limit of whoever encoded it.
-    Inline(Vec<u8>),
-    /// The first `length` bytes of a sealed memory file.
-    Sealed { file: OwnedFd, length: u64 },
+enum Bytes {
+    Heap(Vec<u8>),
+    /// The first `length` bytes of a memory file.
+    File {
+        file: OwnedFd,
+        length: u64,
+    },
 }
 
-/// The longest body, in bytes, that a [`Message`] keeps on the heap, so that one that waits holds no descriptor.
-const INLINE: usize = 1 << 20;
+/// The longest value, in bytes, that a [`Message`] keeps on the heap, so that one that waits holds no descriptor.
+const MOST_ON_HEAP: usize = 1 << 20;
 
-/// The longest body, in bytes, that travels among the bytes of the message around it, which has to fit into one packet. A longer
-/// one travels in a memory file.
-const NESTED: usize = 16 << 10;
+/// The longest value, in bytes, that travels among the bytes of the message around it. A longer one travels in a memory file: the
+/// limit of the length holds for each of the two alone.
+const MOST_NESTED: usize = 16 << 10;
+
+/// Encodes `value` and collects its descriptors. The bytes go into `buffer`, which is empty, or where `spill` says.
+pub(crate) fn encode<T: Serialize + ?Sized>(
+    value: &T,
+    buffer: Vec<u8>,
+    spill: Spill<'_>,
+) -> Result<(Body, Beside), EncodeError> {
+    let mut writer = Writer::new(buffer, spill);
+    let beside = codec::encode(value, &mut writer)?;
+    Ok((writer.finish()?, beside))
+}
+
+/// Takes bytes that are a message as they are.
+pub(crate) fn encode_bytes(bytes: &[u8], buffer: Vec<u8>, spill: Spill<'_>) -> Result<Body, EncodeError> {
+    let mut writer = Writer::new(buffer, spill);
+    writer.write(bytes)?;
+    writer.finish()
+}
 
 impl Message {
-    /// Encodes `value`. Handles in it are duplicated; the value keeps its own.
+    /// Encodes `value`. Descriptors in it are duplicated; the value keeps its own.
     ///
     /// # Errors
     ///
     /// A `Serialize` implementation failed, the value is longer than [`message_limit`], or descriptors or memory ran out.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
-        let (body, beside) = Body::encode(value, INLINE, Vec::new())?;
-        Ok(Self { body, beside })
+        let spill = Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create };
+        let (body, beside) = encode(value, Vec::new(), spill)?;
+        let bytes = match body {
+            Body::Inline(bytes) => Bytes::Heap(bytes),
+            Body::File(file) => {
+                let (file, length) = file.into_reader();
+                Bytes::File { file, length }
+            }
+        };
+        Ok(Self { bytes, beside })
     }
 
     /// Decodes the value.
@@ -73,27 +103,30 @@ impl Message {
     /// # Errors
     ///
     /// The message is not an encoded `T`, or is longer than [`message_limit`], or holds a value of which there is only one and was sent
-    /// already. Its handles are closed then.
+    /// already. Its descriptors are closed then.
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
         self.beside.undelivered.take().map_err(|elsewhere| DecodeError::new(elsewhere.to_string()))?;
-        self.body.decode(self.beside.handles)
+        match self.bytes {
+            Bytes::Heap(bytes) => codec::decode(&bytes, self.beside.handles),
+            Bytes::File { file, length } => codec::decode_stream(&mut open(&file, length)?, self.beside.handles),
+        }
     }
 
     /// The encoded form of `()`, and of nothing else that carries information.
     pub(crate) fn empty() -> Self {
-        Self { body: Body::Inline(Vec::new()), beside: Beside::default() }
+        Self { bytes: Bytes::Heap(Vec::new()), beside: Beside::default() }
     }
 
-    /// Tells whether the value holds handles.
+    /// Tells whether the value holds descriptors.
     pub fn has_handles(&self) -> bool {
         !self.beside.handles.is_empty()
     }
 
-    /// Returns the length of the encoded value in bytes, without its handles.
+    /// Returns the length of the encoded value in bytes, without its descriptors.
     pub fn encoded_len(&self) -> u64 {
-        match &self.body {
-            Body::Inline(bytes) => bytes.len() as u64,
-            Body::Sealed { length, .. } => *length,
+        match &self.bytes {
+            Bytes::Heap(bytes) => bytes.len() as u64,
+            Bytes::File { length, .. } => *length,
         }
     }
 }
@@ -107,142 +140,23 @@ impl fmt::Debug for Message {
     }
 }
 
-impl Body {
-    /// Encodes `value`, up to `inline` bytes into `scratch`, and otherwise into a memory file.
-    pub(crate) fn encode<T: Serialize + ?Sized>(
-        value: &T,
-        inline: usize,
-        scratch: Vec<u8>,
-    ) -> Result<(Self, Beside), EncodeError> {
-        let mut writer = Writer::new(scratch, inline);
-        let beside = codec::encode(value, &mut writer)?;
-        Ok((writer.finish()?, beside))
-    }
-
-    /// Wraps bytes that are a message as they are.
-    pub(crate) fn raw(bytes: &[u8], inline: usize) -> Result<Self, EncodeError> {
-        let mut writer = Writer::new(Vec::new(), inline);
-        writer.write(bytes)?;
-        writer.finish()
-    }
-
-    /// Puts bytes into a sealed memory file.
-    fn seal(bytes: &[u8]) -> Result<OwnedFd, EncodeError> {
-        match Self::raw(bytes, 0)? {
-            Self::Sealed { file, .. } => Ok(file),
-            Self::Inline(_) => Err(EncodeError::new("an empty message needs no memory file")),
-        }
-    }
-
-    pub(crate) fn decode<T: DeserializeOwned>(&self, handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
-        match self {
-            Self::Inline(bytes) => codec::decode(bytes, handles),
-            Self::Sealed { file, length } => codec::decode_stream(&mut open(file, *length)?, handles),
-        }
-    }
-}
-
-/// Opens a sealed body for reading, after checking its length against the limit.
-pub(crate) fn open(file: &OwnedFd, length: u64) -> Result<Reader<'_>, DecodeError> {
-    let limit = message_limit();
-    if length > limit {
-        return Err(DecodeError::new(format!("a message of {length} bytes is longer than the limit of {limit}")));
-    }
-    Reader::new(file.as_fd(), length).map_err(|error| DecodeError::new(error.to_string()))
-}
-
 impl Source for Reader<'_> {
     fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<usize, DecodeError> {
         Reader::read(self, into, most).map_err(unreadable)
     }
-
-    fn read_slice(&mut self, into: &mut [u8]) -> Result<usize, DecodeError> {
-        Reader::read_slice(self, into).map_err(unreadable)
-    }
-
-    fn announced(&self) -> usize {
-        usize::try_from(self.left()).unwrap_or(usize::MAX)
-    }
 }
 
-fn unreadable(error: std::io::Error) -> DecodeError {
+/// Opens a value in a memory file, after checking its length against the limit.
+fn open(file: &OwnedFd, length: u64) -> Result<Reader<'_>, DecodeError> {
+    let limit = message_limit();
+    if length > limit {
+        return Err(DecodeError::new(format!("a message of {length} bytes is longer than the limit of {limit}")));
+    }
+    Reader::new(file.as_fd(), length).map_err(unreadable)
+}
+
+pub(crate) fn unreadable(error: std::io::Error) -> DecodeError {
     DecodeError::new(format!("a large message could not be read: {error}"))
-}
-
-/// Collects what is encoded: in memory until it is too long for that, then in a file by large writes.
-struct Writer {
-    /// What is not in the file.
-    bytes: Vec<u8>,
-    file: Option<OwnedFd>,
-    /// How much is in the file.
-    flushed: u64,
-    inline: usize,
-    limit: u64,
-}
-
-/// How much is collected for one write.
-const CHUNK: usize = 256 << 10;
-
-impl Writer {
-    fn new(bytes: Vec<u8>, inline: usize) -> Self {
-        Self { bytes, file: None, flushed: 0, inline, limit: message_limit() }
-    }
-
-    fn flush(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        let failed = |error| EncodeError::new(format!("no memory for a large message: {error}"));
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => sys::memfd::create().map_err(failed)?,
-        };
-        let file = self.file.insert(file);
-        self.flushed += bytes.len() as u64;
-        sys::memfd::append(file.as_fd(), bytes, self.flushed).map_err(failed)
-    }
-
-    fn check(&self, length: usize) -> Result<(), EncodeError> {
-        if self.flushed + length as u64 > self.limit { Err(EncodeError::too_large(self.limit)) } else { Ok(()) }
-    }
-
-    #[cold]
-    fn spill(&mut self, more: &[u8]) -> Result<(), EncodeError> {
-        self.check(self.bytes.len() + more.len())?;
-        if !self.bytes.is_empty() {
-            let mut bytes = std::mem::take(&mut self.bytes);
-            self.flush(&bytes)?;
-            bytes.clear();
-            self.bytes = bytes;
-        }
-        if more.len() < CHUNK {
-            self.bytes.extend_from_slice(more);
-            return Ok(());
-        }
-        self.flush(more)
-    }
-
-    fn finish(mut self) -> Result<Body, EncodeError> {
-        self.check(self.bytes.len())?;
-        if self.bytes.len() <= self.inline && self.file.is_none() {
-            return Ok(Body::Inline(self.bytes));
-        }
-        let rest = std::mem::take(&mut self.bytes);
-        self.flush(&rest)?;
-        let Some(file) = self.file else { return Ok(Body::Inline(rest)) };
-        sys::memfd::seal(file.as_fd())
-            .map_err(|error| EncodeError::new(format!("a large message could not be sealed: {error}")))?;
-        Ok(Body::Sealed { file, length: self.flushed })
-    }
-}
-
-impl Output for Writer {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        // The limit is looked at when there is a chunk, and at the end, so that a byte costs no more than a byte.
-        if self.bytes.len() + bytes.len() > self.inline.max(CHUNK) {
-            return self.spill(bytes);
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
-    }
 }
 
 #[cfg(any(test, fuzzing))]
@@ -251,20 +165,6 @@ impl Output for Vec<u8> {
         self.extend_from_slice(bytes);
         Ok(())
     }
-}
-
-/// How a message stands inside another one: the body, then its handles, then whether it may be passed on once only.
-#[derive(Serialize)]
-enum NestedRef<'a> {
-    Inline(#[serde(with = "serde_bytes")] &'a [u8]),
-    Sealed(BorrowedHandle<'a>, u64),
-}
-
-/// The same, received.
-#[derive(Deserialize)]
-enum Nested {
-    Inline(#[serde(with = "serde_bytes")] Vec<u8>),
-    Sealed(OwnedHandle, u64),
 }
 
 struct BorrowedHandle<'a>(BorrowedFd<'a>);
@@ -283,36 +183,53 @@ impl<'de> Deserialize<'de> for OwnedHandle {
     }
 }
 
+/// How a message is inside another one: the bytes, then its descriptors, then whether it may be passed on once only.
+#[derive(Serialize)]
+enum NestedRef<'a> {
+    Inline(#[serde(with = "serde_bytes")] &'a [u8]),
+    File(BorrowedHandle<'a>, u64),
+}
+
+/// The same, received.
+#[derive(Deserialize)]
+enum Nested {
+    Inline(#[serde(with = "serde_bytes")] Vec<u8>),
+    File(OwnedHandle, u64),
+}
+
 impl Serialize for Message {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         handle::lend(&self.beside.undelivered)?;
         // Kept until the packet holds a duplicate of it.
-        let sealed;
-        let body = match &self.body {
-            Body::Inline(bytes) if bytes.len() > NESTED => {
-                sealed = Body::seal(bytes).map_err(ser::Error::custom)?;
-                NestedRef::Sealed(BorrowedHandle(sealed.as_fd()), bytes.len() as u64)
+        let (made, length);
+        let bytes = match &self.bytes {
+            Bytes::Heap(bytes) if bytes.len() > MOST_NESTED => {
+                let mut file = MemoryFile::create().map_err(ser::Error::custom)?;
+                file.append(bytes).map_err(ser::Error::custom)?;
+                (made, length) = file.into_reader();
+                NestedRef::File(BorrowedHandle(made.as_fd()), length)
             }
-            Body::Inline(bytes) => NestedRef::Inline(bytes),
-            Body::Sealed { file, length } => NestedRef::Sealed(BorrowedHandle(file.as_fd()), *length),
+            Bytes::Heap(bytes) => NestedRef::Inline(bytes),
+            Bytes::File { file, length } => NestedRef::File(BorrowedHandle(file.as_fd()), *length),
         };
         let handles: Vec<_> = self.beside.handles.iter().map(|fd| BorrowedHandle(fd.as_fd())).collect();
-        (body, handles, self.beside.undelivered.is_once()).serialize(serializer)
+        (bytes, handles, self.beside.undelivered.is_once()).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (body, handles, once) = <(Nested, Vec<OwnedHandle>, bool)>::deserialize(deserializer)?;
-        let body = match body {
-            Nested::Inline(bytes) => Body::Inline(bytes),
-            Nested::Sealed(file, length) if length <= INLINE as u64 => {
-                let bytes = open(&file.0, length).and_then(|file| file.read_all().map_err(unreadable));
-                Body::Inline(bytes.map_err(de::Error::custom)?)
+        let (bytes, handles, once) = <(Nested, Vec<OwnedHandle>, bool)>::deserialize(deserializer)?;
+        let bytes = match bytes {
+            Nested::Inline(bytes) => Bytes::Heap(bytes),
+            Nested::File(file, length) if length <= MOST_ON_HEAP as u64 => {
+                let bytes = open(&file.0, length).and_then(|reader| reader.read_to_end().map_err(unreadable));
+                Bytes::Heap(bytes.map_err(de::Error::custom)?)
             }
-            Nested::Sealed(file, length) => Body::Sealed { file: file.0, length },
+            Nested::File(file, length) => Bytes::File { file: file.0, length },
         };
         let undelivered = if once { Undelivered::once() } else { Undelivered::default() };
-        Ok(Self { body, beside: Beside { handles: handles.into_iter().map(|handle| handle.0).collect(), undelivered } })
+        let handles = handles.into_iter().map(|handle| handle.0).collect();
+        Ok(Self { bytes, beside: Beside { handles, undelivered } })
     }
 }

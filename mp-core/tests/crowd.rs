@@ -15,7 +15,7 @@ type Numbered = (u8, u32, ByteBuf);
 /// Short ones, and a large one now and then.
 fn size(number: u32) -> usize {
     match number % 16 {
-        0 => 100_000,
+        0 => 300_000,
         8 => 40_000,
         small => small as usize,
     }
@@ -109,7 +109,7 @@ fn a_receiver_that_is_killed_is_noticed_by_a_sender_that_waits() {
         for large in [false, true] {
             let (sender, receiver) = pipe().unwrap();
             let process = hold::spawn(receiver).unwrap();
-            let bytes = move || ByteBuf::from(vec![0; if large { 100_000 } else { 1 }]);
+            let bytes = move || ByteBuf::from(vec![0; if large { 300_000 } else { 1 }]);
             while sender.try_send((0, 0, bytes())).is_ok() {}
             let waiting = std::thread::spawn(move || sender.send((0, 0, bytes())).unwrap_err().reason);
             process.kill().unwrap();

@@ -29,7 +29,7 @@ struct Numbered {
 impl Numbered {
     fn new(number: u32) -> Self {
         let (size, handles) = match number % 7 {
-            0 => (100_000, 0),
+            0 => (300_000, 0),
             2 => (40_000, 2),
             4 => (300_000, 1),
             5 if number % 5 == 0 => (10, 260),

@@ -22,7 +22,7 @@ fn bytes(size: usize) -> Vec<u8> {
 }
 
 fn large() -> ByteBuf {
-    ByteBuf::from(vec![9; 128 * KIB])
+    ByteBuf::from(vec![9; 256 * KIB])
 }
 
 #[test]
@@ -60,10 +60,11 @@ fn sleeps(thread: i32) -> bool {
 }
 
 #[test]
-fn one_large_message_is_under_way_at_a_time() {
+fn two_large_messages_are_in_flight_at_most() {
     watched(|| {
         let (sender, receiver) = pipe::<ByteBuf>().unwrap();
-        // A thread can send one to itself.
+        // A thread can send them to itself.
+        sender.send(large()).unwrap();
         sender.send(large()).unwrap();
         let refused = sender.try_send(large()).unwrap_err();
         assert!(matches!(refused.reason, SendErrorReason::Full), "{refused:?}");
@@ -74,13 +75,36 @@ fn one_large_message_is_under_way_at_a_time() {
         sender.try_send(ByteBuf::from(vec![1])).unwrap();
         assert_eq!(receiver.recv().unwrap(), large());
         sender.try_send(large()).unwrap();
+        assert!(matches!(sender.try_send(large()).unwrap_err().reason, SendErrorReason::Full));
+        assert_eq!(receiver.recv().unwrap(), large());
         assert_eq!(receiver.recv().unwrap().len(), 1);
         assert_eq!(receiver.recv().unwrap(), large());
         // Each duplicate is a sender of its own.
         let second = sender.try_clone().unwrap();
         sender.try_send(large()).unwrap();
+        sender.try_send(large()).unwrap();
         second.try_send(large()).unwrap();
+        assert_eq!(receiver.recv().unwrap(), large());
         assert_eq!((receiver.recv().unwrap(), receiver.recv().unwrap()), (large(), large()));
+    });
+}
+
+/// The pages of a message are written again by the next one, the length of which differs.
+#[test]
+fn messages_that_use_the_same_memory_do_not_mix() {
+    watched(|| {
+        let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+        let receiving = thread::spawn(move || receiver.iter().map(|message| message.unwrap()).collect::<Vec<_>>());
+        let message = |place: usize| ByteBuf::from(vec![place as u8; 200 * KIB + place * 37 * KIB % (700 * KIB)]);
+        for place in 0..100 {
+            sender.send(message(place)).unwrap();
+        }
+        drop(sender);
+        let received = receiving.join().unwrap();
+        assert_eq!(received.len(), 100);
+        for (place, received) in received.iter().enumerate() {
+            assert!(*received == message(place), "message {place} is another one");
+        }
     });
 }
 
@@ -88,6 +112,7 @@ fn one_large_message_is_under_way_at_a_time() {
 fn a_large_message_does_not_wait_for_that_of_another_thread_beyond_its_patience() {
     watched(|| {
         let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+        sender.send(large()).unwrap();
         sender.send(large()).unwrap();
         thread::scope(|scope| {
             let (reported, report) = mpsc::channel();
@@ -108,7 +133,7 @@ fn a_large_message_does_not_wait_for_that_of_another_thread_beyond_its_patience(
             });
             // If not, receiving below lets the threads go, so that the test fails and does not hang.
             let reasons = end.recv_timeout(PATIENCE);
-            for _ in 0..2 {
+            for _ in 0..3 {
                 receiver.recv().unwrap();
             }
             waiting.join().unwrap();

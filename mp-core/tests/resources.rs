@@ -28,7 +28,7 @@ fn two_thousand_processes_one_after_another_leave_nothing() {
     scenario!(two_thousand_processes_one_after_another_leave_nothing, Duration::from_secs(600), {
         let run = |number: u32| {
             // Now and then one with a message of its own memory.
-            let size = if number % 50 == 0 { 100_000 } else { 10 };
+            let size = if number % 50 == 0 { 300_000 } else { 10 };
             let process = echo::spawn(ByteBuf::from(vec![1; size])).unwrap();
             if number % 3 == 0 {
                 drop(process);
@@ -72,7 +72,7 @@ fn a_spawn_without_descriptors_is_an_error_and_runs_nothing() {
     scenario!(a_spawn_without_descriptors_is_an_error_and_runs_nothing, {
         let before = Resources::of_this_process();
         let mut started = Vec::new();
-        for size in [0, 100_000] {
+        for size in [0, 300_000] {
             for more in 0..30 {
                 let (marks, marked) = pipe().unwrap();
                 let streams = || (Stdio::piped(), Stdio::piped(), Stdio::piped());
@@ -118,14 +118,14 @@ fn a_pipe_without_descriptors_is_an_error() {
         with_descriptors(1, || {
             sender.try_clone().unwrap();
             assert!(std::iter::repeat_with(|| sender.try_clone()).take(2).collect::<Result<Vec<_>, _>>().is_err());
-            let error = sender.send(ByteBuf::from(vec![0; 100_000])).unwrap_err();
-            assert_eq!(error.value.len(), 100_000);
+            let error = sender.send(ByteBuf::from(vec![0; 300_000])).unwrap_err();
+            assert_eq!(error.value.len(), 300_000);
             assert!(matches!(error.reason, SendErrorReason::Io(_) | SendErrorReason::Encode(_)), "{error:?}");
             sender.send(ByteBuf::from(vec![0; 1_000])).unwrap();
         });
         assert_eq!(receiver.recv().unwrap().len(), 1_000);
-        sender.send(ByteBuf::from(vec![0; 100_000])).unwrap();
-        assert_eq!(receiver.recv().unwrap().len(), 100_000);
+        sender.send(ByteBuf::from(vec![0; 300_000])).unwrap();
+        assert_eq!(receiver.recv().unwrap().len(), 300_000);
     });
 }
 

@@ -66,7 +66,7 @@ impl Load {
 }
 
 /// In its packet, in a memory file of its own, in one from the start; without handles, with some, with more than one packet takes.
-const LOADS: [(usize, usize); 6] = [(10, 3), (10, 300), (100_000, 0), (100_000, 3), (3 << 20, 0), (3 << 20, 300)];
+const LOADS: [(usize, usize); 6] = [(10, 3), (10, 300), (300_000, 0), (300_000, 3), (3 << 20, 0), (3 << 20, 300)];
 
 #[process_fn]
 fn echo(load: Load) -> Load {
@@ -159,7 +159,7 @@ fn every_descriptor_that_a_connection_needs_can_be_missing() {
         });
         until_it_succeeds("plain bytes", 0, |more| {
             let (sender, _receiver) = pipe::<u8>()?;
-            with_descriptors(more, || Ok(sender.send_bytes(&[1; 100_000])?))
+            with_descriptors(more, || Ok(sender.send_bytes(&[1; 300_000])?))
         });
     });
 }
@@ -203,8 +203,8 @@ fn every_descriptor_that_a_message_needs_can_be_missing() {
         }
         until_it_succeeds("receiving plain bytes", 0, |more| {
             let (sender, receiver): (_, Receiver<u8>) = pipe()?;
-            sender.send_bytes(&[1; 100_000])?;
-            assert_eq!(with_descriptors(more, || receiver.recv_bytes())?.len(), 100_000);
+            sender.send_bytes(&[1; 300_000])?;
+            assert_eq!(with_descriptors(more, || receiver.recv_bytes())?.len(), 300_000);
             Ok(())
         });
     });

@@ -34,7 +34,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::{DecodeError, EncodeError};
 pub(crate) use ser::Output;
-pub(crate) use source::{Source, append, copy, read_all};
+pub(crate) use source::{Source, copy};
 
 use crate::handle::{self, Beside};
 

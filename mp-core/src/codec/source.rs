@@ -11,37 +11,6 @@ pub(crate) trait Source {
     ///
     /// The rest of the message does not come.
     fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<usize, DecodeError>;
-
-    /// Puts some bytes into the beginning of `into`, which is not empty, and returns how many: 0 is the end of the message.
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read).
-    fn read_slice(&mut self, into: &mut [u8]) -> Result<usize, DecodeError>;
-
-    /// How many bytes are announced at least, which is not to be relied upon.
-    fn announced(&self) -> usize;
-}
-
-/// Reads everything that is left.
-pub(crate) fn read_all(source: &mut dyn Source) -> Result<Vec<u8>, DecodeError> {
-    let mut bytes = begin(source.announced(), 0)?;
-    loop {
-        while bytes.len() < bytes.capacity() {
-            let room = bytes.capacity() - bytes.len();
-            if source.read(&mut bytes, room)? == 0 {
-                return Ok(bytes);
-            }
-        }
-        // What was announced may be all.
-        let mut next = [0; 1];
-        if source.read_slice(&mut next)? == 0 {
-            return Ok(bytes);
-        }
-        let more = bytes.len().max(AT_ONCE);
-        reserve(&mut bytes, more)?;
-        bytes.extend_from_slice(&next);
-    }
 }
 
 /// Room for `announced` bytes if it can be had, as far as a message can be that long, else for `least` of them.
@@ -70,15 +39,9 @@ const AT_ONCE: usize = 128 << 10;
 /// Copies bytes whose number the sender has chosen: a lack of memory is an error, where `to_vec` would end the process.
 pub(crate) fn copy(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let mut copy = Vec::new();
-    append(&mut copy, bytes)?;
+    reserve(&mut copy, bytes.len())?;
+    copy.extend_from_slice(bytes);
     Ok(copy)
-}
-
-/// The same, behind others.
-pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) -> Result<(), DecodeError> {
-    reserve(to, bytes.len())?;
-    to.extend_from_slice(bytes);
-    Ok(())
 }
 
 #[cold]

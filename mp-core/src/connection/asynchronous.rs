@@ -4,103 +4,54 @@
 //! while it waits, neither a message nor the turn of a large one, so it can be dropped at any time, and one that nobody polls any
 //! more is in nobody's way.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::Poll;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{RecvError, SendError, SendErrorReason};
-use super::packet::{self, MAX_INLINE};
-use super::raw::{ENCODING, Patience, Socket};
-use super::turn::{Taken, Turn};
+use super::large::Receipt;
+use super::raw::{Attempt, Outgoing, Socket};
 use super::{Connection, Receiver, Sender};
-use crate::handle::Beside;
-use crate::message::Body;
+use crate::sys::poll::Deadline;
 use crate::sys::socket::Blocking;
-
-/// A message that is ready to be sent.
-struct Ready {
-    body: Body,
-    beside: Beside,
-}
 
 impl Socket {
     async fn recv_async<T: DeserializeOwned>(&self) -> Result<T, RecvError> {
         loop {
-            if let Some(value) = self.recv(Patience::None)? {
+            if let Some(value) = self.recv(Deadline::PASSED)? {
                 return Ok(value);
             }
             self.fd.readable().await.map_err(RecvError::Io)?;
         }
     }
 
-    fn make_ready<T: Serialize>(&self, value: &T) -> Result<Ready, SendErrorReason> {
-        let mut scratch = ENCODING.take();
-        scratch.clear();
-        let (body, beside) = Body::encode(value, MAX_INLINE, scratch).map_err(SendErrorReason::Encode)?;
-        Ok(Ready { body, beside })
-    }
-
-    async fn send_ready(&self, message: Ready) -> Result<(), SendErrorReason> {
-        match &message.body {
-            Body::Inline(_) => self.send_short(&message).await?,
-            Body::Sealed { .. } => self.send_large_async(&message).await?,
-        }
-        if let Body::Inline(scratch) = message.body {
-            ENCODING.set(scratch);
-        }
-        Ok(())
-    }
-
-    async fn send_short(&self, message: &Ready) -> Result<(), SendErrorReason> {
+    async fn send_async(&self, mut message: Outgoing) -> Result<(), SendErrorReason> {
         loop {
-            match packet::send(self.fd.as_fd(), &message.body, &message.beside, None, Blocking::No) {
-                Ok(()) => return Ok(()),
-                Err(error) => self.judge(error)?,
+            match self.attempt(&mut message, Blocking::No)? {
+                Attempt::Sent => {
+                    self.recycle(message.body);
+                    return Ok(());
+                }
+                Attempt::NoRoom => self.fd.writable().await,
+                Attempt::NoCredit(receipts) => first_closed(&receipts).await,
             }
-            self.fd.writable().await.map_err(SendErrorReason::Io)?;
-        }
-    }
-
-    async fn send_large_async(&self, message: &Ready) -> Result<(), SendErrorReason> {
-        loop {
-            let turn = self.turn.take_async().await.map_err(SendErrorReason::Io)?;
-            if self.try_send_large(message, turn)? {
-                return Ok(());
-            }
-            // The turn is given back by now.
-            self.fd.writable().await.map_err(SendErrorReason::Io)?;
-        }
-    }
-
-    /// Sends a large message if there is room for it; false if there is none.
-    fn try_send_large(&self, message: &Ready, turn: Taken<'_>) -> Result<bool, SendErrorReason> {
-        let (mine, theirs) = crate::sys::fd::pipe().map_err(SendErrorReason::Io)?;
-        let receipt = Some(theirs.as_fd());
-        match packet::send(self.fd.as_fd(), &message.body, &message.beside, receipt, Blocking::No) {
-            Ok(()) => {
-                turn.sent(mine);
-                Ok(true)
-            }
-            Err(error) => self.judge(error).map(|()| false),
+            .map_err(SendErrorReason::Io)?;
         }
     }
 }
 
-impl Turn {
-    /// Waits until no large message of this end is under way.
-    async fn take_async(&self) -> io::Result<Taken<'_>> {
-        loop {
-            let receipt = match poll_fn(|context| self.poll_take(context.waker())).await {
-                Ok(taken) => return Ok(taken),
-                Err(receipt) => receipt,
-            };
-            receipt.hung_up().await?;
-            self.note_received(&receipt);
-        }
-    }
+/// Waits until one of `receipts` is closed.
+async fn first_closed(receipts: &[Receipt]) -> io::Result<()> {
+    let mut waits: Vec<_> = receipts.iter().map(|receipt| receipt.hung_up()).collect();
+    poll_fn(|context| {
+        let closed = waits.iter_mut().map(|wait| Pin::new(wait).poll(context)).find(Poll::is_ready);
+        closed.unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 impl<T: DeserializeOwned> Receiver<T> {
@@ -211,9 +162,9 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
 
 async fn send<T: Serialize>(socket: &Socket, value: T) -> Result<(), SendError<T>> {
     // What waits borrows nothing of the value, which need not be `Sync`.
-    let ready = socket.make_ready(&value);
-    let sent = match ready {
-        Ok(message) => socket.send_ready(message).await,
+    let message = socket.encode(&value);
+    let sent = match message {
+        Ok(message) => socket.send_async(message).await,
         Err(reason) => Err(reason),
     };
     sent.map_err(|reason| SendError { value, reason })

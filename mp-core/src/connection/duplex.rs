@@ -10,11 +10,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::{RecvError, SendError};
-use super::raw::{Patience, Socket};
+use super::raw::Socket;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use super::travel::received_socket;
 use crate::handle;
+use crate::sys::poll::Deadline;
 use crate::sys::{fd::duplicate, socket};
 
 /// Makes a two-way channel: each end sends what the other receives.
@@ -113,7 +114,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// As [`send`](Self::send).
     pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Patience::Forever).map_err(|reason| SendError { value: (), reason })
+        self.socket.send_bytes(bytes, Deadline::NEVER).map_err(|reason| SendError { value: (), reason })
     }
 
     /// Sends plain bytes if there is room for them now. See [`Sender::try_send_bytes`].
@@ -122,7 +123,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// As [`try_send`](Self::try_send).
     pub fn try_send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Patience::None).map_err(|reason| SendError { value: (), reason })
+        self.socket.send_bytes(bytes, Deadline::PASSED).map_err(|reason| SendError { value: (), reason })
     }
 
     /// Sends plain bytes, waiting for room for `timeout` at most. See [`Sender::send_bytes_timeout`].
@@ -131,7 +132,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// As [`send_timeout`](Self::send_timeout).
     pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Patience::timeout(timeout)).map_err(|reason| SendError { value: (), reason })
+        self.socket.send_bytes(bytes, Deadline::after(timeout)).map_err(|reason| SendError { value: (), reason })
     }
 
     /// Receives a message of plain bytes. See [`Receiver::recv_bytes`].
@@ -140,7 +141,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
-        self.socket.recv_bytes(Patience::Forever)?.ok_or(RecvError::Disconnected)
+        self.socket.recv_bytes(Deadline::NEVER)?.ok_or(RecvError::Disconnected)
     }
 
     /// Receives a message of plain bytes if there is one now. See [`Receiver::try_recv_bytes`].
@@ -149,7 +150,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// As [`recv`](Self::recv).
     pub fn try_recv_bytes(&self) -> Result<Option<Vec<u8>>, RecvError> {
-        self.socket.recv_bytes(Patience::None)
+        self.socket.recv_bytes(Deadline::PASSED)
     }
 
     /// Receives a message of plain bytes, waiting for `timeout` at most. See [`Receiver::recv_bytes_timeout`].
@@ -158,7 +159,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Option<Vec<u8>>, RecvError> {
-        self.socket.recv_bytes(Patience::timeout(timeout))
+        self.socket.recv_bytes(Deadline::after(timeout))
     }
 
     /// Receives a message of plain bytes into the beginning of `buffer`. See [`Receiver::recv_bytes_into`].
@@ -178,7 +179,7 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
     ///
     /// Gives the value back if the peer is gone, or if it cannot be encoded or sent.
     pub fn send(&self, value: Tx) -> Result<(), SendError<Tx>> {
-        self.socket.send(&value, Patience::Forever).map_err(|reason| SendError { value, reason })
+        self.socket.send(&value, Deadline::NEVER).map_err(|reason| SendError { value, reason })
     }
 
     /// Sends `value` if there is room for it now. See [`Sender::try_send`].
@@ -187,7 +188,7 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
     ///
     /// As [`send`](Self::send), and [`SendErrorReason::Full`](super::SendErrorReason::Full).
     pub fn try_send(&self, value: Tx) -> Result<(), SendError<Tx>> {
-        self.socket.send(&value, Patience::None).map_err(|reason| SendError { value, reason })
+        self.socket.send(&value, Deadline::PASSED).map_err(|reason| SendError { value, reason })
     }
 
     /// Sends `value`, waiting for room for `timeout` at most. See [`Sender::send_timeout`].
@@ -196,7 +197,7 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
     ///
     /// As [`send`](Self::send), and [`SendErrorReason::TimedOut`](super::SendErrorReason::TimedOut).
     pub fn send_timeout(&self, value: Tx, timeout: Duration) -> Result<(), SendError<Tx>> {
-        self.socket.send(&value, Patience::timeout(timeout)).map_err(|reason| SendError { value, reason })
+        self.socket.send(&value, Deadline::after(timeout)).map_err(|reason| SendError { value, reason })
     }
 
     /// Sends a copy of `value`, waiting until there is room for it. See [`Sender::send_ref`].
@@ -205,7 +206,7 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
     ///
     /// As [`send`](Self::send).
     pub fn send_ref(&self, value: &Tx) -> Result<(), SendError<()>> {
-        self.socket.send(value, Patience::Forever).map_err(|reason| SendError { value: (), reason })
+        self.socket.send(value, Deadline::NEVER).map_err(|reason| SendError { value: (), reason })
     }
 }
 
@@ -216,7 +217,7 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
     ///
     /// [`RecvError::Disconnected`] once the peer is gone and everything was received; the other errors concern one message.
     pub fn recv(&self) -> Result<Rx, RecvError> {
-        self.socket.recv(Patience::Forever)?.ok_or(RecvError::Disconnected)
+        self.socket.recv(Deadline::NEVER)?.ok_or(RecvError::Disconnected)
     }
 
     /// Receives the next message if there is one now. See [`Receiver::try_recv`].
@@ -225,7 +226,7 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
     ///
     /// As [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<Option<Rx>, RecvError> {
-        self.socket.recv(Patience::None)
+        self.socket.recv(Deadline::PASSED)
     }
 
     /// Receives the next message, waiting for `timeout` at most. See [`Receiver::recv_timeout`].
@@ -234,7 +235,7 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<Rx>, RecvError> {
-        self.socket.recv(Patience::timeout(timeout))
+        self.socket.recv(Deadline::after(timeout))
     }
 
     /// Iterates over messages until the peer is gone, waiting for each.

@@ -2,16 +2,15 @@
 
 #[cfg(feature = "async")]
 mod asynchronous;
-mod backoff;
 mod duplex;
 mod error;
+mod large;
 mod packet;
 mod raw;
 mod receiver;
 mod sender;
 mod spin;
 mod travel;
-mod turn;
 
 use std::io;
 

@@ -2,7 +2,7 @@
 //!
 //! | part | bytes | meaning |
 //! |---|---|---|
-//! | kind | 1 | 0: the body follows in this packet; 1: it is in a sealed memory file |
+//! | kind | 1 | 0: the body follows in this packet; 1: it is in a memory file |
 //! | flags | 1 | bit 0: a bundle carries the handles that did not fit; bit 1: a receipt is asked for |
 //! | zero | 2 | |
 //! | handles | 4 | how many handles the value holds |
@@ -17,22 +17,22 @@
 //! 2. Nothing that a packet announces is allocated before the packet is known to hold it.
 //! 3. Every descriptor that arrives is in an `OwnedFd` from the first moment, so each path closes it.
 //!
-//! The receipt is the write end of a pipe. Receiving the packet closes it, and so does the death of
-//! everyone who could; the sender looks at its own end before it puts the next large message in flight, which bounds the
-//! memory in flight to one large message a sender.
+//! The receipt is the write end of a pipe, see the module `large`.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
+
 use crate::codec::message_limit;
 use crate::handle::Beside;
-use crate::message::Body;
+use crate::sys::memfd::MemoryFile;
 use crate::sys::socket::{self, Blocking, MAX_HANDLES};
 
 const HEADER: usize = 16;
 
-/// The longest packet that is ever sent.
-pub(crate) const MAX_PACKET: usize = 64 << 10;
+/// The longest packet that is ever sent, in bytes: what the socket buffers of a Linux system hold that nobody has tuned.
+pub(crate) const MAX_PACKET: usize = 200 << 10;
 
 /// The longest body that travels inside its packet.
 pub(crate) const MAX_INLINE: usize = MAX_PACKET - HEADER;
@@ -41,17 +41,30 @@ pub(crate) const MAX_INLINE: usize = MAX_PACKET - HEADER;
 pub(super) const MOST_HANDLES: usize = 16 << 10;
 
 const KIND_INLINE: u8 = 0;
-const KIND_SEALED: u8 = 1;
+const KIND_FILE: u8 = 1;
 const FLAG_BUNDLE: u8 = 1 << 0;
 const FLAG_RECEIPT: u8 = 1 << 1;
 
 /// What precedes the handles in a packet at most: file, receipt, bundle.
 const MAX_LEADING: usize = 3;
 
+/// The bytes of a message that is sent.
+#[derive(Clone, Copy)]
+pub(crate) enum BodyRef<'a> {
+    Inline(&'a [u8]),
+    File(&'a MemoryFile),
+}
+
+/// Tells whether sending failed because this system has no packet for so many bytes: its socket buffers are smaller than usual, or
+/// its memory is fragmented. The body has to go into a memory file then.
+pub(crate) fn is_too_large(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MSGSIZE | Errno::NOBUFS))
+}
+
 /// Sends one message as one packet. From then on it counts as delivered, before anything else happens on this thread.
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
-    body: &Body,
+    body: BodyRef<'_>,
     beside: &Beside,
     receipt: Option<BorrowedFd<'_>>,
     blocking: Blocking,
@@ -63,7 +76,7 @@ pub(crate) fn send(
 
 fn send_undelivered(
     socket: BorrowedFd<'_>,
-    body: &Body,
+    body: BodyRef<'_>,
     handles: &[OwnedFd],
     receipt: Option<BorrowedFd<'_>>,
     blocking: Blocking,
@@ -75,8 +88,8 @@ fn send_undelivered(
     let direct = handles.len().min(MAX_HANDLES - MAX_LEADING);
     let bundle = if direct < handles.len() { Some(bundle(&handles[direct..])?) } else { None };
     let (kind, length, inline) = match body {
-        Body::Inline(bytes) => (KIND_INLINE, bytes.len() as u64, bytes.as_slice()),
-        Body::Sealed { length, .. } => (KIND_SEALED, *length, [].as_slice()),
+        BodyRef::Inline(bytes) => (KIND_INLINE, bytes.len() as u64, bytes),
+        BodyRef::File(file) => (KIND_FILE, file.length(), [].as_slice()),
     };
     let mut flags = 0;
     if bundle.is_some() {
@@ -97,8 +110,8 @@ fn send_undelivered(
         return socket::send(socket, &parts, &[], blocking);
     }
     let mut beside = Vec::with_capacity(MAX_LEADING + direct);
-    if let Body::Sealed { file, .. } = body {
-        beside.push(file.as_fd());
+    if let BodyRef::File(file) = body {
+        beside.push(file.reader());
     }
     beside.extend(receipt);
     beside.extend(bundle.as_ref().map(|bundle| bundle.as_fd()));
@@ -132,10 +145,15 @@ pub(crate) struct Packet {
 pub(crate) enum Received {
     /// The body is at this place of the buffer.
     Inline(std::ops::Range<usize>),
-    Sealed {
-        file: OwnedFd,
-        length: u64,
-    },
+    File(FileBody),
+}
+
+/// A body in a memory file.
+pub(crate) struct FileBody {
+    pub(crate) file: OwnedFd,
+    pub(crate) length: u64,
+    /// Closing it tells the sender that the body was read.
+    _receipt: Option<OwnedFd>,
 }
 
 /// Why a packet did not become a message.
@@ -194,9 +212,8 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
         Some(None) => Err(Failure::Malformed("a packet lacks a descriptor")),
         Some(found) => Ok(found),
     };
-    let file = leading(kind == KIND_SEALED)?;
-    // The sender waits for this: closing it says that the message has arrived.
-    drop(leading(flags & FLAG_RECEIPT != 0)?);
+    let file = leading(kind == KIND_FILE)?;
+    let receipt = leading(flags & FLAG_RECEIPT != 0)?;
     let bundle = leading(flags & FLAG_BUNDLE != 0)?;
     let mut handles: Vec<OwnedFd> = beside.collect();
     if let Some(bundle) = bundle {
@@ -208,9 +225,9 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
 
     let body = match (kind, file) {
         (KIND_INLINE, None) if inline.len() as u64 == length => Received::Inline(HEADER..packet.len()),
-        (KIND_SEALED, Some(file)) if inline.is_empty() => Received::Sealed { file, length },
+        (KIND_FILE, Some(file)) if inline.is_empty() => Received::File(FileBody { file, length, _receipt: receipt }),
         (KIND_INLINE, None) if (inline.len() as u64) < length => return Err(Failure::Truncated),
-        (KIND_INLINE | KIND_SEALED, _) => {
+        (KIND_INLINE | KIND_FILE, _) => {
             return Err(Failure::Malformed("a packet is longer than it says"));
         }
         _ => return Err(Failure::Malformed("a packet is of an unknown kind")),

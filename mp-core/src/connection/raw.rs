@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::LocalKey;
@@ -10,116 +11,122 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::backoff::Backoff;
 use super::error::{RecvError, SendErrorReason};
-use super::packet::{self, Failure, MAX_INLINE, MAX_PACKET, Packet, Received};
-use super::spin::Spin;
-use super::turn::Turn;
-use crate::codec::{self, DecodeError, Source};
+use super::large::{self, LargeMessages, Receipt};
+use super::packet::{self, BodyRef, Failure, FileBody, MAX_INLINE, MAX_PACKET, Packet, Received};
+use super::spin::Spins;
+use crate::codec::{self, DecodeError};
 use crate::handle::Beside;
-use crate::message::{self, Body};
+use crate::message::{self, Body, Spill, unreadable};
+use crate::sys::memfd::Reader;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
 use crate::watched::Watched;
 
-/// How long an operation may wait.
-#[derive(Clone, Copy)]
-pub(super) enum Patience {
-    Forever,
-    Until(Deadline),
-    None,
-}
-
-impl Patience {
-    pub(super) fn timeout(timeout: Duration) -> Self {
-        if timeout.is_zero() { Self::None } else { Self::Until(Deadline::after(timeout)) }
-    }
-}
-
 /// One end of a connection. It may be used from several threads, and its socket from several processes.
 pub(super) struct Socket {
     pub(super) fd: Watched,
-    pub(super) turn: Turn,
-    /// Whether to look for a message before sleeping.
-    looks: Backoff,
+    pub(super) large: LargeMessages,
+    /// Whether looking for a message before sleeping has paid.
+    spins: Spins,
     /// The peer was closed with something unread.
     unread: AtomicBool,
 }
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd: Watched::new(fd), turn: Turn::new(), looks: Backoff::new(), unread: AtomicBool::new(false) }
+        Self {
+            fd: Watched::new(fd),
+            large: LargeMessages::default(),
+            spins: Spins::new(),
+            unread: AtomicBool::new(false),
+        }
     }
 
-    pub(super) fn send<T: Serialize + ?Sized>(&self, value: &T, patience: Patience) -> Result<(), SendErrorReason> {
-        let mut scratch = take_buffer(&ENCODING);
-        scratch.clear();
-        let (body, beside) = Body::encode(value, MAX_INLINE, scratch).map_err(SendErrorReason::Encode)?;
-        let result = self.send_body(&body, &beside, patience);
-        if let Body::Inline(scratch) = body {
-            put_back(&ENCODING, scratch);
-        }
+    pub(super) fn send<T: Serialize + ?Sized>(&self, value: &T, deadline: Deadline) -> Result<(), SendErrorReason> {
+        self.send_by(self.encode(value)?, deadline)
+    }
+
+    pub(super) fn send_bytes(&self, bytes: &[u8], deadline: Deadline) -> Result<(), SendErrorReason> {
+        let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
+        let body = message::encode_bytes(bytes, take_buffer(&ENCODING), spill).map_err(SendErrorReason::Encode)?;
+        self.send_by(Outgoing { body, beside: Beside::default() }, deadline)
+    }
+
+    pub(super) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Outgoing, SendErrorReason> {
+        let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
+        let (body, beside) = message::encode(value, take_buffer(&ENCODING), spill).map_err(SendErrorReason::Encode)?;
+        Ok(Outgoing { body, beside })
+    }
+
+    fn send_by(&self, mut message: Outgoing, deadline: Deadline) -> Result<(), SendErrorReason> {
+        let blocking = if deadline.is_never() { Blocking::Yes } else { Blocking::No };
+        let result = loop {
+            let waited = match self.attempt(&mut message, blocking) {
+                Ok(Attempt::Sent) => break Ok(()),
+                // Without a deadline it is full only if a process that shares the socket has made it non-blocking.
+                Ok(Attempt::NoRoom) => poll::writable(self.fd.as_fd(), deadline),
+                Ok(Attempt::NoCredit(receipts)) => large::wait_for_one(&receipts, deadline),
+                Err(reason) => break Err(reason),
+            };
+            match waited {
+                Ok(true) => {}
+                Ok(false) if deadline.is_now() => break Err(SendErrorReason::Full),
+                Ok(false) => break Err(SendErrorReason::TimedOut),
+                Err(error) => break Err(SendErrorReason::Io(error)),
+            }
+        };
+        self.recycle(message.body);
         result
     }
 
-    pub(super) fn send_bytes(&self, bytes: &[u8], patience: Patience) -> Result<(), SendErrorReason> {
-        let body = Body::raw(bytes, MAX_INLINE).map_err(SendErrorReason::Encode)?;
-        self.send_body(&body, &Beside::default(), patience)
-    }
-
-    fn send_body(&self, body: &Body, beside: &Beside, patience: Patience) -> Result<(), SendErrorReason> {
-        match body {
-            Body::Inline(_) => self.send_packet(body, beside, None, patience),
-            Body::Sealed { .. } => self.send_large(body, beside, patience),
-        }
-    }
-
-    fn send_large(&self, body: &Body, beside: &Beside, patience: Patience) -> Result<(), SendErrorReason> {
-        let turn = self.turn.take(patience)?;
-        let (mine, theirs) = crate::sys::fd::pipe().map_err(SendErrorReason::Io)?;
-        self.send_packet(body, beside, Some(theirs.as_fd()), patience)?;
-        turn.sent(mine);
-        Ok(())
-    }
-
-    fn send_packet(
-        &self,
-        body: &Body,
-        beside: &Beside,
-        receipt: Option<BorrowedFd<'_>>,
-        patience: Patience,
-    ) -> Result<(), SendErrorReason> {
-        self.retry_send(patience, |blocking| packet::send(self.fd.as_fd(), body, beside, receipt, blocking))
-    }
-
-    /// Sends a packet, waiting for room as long as `patience` lasts.
-    fn retry_send(&self, patience: Patience, send: impl Fn(Blocking) -> io::Result<()>) -> Result<(), SendErrorReason> {
-        let blocking = if matches!(patience, Patience::Forever) { Blocking::Yes } else { Blocking::No };
-        loop {
-            let error = match send(blocking) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            self.judge(error)?;
-            match patience {
-                Patience::None => return Err(SendErrorReason::Full),
-                // Someone who shares the socket has made it non-blocking.
-                Patience::Forever => {
-                    poll::writable(self.fd.as_fd(), Deadline::NEVER).map_err(SendErrorReason::Io)?;
+    /// Sends a message if that needs no waiting, other than for room if it is `blocking`.
+    pub(super) fn attempt(&self, message: &mut Outgoing, blocking: Blocking) -> Result<Attempt, SendErrorReason> {
+        if let Body::Inline(bytes) = &message.body {
+            match packet::send(self.fd.as_fd(), BodyRef::Inline(bytes), &message.beside, None, blocking) {
+                Ok(()) => return Ok(Attempt::Sent),
+                Err(error) if packet::is_too_large(&error) => {
+                    let mut file = self.large.file().map_err(SendErrorReason::Io)?;
+                    file.append(bytes).map_err(SendErrorReason::Io)?;
+                    message.body = Body::File(file);
                 }
-                Patience::Until(deadline) => {
-                    if !poll::writable(self.fd.as_fd(), deadline).map_err(SendErrorReason::Io)? {
-                        return Err(SendErrorReason::TimedOut);
-                    }
-                }
+                Err(error) => return self.check_send_error(error).map(|()| Attempt::NoRoom),
             }
         }
+        let Body::File(file) = &message.body else { return Ok(Attempt::NoRoom) };
+        let credit = match self.large.try_credit().map_err(SendErrorReason::Io)? {
+            Ok(credit) => credit,
+            Err(receipts) => return Ok(Attempt::NoCredit(receipts)),
+        };
+        let receipt = Some(credit.receivers_end.as_fd());
+        match packet::send(self.fd.as_fd(), BodyRef::File(file), &message.beside, receipt, blocking) {
+            Ok(()) => {
+                if let Body::File(file) = mem::replace(&mut message.body, Body::Inline(Vec::new())) {
+                    self.large.sent(credit, file);
+                }
+                Ok(Attempt::Sent)
+            }
+            // A task that nobody polls must not keep others from sending, so the credit goes back.
+            Err(error) => self.check_send_error(error).map(|()| Attempt::NoRoom),
+        }
     }
 
-    /// What it means that a packet could not be sent; that there is no room is no error yet.
-    pub(super) fn judge(&self, error: io::Error) -> Result<(), SendErrorReason> {
+    /// Keeps the memory of a message that was sent, or is not going to be, for the next one.
+    pub(super) fn recycle(&self, body: Body) {
+        match body {
+            Body::Inline(mut buffer) if buffer.capacity() > 0 => {
+                buffer.clear();
+                put_back(&ENCODING, buffer);
+            }
+            Body::Inline(_) => {}
+            Body::File(file) => self.large.give_back(file),
+        }
+    }
+
+    /// Says what an error of sending a packet means; that there is no room is none yet.
+    pub(super) fn check_send_error(&self, error: io::Error) -> Result<(), SendErrorReason> {
         if error.kind() == io::ErrorKind::ConnectionReset {
-            // The kernel says it once, to whoever asks first.
+            // The kernel reports it once, to the first call.
             self.unread.store(true, Ordering::Relaxed);
         }
         match error.kind() {
@@ -134,20 +141,16 @@ impl Socket {
     /// Receives one message and gives it to `take`; `None` if none came in time.
     fn receive<R>(
         &self,
-        patience: Patience,
+        deadline: Deadline,
         take: impl FnOnce(Incoming<'_>) -> Result<R, RecvError>,
     ) -> Result<Option<R>, RecvError> {
         let mut buffer = take_buffer(&RECEIVING);
-        if buffer.len() < MAX_PACKET {
+        if buffer.len() < RECEIVING_LENGTH {
             // Once per thread.
             buffer = vec![0; RECEIVING_LENGTH];
         }
-        let result = match self.receive_packet(&mut buffer, patience) {
-            Ok(Some(packet)) => take(match packet.body {
-                Received::Inline(range) => Incoming::Inline(&buffer[range], packet.handles),
-                Received::Sealed { file, length } => Incoming::Sealed(file, length, packet.handles),
-            })
-            .map(Some),
+        let result = match self.receive_packet(&mut buffer, deadline) {
+            Ok(Some(packet)) => take(Incoming::new(packet, &buffer)).map(Some),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
@@ -155,36 +158,26 @@ impl Socket {
         result
     }
 
-    fn receive_packet(&self, buffer: &mut [u8], patience: Patience) -> Result<Option<Packet>, RecvError> {
-        let mut spin = match patience {
-            Patience::None => None,
-            _ => Some(Spin::new(&self.looks)),
-        };
+    fn receive_packet(&self, buffer: &mut [u8], deadline: Deadline) -> Result<Option<Packet>, RecvError> {
+        let mut wait = self.spins.wait(deadline);
         loop {
-            let looks = spin.as_ref().is_some_and(Spin::looks);
-            let sleeps = matches!(patience, Patience::Forever) && !looks;
-            let buffer = &mut buffer[..MAX_PACKET];
-            match packet::receive(self.fd.as_fd(), buffer, if sleeps { Blocking::Yes } else { Blocking::No }) {
+            let blocking = if wait.sleeps() && deadline.is_never() { Blocking::Yes } else { Blocking::No };
+            match packet::receive(self.fd.as_fd(), &mut buffer[..MAX_PACKET], blocking) {
                 Ok(packet) => {
-                    if let Some(spin) = spin {
-                        spin.found();
-                    }
+                    wait.found();
                     return Ok(Some(packet));
                 }
-                Err(Failure::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => match (patience, &mut spin) {
-                    (Patience::Until(deadline), _) if deadline.has_passed() => return Ok(None),
-                    (_, Some(spin)) if looks => spin.in_vain(),
-                    (Patience::Until(deadline), _) => {
-                        if !poll::readable(self.fd.as_fd(), deadline).map_err(RecvError::Io)? {
-                            return Ok(None);
-                        }
+                Err(Failure::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if deadline.has_passed() {
+                        return Ok(None);
                     }
-                    // Someone who shares the socket has made it non-blocking.
-                    (Patience::Forever, _) => {
-                        poll::readable(self.fd.as_fd(), Deadline::NEVER).map_err(RecvError::Io)?;
+                    // Without a deadline it sleeps here only if a process that shares the socket has made
+                    // it non-blocking.
+                    if wait.sleeps() && !poll::readable(self.fd.as_fd(), deadline).map_err(RecvError::Io)? {
+                        return Ok(None);
                     }
-                    (Patience::None, _) => return Ok(None),
-                },
+                    wait.in_vain();
+                }
                 Err(Failure::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
                     // Not the end yet: what the peer had sent is still to come.
                     self.unread.store(true, Ordering::Relaxed);
@@ -198,31 +191,16 @@ impl Socket {
         }
     }
 
-    pub(super) fn recv<T: DeserializeOwned>(&self, patience: Patience) -> Result<Option<T>, RecvError> {
-        self.receive(patience, |incoming| match incoming {
-            Incoming::Inline(bytes, handles) => codec::decode(bytes, handles).map_err(RecvError::Decode),
-            Incoming::Sealed(file, length, handles) => {
-                Body::Sealed { file, length }.decode(handles).map_err(RecvError::Decode)
-            }
-        })
+    pub(super) fn recv<T: DeserializeOwned>(&self, deadline: Deadline) -> Result<Option<T>, RecvError> {
+        self.receive(deadline, |incoming| incoming.decode())
     }
 
-    pub(super) fn recv_bytes(&self, patience: Patience) -> Result<Option<Vec<u8>>, RecvError> {
-        self.receive(patience, |incoming| {
-            incoming.plain(|plain| match plain {
-                Plain::Bytes(bytes) => codec::copy(bytes).map(Ok),
-                Plain::Source(source) => codec::read_all(source).map(Ok),
-            })
-        })
+    pub(super) fn recv_bytes(&self, deadline: Deadline) -> Result<Option<Vec<u8>>, RecvError> {
+        self.receive(deadline, |incoming| incoming.plain()?.read())
     }
 
     pub(super) fn recv_bytes_into(&self, into: &mut [u8]) -> Result<usize, RecvError> {
-        let received = self.receive(Patience::Forever, |incoming| {
-            incoming.plain(|plain| match plain {
-                Plain::Bytes(bytes) => copy(bytes, into),
-                Plain::Source(source) => fill(into, source),
-            })
-        })?;
+        let received = self.receive(Deadline::NEVER, |incoming| incoming.plain()?.read_into(into))?;
         received.ok_or(RecvError::Disconnected)
     }
 
@@ -242,65 +220,90 @@ impl AsFd for Socket {
     }
 }
 
-/// A message that can be taken.
-enum Incoming<'a> {
-    Inline(&'a [u8], Vec<OwnedFd>),
-    Sealed(OwnedFd, u64, Vec<OwnedFd>),
+/// A message that is ready to be sent.
+pub(super) struct Outgoing {
+    pub(super) body: Body,
+    beside: Beside,
 }
 
-impl Incoming<'_> {
-    /// Takes a message of plain bytes; it can carry no handles.
-    fn plain<R>(
-        self,
-        take: impl FnOnce(Plain<'_>) -> Result<Result<R, RecvError>, DecodeError>,
-    ) -> Result<R, RecvError> {
-        let (result, has_handles) = match self {
-            Self::Inline(bytes, handles) => (take(Plain::Bytes(bytes)), !handles.is_empty()),
-            Self::Sealed(file, length, handles) => {
-                let result = message::open(&file, length).and_then(|mut source| take(Plain::Source(&mut source)));
-                (result, !handles.is_empty())
+/// What became of an attempt to send a message.
+pub(super) enum Attempt {
+    Sent,
+    /// The socket is full.
+    NoRoom,
+    /// Too many large messages are in flight: one of these receipts has to be closed first.
+    NoCredit(Vec<Receipt>),
+}
+
+/// A message that has arrived.
+struct Incoming<'a> {
+    body: IncomingBody<'a>,
+    handles: Vec<OwnedFd>,
+}
+
+enum IncomingBody<'a> {
+    Inline(&'a [u8]),
+    File(FileBody),
+}
+
+impl<'a> Incoming<'a> {
+    fn new(packet: Packet, buffer: &'a [u8]) -> Self {
+        let body = match packet.body {
+            Received::Inline(range) => IncomingBody::Inline(&buffer[range]),
+            Received::File(file) => IncomingBody::File(file),
+        };
+        Self { body, handles: packet.handles }
+    }
+
+    fn decode<T: DeserializeOwned>(self) -> Result<T, RecvError> {
+        let value = match &self.body {
+            IncomingBody::Inline(bytes) => codec::decode(bytes, self.handles),
+            IncomingBody::File(file) => {
+                open(file).and_then(|mut reader| codec::decode_stream(&mut reader, self.handles))
             }
         };
-        if has_handles {
-            return Err(RecvError::Decode(DecodeError::new("a message of plain bytes carries handles")));
+        value.map_err(RecvError::Decode)
+    }
+
+    /// The body of a message of plain bytes, which has no descriptors.
+    fn plain(self) -> Result<IncomingBody<'a>, RecvError> {
+        if self.handles.is_empty() {
+            return Ok(self.body);
         }
-        result.map_err(RecvError::Decode)?
+        Err(RecvError::Decode(DecodeError::new("a message of plain bytes carries descriptors")))
     }
 }
 
-/// A message that is bytes as they are.
-enum Plain<'a> {
-    Bytes(&'a [u8]),
-    Source(&'a mut dyn Source),
+impl IncomingBody<'_> {
+    fn read(&self) -> Result<Vec<u8>, RecvError> {
+        let bytes = match self {
+            Self::Inline(bytes) => codec::copy(bytes),
+            Self::File(file) => open(file).and_then(|reader| reader.read_to_end().map_err(unreadable)),
+        };
+        bytes.map_err(RecvError::Decode)
+    }
+
+    /// Reads the message into `into`. If it does not fit, the error holds it.
+    fn read_into(&self, into: &mut [u8]) -> Result<usize, RecvError> {
+        let length = match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::File(file) => file.length,
+        };
+        let place = usize::try_from(length).ok().and_then(|length| into.get_mut(..length));
+        let Some(place) = place else { return Err(RecvError::BufferTooShort(self.read()?)) };
+        match self {
+            Self::Inline(bytes) => place.copy_from_slice(bytes),
+            Self::File(file) => {
+                let read = open(file).and_then(|mut reader| reader.read_exact(place).map_err(unreadable));
+                read.map_err(RecvError::Decode)?;
+            }
+        }
+        Ok(place.len())
+    }
 }
 
-/// Copies a whole message into `into`. If it does not fit, the error holds it.
-fn copy(bytes: &[u8], into: &mut [u8]) -> Result<Result<usize, RecvError>, DecodeError> {
-    match into.get_mut(..bytes.len()) {
-        Some(place) => {
-            place.copy_from_slice(bytes);
-            Ok(Ok(bytes.len()))
-        }
-        None => codec::copy(bytes).map(RecvError::BufferTooShort).map(Err),
-    }
-}
-
-/// Reads a whole message into `into`. If it does not fit, the error holds it.
-fn fill(into: &mut [u8], source: &mut dyn Source) -> Result<Result<usize, RecvError>, DecodeError> {
-    let mut filled = 0;
-    while filled < into.len() {
-        match source.read_slice(&mut into[filled..])? {
-            0 => return Ok(Ok(filled)),
-            some => filled += some,
-        }
-    }
-    let rest = codec::read_all(source)?;
-    if rest.is_empty() {
-        return Ok(Ok(filled));
-    }
-    let mut message = codec::copy(into)?;
-    codec::append(&mut message, &rest)?;
-    Ok(Err(RecvError::BufferTooShort(message)))
+fn open(file: &FileBody) -> Result<Reader<'_>, DecodeError> {
+    Reader::new(file.file.as_fd(), file.length).map_err(unreadable)
 }
 
 /// Takes a buffer; a new one where the thread is about to end and its own are gone.
@@ -312,14 +315,16 @@ fn put_back(buffer: &'static LocalKey<Cell<Vec<u8>>>, bytes: Vec<u8>) {
     let _ = buffer.try_with(|buffer| buffer.set(bytes));
 }
 
-/// The length of the buffer into which a thread receives. It is more than a packet needs, and enough for the C library to map it by
-/// itself: memory that comes from the kernel is zero already and not touched before it is used, which saves a child, that receives little, most of the cost.
-const RECEIVING_LENGTH: usize = 192 << 10;
+/// The length of the buffer into which a thread receives.
+///
+/// It is more than a packet needs, and enough for the C library to map it by itself: memory that comes from the kernel is zero
+/// already and not touched before it is used, which saves a child that receives little most of the cost.
+const RECEIVING_LENGTH: usize = 256 << 10;
 const _: () = assert!(RECEIVING_LENGTH >= MAX_PACKET);
 
 thread_local! {
     /// The buffers that messages of this thread are encoded into and received into. Each is taken out while it is in use, so
     /// that a `Serialize` or `Deserialize` that itself uses a connection finds an empty one.
-    pub(super) static ENCODING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static ENCODING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static RECEIVING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }

@@ -10,10 +10,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::RecvError;
-use super::raw::{Patience, Socket};
+use super::raw::Socket;
 use super::travel::received_socket;
 use crate::handle;
 use crate::sys::fd::duplicate;
+use crate::sys::poll::Deadline;
 
 /// The receiving end of a [`pipe`](super::pipe()).
 ///
@@ -57,7 +58,7 @@ impl<T> Receiver<T> {
     /// As [`recv`](Self::recv).
     pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
         // Without a deadline there is always a message or an error.
-        self.socket.recv_bytes(Patience::Forever)?.ok_or(RecvError::Disconnected)
+        self.socket.recv_bytes(Deadline::NEVER)?.ok_or(RecvError::Disconnected)
     }
 
     /// Receives a message of plain bytes if there is one now, without sleeping. See [`try_recv`](Self::try_recv).
@@ -66,7 +67,7 @@ impl<T> Receiver<T> {
     ///
     /// As [`recv`](Self::recv).
     pub fn try_recv_bytes(&self) -> Result<Option<Vec<u8>>, RecvError> {
-        self.socket.recv_bytes(Patience::None)
+        self.socket.recv_bytes(Deadline::PASSED)
     }
 
     /// Receives a message of plain bytes, waiting for `timeout` at most; `None` if none came.
@@ -75,7 +76,7 @@ impl<T> Receiver<T> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Option<Vec<u8>>, RecvError> {
-        self.socket.recv_bytes(Patience::timeout(timeout))
+        self.socket.recv_bytes(Deadline::after(timeout))
     }
 
     /// Receives a message of plain bytes into the beginning of `buffer`, waiting for it, and returns its length.
@@ -100,7 +101,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// the next call goes on with the one after it.
     pub fn recv(&self) -> Result<T, RecvError> {
         // Without a deadline there is always a message or an error.
-        self.socket.recv(Patience::Forever)?.ok_or(RecvError::Disconnected)
+        self.socket.recv(Deadline::NEVER)?.ok_or(RecvError::Disconnected)
     }
 
     /// Receives the next message if there is one now, without sleeping.
@@ -111,7 +112,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     ///
     /// As [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<Option<T>, RecvError> {
-        self.socket.recv(Patience::None)
+        self.socket.recv(Deadline::PASSED)
     }
 
     /// Receives the next message, waiting for `timeout` at most; `None` if none came.
@@ -120,7 +121,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<T>, RecvError> {
-        self.socket.recv(Patience::timeout(timeout))
+        self.socket.recv(Deadline::after(timeout))
     }
 
     /// Iterates over messages until every sender is gone, waiting for each.

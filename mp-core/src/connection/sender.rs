@@ -11,10 +11,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::SendError;
 #[cfg(doc)]
 use super::error::SendErrorReason;
-use super::raw::{Patience, Socket};
+use super::raw::Socket;
 use super::travel::received_socket;
 use crate::handle;
 use crate::sys::fd::duplicate;
+use crate::sys::poll::Deadline;
 
 /// The sending end of a [`pipe`](super::pipe()).
 ///
@@ -51,7 +52,7 @@ impl<T> Sender<T> {
     ///
     /// As [`send`](Self::send).
     pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Patience::Forever).map_err(|reason| SendError { value: (), reason })
+        self.socket.send_bytes(bytes, Deadline::NEVER).map_err(|reason| SendError { value: (), reason })
     }
 
     /// Sends plain bytes as one message if there is room for them now. See [`try_send`](Self::try_send).
@@ -60,7 +61,7 @@ impl<T> Sender<T> {
     ///
     /// As [`try_send`](Self::try_send).
     pub fn try_send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Patience::None).map_err(|reason| SendError { value: (), reason })
+        self.socket.send_bytes(bytes, Deadline::PASSED).map_err(|reason| SendError { value: (), reason })
     }
 
     /// Sends plain bytes as one message, waiting for room for `timeout` at most.
@@ -69,7 +70,7 @@ impl<T> Sender<T> {
     ///
     /// As [`send_timeout`](Self::send_timeout).
     pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Patience::timeout(timeout)).map_err(|reason| SendError { value: (), reason })
+        self.socket.send_bytes(bytes, Deadline::after(timeout)).map_err(|reason| SendError { value: (), reason })
     }
 }
 
@@ -88,7 +89,7 @@ impl<T: Serialize> Sender<T> {
     /// Gives the value back if every receiver is gone, if it cannot be encoded, is longer than
     /// [`message_limit`](crate::message_limit), or if descriptors or memory run out.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        self.send_with(value, Patience::Forever)
+        self.send_with(value, Deadline::NEVER)
     }
 
     /// Sends `value` if there is room for it now. It never sleeps.
@@ -97,7 +98,7 @@ impl<T: Serialize> Sender<T> {
     ///
     /// As [`send`](Self::send), and [`SendErrorReason::Full`].
     pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
-        self.send_with(value, Patience::None)
+        self.send_with(value, Deadline::PASSED)
     }
 
     /// Sends `value`, waiting for room for `timeout` at most.
@@ -106,7 +107,7 @@ impl<T: Serialize> Sender<T> {
     ///
     /// As [`send`](Self::send), and [`SendErrorReason::TimedOut`]; nothing was sent then.
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
-        self.send_with(value, Patience::timeout(timeout))
+        self.send_with(value, Deadline::after(timeout))
     }
 
     /// Sends a copy of `value`, waiting until there is room for it. Handles in it are duplicated.
@@ -115,11 +116,11 @@ impl<T: Serialize> Sender<T> {
     ///
     /// As [`send`](Self::send).
     pub fn send_ref(&self, value: &T) -> Result<(), SendError<()>> {
-        self.socket.send(value, Patience::Forever).map_err(|reason| SendError { value: (), reason })
+        self.socket.send(value, Deadline::NEVER).map_err(|reason| SendError { value: (), reason })
     }
 
-    fn send_with(&self, value: T, patience: Patience) -> Result<(), SendError<T>> {
-        self.socket.send(&value, patience).map_err(|reason| SendError { value, reason })
+    fn send_with(&self, value: T, deadline: Deadline) -> Result<(), SendError<T>> {
+        self.socket.send(&value, deadline).map_err(|reason| SendError { value, reason })
     }
 }
 

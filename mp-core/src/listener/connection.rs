@@ -87,7 +87,7 @@ impl ByteConnection {
     /// As [`send_bytes`](Self::send_bytes); [`SendErrorReason::Full`] if there is no room for any of it, and
     /// [`SendErrorReason::Unfinished`] if there was for a part.
     pub fn try_send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.send(bytes, Deadline::now(), SendErrorReason::Full)
+        self.send(bytes, Deadline::PASSED, SendErrorReason::Full)
     }
 
     /// Sends bytes as one message, waiting for room for `timeout` at most.
@@ -129,7 +129,7 @@ impl ByteConnection {
     ///
     /// As [`recv_bytes`](Self::recv_bytes).
     pub fn try_recv_bytes(&self) -> Result<Option<Vec<u8>>, RecvError> {
-        self.recv(Deadline::now(), message_limit())
+        self.recv(Deadline::PASSED, message_limit())
     }
 
     /// Receives the next message, waiting for `timeout` at most; `None` if it was not here whole in time.
@@ -274,8 +274,8 @@ impl ByteConnection {
 
     /// Tells whether nothing of a message is in here, neither of one that arrives nor of one that is sent.
     pub(super) fn is_at_boundary(&self) -> bool {
-        let incoming = self.incoming.take(Deadline::now()).is_some_and(|incoming| incoming.is_at_boundary());
-        incoming && self.rest.take(Deadline::now()).is_some_and(|rest| rest.is_empty())
+        let incoming = self.incoming.take(Deadline::PASSED).is_some_and(|incoming| incoming.is_at_boundary());
+        incoming && self.rest.take(Deadline::PASSED).is_some_and(|rest| rest.is_empty())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::fcntl_getfl;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
@@ -17,8 +17,12 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// Moves `fd` above the standard streams if it took the place of a closed one.
 pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
     if fd.as_raw_fd() >= FIRST_ORDINARY { Ok(fd) } else { duplicate(fd.as_fd()) }
+}
+
+/// The path under which this process can open what `fd` stands for once more.
+pub(crate) fn path_of(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 /// Sets close-on-exec.

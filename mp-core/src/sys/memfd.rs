@@ -1,50 +1,161 @@
-//! Large messages: anonymous memory files that are written once, sealed, and read.
+//! Memory files: where the body of a message is that does not fit into a packet.
 //!
-//! A sealed file cannot change or shrink any more, whoever holds it, so nobody can change what its receiver has checked.
-//! Sealing is described in memfd_create(2) and fcntl(2), "File Sealing".
+//! A memory file has no name, and the kernel frees it with the last descriptor
+//! ([memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)). Its sender writes it
+//! and its receiver copies it out; the sender may then write the next message into the same pages,
+//! which saves what most of the time goes into: allocating and zeroing them.
+//!
+//! 1. The receiver reads by pread(2), into memory of its own. So it does not matter what the sender
+//!    does to the file meanwhile: what was read does not change, and a file that ends early is an
+//!    error. Nothing has to be sealed against writers, which the kernel refuses now and then.
+//! 2. The receiver gets a descriptor that was opened for reading only: a process that cannot open
+//!    files by itself, because it is in a sandbox, cannot change a later message to another receiver.
+//! 3. The sender writes to pages that are there through a mapping, which a file that became shorter
+//!    would turn into SIGBUS. So the file is sealed against shrinking from the beginning.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
-use rustix::io::{Errno, pread, retry_on_intr};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create, open};
+use rustix::io::{Errno, pread, pwrite, retry_on_intr};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::process::{Resource, getrlimit};
 
-use super::fd::{above_standard_streams, append as append_to};
+use super::fd::{above_standard_streams, append as append_to, path_of};
+use super::pages::prefer_huge;
 
-/// What a receiver insists on.
-const SEALED: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
-
-/// Makes an empty anonymous file.
-pub(crate) fn create() -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Kernels since 6.3 want to know that the file will not be executed; older ones do not know the flag.
-    let file = match memfd_create("mp-message", flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => memfd_create("mp-message", flags)?,
-        other => other?,
-    };
-    above_standard_streams(file)
+/// A memory file that this process writes, one message after another.
+#[derive(Debug)]
+pub(crate) struct MemoryFile {
+    file: OwnedFd,
+    /// The same file, opened for reading.
+    reader: OwnedFd,
+    /// The length of the message that is in it.
+    length: u64,
+    /// How many bytes of the file have pages, all from its beginning.
+    allocated: u64,
+    mapping: Option<Mapping>,
 }
 
-/// Appends `bytes`, which brings the file to `length` bytes.
-pub(crate) fn append(file: BorrowedFd<'_>, mut bytes: &[u8], length: u64) -> io::Result<()> {
-    // A write beyond RLIMIT_FSIZE raises SIGXFSZ, which would end the process instead of failing the call.
-    if getrlimit(Resource::Fsize).current.is_some_and(|limit| length > limit) {
-        return Err(Errno::FBIG.into());
+impl MemoryFile {
+    /// Makes an empty file.
+    pub(crate) fn create() -> io::Result<Self> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // Kernels since 6.3 want to know that the file will not be executed; older ones do not know the flag.
+        let file = match memfd_create("mp-message", flags | MemfdFlags::NOEXEC_SEAL) {
+            Err(Errno::INVAL) => memfd_create("mp-message", flags)?,
+            other => other?,
+        };
+        let file = above_standard_streams(file)?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::SEAL)?;
+        let reader = open(path_of(file.as_fd()), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let reader = above_standard_streams(reader)?;
+        Ok(Self { file, reader, length: 0, allocated: 0, mapping: None })
     }
-    while !bytes.is_empty() {
-        let written = retry_on_intr(|| rustix::io::write(file, bytes))?;
-        bytes = &bytes[written..];
+
+    /// Forgets the message and keeps the pages.
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
+        // Mapped once it is used again: a file that is used once costs no mapping.
+        if self.mapping.as_ref().is_none_or(|mapping| (mapping.length as u64) < self.allocated) {
+            self.mapping = Mapping::new(self.file.as_fd(), self.allocated);
+        }
     }
-    Ok(())
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// How many bytes of memory the file takes.
+    pub(crate) fn allocated(&self) -> u64 {
+        self.allocated
+    }
+
+    /// The descriptor that a receiver gets.
+    pub(crate) fn reader(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+
+    /// Gives up writing: the descriptor for reading and the length of the message.
+    pub(crate) fn into_reader(self) -> (OwnedFd, u64) {
+        (self.reader, self.length)
+    }
+
+    /// Appends to the message.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let bytes = match &mut self.mapping {
+            Some(mapping) => {
+                let copied = mapping.write(self.length, bytes);
+                self.length += copied as u64;
+                &bytes[copied..]
+            }
+            None => bytes,
+        };
+        self.append_by_call(bytes)
+    }
+
+    fn append_by_call(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        // A write beyond RLIMIT_FSIZE raises SIGXFSZ, which would end the process instead of failing the call.
+        let end = self.length + bytes.len() as u64;
+        if !bytes.is_empty() && getrlimit(Resource::Fsize).current.is_some_and(|limit| end > limit) {
+            return Err(Errno::FBIG.into());
+        }
+        while !bytes.is_empty() {
+            let written = retry_on_intr(|| pwrite(&self.file, bytes, self.length))?;
+            self.length += written as u64;
+            self.allocated = self.allocated.max(self.length);
+            bytes = &bytes[written..];
+        }
+        Ok(())
+    }
 }
 
-/// Seals the file against every change, for every process.
-pub(crate) fn seal(file: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(fcntl_add_seals(file, SEALED | SealFlags::SEAL)?)
+/// The pages of a memory file, mapped for writing.
+#[derive(Debug)]
+struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
 }
 
-/// Reads the first bytes of a sealed file, wherever its own position is.
+// SAFETY: the mapping belongs to this value alone, and may be written and unmapped by any thread.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// `None` if there is nothing to map, or no address space.
+    fn new(file: BorrowedFd<'_>, length: u64) -> Option<Self> {
+        let length = usize::try_from(length).ok().filter(|length| *length > 0)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        // SAFETY: the kernel chooses a place where nothing is mapped, so no memory of anybody changes.
+        let start = unsafe { mmap(std::ptr::null_mut(), length, protection, flags, file, 0) }.ok()?;
+        Some(Self { start: NonNull::new(start.cast())?, length })
+    }
+
+    /// Copies as much of `bytes` to `offset` as there is room for, and returns how much that is.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> usize {
+        let Some(room) = usize::try_from(offset).ok().and_then(|offset| self.length.checked_sub(offset)) else {
+            return 0;
+        };
+        let count = room.min(bytes.len());
+        // SAFETY: `offset` is at most `self.length`, so the sum is in the mapping or at its end.
+        let place = unsafe { self.start.as_ptr().add(self.length - room) };
+        // SAFETY: `count` bytes from `place` on are in the mapping, which this value has to itself in this
+        // process, so they do not overlap `bytes`. They are backed by the file, which cannot shrink
+        // (invariant 3). Another process may read or write them meanwhile; nobody here reads them.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, count) };
+        count
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: it is the mapping that `new` made, and nothing points into it any longer.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// Reads the first bytes of a memory file, wherever its own position is.
 pub(crate) struct Reader<'a> {
     file: BorrowedFd<'a>,
     position: u64,
@@ -56,20 +167,19 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     ///
-    /// `InvalidData` if `file` is not a sealed memory file of at least `length` bytes.
+    /// `InvalidData` if `file` is not a memory file that has at least `length` bytes in pages.
     pub(crate) fn new(file: BorrowedFd<'a>, length: u64) -> io::Result<Self> {
         let refused = |why| io::Error::new(io::ErrorKind::InvalidData, why);
-        match fcntl_get_seals(file) {
-            Ok(seals) if seals.contains(SEALED) => {}
-            Ok(_) => return Err(refused("a large message is not sealed")),
-            Err(_) => return Err(refused("a large message is not in a memory file")),
+        // Only memory files have seals. Reading another kind of file could block.
+        if fcntl_get_seals(file).is_err() {
+            return Err(refused("a large message is not in a memory file"));
         }
         let stat = fstat(file)?;
         if u64::try_from(stat.st_size).is_ok_and(|size| size < length) {
             return Err(refused("a large message is shorter than announced"));
         }
-        // A hole costs its sender nothing, and its receiver memory: a message has to bring its own. The kernel counts blocks of
-        // 512 bytes.
+        // A hole costs its sender nothing, and its receiver memory: a message has to bring its own. The
+        // kernel counts blocks of 512 bytes.
         if u64::try_from(stat.st_blocks).is_ok_and(|blocks| blocks.saturating_mul(512) < length) {
             return Err(refused("a large message has holes"));
         }
@@ -104,68 +214,99 @@ impl<'a> Reader<'a> {
         self.advance(read)
     }
 
+    /// Fills `into` with what comes next.
+    pub(crate) fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < into.len() {
+            match self.read_slice(&mut into[filled..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                some => filled += some,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everything that is left.
+    pub(crate) fn read_to_end(mut self) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(self.left()).map_err(|_| io::Error::from(Errno::OVERFLOW))?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length)?;
+        prefer_huge(bytes.spare_capacity_mut());
+        while self.read(&mut bytes, length)? > 0 {}
+        Ok(bytes)
+    }
+
     fn advance(&mut self, read: usize) -> io::Result<usize> {
         if read == 0 {
-            // It was measured, and cannot shrink.
+            // Its sender is not one of ours, and has cut the file short meanwhile.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.position += read as u64;
         Ok(read)
     }
-
-    /// Reads everything that is left.
-    pub(crate) fn read_all(mut self) -> io::Result<Vec<u8>> {
-        let length = usize::try_from(self.left()).map_err(|_| io::Error::from(Errno::OVERFLOW))?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(length)?;
-        while self.read(&mut bytes, length)? > 0 {}
-        Ok(bytes)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
+    use rustix::fs::ftruncate;
 
     use super::*;
 
-    fn read(file: &OwnedFd, length: u64) -> io::Result<Vec<u8>> {
-        Reader::new(file.as_fd(), length)?.read_all()
+    fn read(file: BorrowedFd<'_>, length: u64) -> io::Result<Vec<u8>> {
+        Reader::new(file, length)?.read_to_end()
     }
 
     #[test]
-    fn a_sealed_file_reads_back() {
-        let file = create().unwrap();
-        append(file.as_fd(), b"hello ", 6).unwrap();
-        append(file.as_fd(), b"world", 11).unwrap();
-        seal(file.as_fd()).unwrap();
-        assert_eq!(read(&file, 11).unwrap(), b"hello world");
-        assert_eq!(read(&file, 0).unwrap(), b"");
-        let mut some = b"I say ".to_vec();
-        let mut reader = Reader::new(file.as_fd(), 11).unwrap();
-        assert_eq!((reader.read(&mut some, 5).unwrap(), reader.left()), (5, 6));
-        assert_eq!(some, b"I say hello");
-        assert!(append(file.as_fd(), b"!", 12).is_err());
+    fn messages_in_one_file_read_back_one_after_another() {
+        let mut file = MemoryFile::create().unwrap();
+        for length in [11, 5, 100_000, 99_999, 300_000, 0, 3] {
+            let message: Vec<u8> = (0..length).map(|place| (place * 7 + length) as u8).collect();
+            let (first, second) = message.split_at(length / 3);
+            file.append(first).unwrap();
+            file.append(second).unwrap();
+            assert_eq!(file.length(), length as u64);
+            assert_eq!(read(file.reader(), length as u64).unwrap(), message);
+            file.clear();
+        }
+        assert_eq!(file.allocated(), 300_000);
     }
 
     #[test]
-    fn files_that_could_change_or_end_early_are_refused() {
-        let unsealed = create().unwrap();
-        append(unsealed.as_fd(), b"hello", 5).unwrap();
-        assert!(read(&unsealed, 5).is_err());
+    fn a_receiver_can_neither_write_nor_shorten_the_file() {
+        let mut file = MemoryFile::create().unwrap();
+        file.append(b"hello").unwrap();
+        assert!(pwrite(file.reader(), b"j", 0).is_err());
+        assert!(ftruncate(file.reader(), 0).is_err());
+        assert!(ftruncate(&file.file, 0).is_err());
+        // SAFETY: the kernel chooses the place.
+        let mapped = unsafe {
+            let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+            mmap(std::ptr::null_mut(), 5, protection, flags, file.reader(), 0)
+        };
+        assert!(mapped.is_err());
+        assert_eq!(read(file.reader(), 5).unwrap(), b"hello");
+    }
 
-        let short = create().unwrap();
-        append(short.as_fd(), b"hello", 5).unwrap();
-        seal(short.as_fd()).unwrap();
-        assert!(read(&short, 6).is_err());
-        assert!(read(&short, u64::MAX).is_err());
+    #[test]
+    fn files_that_end_early_and_other_kinds_are_refused() {
+        let mut short = MemoryFile::create().unwrap();
+        short.append(b"hello").unwrap();
+        assert!(read(short.reader(), 6).is_err());
+        assert!(read(short.reader(), u64::MAX).is_err());
 
-        let hollow = create().unwrap();
-        rustix::fs::ftruncate(&hollow, 1 << 40).unwrap();
-        seal(hollow.as_fd()).unwrap();
-        assert!(read(&hollow, 1 << 40).is_err());
+        let hollow = memfd_create("hollow", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&hollow, 1 << 40).unwrap();
+        assert!(read(hollow.as_fd(), 1 << 40).is_err());
+
+        let cut = memfd_create("cut", MemfdFlags::CLOEXEC).unwrap();
+        rustix::io::write(&cut, b"hello").unwrap();
+        let mut reader = Reader::new(cut.as_fd(), 5).unwrap();
+        ftruncate(&cut, 2).unwrap();
+        let mut bytes = Vec::new();
+        assert_eq!(reader.read(&mut bytes, 5).unwrap(), 2);
+        assert!(reader.read(&mut bytes, 5).is_err());
 
         let foreign: OwnedFd = std::fs::File::open("/proc/self/exe").unwrap().into();
-        assert!(read(&foreign, 5).is_err());
+        assert!(read(foreign.as_fd(), 5).is_err());
     }
 }

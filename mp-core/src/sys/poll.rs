@@ -7,41 +7,60 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// A point in monotonic time, or never.
+/// How long an operation may wait: without a limit, until a point in monotonic time, or not at all.
 ///
 /// It is fixed once per operation, so an interrupted wait does not start over.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Option<Instant>);
+pub(crate) struct Deadline(Limit);
+
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    Never,
+    At(Instant),
+    Passed,
+}
 
 impl Deadline {
-    pub(crate) const NEVER: Self = Self(None);
+    /// Wait without a limit.
+    pub(crate) const NEVER: Self = Self(Limit::Never);
 
-    /// A deadline that has passed: look, but do not wait.
-    pub(crate) fn now() -> Self {
-        Self(Some(Instant::now()))
-    }
+    /// Look, but do not wait.
+    pub(crate) const PASSED: Self = Self(Limit::Passed);
 
     /// The deadline `timeout` from now; one that is too far away to be represented is never.
     pub(crate) fn after(timeout: Duration) -> Self {
-        Self(Instant::now().checked_add(timeout))
+        if timeout.is_zero() {
+            return Self::PASSED;
+        }
+        Self(Instant::now().checked_add(timeout).map_or(Limit::Never, Limit::At))
     }
 
+    /// The same, where `None` is never.
     pub(crate) fn from_timeout(timeout: Option<Duration>) -> Self {
         timeout.map_or(Self::NEVER, Self::after)
     }
 
     pub(crate) fn is_never(self) -> bool {
-        self.0.is_none()
+        matches!(self.0, Limit::Never)
+    }
+
+    /// Tells whether there was nothing to wait for from the beginning.
+    pub(crate) fn is_now(self) -> bool {
+        matches!(self.0, Limit::Passed)
     }
 
     /// Tells whether it is over.
     pub(crate) fn has_passed(self) -> bool {
-        self.0.is_some_and(|at| at <= Instant::now())
+        self.left().is_some_and(|left| left.is_zero())
     }
 
-    /// What is left, zero after the deadline; `None` is for ever.
+    /// What is left, zero after the deadline; `None` is no limit.
     pub(crate) fn left(self) -> Option<Duration> {
-        self.0.map(|at| at.saturating_duration_since(Instant::now()))
+        match self.0 {
+            Limit::Never => None,
+            Limit::At(at) => Some(at.saturating_duration_since(Instant::now())),
+            Limit::Passed => Some(Duration::ZERO),
+        }
     }
 }
 

@@ -42,7 +42,7 @@ fn reap_with(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> io::Result<Option
 }
 
 fn ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
-    readable(pidfd, Deadline::now())
+    readable(pidfd, Deadline::PASSED)
 }
 
 fn exit_status(status: &WaitIdStatus) -> ExitStatus {

@@ -1,0 +1,186 @@
+//! The large messages of one sending end: memory files, and which of them are in flight.
+//!
+//! | a memory file is | left by |
+//! |---|---|
+//! | being written, by a thread that encodes a message | sending it: to in flight. Failure: to spare |
+//! | in flight | the receipt is closed: to spare |
+//! | spare | the next large message: to being written. Too much is spare in this process: freed |
+//!
+//! A receipt is a pipe. Its write end travels with the message, and its receiver closes it once it has
+//! read the message; the kernel does if everybody dies who could have received it.
+//!
+//! 1. At most [`MOST_IN_FLIGHT`] messages of an end are in flight, so the memory that nobody has read
+//!    is bounded. With two, the receiver can read one while the next one is on its way.
+//! 2. Encoding never waits: it takes a spare file or makes one. Sending waits for a receipt, until its
+//!    own deadline and without the lock.
+//! 3. A file is written again only after its receipt was closed, by then nobody reads it.
+//! 4. A receiver that keeps a receipt holds up this end alone.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::event::{PollFd, PollFlags};
+
+use crate::sys::fd;
+use crate::sys::memfd::MemoryFile;
+use crate::sys::poll::{self, Deadline};
+use crate::watched::Watched;
+
+/// How many large messages of an end may wait for their receivers.
+const MOST_IN_FLIGHT: usize = 2;
+
+/// How many bytes of memory this process keeps in spare files, of all ends together.
+const MOST_SPARE: u64 = 64 << 20;
+
+static SPARE: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Debug, Default)]
+pub(super) struct LargeMessages {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    in_flight: Vec<InFlight>,
+    spare: Vec<SpareFile>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    receipt: Receipt,
+    /// `None` until the message was sent.
+    file: Option<MemoryFile>,
+}
+
+/// The sender's end of a receipt, which hangs up when the message was read.
+pub(super) type Receipt = Arc<Watched>;
+
+/// The right to have one more message in flight.
+pub(super) struct Credit {
+    receipt: Receipt,
+    /// What travels with the message. If it does not, closing it gives the credit back.
+    pub(super) receivers_end: OwnedFd,
+}
+
+impl LargeMessages {
+    /// Takes a spare memory file, or makes a new one.
+    pub(super) fn file(&self) -> io::Result<MemoryFile> {
+        let spare = {
+            let mut state = self.lock();
+            state.collect()?;
+            state.spare.pop()
+        };
+        match spare.and_then(SpareFile::take) {
+            Some(mut file) => {
+                file.clear();
+                Ok(file)
+            }
+            None => MemoryFile::create(),
+        }
+    }
+
+    /// Takes a credit if there is one; otherwise returns the receipts of which one has to be closed first.
+    pub(super) fn try_credit(&self) -> io::Result<Result<Credit, Vec<Receipt>>> {
+        let mut state = self.lock();
+        state.collect()?;
+        if state.in_flight.len() >= MOST_IN_FLIGHT {
+            return Ok(Err(state.receipts()));
+        }
+        let (mine, receivers_end) = fd::pipe()?;
+        let receipt = Arc::new(Watched::new(mine));
+        state.in_flight.push(InFlight { receipt: Arc::clone(&receipt), file: None });
+        Ok(Ok(Credit { receipt, receivers_end }))
+    }
+
+    /// Notes that the message in `file` was sent.
+    pub(super) fn sent(&self, credit: Credit, file: MemoryFile) {
+        let Credit { receipt, receivers_end } = credit;
+        let mut state = self.lock();
+        match state.in_flight.iter_mut().find(|message| Arc::ptr_eq(&message.receipt, &receipt)) {
+            Some(message) => message.file = Some(file),
+            None => state.keep(file),
+        }
+        drop(state);
+        drop(receivers_end);
+    }
+
+    /// Takes back a file whose message was not sent.
+    pub(super) fn give_back(&self, file: MemoryFile) {
+        self.lock().keep(file);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn receipts(&self) -> Vec<Receipt> {
+        self.in_flight.iter().map(|message| Arc::clone(&message.receipt)).collect()
+    }
+
+    /// Makes the files of messages that were read spare.
+    fn collect(&mut self) -> io::Result<()> {
+        if self.in_flight.is_empty() {
+            return Ok(());
+        }
+        let mut fds = hang_ups(self.in_flight.iter().map(|message| &message.receipt));
+        poll::wait(&mut fds, Deadline::PASSED)?;
+        let read: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(fds);
+        for place in (0..read.len()).rev().filter(|place| read[*place]) {
+            let message = self.in_flight.remove(place);
+            if let Some(file) = message.file {
+                self.keep(file);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, file: MemoryFile) {
+        if self.spare.len() <= MOST_IN_FLIGHT {
+            self.spare.extend(SpareFile::new(file));
+        }
+    }
+}
+
+/// Waits until one of `receipts` is closed; false is the deadline.
+pub(super) fn wait_for_one(receipts: &[Receipt], deadline: Deadline) -> io::Result<bool> {
+    poll::wait(&mut hang_ups(receipts.iter()), deadline).map(|closed| closed > 0)
+}
+
+fn hang_ups<'a>(receipts: impl Iterator<Item = &'a Receipt>) -> Vec<PollFd<'a>> {
+    receipts.map(|receipt| PollFd::from_borrowed_fd(receipt.as_fd(), PollFlags::empty())).collect()
+}
+
+/// A file that counts as spare in this process.
+#[derive(Debug)]
+struct SpareFile(Option<MemoryFile>);
+
+impl SpareFile {
+    /// `None` if there is too much already; the file is freed then.
+    fn new(file: MemoryFile) -> Option<Self> {
+        let bytes = file.allocated();
+        if SPARE.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_SPARE {
+            SPARE.fetch_sub(bytes, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self(Some(file)))
+    }
+
+    fn take(mut self) -> Option<MemoryFile> {
+        let file = self.0.take();
+        SPARE.fetch_sub(file.as_ref().map_or(0, MemoryFile::allocated), Ordering::Relaxed);
+        file
+    }
+}
+
+impl Drop for SpareFile {
+    fn drop(&mut self) {
+        if let Some(file) = &self.0 {
+            SPARE.fetch_sub(file.allocated(), Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Where the bytes of a value go while it is encoded: onto the heap, and from a length on into a memory file.
+
+use std::io;
+
+use crate::codec::{EncodeError, Output, message_limit};
+use crate::sys::memfd::MemoryFile;
+
+/// The bytes of an encoded value.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Inline(Vec<u8>),
+    File(MemoryFile),
+}
+
+/// When a body goes into a memory file.
+pub(crate) struct Spill<'a> {
+    /// The longest body that stays on the heap, in bytes.
+    pub(crate) beyond: usize,
+    /// Makes the file.
+    pub(crate) file: &'a dyn Fn() -> io::Result<MemoryFile>,
+}
+
+pub(super) struct Writer<'a> {
+    /// What is not in the file.
+    bytes: Vec<u8>,
+    file: Option<MemoryFile>,
+    spill: Spill<'a>,
+    limit: u64,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes into `buffer`, which is empty, as far as that goes.
+    pub(super) fn new(buffer: Vec<u8>, spill: Spill<'a>) -> Self {
+        Self { bytes: buffer, file: None, spill, limit: message_limit() }
+    }
+
+    pub(super) fn finish(mut self) -> Result<Body, EncodeError> {
+        self.check_limit(0)?;
+        match self.file.take() {
+            None => Ok(Body::Inline(self.bytes)),
+            Some(mut file) => {
+                file.append(&self.bytes).map_err(no_memory)?;
+                Ok(Body::File(file))
+            }
+        }
+    }
+
+    fn check_limit(&self, more: usize) -> Result<(), EncodeError> {
+        let length = self.file.as_ref().map_or(0, MemoryFile::length) + (self.bytes.len() + more) as u64;
+        if length > self.limit { Err(EncodeError::too_large(self.limit)) } else { Ok(()) }
+    }
+
+    /// Writes what there is no room for in the buffer.
+    #[cold]
+    fn write_beyond(&mut self, more: &[u8]) -> Result<(), EncodeError> {
+        self.check_limit(more.len())?;
+        let length = self.bytes.len() + more.len();
+        if self.file.is_none() {
+            if length <= self.spill.beyond {
+                return self.grow(length, more);
+            }
+            self.file = Some((self.spill.file)().map_err(no_memory)?);
+        }
+        if let Some(file) = &mut self.file {
+            file.append(&self.bytes).map_err(no_memory)?;
+            self.bytes.clear();
+            if more.len() >= CHUNK {
+                return file.append(more).map_err(no_memory);
+            }
+            if self.bytes.capacity() < CHUNK {
+                self.bytes.try_reserve_exact(CHUNK).map_err(|error| no_memory(error.into()))?;
+            }
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(())
+    }
+
+    /// Writes `more`, which makes `length` bytes, with room for as much again, so that growing pays.
+    fn grow(&mut self, length: usize, more: &[u8]) -> Result<(), EncodeError> {
+        let wanted = (length.max(FIRST) * 2).min(self.spill.beyond.max(length));
+        self.bytes.try_reserve_exact(wanted - self.bytes.len()).map_err(|error| no_memory(error.into()))?;
+        self.bytes.extend_from_slice(more);
+        Ok(())
+    }
+}
+
+/// What is written to the file by itself; shorter pieces are collected.
+const CHUNK: usize = 64 << 10;
+
+/// How much room a first write makes at least, in bytes, is twice this.
+const FIRST: usize = 64;
+
+fn no_memory(error: io::Error) -> EncodeError {
+    EncodeError::new(format!("there is no memory for the message: {error}"))
+}
+
+impl Output for Writer<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        // The limit is checked when there is no room, and at the end, so that a byte costs no more than a byte.
+        if bytes.len() > self.bytes.capacity() - self.bytes.len() {
+            return self.write_beyond(bytes);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
