@@ -14,7 +14,7 @@ use rustix::net::SocketType;
 
 use crate::measure::Run;
 use crate::partner::{Handle, Partner, failed, sockets};
-use crate::rows::{exchanges, middle, receive_turns, turn};
+use crate::rows::{Pace, exchanges, middle, receive_turns, turn};
 
 /// What a process that echoes sends to its server: how to reach it, and where its echo arrives.
 type Ends = (IpcSender<u64>, IpcReceiver<u64>);
@@ -51,26 +51,26 @@ pub(super) fn round_trip(pause: Option<Duration>) -> io::Result<Run> {
 type Bytes = ::ipc_channel::ipc::IpcBytesSender;
 
 #[process_fn]
-fn ipc_receive(server: String, control: Handle) {
+fn ipc_receive(server: String, control: Handle, pace: Pace) {
     let connected = || -> io::Result<IpcBytesReceiver> {
         let (sender, receiver) = bytes_channel()?;
         IpcSender::<Bytes>::connect(server)?.send(sender).map_err(failed)?;
         Ok(receiver)
     };
     let Ok(messages) = connected() else { return };
-    receive_turns(&control, || messages.recv().map(black_box).is_ok());
+    receive_turns(&control, pace, || messages.recv().map(black_box).is_ok());
 }
 
-pub(super) fn flow(message: &Rc<Vec<u8>>) -> io::Result<Run> {
+pub(super) fn flow(pace: Pace, message: &Rc<Vec<u8>>) -> io::Result<Run> {
     let (server, name) = IpcOneShotServer::<Bytes>::new()?;
     let (control, theirs) = sockets(SocketType::SEQPACKET)?;
-    let process = ipc_receive::spawn(name, Handle(theirs));
+    let process = ipc_receive::spawn(name, Handle(theirs), pace);
     let (_, sender) = server.accept().map_err(failed)?;
     let mut partner = Partner::new((sender, control), process)?;
     let message = Rc::clone(message);
     Ok(Box::new(move |operations| {
         let (sender, control) = partner.channels()?;
-        turn(control, operations, || sender.send(&message))
+        turn(control, pace, operations, || sender.send(&message))
     }))
 }
 
@@ -85,7 +85,7 @@ fn ipc_receive_memory(server: String, control: Handle) {
         Ok(receiver)
     };
     let Ok(messages) = connected() else { return };
-    receive_turns(&control, || messages.recv().map(|bytes| black_box(middle(&bytes))).is_ok());
+    receive_turns(&control, Pace::Stream, || messages.recv().map(|bytes| black_box(middle(&bytes))).is_ok());
 }
 
 pub(super) fn from_bytes(bytes: &Rc<Vec<u8>>) -> io::Result<Run> {
@@ -97,6 +97,6 @@ pub(super) fn from_bytes(bytes: &Rc<Vec<u8>>) -> io::Result<Run> {
     let bytes = Rc::clone(bytes);
     Ok(Box::new(move |operations| {
         let (sender, control) = partner.channels()?;
-        turn(control, operations, || sender.send(IpcSharedMemory::from_bytes(&bytes)).map_err(failed))
+        turn(control, Pace::Stream, operations, || sender.send(IpcSharedMemory::from_bytes(&bytes)).map_err(failed))
     }))
 }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::measure::{Contender, Role};
+use crate::rows::Pace;
 
 pub(crate) fn init() {
     ::crossmist::init();
@@ -36,12 +37,13 @@ pub(crate) fn round_trip(pause: Option<Duration>) -> Vec<Contender> {
     ]
 }
 
-pub(crate) fn flow(message: &Rc<Vec<u8>>) -> Vec<Contender> {
-    vec![
-        peer("ipc-channel, bytes", ipc_channel::flow(message)),
-        peer("crossmist", crossmist::flow(message)),
-        peer("CPython, send_bytes", python::script(&["flow", &message.len().to_string()])),
-    ]
+pub(crate) fn flow(pace: Pace, message: &Rc<Vec<u8>>) -> Vec<Contender> {
+    let mut contenders = vec![peer("ipc-channel, bytes", ipc_channel::flow(pace, message))];
+    if pace == Pace::Stream {
+        contenders.push(peer("crossmist", crossmist::flow(message)));
+        contenders.push(peer("CPython, send_bytes", python::script(&["flow", &message.len().to_string()])));
+    }
+    contenders
 }
 
 pub(crate) fn from_bytes(bytes: &Rc<Vec<u8>>) -> Vec<Contender> {

@@ -14,7 +14,7 @@ use mp_sync::Mutex;
 use rustix::net::SocketType;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::flow::{raw_between, receive_turns, turn};
+use super::flow::{Pace, raw_between, receive_turns, turn};
 use super::resident::available;
 use super::round_trip::exchanges;
 use super::row;
@@ -195,9 +195,13 @@ fn from_bytes(size: usize) -> Vec<Contender> {
         Contender::limit(
             "copied through a socketpair, SOCK_STREAM",
             None,
-            sockets(SocketType::STREAM).and_then(|ends| raw_between(ends, true, &bytes)),
+            sockets(SocketType::STREAM).and_then(|ends| raw_between(ends, true, Pace::Stream, &bytes)),
         ),
-        Contender::limit("copied through a pipe", None, piped().and_then(|ends| raw_between(ends, true, &bytes))),
+        Contender::limit(
+            "copied through a pipe",
+            None,
+            piped().and_then(|ends| raw_between(ends, true, Pace::Stream, &bytes)),
+        ),
     ];
     #[cfg(feature = "peers")]
     contenders.extend(crate::peers::from_bytes(&bytes));
@@ -206,7 +210,7 @@ fn from_bytes(size: usize) -> Vec<Contender> {
 
 #[process_fn]
 fn receive_frozen(messages: Receiver<FrozenBuffer<u8>>, control: Handle) {
-    receive_turns(&control, || messages.recv().map(|bytes| black_box(middle(&bytes))).is_ok());
+    receive_turns(&control, Pace::Stream, || messages.recv().map(|bytes| black_box(middle(&bytes))).is_ok());
 }
 
 fn frozen_from(bytes: &Rc<Vec<u8>>) -> io::Result<Run> {
@@ -217,6 +221,6 @@ fn frozen_from(bytes: &Rc<Vec<u8>>) -> io::Result<Run> {
     let bytes = Rc::clone(bytes);
     Ok(Box::new(move |operations| {
         let (sender, control) = partner.channels()?;
-        turn(control, operations, || sender.send(FrozenBuffer::from_slice(&bytes)?).map_err(failed))
+        turn(control, Pace::Stream, operations, || sender.send(FrozenBuffer::from_slice(&bytes)?).map_err(failed))
     }))
 }

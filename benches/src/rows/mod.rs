@@ -12,7 +12,7 @@ mod sync;
 pub use spawn::EXIT;
 
 #[cfg(feature = "peers")]
-pub(crate) use flow::{receive_turns, turn};
+pub(crate) use flow::{Pace, receive_turns, turn};
 #[cfg(feature = "peers")]
 pub(crate) use memory::middle;
 #[cfg(feature = "peers")]

@@ -27,8 +27,10 @@ use crate::watched::Watched;
 pub(super) struct Socket {
     pub(super) fd: Watched,
     pub(super) large: LargeMessages,
-    /// Whether looking for a message before sleeping has paid.
-    spins: Spins,
+    /// Whether looking for room before sleeping has paid.
+    send_spins: Spins,
+    /// Whether looking for a message has.
+    receive_spins: Spins,
     /// The peer was closed with something unread.
     unread: AtomicBool,
 }
@@ -38,7 +40,8 @@ impl Socket {
         Self {
             fd: Watched::new(fd),
             large: LargeMessages::default(),
-            spins: Spins::new(),
+            send_spins: Spins::new(),
+            receive_spins: Spins::new(),
             unread: AtomicBool::new(false),
         }
     }
@@ -60,15 +63,19 @@ impl Socket {
     }
 
     fn send_by(&self, mut message: Outgoing, deadline: Deadline) -> Result<(), SendErrorReason> {
-        let blocking = if deadline.is_never() { Blocking::Yes } else { Blocking::No };
+        let mut wait = self.send_spins.wait(deadline);
         let result = loop {
+            let sleeps = wait.sleeps();
+            let blocking = if sleeps && deadline.is_never() { Blocking::Yes } else { Blocking::No };
             let waited = match self.attempt(&mut message, blocking) {
                 Ok(Attempt::Sent) => break Ok(()),
+                Ok(_) if !sleeps => Ok(true),
                 // Without a deadline it is full only if a process that shares the socket has made it non-blocking.
                 Ok(Attempt::NoRoom) => poll::writable(self.fd.as_fd(), deadline),
                 Ok(Attempt::NoCredit(receipts)) => large::wait_for_one(&receipts, deadline),
                 Err(reason) => break Err(reason),
             };
+            wait.in_vain();
             match waited {
                 Ok(true) => {}
                 Ok(false) if deadline.is_now() => break Err(SendErrorReason::Full),
@@ -76,6 +83,9 @@ impl Socket {
                 Err(error) => break Err(SendErrorReason::Io(error)),
             }
         };
+        if result.is_ok() {
+            wait.found();
+        }
         self.recycle(message.body);
         result
     }
@@ -159,7 +169,7 @@ impl Socket {
     }
 
     fn receive_packet(&self, buffer: &mut [u8], deadline: Deadline) -> Result<Option<Packet>, RecvError> {
-        let mut wait = self.spins.wait(deadline);
+        let mut wait = self.receive_spins.wait(deadline);
         loop {
             let blocking = if wait.sleeps() && deadline.is_never() { Blocking::Yes } else { Blocking::No };
             match packet::receive(self.fd.as_fd(), &mut buffer[..MAX_PACKET], blocking) {
