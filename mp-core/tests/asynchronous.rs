@@ -1,9 +1,8 @@
 //! Processes that are awaited.
 #![cfg(feature = "async")]
 
-#[path = "support/reactor.rs"]
+#[path = "awaiting/reactor.rs"]
 mod reactor;
-mod support;
 
 use std::collections::BTreeSet;
 use std::future::IntoFuture;
@@ -13,10 +12,10 @@ use std::{fs, process, thread};
 
 use futures_lite::future::{block_on, or, poll_once, zip};
 use mp_core::{Builder, ExitStatus, JoinError, Process, Receiver, RecvError, Stdio, active_children, pipe, process_fn};
+use mp_testing::{PATIENCE, eventually, run_for_ever, scenario};
 use reactor::{async_scenario, on_tokio};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_bytes::ByteBuf;
-use support::{PATIENCE, eventually, run_for_ever, scenario};
 
 #[process_fn]
 fn add(a: u64, b: u64) -> u64 {
@@ -63,76 +62,61 @@ async fn values_and_errors() {
     }
 }
 
-#[test]
-fn a_process_is_awaited_on_any_executor() {
-    async_scenario!(a_process_is_awaited_on_any_executor, {
-        pollster::block_on(values_and_errors());
-        block_on(values_and_errors());
-        on_tokio(values_and_errors());
-        on_tokio(async { tokio::spawn(values_and_errors()).await.unwrap() });
-    });
-}
+async_scenario!(a_process_is_awaited_on_any_executor, {
+    pollster::block_on(values_and_errors());
+    block_on(values_and_errors());
+    on_tokio(values_and_errors());
+    on_tokio(async { tokio::spawn(values_and_errors()).await.unwrap() });
+});
 
-#[test]
-fn a_process_that_is_killed_while_it_is_awaited_says_so() {
-    async_scenario!(a_process_that_is_killed_while_it_is_awaited_says_so, {
-        for _ in 0..10 {
-            let mut joining = run_for_ever::spawn().unwrap().into_future();
-            assert!(block_on(poll_once(&mut joining)).is_none());
-            joining.process().kill().unwrap();
-            let killed = block_on(&mut joining);
-            assert!(matches!(killed, Err(JoinError::Exited(ExitStatus::Signal { signal: 9, .. }))), "{killed:?}");
-            assert!(matches!(block_on(&mut joining), Err(JoinError::AlreadyJoined)));
-            let taken = joining.into_process().join();
-            assert!(matches!(taken, Err(JoinError::AlreadyJoined)), "{taken:?}");
-        }
-    });
-}
+async_scenario!(a_process_that_is_killed_while_it_is_awaited_says_so, {
+    for _ in 0..10 {
+        let mut joining = run_for_ever::spawn().unwrap().into_future();
+        assert!(block_on(poll_once(&mut joining)).is_none());
+        joining.process().kill().unwrap();
+        let killed = block_on(&mut joining);
+        assert!(matches!(killed, Err(JoinError::Exited(ExitStatus::Signal { signal: 9, .. }))), "{killed:?}");
+        assert!(matches!(block_on(&mut joining), Err(JoinError::AlreadyJoined)));
+        let taken = joining.into_process().join();
+        assert!(matches!(taken, Err(JoinError::AlreadyJoined)), "{taken:?}");
+    }
+});
 
 #[process_fn]
 fn read_to_the_end() -> usize {
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap()
 }
 
-#[test]
-fn a_pipe_that_was_not_taken_is_closed_first() {
-    async_scenario!(a_pipe_that_was_not_taken_is_closed_first, {
-        let piped = || Builder::new().stdin(Stdio::piped()).spawn(read_to_the_end::call()).unwrap();
-        assert_eq!(block_on(piped().into_future()).unwrap(), 0);
-        let mut process = piped();
-        process.take_stdin().unwrap().write_all(b"four").unwrap();
-        assert_eq!(block_on(process.into_future()).unwrap(), 4);
-    });
-}
+async_scenario!(a_pipe_that_was_not_taken_is_closed_first, {
+    let piped = || Builder::new().stdin(Stdio::piped()).spawn(read_to_the_end::call()).unwrap();
+    assert_eq!(block_on(piped().into_future()).unwrap(), 0);
+    let mut process = piped();
+    process.take_stdin().unwrap().write_all(b"four").unwrap();
+    assert_eq!(block_on(process.into_future()).unwrap(), 4);
+});
 
-#[test]
-fn dropping_the_future_detaches_the_process() {
-    async_scenario!(dropping_the_future_detaches_the_process, {
-        let (gate, theirs) = pipe().unwrap();
-        let waits = async { after::spawn(theirs, 1).unwrap().await.map(drop) };
-        // The other is ready at once, and the first is dropped.
-        block_on(or(waits, async { Ok(()) })).unwrap();
-        let children = active_children();
-        assert_eq!(children.len(), 1);
-        drop(gate);
-        eventually("it has returned", || !children[0].is_alive());
-        assert_eq!(children[0].exit_status(), Some(ExitStatus::Code(0)));
-    });
-}
+async_scenario!(dropping_the_future_detaches_the_process, {
+    let (gate, theirs) = pipe().unwrap();
+    let waits = async { after::spawn(theirs, 1).unwrap().await.map(drop) };
+    // The other is ready at once, and the first is dropped.
+    block_on(or(waits, async { Ok(()) })).unwrap();
+    let children = active_children();
+    assert_eq!(children.len(), 1);
+    drop(gate);
+    eventually("it has returned", || !children[0].is_alive());
+    assert_eq!(children[0].exit_status(), Some(ExitStatus::Code(0)));
+});
 
-#[test]
-fn a_process_that_was_awaited_in_vain_can_be_joined() {
-    async_scenario!(a_process_that_was_awaited_in_vain_can_be_joined, {
-        let (gate, theirs) = pipe().unwrap();
-        let mut joining = after::spawn(theirs, 5).unwrap().into_future();
-        let late = on_tokio(async { tokio::time::timeout(Duration::from_millis(2), &mut joining).await });
-        late.unwrap_err();
-        let mut process = joining.into_process();
-        assert!(process.join_timeout(Duration::ZERO).unwrap().is_none());
-        drop(gate);
-        assert_eq!(process.join_timeout(PATIENCE).unwrap(), Some(5));
-    });
-}
+async_scenario!(a_process_that_was_awaited_in_vain_can_be_joined, {
+    let (gate, theirs) = pipe().unwrap();
+    let mut joining = after::spawn(theirs, 5).unwrap().into_future();
+    let late = on_tokio(async { tokio::time::timeout(Duration::from_millis(2), &mut joining).await });
+    late.unwrap_err();
+    let mut process = joining.into_process();
+    assert!(process.join_timeout(Duration::ZERO).unwrap().is_none());
+    drop(gate);
+    assert_eq!(process.join_timeout(PATIENCE).unwrap(), Some(5));
+});
 
 fn threads() -> BTreeSet<u32> {
     let entries = fs::read_dir("/proc/self/task").unwrap();
@@ -164,25 +148,19 @@ fn wait_for_many(count: u32) -> usize {
     waiting
 }
 
-#[test]
-fn one_thread_waits_for_everything() {
-    scenario!(one_thread_waits_for_everything, {
-        assert_eq!(wait_for_many::spawn(200).unwrap().join().unwrap(), 1);
-    });
-}
+scenario!(one_thread_waits_for_everything, {
+    assert_eq!(wait_for_many::spawn(200).unwrap().join().unwrap(), 1);
+});
 
-#[test]
-fn many_tasks_wait_for_their_processes() {
-    async_scenario!(many_tasks_wait_for_their_processes, {
-        on_tokio(async {
-            let join = |value: u64| tokio::spawn(add::spawn(value, 1).unwrap().into_future());
-            let tasks: Vec<_> = (0..50).map(join).collect();
-            for (value, task) in (1..).zip(tasks) {
-                assert_eq!(task.await.unwrap().unwrap(), value);
-            }
-        });
+async_scenario!(many_tasks_wait_for_their_processes, {
+    on_tokio(async {
+        let join = |value: u64| tokio::spawn(add::spawn(value, 1).unwrap().into_future());
+        let tasks: Vec<_> = (0..50).map(join).collect();
+        for (value, task) in (1..).zip(tasks) {
+            assert_eq!(task.await.unwrap().unwrap(), value);
+        }
     });
-}
+});
 
 #[process_fn]
 fn wait_without_descriptors() {
@@ -207,12 +185,9 @@ fn wait_without_descriptors() {
     assert!(matches!(block_on(joining), Err(JoinError::Exited(_))));
 }
 
-#[test]
-fn the_first_wait_fails_without_descriptors_and_the_next_does_not() {
-    scenario!(the_first_wait_fails_without_descriptors_and_the_next_does_not, {
-        wait_without_descriptors::spawn().unwrap().join().unwrap();
-    });
-}
+scenario!(the_first_wait_fails_without_descriptors_and_the_next_does_not, {
+    wait_without_descriptors::spawn().unwrap().join().unwrap();
+});
 
 /// The signals that the thread that waits has blocked, and those that this one has.
 #[process_fn]
@@ -229,29 +204,23 @@ fn blocked_signals() -> (String, String) {
     (of(&other), before)
 }
 
-#[test]
-fn signals_are_for_the_threads_of_the_program() {
-    scenario!(signals_are_for_the_threads_of_the_program, {
-        let (theirs, ours) = blocked_signals::spawn().unwrap().join().unwrap();
-        let blocked = |signal: i32, mask: &str| u64::from_str_radix(mask, 16).unwrap() & 1 << (signal - 1) != 0;
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGCHLD, libc::SIGALRM, libc::SIGUSR1] {
-            assert!(blocked(signal, &theirs) && !blocked(signal, &ours), "{signal}: {theirs} {ours}");
-        }
-    });
-}
+scenario!(signals_are_for_the_threads_of_the_program, {
+    let (theirs, ours) = blocked_signals::spawn().unwrap().join().unwrap();
+    let blocked = |signal: i32, mask: &str| u64::from_str_radix(mask, 16).unwrap() & 1 << (signal - 1) != 0;
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGCHLD, libc::SIGALRM, libc::SIGUSR1] {
+        assert!(blocked(signal, &theirs) && !blocked(signal, &ours), "{signal}: {theirs} {ours}");
+    }
+});
 
-#[test]
-fn the_future_can_go_to_another_thread() {
-    async_scenario!(the_future_can_go_to_another_thread, {
-        fn is_send_and_static<T: Send + 'static>(_: &T) {}
-        let (gate, theirs) = pipe().unwrap();
-        let process: Process<u64> = after::spawn(theirs, 9).unwrap();
-        let mut joining = process.into_future();
-        is_send_and_static(&joining);
-        // First polled here, with a waker that wakes nobody any more, then there.
-        assert!(block_on(poll_once(&mut joining)).is_none());
-        let other = thread::spawn(move || block_on(joining).unwrap());
-        drop(gate);
-        assert_eq!(other.join().unwrap(), 9);
-    });
-}
+async_scenario!(the_future_can_go_to_another_thread, {
+    fn is_send_and_static<T: Send + 'static>(_: &T) {}
+    let (gate, theirs) = pipe().unwrap();
+    let process: Process<u64> = after::spawn(theirs, 9).unwrap();
+    let mut joining = process.into_future();
+    is_send_and_static(&joining);
+    // First polled here, with a waker that wakes nobody any more, then there.
+    assert!(block_on(poll_once(&mut joining)).is_none());
+    let other = thread::spawn(move || block_on(joining).unwrap());
+    drop(gate);
+    assert_eq!(other.join().unwrap(), 9);
+});

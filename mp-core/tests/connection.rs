@@ -1,13 +1,11 @@
 //! One connection: order, boundaries, waiting, and its end.
 
-mod support;
-
 use std::thread;
 use std::time::Duration;
 
 use mp_core::{RecvError, SendErrorReason, duplex, pipe, wait};
+use mp_testing::{PATIENCE, watched};
 use serde_bytes::ByteBuf;
-use support::{PATIENCE, watched};
 
 const KIB: usize = 1 << 10;
 
@@ -179,7 +177,7 @@ fn receiving_waits_no_longer_than_it_was_told_to() {
     watched(|| {
         let (sender, receiver) = pipe::<u32>().unwrap();
         assert_eq!(receiver.recv_timeout(Duration::ZERO).unwrap(), None);
-        let (result, elapsed) = support::leaks::timed(|| receiver.recv_timeout(Duration::from_millis(30)).unwrap());
+        let (result, elapsed) = mp_testing::leaks::timed(|| receiver.recv_timeout(Duration::from_millis(30)).unwrap());
         assert_eq!(result, None);
         assert!(elapsed >= Duration::from_millis(30));
         assert!(!receiver.poll(Some(Duration::from_millis(1))).unwrap());

@@ -1,7 +1,5 @@
 //! A child has the descriptors that are meant for it, and no other.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
@@ -9,9 +7,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mp_core::{Receiver, Sender, Stdio, pipe, process_fn};
+use mp_testing::leaks::descriptors;
+use mp_testing::{is_run_again, run_again, scenario, this_executable};
 use rustix::io::{FdFlags, dup, fcntl_getfd, fcntl_setfd};
-use support::leaks::descriptors;
-use support::{is_run_again, run_again, scenario, this_executable};
 
 #[process_fn]
 fn own_descriptors() -> BTreeMap<i32, String> {
@@ -49,44 +47,35 @@ fn open_inheritable(count: usize) -> Vec<OwnedFd> {
         .collect()
 }
 
-#[test]
-fn a_child_inherits_nothing_beside_its_streams() {
-    scenario!(a_child_inherits_nothing_beside_its_streams, {
-        let open = open_inheritable(200);
-        let streams: Vec<_> = (0..3).map(|number| descriptors()[&number].clone()).collect();
-        for _ in 0..3 {
-            let found = own_descriptors::spawn().unwrap().join().unwrap();
-            assert_bare(&found, 0);
-            assert!(streams.iter().zip(found.values()).all(|(own, found)| own == found), "{found:?}");
-        }
-        // The program of another library would have inherited them, so there was something to keep away.
-        let listing = std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap();
-        assert!(String::from_utf8(listing.stdout).unwrap().lines().count() > 200);
-        drop(open);
-    });
-}
-
-#[test]
-fn a_child_has_what_its_arguments_hold() {
-    scenario!(a_child_has_what_its_arguments_hold, {
-        let open = open_inheritable(20);
-        let (sender, receivers) = (pipe().unwrap().0, (0..4).map(|_| pipe().unwrap().1).collect());
-        assert_bare(&own_descriptors_with::spawn((sender, receivers)).unwrap().join().unwrap(), 5);
-        drop(open);
-    });
-}
-
-#[test]
-fn the_pipes_to_a_child_are_closed_in_its_siblings() {
-    scenario!(the_pipes_to_a_child_are_closed_in_its_siblings, {
-        let builder = || mp_core::Builder::new().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let elder = builder().spawn(support::run_for_ever::call()).unwrap();
-        let found = builder().spawn(own_descriptors::call()).unwrap().join().unwrap();
+scenario!(a_child_inherits_nothing_beside_its_streams, {
+    let open = open_inheritable(200);
+    let streams: Vec<_> = (0..3).map(|number| descriptors()[&number].clone()).collect();
+    for _ in 0..3 {
+        let found = own_descriptors::spawn().unwrap().join().unwrap();
         assert_bare(&found, 0);
-        elder.kill().unwrap();
-        elder.join().unwrap_err();
-    });
-}
+        assert!(streams.iter().zip(found.values()).all(|(own, found)| own == found), "{found:?}");
+    }
+    // The program of another library would have inherited them, so there was something to keep away.
+    let listing = std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap();
+    assert!(String::from_utf8(listing.stdout).unwrap().lines().count() > 200);
+    drop(open);
+});
+
+scenario!(a_child_has_what_its_arguments_hold, {
+    let open = open_inheritable(20);
+    let (sender, receivers) = (pipe().unwrap().0, (0..4).map(|_| pipe().unwrap().1).collect());
+    assert_bare(&own_descriptors_with::spawn((sender, receivers)).unwrap().join().unwrap(), 5);
+    drop(open);
+});
+
+scenario!(the_pipes_to_a_child_are_closed_in_its_siblings, {
+    let builder = || mp_core::Builder::new().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let elder = builder().spawn(mp_testing::run_for_ever::call()).unwrap();
+    let found = builder().spawn(own_descriptors::call()).unwrap().join().unwrap();
+    assert_bare(&found, 0);
+    elder.kill().unwrap();
+    elder.join().unwrap_err();
+});
 
 /// Opens, duplicates and closes descriptors of several kinds, close-on-exec or not, as fast as it can.
 fn open_and_close(stop: &AtomicBool) {
@@ -103,85 +92,73 @@ fn open_and_close(stop: &AtomicBool) {
     }
 }
 
-#[test]
-fn no_descriptor_slips_into_a_child_while_sixteen_threads_start_and_four_open() {
-    scenario!(no_descriptor_slips_into_a_child, {
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| open_and_close(&stop));
-            }
-            let spawning: Vec<_> = (0..16)
-                .map(|thread| {
-                    scope.spawn(move || {
-                        let mut lifelines = Vec::new();
-                        for round in 0..10 {
-                            let more = (thread + round) % 3;
-                            let found = if more == 0 {
-                                own_descriptors::spawn().unwrap().join().unwrap()
-                            } else {
-                                let (sender, receivers) = (pipe().unwrap().0, (1..more).map(|_| pipe().unwrap().1));
-                                own_descriptors_with::spawn((sender, receivers.collect())).unwrap().join().unwrap()
-                            };
-                            assert_bare(&found, more);
-                            let beside = found.range(3..).map(|(_, target)| target);
-                            lifelines.extend(beside.filter(|target| target.starts_with("pipe:")).cloned());
-                        }
-                        lifelines
-                    })
+scenario!(no_descriptor_slips_into_a_child_while_sixteen_threads_start_and_four_open, {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| open_and_close(&stop));
+        }
+        let spawning: Vec<_> = (0..16)
+            .map(|thread| {
+                scope.spawn(move || {
+                    let mut lifelines = Vec::new();
+                    for round in 0..10 {
+                        let more = (thread + round) % 3;
+                        let found = if more == 0 {
+                            own_descriptors::spawn().unwrap().join().unwrap()
+                        } else {
+                            let (sender, receivers) = (pipe().unwrap().0, (1..more).map(|_| pipe().unwrap().1));
+                            own_descriptors_with::spawn((sender, receivers.collect())).unwrap().join().unwrap()
+                        };
+                        assert_bare(&found, more);
+                        let beside = found.range(3..).map(|(_, target)| target);
+                        lifelines.extend(beside.filter(|target| target.starts_with("pipe:")).cloned());
+                    }
+                    lifelines
                 })
-                .collect();
-            let results: Vec<_> = spawning.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-            stop.store(true, Ordering::Relaxed);
-            let lifelines: Vec<_> = results.into_iter().flat_map(|result| result.unwrap()).collect();
-            // Each has one of its own, and none is a pipe that happened to be open.
-            let distinct: std::collections::BTreeSet<_> = lifelines.iter().collect();
-            assert!(lifelines.len() == 160 && distinct.len() == 160, "{lifelines:?}");
-            assert!(descriptors().values().all(|own| !distinct.contains(own)));
-        });
+            })
+            .collect();
+        let results: Vec<_> = spawning.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        stop.store(true, Ordering::Relaxed);
+        let lifelines: Vec<_> = results.into_iter().flat_map(|result| result.unwrap()).collect();
+        // Each has one of its own, and none is a pipe that happened to be open.
+        let distinct: std::collections::BTreeSet<_> = lifelines.iter().collect();
+        assert!(lifelines.len() == 160 && distinct.len() == 160, "{lifelines:?}");
+        assert!(descriptors().values().all(|own| !distinct.contains(own)));
     });
-}
+});
 
-#[test]
-fn a_process_costs_its_parent_a_bounded_number_of_descriptors() {
-    scenario!(a_process_costs_its_parent_a_bounded_number_of_descriptors, {
-        let before = descriptors().len();
-        let processes: Vec<_> = (0..20).map(|_| support::run_for_ever::spawn().unwrap()).collect();
-        // The pidfd, the control socket and the lifeline.
-        assert_eq!(descriptors().len(), before + 3 * 20);
-        for process in &processes {
-            process.kill().unwrap();
-        }
-        processes.into_iter().for_each(|process| _ = process.join().unwrap_err());
-        assert_eq!(descriptors().len(), before);
-    });
-}
-
-#[test]
-fn every_descriptor_of_this_library_is_closed_on_exec() {
-    scenario!(every_descriptor_of_this_library_is_closed_on_exec, {
-        let (sender, receiver) = pipe::<Vec<u8>>().unwrap();
-        let (left, right) = mp_core::duplex::<u8, u8>().unwrap();
-        sender.send(vec![0; 100_000]).unwrap();
-        let process = support::run_for_ever::spawn().unwrap();
-        let mut builder = mp_core::Builder::new()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn(own_descriptors::call())
-            .unwrap();
-        let output = builder.take_stdout();
-        for (number, target) in descriptors().range(3..) {
-            let flags = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
-            let flags = flags.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
-            let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
-            assert!(flags & libc::O_CLOEXEC as u32 != 0, "{number}: {target}");
-        }
-        drop((output, sender, receiver, left, right));
-        builder.join().unwrap();
+scenario!(a_process_costs_its_parent_a_bounded_number_of_descriptors, {
+    let before = descriptors().len();
+    let processes: Vec<_> = (0..20).map(|_| mp_testing::run_for_ever::spawn().unwrap()).collect();
+    // The pidfd, the control socket and the lifeline.
+    assert_eq!(descriptors().len(), before + 3 * 20);
+    for process in &processes {
         process.kill().unwrap();
-        process.join().unwrap_err();
-    });
-}
+    }
+    processes.into_iter().for_each(|process| _ = process.join().unwrap_err());
+    assert_eq!(descriptors().len(), before);
+});
+
+scenario!(every_descriptor_of_this_library_is_closed_on_exec, {
+    let (sender, receiver) = pipe::<Vec<u8>>().unwrap();
+    let (left, right) = mp_core::duplex::<u8, u8>().unwrap();
+    sender.send(vec![0; 100_000]).unwrap();
+    let process = mp_testing::run_for_ever::spawn().unwrap();
+    let mut builder =
+        mp_core::Builder::new().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn(own_descriptors::call()).unwrap();
+    let output = builder.take_stdout();
+    for (number, target) in descriptors().range(3..) {
+        let flags = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+        let flags = flags.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+        assert!(flags & libc::O_CLOEXEC as u32 != 0, "{number}: {target}");
+    }
+    drop((output, sender, receiver, left, right));
+    builder.join().unwrap();
+    process.kill().unwrap();
+    process.join().unwrap_err();
+});
 
 #[process_fn]
 fn echo_stream() -> String {

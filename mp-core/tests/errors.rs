@@ -1,8 +1,6 @@
 //! What every error of this crate promises.
 #![cfg(feature = "listener")]
 
-mod support;
-
 use std::error::Error;
 use std::io;
 
@@ -10,8 +8,8 @@ use mp_core::{
     AcceptError, Address, AuthenticationError, CallError, ConnectError, DecodeError, DuplicateFunction, EncodeError,
     ExitStatus, JoinError, Panic, ParseAddressError, RecvError, SendError, SendErrorReason, SpawnError,
 };
+use mp_testing::chain;
 use serde::{de, ser};
-use support::chain;
 
 fn is_an_error<E: Error + Send + Sync + 'static>() {}
 

@@ -1,14 +1,12 @@
 //! The executable may be deleted or replaced while it runs: children are the image that runs.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use mp_core::{process_fn, wait};
-use support::{PATIENCE, is_run_again, run_again, this_executable};
+use mp_testing::{PATIENCE, is_run_again, run_again, this_executable};
 
 #[process_fn]
 fn add(a: u32, b: u32) -> u32 {

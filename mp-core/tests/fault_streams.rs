@@ -1,16 +1,14 @@
 //! Senders and receivers are killed at instants of chance in the middle of their messages. Whoever is left sees whole messages, then
 //! the end; or half a message before it, if that one was long, and is told so.
 
-mod support;
-
 use std::time::Duration;
 
 use mp_core::{Connection, Process, Receiver, RecvError, SendErrorReason, Sender, duplex, pipe, process_fn};
+use mp_testing::faults::{Killer, Random, busy, count, limit};
+use mp_testing::leaks::Resources;
+use mp_testing::scenario;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use support::faults::{Killer, Random, busy, count, limit};
-use support::leaks::Resources;
-use support::scenario;
 
 /// How many are killed if nobody says otherwise.
 const ENDS: u64 = 60;
@@ -88,26 +86,23 @@ fn send_for_ever(sender: Sender<Numbered>) {
     }
 }
 
-#[test]
-fn a_sender_that_is_killed_at_any_instant_leaves_whole_messages_and_then_the_end() {
-    scenario!(a_sender_that_is_killed_at_any_instant, limit(count(ENDS)), {
-        let (mut random, killer) = (Random::new(), Killer::new());
-        let before = Resources::of_this_process();
-        for round in 0..count(ENDS) {
-            let (sender, receiver) = pipe().unwrap();
-            let process = send_for_ever::spawn(sender).unwrap();
-            assert_eq!(receiver.recv().unwrap().number, 0);
-            killer.kill(&process, random.moment(LIFE));
-            let numbers = read_to_the_end(|| receiver.recv());
-            assert!(numbers.iter().copied().eq(1..=numbers.len() as u32), "round {round}: {numbers:?}");
-            killer.finish();
-            process.join().unwrap_err();
-            drop(receiver);
-            assert_eq!(Resources::of_this_process(), before, "round {round}");
-        }
-        killer.end();
-    });
-}
+scenario!(a_sender_that_is_killed_at_any_instant_leaves_whole_messages_and_then_the_end, limit(count(ENDS)), {
+    let (mut random, killer) = (Random::new(), Killer::new());
+    let before = Resources::of_this_process();
+    for round in 0..count(ENDS) {
+        let (sender, receiver) = pipe().unwrap();
+        let process = send_for_ever::spawn(sender).unwrap();
+        assert_eq!(receiver.recv().unwrap().number, 0);
+        killer.kill(&process, random.moment(LIFE));
+        let numbers = read_to_the_end(|| receiver.recv());
+        assert!(numbers.iter().copied().eq(1..=numbers.len() as u32), "round {round}: {numbers:?}");
+        killer.finish();
+        process.join().unwrap_err();
+        drop(receiver);
+        assert_eq!(Resources::of_this_process(), before, "round {round}");
+    }
+    killer.end();
+});
 
 #[process_fn]
 fn receive_for_ever(receiver: Receiver<Numbered>, begun: Sender<()>) {
@@ -117,30 +112,27 @@ fn receive_for_ever(receiver: Receiver<Numbered>, begun: Sender<()>) {
     }
 }
 
-#[test]
-fn a_receiver_that_is_killed_at_any_instant_is_an_error_that_gives_the_message_back() {
-    scenario!(a_receiver_that_is_killed_at_any_instant, limit(count(ENDS)), {
-        let (mut random, killer) = (Random::new(), Killer::new());
-        let before = Resources::of_this_process();
-        for round in 0..count(ENDS) {
-            let (sender, receiver) = pipe().unwrap();
-            let (begun, begins) = pipe().unwrap();
-            let process = receive_for_ever::spawn(receiver, begun).unwrap();
-            sender.send(Numbered::new(0)).unwrap();
-            begins.recv().unwrap();
-            drop(begins);
-            killer.kill(&process, random.moment(LIFE));
-            let refused = (1..).find_map(|number| sender.send(Numbered::new(number)).err()).unwrap();
-            assert!(matches!(refused.reason, SendErrorReason::Disconnected), "round {round}: {refused:?}");
-            refused.into_inner().check();
-            killer.finish();
-            process.join().unwrap_err();
-            drop(sender);
-            assert_eq!(Resources::of_this_process(), before, "round {round}");
-        }
-        killer.end();
-    });
-}
+scenario!(a_receiver_that_is_killed_at_any_instant_is_an_error_that_gives_the_message_back, limit(count(ENDS)), {
+    let (mut random, killer) = (Random::new(), Killer::new());
+    let before = Resources::of_this_process();
+    for round in 0..count(ENDS) {
+        let (sender, receiver) = pipe().unwrap();
+        let (begun, begins) = pipe().unwrap();
+        let process = receive_for_ever::spawn(receiver, begun).unwrap();
+        sender.send(Numbered::new(0)).unwrap();
+        begins.recv().unwrap();
+        drop(begins);
+        killer.kill(&process, random.moment(LIFE));
+        let refused = (1..).find_map(|number| sender.send(Numbered::new(number)).err()).unwrap();
+        assert!(matches!(refused.reason, SendErrorReason::Disconnected), "round {round}: {refused:?}");
+        refused.into_inner().check();
+        killer.finish();
+        process.join().unwrap_err();
+        drop(sender);
+        assert_eq!(Resources::of_this_process(), before, "round {round}");
+    }
+    killer.end();
+});
 
 #[process_fn]
 fn exchange(connection: Connection<Numbered, Numbered>, seed: u64) {
@@ -152,10 +144,11 @@ fn exchange(connection: Connection<Numbered, Numbered>, seed: u64) {
     }
 }
 
-/// As a pool does: what was asked may be lost, what was answered is not.
-#[test]
-fn a_peer_that_is_killed_at_any_instant_of_an_exchange_leaves_whole_messages_and_then_the_end() {
-    scenario!(a_peer_that_is_killed_at_any_instant, limit(count(ENDS)), {
+// As a pool does: what was asked may be lost, what was answered is not.
+scenario!(
+    a_peer_that_is_killed_at_any_instant_of_an_exchange_leaves_whole_messages_and_then_the_end,
+    limit(count(ENDS)),
+    {
         let (mut random, killer) = (Random::new(), Killer::new());
         let before = Resources::of_this_process();
         for round in 0..count(ENDS) {
@@ -188,41 +181,38 @@ fn a_peer_that_is_killed_at_any_instant_of_an_exchange_leaves_whole_messages_and
             assert_eq!(Resources::of_this_process(), before, "round {round}");
         }
         killer.end();
-    });
-}
+    }
+);
 
-/// Those who share a queue with one that is killed lose nothing but what it had taken.
-#[test]
-fn a_receiver_that_is_killed_at_any_instant_takes_only_its_own_messages_with_it() {
-    scenario!(a_receiver_that_shares_is_killed, limit(count(ENDS)), {
-        let (mut random, killer) = (Random::new(), Killer::new());
-        let before = Resources::of_this_process();
-        for round in 0..count(ENDS) {
-            let (sender, receiver) = pipe().unwrap();
-            let (begun, begins) = pipe().unwrap();
-            let process = receive_for_ever::spawn(receiver.try_clone().unwrap(), begun).unwrap();
-            sender.send(Numbered::new(0)).unwrap();
-            begins.recv().unwrap();
-            killer.kill(&process, random.moment(LIFE));
-            let sending = std::thread::spawn(move || {
-                for number in 1..=60 {
-                    sender.send(Numbered::new(number)).unwrap();
-                }
-            });
-            let mut numbers = read_to_the_end(|| receiver.recv());
-            assert!(numbers.is_sorted_by(|a, b| a < b), "round {round}: {numbers:?}");
-            sending.join().unwrap();
-            killer.finish();
-            // It is either killed or has seen the end.
-            let killed = process.join().is_err();
-            // It says so after each that it has looked at; the last one it may have taken without.
-            let taken = begins.iter().count();
-            numbers.dedup();
-            let lost = 60 - numbers.len() - taken;
-            assert!(lost <= usize::from(killed), "round {round}: {lost} were lost");
-            drop((receiver, begins));
-            assert_eq!(Resources::of_this_process(), before, "round {round}");
-        }
-        killer.end();
-    });
-}
+// Those who share a queue with one that is killed lose nothing but what it had taken.
+scenario!(a_receiver_that_is_killed_at_any_instant_takes_only_its_own_messages_with_it, limit(count(ENDS)), {
+    let (mut random, killer) = (Random::new(), Killer::new());
+    let before = Resources::of_this_process();
+    for round in 0..count(ENDS) {
+        let (sender, receiver) = pipe().unwrap();
+        let (begun, begins) = pipe().unwrap();
+        let process = receive_for_ever::spawn(receiver.try_clone().unwrap(), begun).unwrap();
+        sender.send(Numbered::new(0)).unwrap();
+        begins.recv().unwrap();
+        killer.kill(&process, random.moment(LIFE));
+        let sending = std::thread::spawn(move || {
+            for number in 1..=60 {
+                sender.send(Numbered::new(number)).unwrap();
+            }
+        });
+        let mut numbers = read_to_the_end(|| receiver.recv());
+        assert!(numbers.is_sorted_by(|a, b| a < b), "round {round}: {numbers:?}");
+        sending.join().unwrap();
+        killer.finish();
+        // It is either killed or has seen the end.
+        let killed = process.join().is_err();
+        // It says so after each that it has looked at; the last one it may have taken without.
+        let taken = begins.iter().count();
+        numbers.dedup();
+        let lost = 60 - numbers.len() - taken;
+        assert!(lost <= usize::from(killed), "round {round}: {lost} were lost");
+        drop((receiver, begins));
+        assert_eq!(Resources::of_this_process(), before, "round {round}");
+    }
+    killer.end();
+});

@@ -2,18 +2,16 @@
 //!
 //! How often and when is said by `MP_FAULTS` and `MP_FAULTS_SEED`: see `support/faults.rs`.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use mp_core::{Builder, ExitStatus, JoinError, Process, Receiver, Sender, Stdio, pipe, process_fn};
+use mp_testing::faults::{Killer, Random, busy, count, limit};
+use mp_testing::leaks::{Resources, status_kib};
+use mp_testing::procfs::{self, number_of};
+use mp_testing::{PROMPTLY, run_for_ever, scenario};
 use rustix::process::{Signal, WaitId, WaitIdOptions, kill_process, set_child_subreaper, waitid};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use support::faults::{Killer, Random, busy, count, limit};
-use support::leaks::{Resources, status_kib};
-use support::procfs::{self, number_of};
-use support::{PROMPTLY, run_for_ever, scenario};
 
 /// How many children are killed if nobody says otherwise, and how many processes a killed parent is counted as, with what it has started.
 const CHILDREN: u64 = 400;
@@ -92,9 +90,10 @@ struct Tally {
     with_a_value: u64,
 }
 
-#[test]
-fn a_child_that_is_killed_at_any_instant_gives_its_value_or_the_signal_and_leaves_nothing() {
-    scenario!(a_child_that_is_killed_at_any_instant, limit(count(CHILDREN)), {
+scenario!(
+    a_child_that_is_killed_at_any_instant_gives_its_value_or_the_signal_and_leaves_nothing,
+    limit(count(CHILDREN)),
+    {
         let mut random = Random::new();
         let killer = Killer::new();
         // How long each kind takes when nobody disturbs it, which says what to aim at.
@@ -162,8 +161,8 @@ fn a_child_that_is_killed_at_any_instant_gives_its_value_or_the_signal_and_leave
             );
         }
         killer.end();
-    });
-}
+    }
+);
 
 /// Starts processes of every kind, which start some in turn, until it is killed.
 #[process_fn]
@@ -216,7 +215,7 @@ fn block_signals() {
 /// Reaps orphans until there is none, for a second at most, and returns how many there were.
 fn reap_orphans() -> u64 {
     let mut reaped = 0;
-    let gone = support::holds_within(PROMPTLY, || {
+    let gone = mp_testing::holds_within(PROMPTLY, || {
         loop {
             match waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
                 Ok(Some(_)) => reaped += 1,
@@ -230,31 +229,28 @@ fn reap_orphans() -> u64 {
     reaped
 }
 
-#[test]
-fn what_a_parent_that_is_killed_at_any_instant_had_started_is_gone_within_a_second() {
-    scenario!(what_a_parent_that_is_killed_at_any_instant_had_started, limit(count(CHILDREN)), {
-        let mut random = Random::new();
-        // Orphans become children of this process, so none can hide, and each has to be reaped.
-        set_child_subreaper(Some(number_of(std::process::id()))).unwrap();
-        let before = Resources::of_this_process();
-        let mut orphans = 0;
-        let rounds = count(CHILDREN) / FAMILY;
-        for round in 1..=rounds {
-            let call = start_for_ever::call(random.next(), random.below(3) as u32);
-            let streams = || Stdio::null();
-            let parent = Builder::new().stdout(streams()).stderr(streams()).spawn(call).unwrap();
-            busy(random.moment(Duration::from_millis(25)));
-            parent.kill().unwrap();
-            match parent.join() {
-                Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. })) => {}
-                other => panic!("round {round}: {other:?}"),
-            }
-            orphans += reap_orphans();
-            if round % 50 == 0 || round == rounds {
-                assert_eq!(Resources::of_this_process(), before, "after {round} rounds");
-            }
+scenario!(what_a_parent_that_is_killed_at_any_instant_had_started_is_gone_within_a_second, limit(count(CHILDREN)), {
+    let mut random = Random::new();
+    // Orphans become children of this process, so none can hide, and each has to be reaped.
+    set_child_subreaper(Some(number_of(std::process::id()))).unwrap();
+    let before = Resources::of_this_process();
+    let mut orphans = 0;
+    let rounds = count(CHILDREN) / FAMILY;
+    for round in 1..=rounds {
+        let call = start_for_ever::call(random.next(), random.below(3) as u32);
+        let streams = || Stdio::null();
+        let parent = Builder::new().stdout(streams()).stderr(streams()).spawn(call).unwrap();
+        busy(random.moment(Duration::from_millis(25)));
+        parent.kill().unwrap();
+        match parent.join() {
+            Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. })) => {}
+            other => panic!("round {round}: {other:?}"),
         }
-        println!("{orphans} descendants were left behind, for a moment");
-        assert!(orphans > rounds / 2, "the parents were killed before they had started anything: {orphans}");
-    });
-}
+        orphans += reap_orphans();
+        if round % 50 == 0 || round == rounds {
+            assert_eq!(Resources::of_this_process(), before, "after {round} rounds");
+        }
+    }
+    println!("{orphans} descendants were left behind, for a moment");
+    assert!(orphans > rounds / 2, "the parents were killed before they had started anything: {orphans}");
+});

@@ -1,7 +1,5 @@
 //! `async` functions: the future runs to its end in the child, on our executor or another one.
 
-mod support;
-
 use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, pending, poll_fn};
@@ -13,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use mp_core::{ExitStatus, JoinError, Process, ProcessFn, Sender, pipe, process_fn};
+use mp_testing::{PATIENCE, eventually, scenario};
 use serde::de::DeserializeOwned;
-use support::{PATIENCE, eventually, scenario};
 
 #[track_caller]
 fn value_of<T: DeserializeOwned + fmt::Debug>(mut process: Process<T>) -> T {
@@ -97,55 +95,40 @@ async fn fails(text: &str) {
     panic!("{text} failed");
 }
 
-#[test]
-fn a_future_runs_to_its_end() {
-    scenario!(a_future_runs_to_its_end, {
-        assert_eq!(value_of(add_later::spawn(1, 2).unwrap()), 3);
-        assert_eq!(value_of(not_send::spawn(1).unwrap()), 2);
-        value_of(exits::spawn().unwrap());
-    });
-}
+scenario!(a_future_runs_to_its_end, {
+    assert_eq!(value_of(add_later::spawn(1, 2).unwrap()), 3);
+    assert_eq!(value_of(not_send::spawn(1).unwrap()), 2);
+    value_of(exits::spawn().unwrap());
+});
 
-#[test]
-fn a_result_is_the_value() {
-    scenario!(a_result_is_the_value, {
-        let text = "ff".to_owned();
-        assert_eq!(value_of(parse::spawn(&text, &16).unwrap()), Ok(255));
-        let failed = value_of(parse::spawn(&text, &10).unwrap());
-        assert_eq!(failed, Err("invalid digit found in string".to_owned()));
-        assert_eq!(value_of(check::spawn(true).unwrap()), Ok(()));
-        assert_eq!(value_of(check::spawn(false).unwrap()), Err("not".to_owned()));
-    });
-}
+scenario!(a_result_is_the_value, {
+    let text = "ff".to_owned();
+    assert_eq!(value_of(parse::spawn(&text, &16).unwrap()), Ok(255));
+    let failed = value_of(parse::spawn(&text, &10).unwrap());
+    assert_eq!(failed, Err("invalid digit found in string".to_owned()));
+    assert_eq!(value_of(check::spawn(true).unwrap()), Ok(()));
+    assert_eq!(value_of(check::spawn(false).unwrap()), Err("not".to_owned()));
+});
 
-#[test]
-fn a_panic_has_its_message_and_its_place() {
-    scenario!(a_panic_has_its_message_and_its_place, {
-        match fails::spawn("it").unwrap().join() {
-            Err(JoinError::Panicked(panic)) => {
-                assert_eq!(panic.message, "it failed");
-                assert_eq!(panic.location, Some(format!("{}:{LINE}:5", file!())));
-            }
-            other => panic!("it did not panic: {other:?}"),
+scenario!(a_panic_has_its_message_and_its_place, {
+    match fails::spawn("it").unwrap().join() {
+        Err(JoinError::Panicked(panic)) => {
+            assert_eq!(panic.message, "it failed");
+            assert_eq!(panic.location, Some(format!("{}:{LINE}:5", file!())));
         }
-    });
-}
+        other => panic!("it did not panic: {other:?}"),
+    }
+});
 
-#[test]
-fn a_process_that_waits_can_be_killed() {
-    scenario!(a_process_that_waits_can_be_killed, {
-        let (sender, polled) = pipe().unwrap();
-        let process = never_ready::spawn(sender).unwrap();
-        polled.recv().unwrap();
-        assert!(process.is_alive());
-        process.kill().unwrap();
-        let joined = process.join();
-        assert!(
-            matches!(joined, Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. }))),
-            "{joined:?}"
-        );
-    });
-}
+scenario!(a_process_that_waits_can_be_killed, {
+    let (sender, polled) = pipe().unwrap();
+    let process = never_ready::spawn(sender).unwrap();
+    polled.recv().unwrap();
+    assert!(process.is_alive());
+    process.kill().unwrap();
+    let joined = process.join();
+    assert!(matches!(joined, Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. }))), "{joined:?}");
+});
 
 #[test]
 fn a_call_runs_here_as_it_runs_there() {
@@ -188,14 +171,11 @@ async fn in_time(limit: Duration) -> Result<(), String> {
     tokio::time::timeout(limit, pending()).await.map_err(|error| error.to_string())
 }
 
-#[test]
-fn another_executor_gives_what_its_futures_need() {
-    scenario!(another_executor_gives_what_its_futures_need, {
-        assert_eq!(value_of(sum_in_tasks::spawn(&[3, 1, 2]).unwrap()), 6);
-        assert_eq!(value_of(in_time::spawn(Duration::from_millis(5)).unwrap()), Err("deadline has elapsed".to_owned()));
-        assert_eq!(sum_in_tasks::call(&[1, 1]).run(), 2);
-    });
-}
+scenario!(another_executor_gives_what_its_futures_need, {
+    assert_eq!(value_of(sum_in_tasks::spawn(&[3, 1, 2]).unwrap()), 6);
+    assert_eq!(value_of(in_time::spawn(Duration::from_millis(5)).unwrap()), Err("deadline has elapsed".to_owned()));
+    assert_eq!(sum_in_tasks::call(&[1, 1]).run(), 2);
+});
 
 mod executors {
     use super::{AtomicU32, Future, Ordering};
@@ -217,11 +197,8 @@ async fn count_runs() -> u32 {
     executors::RUNS.load(Ordering::SeqCst)
 }
 
-#[test]
-fn the_executor_of_the_attribute_is_used_wherever_the_call_runs() {
-    scenario!(the_executor_of_the_attribute_is_used_wherever_the_call_runs, {
-        assert_eq!(value_of(count_runs::spawn().unwrap()), 1);
-        assert_eq!(count_runs::call().run(), 1);
-        assert_eq!(count_runs::call().encode().unwrap().run().decode(), Ok(2));
-    });
-}
+scenario!(the_executor_of_the_attribute_is_used_wherever_the_call_runs, {
+    assert_eq!(value_of(count_runs::spawn().unwrap()), 1);
+    assert_eq!(count_runs::call().run(), 1);
+    assert_eq!(count_runs::call().encode().unwrap().run().decode(), Ok(2));
+});

@@ -1,17 +1,15 @@
 //! Ctrl-C at a terminal: it reaches every process of the group once, all of them end, and nobody tells a long story.
 
-mod support;
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mp_core::{Builder, ExitStatus, JoinError, Receiver, Sender, Stdio, pipe, process_fn, wait};
+use mp_testing::{PATIENCE, PROMPTLY, procfs, scenario};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
-use support::{PATIENCE, PROMPTLY, procfs, scenario};
 
 /// A terminal: what the person holds, and what the programs are given.
 struct Terminal {
@@ -92,22 +90,19 @@ fn assert_gone(watched: &[OwnedFd]) {
     }
 }
 
-#[test]
-fn ctrl_c_at_a_terminal_ends_every_process() {
-    scenario!(ctrl_c_at_a_terminal_ends_every_process, {
-        let mut terminal = Terminal::open();
-        let (pids, started) = pipe().unwrap();
-        let builder = Builder::new().stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio());
-        let program = builder.spawn(innocent::call(pids)).unwrap();
-        let watched = watch(&started, WORKERS);
-        terminal.press_ctrl_c();
-        let Err(JoinError::Exited(status)) = program.join() else { panic!("it was not interrupted") };
-        assert_eq!(status, ExitStatus::Signal { signal: libc::SIGINT, core_dumped: false });
-        assert_gone(&watched);
-        // Nothing but the echo of the key.
-        assert_eq!(terminal.printed().trim(), "^C");
-    });
-}
+scenario!(ctrl_c_at_a_terminal_ends_every_process, {
+    let mut terminal = Terminal::open();
+    let (pids, started) = pipe().unwrap();
+    let builder = Builder::new().stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio());
+    let program = builder.spawn(innocent::call(pids)).unwrap();
+    let watched = watch(&started, WORKERS);
+    terminal.press_ctrl_c();
+    let Err(JoinError::Exited(status)) = program.join() else { panic!("it was not interrupted") };
+    assert_eq!(status, ExitStatus::Signal { signal: libc::SIGINT, core_dumped: false });
+    assert_gone(&watched);
+    // Nothing but the echo of the key.
+    assert_eq!(terminal.printed().trim(), "^C");
+});
 
 static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 
@@ -151,26 +146,23 @@ fn prudent(pids: Sender<u32>) -> Story {
     Story { worker: error.to_string(), interrupts_here: INTERRUPTS.load(Ordering::Relaxed), interrupts_there }
 }
 
-#[test]
-fn ctrl_c_at_a_terminal_ends_everything_with_one_message() {
-    scenario!(ctrl_c_at_a_terminal_ends_everything_with_one_message, {
-        let mut terminal = Terminal::open();
-        let (pids, started) = pipe().unwrap();
-        let builder = Builder::new().stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio());
-        let program = builder.spawn(prudent::call(pids)).unwrap();
-        let watched = watch(&started, 4);
-        terminal.press_ctrl_c();
-        let story = program.join().unwrap();
-        assert_gone(&watched);
-        // Once each: nobody passes it on to those who have it already.
-        assert_eq!((story.interrupts_here, story.interrupts_there), (1, 1));
-        assert!(story.worker.contains("SIGINT"), "{story:?}");
-        let printed = terminal.printed();
-        let lines: Vec<_> = printed.trim().lines().map(|line| line.trim().trim_start_matches("^C")).collect();
-        assert_eq!(lines.iter().filter(|line| !line.is_empty()).count(), 1, "{printed}");
-        assert!(printed.contains("interrupted: the process ended with signal 2 (SIGINT)"), "{printed}");
-    });
-}
+scenario!(ctrl_c_at_a_terminal_ends_everything_with_one_message, {
+    let mut terminal = Terminal::open();
+    let (pids, started) = pipe().unwrap();
+    let builder = Builder::new().stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio());
+    let program = builder.spawn(prudent::call(pids)).unwrap();
+    let watched = watch(&started, 4);
+    terminal.press_ctrl_c();
+    let story = program.join().unwrap();
+    assert_gone(&watched);
+    // Once each: nobody passes it on to those who have it already.
+    assert_eq!((story.interrupts_here, story.interrupts_there), (1, 1));
+    assert!(story.worker.contains("SIGINT"), "{story:?}");
+    let printed = terminal.printed();
+    let lines: Vec<_> = printed.trim().lines().map(|line| line.trim().trim_start_matches("^C")).collect();
+    assert_eq!(lines.iter().filter(|line| !line.is_empty()).count(), 1, "{printed}");
+    assert!(printed.contains("interrupted: the process ended with signal 2 (SIGINT)"), "{printed}");
+});
 
 /// The end of the terminal, which is what closing its window is.
 #[process_fn]
@@ -183,32 +175,27 @@ fn leave_at_a_terminal(pids: Sender<u32>) {
     child.join().unwrap();
 }
 
-#[test]
-fn a_process_that_outlives_its_parent_survives_ctrl_c_and_the_end_of_the_terminal() {
-    scenario!(a_process_that_outlives_its_parent_survives_ctrl_c_and_the_end_of_the_terminal, {
-        for hang_up in [false, true] {
-            let mut terminal = Terminal::open();
-            let (pids, started) = pipe().unwrap();
-            let builder = Builder::new().stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio());
-            let program = builder.spawn(leave_at_a_terminal::call(pids)).unwrap();
-            let pids: Vec<u32> = (0..2).map(|_| started.recv_timeout(PATIENCE).unwrap().unwrap()).collect();
-            let (survivors, others): (Vec<u32>, Vec<u32>) =
-                pids.into_iter().partition(|&pid| procfs::Entry::read(pid).unwrap().session == pid);
-            let [survivor] = survivors[..] else {
-                panic!("who leads a session: {survivors:?}, who does not: {others:?}")
-            };
-            let watched = [pidfd_open(procfs::number_of(others[0]), PidfdFlags::empty()).unwrap()];
-            let kept = pidfd_open(procfs::number_of(survivor), PidfdFlags::empty()).unwrap();
-            if hang_up {
-                drop(terminal);
-            } else {
-                terminal.press_ctrl_c();
-            }
-            program.join().unwrap_err();
-            assert_gone(&watched);
-            assert!(procfs::runs(survivor));
-            rustix::process::pidfd_send_signal(&kept, rustix::process::Signal::KILL).unwrap();
-            assert!(!wait(&[&kept.as_fd()], Some(PATIENCE)).unwrap().is_empty());
+scenario!(a_process_that_outlives_its_parent_survives_ctrl_c_and_the_end_of_the_terminal, {
+    for hang_up in [false, true] {
+        let mut terminal = Terminal::open();
+        let (pids, started) = pipe().unwrap();
+        let builder = Builder::new().stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio());
+        let program = builder.spawn(leave_at_a_terminal::call(pids)).unwrap();
+        let pids: Vec<u32> = (0..2).map(|_| started.recv_timeout(PATIENCE).unwrap().unwrap()).collect();
+        let (survivors, others): (Vec<u32>, Vec<u32>) =
+            pids.into_iter().partition(|&pid| procfs::Entry::read(pid).unwrap().session == pid);
+        let [survivor] = survivors[..] else { panic!("who leads a session: {survivors:?}, who does not: {others:?}") };
+        let watched = [pidfd_open(procfs::number_of(others[0]), PidfdFlags::empty()).unwrap()];
+        let kept = pidfd_open(procfs::number_of(survivor), PidfdFlags::empty()).unwrap();
+        if hang_up {
+            drop(terminal);
+        } else {
+            terminal.press_ctrl_c();
         }
-    });
-}
+        program.join().unwrap_err();
+        assert_gone(&watched);
+        assert!(procfs::runs(survivor));
+        rustix::process::pidfd_send_signal(&kept, rustix::process::Signal::KILL).unwrap();
+        assert!(!wait(&[&kept.as_fd()], Some(PATIENCE)).unwrap().is_empty());
+    }
+});

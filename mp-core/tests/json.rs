@@ -1,14 +1,12 @@
 //! Values that only JSON carries, inside ours.
 #![cfg(feature = "json")]
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use mp_core::{Json, Receiver, RecvError, Sender, pipe, process_fn};
+use mp_testing::{scenario, watched};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use support::{scenario, watched};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -51,15 +49,12 @@ fn echo(request: Json<Request>, shape: Json<Shape>) -> (Json<Request>, Json<Shap
     (request, shape)
 }
 
-#[test]
-fn what_the_codec_refuses_travels_as_json() {
-    scenario!(what_the_codec_refuses_travels_as_json, {
-        let process = echo::spawn(Json(request()), Json(Shape::Circle { radius: 0.1 })).unwrap();
-        let (request, shape) = process.join().unwrap();
-        assert_eq!(request.into_inner(), self::request());
-        assert_eq!(shape, Json(Shape::Circle { radius: 0.1 }));
-    });
-}
+scenario!(what_the_codec_refuses_travels_as_json, {
+    let process = echo::spawn(Json(request()), Json(Shape::Circle { radius: 0.1 })).unwrap();
+    let (request, shape) = process.join().unwrap();
+    assert_eq!(request.into_inner(), self::request());
+    assert_eq!(shape, Json(Shape::Circle { radius: 0.1 }));
+});
 
 #[test]
 fn without_it_the_same_value_is_refused() {

@@ -1,7 +1,5 @@
 //! Parents and children, as they see each other; and processes that outlive their parent.
 
-mod support;
-
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -11,11 +9,11 @@ use mp_core::{
     Builder, ExitStatus, Parent, Receiver, RecvError, Sender, Stdio, active_children, current, parent, pipe,
     process_fn, wait,
 };
+use mp_testing::leaks::descriptors;
+use mp_testing::{PATIENCE, eventually, procfs, run_for_ever, scenario};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use serde::{Deserialize, Serialize};
-use support::leaks::descriptors;
-use support::{PATIENCE, eventually, procfs, run_for_ever, scenario};
 use tempfile::TempDir;
 
 #[process_fn]
@@ -32,17 +30,14 @@ fn describe_parent_from_below() -> (String, u32, bool, bool) {
     describe_parent::spawn().unwrap().join().unwrap()
 }
 
-#[test]
-fn a_child_knows_its_parent() {
-    scenario!(a_child_knows_its_parent, {
-        let (name, pid, alive, ended) = describe_parent::spawn().unwrap().join().unwrap();
-        assert_eq!((name.as_str(), pid, alive, ended), ("scenario", std::process::id(), true, false));
-        let middle = Builder::new().name("middle").spawn(describe_parent_from_below::call()).unwrap();
-        let middle_pid = middle.pid();
-        let (name, pid, alive, ended) = middle.join().unwrap();
-        assert_eq!((name.as_str(), pid, alive, ended), ("middle", middle_pid, true, false));
-    });
-}
+scenario!(a_child_knows_its_parent, {
+    let (name, pid, alive, ended) = describe_parent::spawn().unwrap().join().unwrap();
+    assert_eq!((name.as_str(), pid, alive, ended), ("scenario", std::process::id(), true, false));
+    let middle = Builder::new().name("middle").spawn(describe_parent_from_below::call()).unwrap();
+    let middle_pid = middle.pid();
+    let (name, pid, alive, ended) = middle.join().unwrap();
+    assert_eq!((name.as_str(), pid, alive, ended), ("middle", middle_pid, true, false));
+});
 
 #[test]
 fn a_program_of_its_own_has_no_parent() {
@@ -60,7 +55,7 @@ fn survive(ready: Sender<u32>, seen: Sender<(bool, bool, String)>, orders: Recei
     seen.send((parent.is_alive(), ready, current().name().to_owned())).unwrap();
     // It goes on for as long as it likes, and can start others.
     assert!(matches!(orders.recv(), Ok(()) | Err(RecvError::Disconnected)));
-    support::nothing::spawn().unwrap().join().unwrap();
+    mp_testing::nothing::spawn().unwrap().join().unwrap();
     seen.send((true, true, "done".to_owned())).unwrap();
     7
 }
@@ -83,34 +78,31 @@ fn leave_behind(how: u8, ready: Sender<u32>, seen: Sender<(bool, bool, String)>,
     }
 }
 
-#[test]
-fn a_process_outlives_its_parent_however_that_one_ends() {
-    scenario!(a_process_outlives_its_parent_however_that_one_ends, {
-        for how in 0..4 {
-            let (ready, readiness) = pipe().unwrap();
-            let (seen, sights) = pipe().unwrap();
-            let (order, orders) = pipe::<()>().unwrap();
-            let builder = Builder::new().rlimit(mp_core::Resource::CoreSize, 0, 0);
-            let middle = builder.spawn(leave_behind::call(how, ready, seen, orders)).unwrap();
-            let survivor = readiness.recv_timeout(PATIENCE).unwrap().expect("the survivor begins");
-            if how == 3 {
-                middle.kill().unwrap();
-            }
-            let pidfd = pidfd_open(procfs::number_of(survivor), PidfdFlags::empty()).unwrap();
-            let status = middle.join();
-            assert_eq!(status.is_ok(), how == 0 || how == 2, "{status:?}");
-            let sight = sights.recv_timeout(PATIENCE).unwrap().expect("it sees the end of its parent");
-            assert_eq!(sight, (false, true, "survivor".to_owned()));
-            let entry = procfs::Entry::read(survivor).unwrap();
-            assert_eq!(entry.session, survivor, "it leads a session of its own");
-            order.send(()).unwrap();
-            let sight = sights.recv_timeout(PATIENCE).unwrap().expect("it comes to its end");
-            assert_eq!(sight.2, "done");
-            drop((order, sights));
-            assert!(!wait(&[&pidfd], Some(PATIENCE)).unwrap().is_empty());
+scenario!(a_process_outlives_its_parent_however_that_one_ends, {
+    for how in 0..4 {
+        let (ready, readiness) = pipe().unwrap();
+        let (seen, sights) = pipe().unwrap();
+        let (order, orders) = pipe::<()>().unwrap();
+        let builder = Builder::new().rlimit(mp_core::Resource::CoreSize, 0, 0);
+        let middle = builder.spawn(leave_behind::call(how, ready, seen, orders)).unwrap();
+        let survivor = readiness.recv_timeout(PATIENCE).unwrap().expect("the survivor begins");
+        if how == 3 {
+            middle.kill().unwrap();
         }
-    });
-}
+        let pidfd = pidfd_open(procfs::number_of(survivor), PidfdFlags::empty()).unwrap();
+        let status = middle.join();
+        assert_eq!(status.is_ok(), how == 0 || how == 2, "{status:?}");
+        let sight = sights.recv_timeout(PATIENCE).unwrap().expect("it sees the end of its parent");
+        assert_eq!(sight, (false, true, "survivor".to_owned()));
+        let entry = procfs::Entry::read(survivor).unwrap();
+        assert_eq!(entry.session, survivor, "it leads a session of its own");
+        order.send(()).unwrap();
+        let sight = sights.recv_timeout(PATIENCE).unwrap().expect("it comes to its end");
+        assert_eq!(sight.2, "done");
+        drop((order, sights));
+        assert!(!wait(&[&pidfd], Some(PATIENCE)).unwrap().is_empty());
+    }
+});
 
 #[derive(Serialize, Deserialize)]
 struct Handle(#[serde(with = "mp_core::fd")] OwnedFd);
@@ -182,38 +174,32 @@ impl Orphan {
     }
 }
 
-#[test]
-fn an_orphan_waits_for_its_parents_descriptors_to_be_closed() {
-    scenario!(an_orphan_waits_for_its_parents_descriptors_to_be_closed, {
-        // It waits for a second, for some of which this process may not have been running.
-        let found = (0..10).find_map(|_| {
-            let mut orphan = Orphan::begin();
-            let mut asleep = 0;
-            eventually("it waits", || {
-                // Not just for a moment, as in reading a page.
-                match procfs::Entry::read(orphan.pid) {
-                    Some(entry) if entry.state == 'S' => asleep += 1,
-                    Some(entry) if !entry.has_ended() => asleep = 0,
-                    _ => return true,
-                }
-                asleep == 20
-            });
-            orphan.copies.clear();
-            orphan.ends()
+scenario!(an_orphan_waits_for_its_parents_descriptors_to_be_closed, {
+    // It waits for a second, for some of which this process may not have been running.
+    let found = (0..10).find_map(|_| {
+        let mut orphan = Orphan::begin();
+        let mut asleep = 0;
+        eventually("it waits", || {
+            // Not just for a moment, as in reading a page.
+            match procfs::Entry::read(orphan.pid) {
+                Some(entry) if entry.state == 'S' => asleep += 1,
+                Some(entry) if !entry.has_ended() => asleep = 0,
+                _ => return true,
+            }
+            asleep == 20
         });
-        assert_eq!(found, Some(false));
+        orphan.copies.clear();
+        orphan.ends()
     });
-}
+    assert_eq!(found, Some(false));
+});
 
-#[test]
-fn an_orphan_whose_parents_descriptors_stay_open_runs_nothing() {
-    scenario!(an_orphan_whose_parents_descriptors_stay_open_runs_nothing, {
-        let orphan = Orphan::begin();
-        assert_eq!(orphan.ends(), None);
-        let said = std::fs::read_to_string(orphan.directory.path().join(SAID)).unwrap();
-        assert!(said.contains("does not belong to the parent process"), "{said}");
-    });
-}
+scenario!(an_orphan_whose_parents_descriptors_stay_open_runs_nothing, {
+    let orphan = Orphan::begin();
+    assert_eq!(orphan.ends(), None);
+    let said = std::fs::read_to_string(orphan.directory.path().join(SAID)).unwrap();
+    assert!(said.contains("does not belong to the parent process"), "{said}");
+});
 
 #[process_fn]
 fn start_below(pids: Sender<u32>) {
@@ -222,77 +208,65 @@ fn start_below(pids: Sender<u32>) {
     let _ = child.join();
 }
 
-#[test]
-fn what_a_survivor_starts_dies_with_it() {
-    scenario!(what_a_survivor_starts_dies_with_it, {
-        let (pids, started) = pipe().unwrap();
-        let survivor = Builder::new().outlive_parent(true).spawn(start_below::call(pids)).unwrap();
-        let below: u32 = started.recv_timeout(PATIENCE).unwrap().expect("it has started one");
-        let pidfd: OwnedFd = pidfd_open(procfs::number_of(below), PidfdFlags::empty()).unwrap();
-        survivor.kill().unwrap();
-        assert!(!wait(&[&pidfd], Some(PATIENCE)).unwrap().is_empty());
-        survivor.join().unwrap_err();
+scenario!(what_a_survivor_starts_dies_with_it, {
+    let (pids, started) = pipe().unwrap();
+    let survivor = Builder::new().outlive_parent(true).spawn(start_below::call(pids)).unwrap();
+    let below: u32 = started.recv_timeout(PATIENCE).unwrap().expect("it has started one");
+    let pidfd: OwnedFd = pidfd_open(procfs::number_of(below), PidfdFlags::empty()).unwrap();
+    survivor.kill().unwrap();
+    assert!(!wait(&[&pidfd], Some(PATIENCE)).unwrap().is_empty());
+    survivor.join().unwrap_err();
+});
+
+scenario!(the_value_of_one_that_could_outlive_is_joined_as_any_other, {
+    let process = Builder::new().outlive_parent(true).spawn(describe_parent::call()).unwrap();
+    assert!(process.join().unwrap().2);
+});
+
+scenario!(active_children_are_those_that_run, {
+    assert!(active_children().is_empty());
+    let first = Builder::new().name("first").spawn(run_for_ever::call()).unwrap();
+    Builder::new().name("second").spawn(run_for_ever::call()).unwrap().detach();
+    let third = Builder::new().name("third").spawn(run_for_ever::call()).unwrap();
+    let names = || active_children().iter().map(|child| child.name().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(), ["first", "second", "third"]);
+
+    let children = active_children();
+    assert_eq!(children[0].pid(), first.pid());
+    assert!(children.iter().all(|child| child.is_alive() && child.exit_status().is_none()));
+    assert!(wait(&[&children[0], &children[1]], Some(Duration::ZERO)).unwrap().is_empty());
+
+    // The second is nobody's any more but can be ended, waited for, and asked after.
+    children[1].kill().unwrap();
+    assert_eq!(wait(&[&children[0], &children[1]], Some(PATIENCE)).unwrap(), [1]);
+    assert_eq!(names(), ["first", "third"]);
+    assert_eq!(children[1].exit_status(), Some(ExitStatus::Signal { signal: 9, core_dumped: false }));
+    children[1].kill().unwrap();
+
+    // One that is listed has not lost its value.
+    children[2].terminate().unwrap();
+    eventually("the third has ended", || names() == ["first"]);
+    assert_eq!(third.exit_status(), Some(ExitStatus::Signal { signal: 15, core_dumped: false }));
+    third.join().unwrap_err();
+    drop(first);
+    assert_eq!(names(), ["first"]);
+    children[0].interrupt().unwrap();
+    eventually("the first has ended", || names().is_empty());
+    assert!(format!("{:?}", children[0]).contains("first"));
+});
+
+scenario!(children_are_listed_while_others_come_and_go, {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for round in 0..10 {
+                    let process = mp_testing::nothing::spawn().unwrap();
+                    let pid = process.pid();
+                    assert!(active_children().iter().filter(|child| child.pid() == pid).count() <= 1);
+                    if round % 2 == 0 { process.join().unwrap() } else { process.detach() }
+                }
+            });
+        }
     });
-}
-
-#[test]
-fn the_value_of_one_that_could_outlive_is_joined_as_any_other() {
-    scenario!(the_value_of_one_that_could_outlive_is_joined_as_any_other, {
-        let process = Builder::new().outlive_parent(true).spawn(describe_parent::call()).unwrap();
-        assert!(process.join().unwrap().2);
-    });
-}
-
-#[test]
-fn active_children_are_those_that_run() {
-    scenario!(active_children_are_those_that_run, {
-        assert!(active_children().is_empty());
-        let first = Builder::new().name("first").spawn(run_for_ever::call()).unwrap();
-        Builder::new().name("second").spawn(run_for_ever::call()).unwrap().detach();
-        let third = Builder::new().name("third").spawn(run_for_ever::call()).unwrap();
-        let names = || active_children().iter().map(|child| child.name().to_owned()).collect::<Vec<_>>();
-        assert_eq!(names(), ["first", "second", "third"]);
-
-        let children = active_children();
-        assert_eq!(children[0].pid(), first.pid());
-        assert!(children.iter().all(|child| child.is_alive() && child.exit_status().is_none()));
-        assert!(wait(&[&children[0], &children[1]], Some(Duration::ZERO)).unwrap().is_empty());
-
-        // The second is nobody's any more but can be ended, waited for, and asked after.
-        children[1].kill().unwrap();
-        assert_eq!(wait(&[&children[0], &children[1]], Some(PATIENCE)).unwrap(), [1]);
-        assert_eq!(names(), ["first", "third"]);
-        assert_eq!(children[1].exit_status(), Some(ExitStatus::Signal { signal: 9, core_dumped: false }));
-        children[1].kill().unwrap();
-
-        // One that is listed has not lost its value.
-        children[2].terminate().unwrap();
-        eventually("the third has ended", || names() == ["first"]);
-        assert_eq!(third.exit_status(), Some(ExitStatus::Signal { signal: 15, core_dumped: false }));
-        third.join().unwrap_err();
-        drop(first);
-        assert_eq!(names(), ["first"]);
-        children[0].interrupt().unwrap();
-        eventually("the first has ended", || names().is_empty());
-        assert!(format!("{:?}", children[0]).contains("first"));
-    });
-}
-
-#[test]
-fn children_are_listed_while_others_come_and_go() {
-    scenario!(children_are_listed_while_others_come_and_go, {
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for round in 0..10 {
-                        let process = support::nothing::spawn().unwrap();
-                        let pid = process.pid();
-                        assert!(active_children().iter().filter(|child| child.pid() == pid).count() <= 1);
-                        if round % 2 == 0 { process.join().unwrap() } else { process.detach() }
-                    }
-                });
-            }
-        });
-        eventually("all have ended", || active_children().is_empty());
-    });
-}
+    eventually("all have ended", || active_children().is_empty());
+});

@@ -1,12 +1,10 @@
 //! A function that recurses for ever.
 
-mod support;
-
 use std::fs::File;
 use std::io::{Read, Seek};
 
 use mp_core::{Builder, ExitStatus, JoinError, process_fn};
-use support::scenario;
+use mp_testing::scenario;
 
 #[process_fn]
 fn recurse(depth: u64) -> u64 {
@@ -27,25 +25,19 @@ fn printed(output: &mut File) -> String {
     text
 }
 
-#[test]
-fn a_stack_overflow_says_so_and_aborts() {
-    scenario!(overflow, {
-        let mut output = tempfile::tempfile().unwrap();
-        let builder = Builder::new().name("deep").stderr(output.try_clone().unwrap());
-        let error = builder.spawn(recurse::call(0)).unwrap().join().unwrap_err();
-        assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGABRT, .. })), "{error:?}");
-        let text = printed(&mut output);
-        assert!(text.contains("process 'deep' (") && text.contains("has overflowed its stack"), "{text}");
-    });
-}
+scenario!(a_stack_overflow_says_so_and_aborts, {
+    let mut output = tempfile::tempfile().unwrap();
+    let builder = Builder::new().name("deep").stderr(output.try_clone().unwrap());
+    let error = builder.spawn(recurse::call(0)).unwrap().join().unwrap_err();
+    assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGABRT, .. })), "{error:?}");
+    let text = printed(&mut output);
+    assert!(text.contains("process 'deep' (") && text.contains("has overflowed its stack"), "{text}");
+});
 
-#[test]
-fn another_fault_stays_what_it_is() {
-    scenario!(fault, {
-        let mut output = tempfile::tempfile().unwrap();
-        let builder = Builder::new().stderr(output.try_clone().unwrap());
-        let error = builder.spawn(read_from::call(16)).unwrap().join().unwrap_err();
-        assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGSEGV, .. })), "{error:?}");
-        assert_eq!(printed(&mut output), "");
-    });
-}
+scenario!(another_fault_stays_what_it_is, {
+    let mut output = tempfile::tempfile().unwrap();
+    let builder = Builder::new().stderr(output.try_clone().unwrap());
+    let error = builder.spawn(read_from::call(16)).unwrap().join().unwrap_err();
+    assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGSEGV, .. })), "{error:?}");
+    assert_eq!(printed(&mut output), "");
+});

@@ -1,9 +1,7 @@
 //! A program that becomes another user.
 
-mod support;
-
 use mp_core::process_fn;
-use support::{nothing, scenario};
+use mp_testing::{nothing, scenario};
 
 /// Starts a process as root and another as somebody else.
 #[process_fn]
@@ -18,13 +16,10 @@ fn spawn_then_drop_privileges_then_spawn() {
     nothing::spawn().unwrap().join().unwrap();
 }
 
-#[test]
-fn a_parent_that_dropped_its_privileges_goes_on_spawning() {
+scenario!(a_parent_that_dropped_its_privileges_goes_on_spawning, {
     if !rustix::process::geteuid().is_root() {
         println!("only root has privileges to drop; not tested");
         return;
     }
-    scenario!(privileges, {
-        spawn_then_drop_privileges_then_spawn::spawn().unwrap().join().unwrap();
-    });
-}
+    spawn_then_drop_privileges_then_spawn::spawn().unwrap().join().unwrap();
+});

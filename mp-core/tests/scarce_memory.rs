@@ -1,16 +1,14 @@
 //! Address space runs out (`RLIMIT_AS`): whatever memory a peer can make this library ask for is an error when there is none.
 
-mod support;
-
 use mp_core::{
     Builder, ExitStatus, JoinError, Message, Receiver, RecvError, Resource, SpawnError, Stdio, pipe, process_fn, wait,
 };
+use mp_testing::leaks::Resources;
+use mp_testing::limits::with_memory;
+use mp_testing::{PATIENCE, chain, nothing, scenario};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
-use support::leaks::Resources;
-use support::limits::with_memory;
-use support::{PATIENCE, chain, nothing, scenario};
 
 const MIB: usize = 1 << 20;
 
@@ -50,32 +48,26 @@ fn receive_without_memory<T: Serialize + DeserializeOwned + PartialEq>(large: im
     }
 }
 
-#[test]
-fn a_large_message_that_finds_no_memory_is_an_error_and_the_next_one_arrives() {
-    scenario!(a_large_message_without_memory, {
-        receive_without_memory(|| ByteBuf::from(vec![1; LARGE]), || ByteBuf::from(vec![1; 10]));
-        receive_without_memory(|| "a".repeat(LARGE), || "b".to_owned());
-    });
-}
+scenario!(a_large_message_that_finds_no_memory_is_an_error_and_the_next_one_arrives, {
+    receive_without_memory(|| ByteBuf::from(vec![1; LARGE]), || ByteBuf::from(vec![1; 10]));
+    receive_without_memory(|| "a".repeat(LARGE), || "b".to_owned());
+});
 
-#[test]
-fn plain_bytes_that_find_no_memory_are_an_error_and_the_next_ones_arrive() {
-    scenario!(plain_bytes_without_memory, {
-        for room in ROOMS {
-            let (sender, receiver) = pipe::<()>().unwrap();
-            for into in [false, true] {
-                sender.send_bytes(&vec![1; LARGE]).unwrap();
-                let error = with_memory(room, || match into {
-                    false => receiver.recv_bytes().err(),
-                    true => receiver.recv_bytes_into(&mut [0; 10]).err(),
-                });
-                assert_no_memory(&error.expect("there is no room for them"));
-                sender.send_bytes(&[2; 10]).unwrap();
-                assert_eq!(receiver.recv_bytes().unwrap(), [2; 10]);
-            }
+scenario!(plain_bytes_that_find_no_memory_are_an_error_and_the_next_ones_arrive, {
+    for room in ROOMS {
+        let (sender, receiver) = pipe::<()>().unwrap();
+        for into in [false, true] {
+            sender.send_bytes(&vec![1; LARGE]).unwrap();
+            let error = with_memory(room, || match into {
+                false => receiver.recv_bytes().err(),
+                true => receiver.recv_bytes_into(&mut [0; 10]).err(),
+            });
+            assert_no_memory(&error.expect("there is no room for them"));
+            sender.send_bytes(&[2; 10]).unwrap();
+            assert_eq!(receiver.recv_bytes().unwrap(), [2; 10]);
         }
-    });
-}
+    }
+});
 
 /// Receives plain bytes to the end, with this much room in KiB, and returns how long they were.
 #[process_fn]
@@ -88,36 +80,30 @@ fn lengths_within(room: u64, messages: Receiver<()>) -> Vec<usize> {
     with_memory(room, || std::iter::from_fn(next).collect())
 }
 
-#[test]
-fn plain_bytes_take_room_for_themselves_alone() {
-    scenario!(plain_bytes_take_room_for_themselves_alone, {
-        let room = (LARGE as u64 >> 10) + (8 << 10);
-        let (sender, receiver) = pipe::<()>().unwrap();
+scenario!(plain_bytes_take_room_for_themselves_alone, {
+    let room = (LARGE as u64 >> 10) + (8 << 10);
+    let (sender, receiver) = pipe::<()>().unwrap();
+    sender.send_bytes(&vec![1; LARGE]).unwrap();
+    assert_eq!(with_memory(room, || receiver.recv_bytes()).unwrap().len(), LARGE);
+    // To one that waits they go from hand to hand.
+    let child = lengths_within::spawn(room, receiver).unwrap();
+    for _ in 0..3 {
         sender.send_bytes(&vec![1; LARGE]).unwrap();
-        assert_eq!(with_memory(room, || receiver.recv_bytes()).unwrap().len(), LARGE);
-        // To one that waits they go from hand to hand.
-        let child = lengths_within::spawn(room, receiver).unwrap();
-        for _ in 0..3 {
-            sender.send_bytes(&vec![1; LARGE]).unwrap();
-        }
-        drop(sender);
-        assert_eq!(child.join().unwrap(), [LARGE; 3]);
-    });
-}
+    }
+    drop(sender);
+    assert_eq!(child.join().unwrap(), [LARGE; 3]);
+});
 
-#[test]
-fn sending_and_encoding_a_large_value_takes_no_address_space() {
-    scenario!(sending_takes_no_address_space, {
-        let (sender, receiver) = pipe::<ByteBuf>().unwrap();
-        let value = ByteBuf::from(vec![3; LARGE]);
-        let message = with_memory(8 << 10, || {
-            sender.send_ref(&value).unwrap();
-            Message::encode(&value).unwrap()
-        });
-        assert!(receiver.recv().unwrap() == value);
-        assert_no_memory(&with_memory(8 << 10, || message.decode::<ByteBuf>().unwrap_err()));
+scenario!(sending_and_encoding_a_large_value_takes_no_address_space, {
+    let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+    let value = ByteBuf::from(vec![3; LARGE]);
+    let message = with_memory(8 << 10, || {
+        sender.send_ref(&value).unwrap();
+        Message::encode(&value).unwrap()
     });
-}
+    assert!(receiver.recv().unwrap() == value);
+    assert_no_memory(&with_memory(8 << 10, || message.decode::<ByteBuf>().unwrap_err()));
+});
 
 #[process_fn]
 fn echo(bytes: ByteBuf) -> ByteBuf {
@@ -129,85 +115,73 @@ fn length(bytes: ByteBuf) -> usize {
     bytes.len()
 }
 
-#[test]
-fn a_result_that_finds_no_memory_is_an_error() {
-    scenario!(a_result_without_memory, {
-        for room in ROOMS {
-            let process = echo::spawn(ByteBuf::from(vec![1; LARGE])).unwrap();
-            wait(&[&process], Some(PATIENCE)).unwrap();
-            let error = with_memory(room, || process.join().unwrap_err());
-            assert!(matches!(error, JoinError::Decode(_)), "{error:?}");
-            assert_no_memory(&error);
-        }
-    });
-}
-
-#[test]
-fn arguments_that_find_no_memory_in_the_child_are_named() {
-    scenario!(arguments_without_memory, {
-        let bytes = ByteBuf::from(vec![1; 4 * LARGE]);
-        let builder = Builder::new().rlimit(Resource::AddressSpace, 3 * LARGE as u64, 3 * LARGE as u64);
-        let process = builder.spawn(length::call(bytes)).unwrap();
-        let error = process.join().unwrap_err();
-        assert!(matches!(error, JoinError::Decode(_)) && chain(&error).contains("arguments"), "{error:?}");
+scenario!(a_result_that_finds_no_memory_is_an_error, {
+    for room in ROOMS {
+        let process = echo::spawn(ByteBuf::from(vec![1; LARGE])).unwrap();
+        wait(&[&process], Some(PATIENCE)).unwrap();
+        let error = with_memory(room, || process.join().unwrap_err());
+        assert!(matches!(error, JoinError::Decode(_)), "{error:?}");
         assert_no_memory(&error);
-        assert_eq!(length::spawn(ByteBuf::from(vec![1; 4 * LARGE])).unwrap().join().unwrap(), 4 * LARGE);
-    });
-}
+    }
+});
+
+scenario!(arguments_that_find_no_memory_in_the_child_are_named, {
+    let bytes = ByteBuf::from(vec![1; 4 * LARGE]);
+    let builder = Builder::new().rlimit(Resource::AddressSpace, 3 * LARGE as u64, 3 * LARGE as u64);
+    let process = builder.spawn(length::call(bytes)).unwrap();
+    let error = process.join().unwrap_err();
+    assert!(matches!(error, JoinError::Decode(_)) && chain(&error).contains("arguments"), "{error:?}");
+    assert_no_memory(&error);
+    assert_eq!(length::spawn(ByteBuf::from(vec![1; 4 * LARGE])).unwrap().join().unwrap(), 4 * LARGE);
+});
 
 #[process_fn]
 fn count(numbers: Vec<u64>) -> usize {
     numbers.len()
 }
 
-/// A `Vec` grows in serde's hands, and Rust ends a process that cannot allocate: this much is not promised, but it is that the parent
-/// is told.
-#[test]
-fn a_collection_that_finds_no_memory_ends_the_child_by_a_signal_that_is_named() {
-    scenario!(a_collection_without_memory, {
-        let numbers = vec![1_u64; LARGE / 8];
-        let builder = Builder::new().stderr(Stdio::null());
-        let process = with_memory(8 << 10, || builder.spawn(count::call(numbers))).unwrap();
-        let error = process.join().unwrap_err();
-        assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGABRT, .. })), "{error:?}");
-    });
-}
+// A `Vec` grows in serde's hands, and Rust ends a process that cannot allocate: this much is not promised, but it is that the parent
+// is told.
+scenario!(a_collection_that_finds_no_memory_ends_the_child_by_a_signal_that_is_named, {
+    let numbers = vec![1_u64; LARGE / 8];
+    let builder = Builder::new().stderr(Stdio::null());
+    let process = with_memory(8 << 10, || builder.spawn(count::call(numbers))).unwrap();
+    let error = process.join().unwrap_err();
+    assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGABRT, .. })), "{error:?}");
+});
 
-#[test]
-fn a_spawn_without_memory_is_an_error_or_a_child_whose_end_is_named() {
-    scenario!(a_spawn_without_memory, {
-        let before = Resources::of_this_process();
-        // Small allocations find room in the heap, so that they do not end this process: std's own do.
-        let mut room: Vec<Vec<u8>> = (0..64).map(|_| vec![1; 8 << 10]).collect();
-        let last = room.pop();
-        drop(room);
-        let (mut refused, mut named) = (0, 0);
-        let returned = (0..256).find(|more| {
-            let builder = Builder::new().stdout(Stdio::null()).stderr(Stdio::null());
-            let call = nothing::call();
-            let result = with_memory(more * 8, || builder.spawn(call));
-            let done = match result {
-                Err(error @ SpawnError::Io { .. }) => {
-                    assert_no_memory(&error);
-                    refused += 1;
+scenario!(a_spawn_without_memory_is_an_error_or_a_child_whose_end_is_named, {
+    let before = Resources::of_this_process();
+    // Small allocations find room in the heap, so that they do not end this process: std's own do.
+    let mut room: Vec<Vec<u8>> = (0..64).map(|_| vec![1; 8 << 10]).collect();
+    let last = room.pop();
+    drop(room);
+    let (mut refused, mut named) = (0, 0);
+    let returned = (0..256).find(|more| {
+        let builder = Builder::new().stdout(Stdio::null()).stderr(Stdio::null());
+        let call = nothing::call();
+        let result = with_memory(more * 8, || builder.spawn(call));
+        let done = match result {
+            Err(error @ SpawnError::Io { .. }) => {
+                assert_no_memory(&error);
+                refused += 1;
+                false
+            }
+            Err(other) => panic!("with {more}: {other:?}"),
+            // It is under the same limit, and may not come far.
+            Ok(process) => match process.join() {
+                Ok(()) => true,
+                Err(JoinError::Exited(_) | JoinError::NotStarted(_)) => {
+                    named += 1;
                     false
                 }
                 Err(other) => panic!("with {more}: {other:?}"),
-                // It is under the same limit, and may not come far.
-                Ok(process) => match process.join() {
-                    Ok(()) => true,
-                    Err(JoinError::Exited(_) | JoinError::NotStarted(_)) => {
-                        named += 1;
-                        false
-                    }
-                    Err(other) => panic!("with {more}: {other:?}"),
-                },
-            };
-            assert_eq!(Resources::of_this_process(), before, "with {more}");
-            done
-        });
-        assert!(returned.is_some() && refused > 0, "{returned:?}: {refused} refused, {named} came to harm");
-        drop(last);
-        nothing::spawn().unwrap().join().unwrap();
+            },
+        };
+        assert_eq!(Resources::of_this_process(), before, "with {more}");
+        done
     });
-}
+    assert!(returned.is_some() && refused > 0, "{returned:?}: {refused} refused, {named} came to harm");
+    drop(last);
+    nothing::spawn().unwrap().join().unwrap();
+});

@@ -1,8 +1,6 @@
 //! Every point of an operation at which descriptors or processes can run out is reached once: it is an error, leaves nothing
 //! behind, and goes on after relief.
 
-mod support;
-
 use std::error::Error;
 use std::fs::File;
 use std::io;
@@ -11,12 +9,12 @@ use std::time::Duration;
 
 use mp_core::{Builder, Call, Connection, JoinError, Message, Process, Receiver, RecvError, SpawnError, Stdio};
 use mp_core::{duplex, pipe, process_fn, wait};
+use mp_testing::leaks::Resources;
+use mp_testing::limits::{with_descriptors, with_limit};
+use mp_testing::{PATIENCE, chain, nothing, run_for_ever, scenario};
 use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use support::leaks::Resources;
-use support::limits::{with_descriptors, with_limit};
-use support::{PATIENCE, chain, nothing, run_for_ever, scenario};
 
 /// What an operation needs at most, in descriptors, beside one or two for each handle.
 const MOST: usize = 40;
@@ -78,30 +76,27 @@ fn look_at(load: Load) -> (usize, usize) {
     (load.bytes.len(), load.handles.len())
 }
 
-#[test]
-fn every_descriptor_that_a_spawn_needs_can_be_missing() {
-    scenario!(every_descriptor_of_a_spawn, {
-        until_it_succeeds("a spawn", 0, |more| Ok(with_descriptors(more, nothing::spawn)?.join()?));
-        until_it_succeeds("a spawn with streams", 0, |more| {
-            let file = File::open("/dev/null").unwrap();
-            let builder = Builder::new().stdin(Stdio::piped()).stdout(std::process::Stdio::piped());
-            let builder = builder.stderr(std::process::Stdio::from(file));
-            Ok(with_descriptors(more, || builder.spawn(nothing::call()))?.join()?)
-        });
-        for (length, handles) in LOADS {
-            until_it_succeeds(&format!("a spawn with {length} bytes and {handles} handles"), handles, |more| {
-                let call = look_at::call(Load::new(length, handles));
-                // The child is under the same limit, and may be the one that lacks them.
-                let found = match with_descriptors(more, || Builder::new().spawn(call))?.join() {
-                    Err(JoinError::NotStarted(why)) => return Err(why.into()),
-                    other => other?,
-                };
-                assert_eq!(found, (length, handles));
-                Ok(())
-            });
-        }
+scenario!(every_descriptor_that_a_spawn_needs_can_be_missing, {
+    until_it_succeeds("a spawn", 0, |more| Ok(with_descriptors(more, nothing::spawn)?.join()?));
+    until_it_succeeds("a spawn with streams", 0, |more| {
+        let file = File::open("/dev/null").unwrap();
+        let builder = Builder::new().stdin(Stdio::piped()).stdout(std::process::Stdio::piped());
+        let builder = builder.stderr(std::process::Stdio::from(file));
+        Ok(with_descriptors(more, || builder.spawn(nothing::call()))?.join()?)
     });
-}
+    for (length, handles) in LOADS {
+        until_it_succeeds(&format!("a spawn with {length} bytes and {handles} handles"), handles, |more| {
+            let call = look_at::call(Load::new(length, handles));
+            // The child is under the same limit, and may be the one that lacks them.
+            let found = match with_descriptors(more, || Builder::new().spawn(call))?.join() {
+                Err(JoinError::NotStarted(why)) => return Err(why.into()),
+                other => other?,
+            };
+            assert_eq!(found, (length, handles));
+            Ok(())
+        });
+    }
+});
 
 /// In a process that has started none before, so that anything that the first spawn makes for all of them can be missing as well.
 #[process_fn]
@@ -123,131 +118,118 @@ fn start_the_first() {
     assert_eq!(Resources::of_this_process().descriptors, before.descriptors);
 }
 
-#[test]
-fn every_descriptor_that_the_first_spawn_needs_can_be_missing() {
-    scenario!(every_descriptor_of_the_first_spawn, { start_the_first::spawn().unwrap().join().unwrap() });
-}
+scenario!(every_descriptor_that_the_first_spawn_needs_can_be_missing, {
+    start_the_first::spawn().unwrap().join().unwrap()
+});
 
-#[test]
-fn every_descriptor_that_a_connection_needs_can_be_missing() {
-    scenario!(every_descriptor_of_a_connection, {
-        until_it_succeeds("a pipe", 0, |more| {
-            with_descriptors(more, pipe::<u8>)?;
-            Ok(())
-        });
-        until_it_succeeds("a duplex", 0, |more| {
-            with_descriptors(more, duplex::<u8, u8>)?;
-            Ok(())
-        });
-        until_it_succeeds("duplicates", 0, |more| {
-            let (sender, receiver) = pipe::<u8>()?;
-            let (connection, _peer) = duplex::<u8, u8>()?;
-            with_descriptors(more, || {
-                io::Result::Ok((sender.try_clone()?, receiver.try_clone()?, connection.try_clone()?))
-            })?;
-            Ok(())
-        });
-        until_it_succeeds("a split", 0, |more| {
-            let (connection, _peer): (Connection<u8, u8>, _) = duplex::<u8, u8>()?;
-            with_descriptors(more, || connection.into_split())?;
-            Ok(())
-        });
-        until_it_succeeds("a message that is encoded", 0, |more| {
-            let load = Load::new(3 << 20, 3);
-            with_descriptors(more, || Message::encode(&load))?;
-            Ok(())
-        });
-        until_it_succeeds("plain bytes", 0, |more| {
-            let (sender, _receiver) = pipe::<u8>()?;
-            with_descriptors(more, || Ok(sender.send_bytes(&[1; 100_000])?))
-        });
+scenario!(every_descriptor_that_a_connection_needs_can_be_missing, {
+    until_it_succeeds("a pipe", 0, |more| {
+        with_descriptors(more, pipe::<u8>)?;
+        Ok(())
     });
-}
+    until_it_succeeds("a duplex", 0, |more| {
+        with_descriptors(more, duplex::<u8, u8>)?;
+        Ok(())
+    });
+    until_it_succeeds("duplicates", 0, |more| {
+        let (sender, receiver) = pipe::<u8>()?;
+        let (connection, _peer) = duplex::<u8, u8>()?;
+        with_descriptors(more, || {
+            io::Result::Ok((sender.try_clone()?, receiver.try_clone()?, connection.try_clone()?))
+        })?;
+        Ok(())
+    });
+    until_it_succeeds("a split", 0, |more| {
+        let (connection, _peer): (Connection<u8, u8>, _) = duplex::<u8, u8>()?;
+        with_descriptors(more, || connection.into_split())?;
+        Ok(())
+    });
+    until_it_succeeds("a message that is encoded", 0, |more| {
+        let load = Load::new(3 << 20, 3);
+        with_descriptors(more, || Message::encode(&load))?;
+        Ok(())
+    });
+    until_it_succeeds("plain bytes", 0, |more| {
+        let (sender, _receiver) = pipe::<u8>()?;
+        with_descriptors(more, || Ok(sender.send_bytes(&[1; 100_000])?))
+    });
+});
 
-#[test]
-fn every_descriptor_that_a_message_needs_can_be_missing() {
-    scenario!(every_descriptor_of_a_message, {
-        for (length, handles) in LOADS {
-            until_it_succeeds(&format!("sending {length} bytes and {handles} handles"), handles, |more| {
-                let (sender, receiver) = pipe::<Load>()?;
-                let load = Load::new(length, handles);
-                let result = with_descriptors(more, || sender.send(load));
-                // What could not be sent is given back whole, and the connection goes on.
-                let error = result.err().map(|error| {
-                    assert_eq!((error.value.bytes.len(), error.value.handles.len()), (length, handles));
-                    error.reason
-                });
-                if error.is_none() {
-                    assert_eq!(receiver.recv()?.handles.len(), handles);
-                }
-                sender.send(Load::new(length, 1))?;
-                assert_eq!(receiver.recv()?.handles.len(), 1);
-                error.map_or(Ok(()), |error| Err(error.into()))
+scenario!(every_descriptor_that_a_message_needs_can_be_missing, {
+    for (length, handles) in LOADS {
+        until_it_succeeds(&format!("sending {length} bytes and {handles} handles"), handles, |more| {
+            let (sender, receiver) = pipe::<Load>()?;
+            let load = Load::new(length, handles);
+            let result = with_descriptors(more, || sender.send(load));
+            // What could not be sent is given back whole, and the connection goes on.
+            let error = result.err().map(|error| {
+                assert_eq!((error.value.bytes.len(), error.value.handles.len()), (length, handles));
+                error.reason
             });
-            until_it_succeeds(&format!("receiving {length} bytes and {handles} handles"), handles, |more| {
-                let (sender, receiver) = pipe::<Load>()?;
-                sender.send(Load::new(length, handles))?;
-                let result = with_descriptors(more, || receiver.recv());
-                // A message that finds no place is gone; the next one arrives.
-                sender.send(Load::new(length, 1))?;
-                assert_eq!(receiver.recv()?.handles.len(), 1);
-                assert_eq!(result?.handles.len(), handles);
-                Ok(())
-            });
-            until_it_succeeds(&format!("joining {length} bytes and {handles} handles"), handles, |more| {
-                let process = echo::spawn(Load::new(length, handles))?;
-                wait(&[&process], Some(PATIENCE))?;
-                assert_eq!(with_descriptors(more, || process.join())?.handles.len(), handles);
-                Ok(())
-            });
-        }
-        until_it_succeeds("receiving plain bytes", 0, |more| {
-            let (sender, receiver): (_, Receiver<u8>) = pipe()?;
-            sender.send_bytes(&[1; 100_000])?;
-            assert_eq!(with_descriptors(more, || receiver.recv_bytes())?.len(), 100_000);
+            if error.is_none() {
+                assert_eq!(receiver.recv()?.handles.len(), handles);
+            }
+            sender.send(Load::new(length, 1))?;
+            assert_eq!(receiver.recv()?.handles.len(), 1);
+            error.map_or(Ok(()), |error| Err(error.into()))
+        });
+        until_it_succeeds(&format!("receiving {length} bytes and {handles} handles"), handles, |more| {
+            let (sender, receiver) = pipe::<Load>()?;
+            sender.send(Load::new(length, handles))?;
+            let result = with_descriptors(more, || receiver.recv());
+            // A message that finds no place is gone; the next one arrives.
+            sender.send(Load::new(length, 1))?;
+            assert_eq!(receiver.recv()?.handles.len(), 1);
+            assert_eq!(result?.handles.len(), handles);
             Ok(())
         });
-    });
-}
-
-#[test]
-fn what_needs_no_descriptor_goes_on_without_any() {
-    scenario!(what_needs_no_descriptor, {
-        let (sender, receiver) = pipe::<u32>().unwrap();
-        let mut process = echo_number::spawn(7).unwrap();
-        with_descriptors(0, || {
-            sender.send(1).unwrap();
-            assert_eq!(receiver.recv().unwrap(), 1);
-            assert_eq!(receiver.recv_timeout(Duration::from_millis(1)).unwrap(), None);
-            assert_eq!(process.join_timeout(PATIENCE).unwrap(), Some(7));
+        until_it_succeeds(&format!("joining {length} bytes and {handles} handles"), handles, |more| {
+            let process = echo::spawn(Load::new(length, handles))?;
+            wait(&[&process], Some(PATIENCE))?;
+            assert_eq!(with_descriptors(more, || process.join())?.handles.len(), handles);
+            Ok(())
         });
+    }
+    until_it_succeeds("receiving plain bytes", 0, |more| {
+        let (sender, receiver): (_, Receiver<u8>) = pipe()?;
+        sender.send_bytes(&[1; 100_000])?;
+        assert_eq!(with_descriptors(more, || receiver.recv_bytes())?.len(), 100_000);
+        Ok(())
     });
-}
+});
+
+scenario!(what_needs_no_descriptor_goes_on_without_any, {
+    let (sender, receiver) = pipe::<u32>().unwrap();
+    let mut process = echo_number::spawn(7).unwrap();
+    with_descriptors(0, || {
+        sender.send(1).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 1);
+        assert_eq!(receiver.recv_timeout(Duration::from_millis(1)).unwrap(), None);
+        assert_eq!(process.join_timeout(PATIENCE).unwrap(), Some(7));
+    });
+});
 
 #[process_fn]
 fn echo_number(number: u32) -> u32 {
     number
 }
 
-/// poll(2) refuses more descriptors than a process may have open, even if they are open.
-#[test]
-fn waiting_under_a_limit_of_nothing_is_an_error_and_can_be_tried_again() {
-    scenario!(waiting_under_a_limit_of_nothing, {
-        let (sender, receiver) = pipe::<u32>().unwrap();
-        let (order, orders) = pipe::<u32>().unwrap();
-        let mut process: Process<u32> = relay::spawn(orders).unwrap();
-        with_limit(Resource::Nofile, 0, || {
-            let error = process.join_timeout(PATIENCE).unwrap_err();
-            assert!(matches!(error, JoinError::Io(_)), "{error:?}");
-            let error = receiver.recv_timeout(PATIENCE).unwrap_err();
-            assert!(matches!(error, RecvError::Io(_)), "{error:?}");
-        });
-        sender.send(3).unwrap();
-        assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), Some(3));
-        order.send(4).unwrap();
-        assert_eq!(process.join_timeout(PATIENCE).unwrap(), Some(4));
+// poll(2) refuses more descriptors than a process may have open, even if they are open.
+scenario!(waiting_under_a_limit_of_nothing_is_an_error_and_can_be_tried_again, {
+    let (sender, receiver) = pipe::<u32>().unwrap();
+    let (order, orders) = pipe::<u32>().unwrap();
+    let mut process: Process<u32> = relay::spawn(orders).unwrap();
+    with_limit(Resource::Nofile, 0, || {
+        let error = process.join_timeout(PATIENCE).unwrap_err();
+        assert!(matches!(error, JoinError::Io(_)), "{error:?}");
+        let error = receiver.recv_timeout(PATIENCE).unwrap_err();
+        assert!(matches!(error, RecvError::Io(_)), "{error:?}");
     });
-}
+    sender.send(3).unwrap();
+    assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), Some(3));
+    order.send(4).unwrap();
+    assert_eq!(process.join_timeout(PATIENCE).unwrap(), Some(4));
+});
 
 #[process_fn]
 fn relay(numbers: Receiver<u32>) -> u32 {
@@ -306,11 +288,10 @@ fn as_a_user_of_its_own() {
     nothing::spawn().unwrap().join().unwrap();
 }
 
-#[test]
-fn every_process_that_a_spawn_needs_can_be_missing() {
+scenario!(every_process_that_a_spawn_needs_can_be_missing, {
     if !rustix::process::geteuid().is_root() {
         println!("not tested: other processes of this user count as well");
         return;
     }
-    scenario!(every_process_of_a_spawn, { as_a_user_of_its_own::spawn().unwrap().join().unwrap() });
-}
+    as_a_user_of_its_own::spawn().unwrap().join().unwrap();
+});

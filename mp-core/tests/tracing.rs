@@ -1,13 +1,11 @@
 //! With the feature `tracing`: what becomes of processes is told as events.
 #![cfg(feature = "tracing")]
 
-mod support;
-
 use std::fmt::Debug;
 use std::sync::Mutex;
 
 use mp_core::{Builder, ExitStatus, Stdio, process_fn};
-use support::{eventually, nothing, run_for_ever, scenario};
+use mp_testing::{eventually, nothing, run_for_ever, scenario};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -63,33 +61,29 @@ fn listen_and_start_one() -> Vec<String> {
     EVENTS.lock().unwrap().clone()
 }
 
-#[test]
-fn starts_signals_and_ends_are_told() {
-    scenario!(starts_signals_and_ends_are_told, {
-        tracing::subscriber::set_global_default(Scribe).unwrap();
-        let process = Builder::new().name("victim").spawn(run_for_ever::call()).unwrap();
-        let pid = format!("pid={} ", process.pid());
-        assert_eq!(heard(&["process started", "victim", &pid, "run_for_ever"]), 1);
-        process.kill().unwrap();
-        assert_eq!(heard(&["signal sent", "victim", &pid, "signal=9"]), 1);
-        eventually("it has ended", || process.exit_status().is_some());
-        assert_eq!(process.exit_status(), Some(ExitStatus::Signal { signal: 9, core_dumped: false }));
-        process.join().unwrap_err();
-        assert_eq!(heard(&["process ended", "victim", &pid, "SIGKILL"]), 1);
+scenario!(starts_signals_and_ends_are_told, {
+    tracing::subscriber::set_global_default(Scribe).unwrap();
+    let process = Builder::new().name("victim").spawn(run_for_ever::call()).unwrap();
+    let pid = format!("pid={} ", process.pid());
+    assert_eq!(heard(&["process started", "victim", &pid, "run_for_ever"]), 1);
+    process.kill().unwrap();
+    assert_eq!(heard(&["signal sent", "victim", &pid, "signal=9"]), 1);
+    eventually("it has ended", || process.exit_status().is_some());
+    assert_eq!(process.exit_status(), Some(ExitStatus::Signal { signal: 9, core_dumped: false }));
+    process.join().unwrap_err();
+    assert_eq!(heard(&["process ended", "victim", &pid, "SIGKILL"]), 1);
 
-        let refused =
-            Builder::new().name("victim").current_dir("/nowhere").stderr(Stdio::null()).spawn(nothing::call());
-        refused.unwrap_err();
-        assert_eq!(heard(&["process not started", "victim", "nothing", "directory"]), 1);
+    let refused = Builder::new().name("victim").current_dir("/nowhere").stderr(Stdio::null()).spawn(nothing::call());
+    refused.unwrap_err();
+    assert_eq!(heard(&["process not started", "victim", "nothing", "directory"]), 1);
 
-        // One that was let go of is told of when it is reaped.
-        Builder::new().name("forgotten").spawn(nothing::call()).unwrap().detach();
-        eventually("it was reaped", || {
-            nothing::spawn().unwrap().join().unwrap();
-            heard(&["process ended", "forgotten", "exit code 0"]) == 1
-        });
-
-        let below = listen_and_start_one::spawn().unwrap().join().unwrap();
-        assert_eq!(below.iter().filter(|event| event.contains("process started")).count(), 1, "{below:#?}");
+    // One that was let go of is told of when it is reaped.
+    Builder::new().name("forgotten").spawn(nothing::call()).unwrap().detach();
+    eventually("it was reaped", || {
+        nothing::spawn().unwrap().join().unwrap();
+        heard(&["process ended", "forgotten", "exit code 0"]) == 1
     });
-}
+
+    let below = listen_and_start_one::spawn().unwrap().join().unwrap();
+    assert_eq!(below.iter().filter(|event| event.contains("process started")).count(), 1, "{below:#?}");
+});

@@ -1,14 +1,12 @@
 //! Arguments go to a process and its result comes back, whatever their shape.
 
-mod support;
-
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use mp_core::process_fn;
+use mp_testing::scenario;
 use serde::{Deserialize, Serialize};
-use support::scenario;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Shape {
@@ -63,71 +61,50 @@ fn fail(why: String) -> Result<u32, String> {
     Err(why)
 }
 
-#[test]
-fn a_function_without_arguments_returns_its_value() {
-    scenario!(a_function_without_arguments_returns_its_value, {
-        assert_eq!(&*no_arguments::spawn().unwrap().join().unwrap(), "a constant");
-    });
-}
+scenario!(a_function_without_arguments_returns_its_value, {
+    assert_eq!(&*no_arguments::spawn().unwrap().join().unwrap(), "a constant");
+});
 
-#[test]
-fn enums_come_back_as_they_went() {
-    scenario!(enums_come_back_as_they_went, {
-        let nested = Shape::Struct { inner: Some(Box::new(Shape::Tuple(0, i64::MIN))), numbers: vec![0.5, f64::MAX] };
-        for shape in [Shape::Unit, Shape::Newtype("ü\0".to_owned()), Shape::Tuple(255, -1), nested] {
-            assert_eq!(give_back::spawn(shape.clone()).unwrap().join().unwrap(), shape);
-        }
-    });
-}
+scenario!(enums_come_back_as_they_went, {
+    let nested = Shape::Struct { inner: Some(Box::new(Shape::Tuple(0, i64::MIN))), numbers: vec![0.5, f64::MAX] };
+    for shape in [Shape::Unit, Shape::Newtype("ü\0".to_owned()), Shape::Tuple(255, -1), nested] {
+        assert_eq!(give_back::spawn(shape.clone()).unwrap().join().unwrap(), shape);
+    }
+});
 
-#[test]
-fn twelve_arguments_arrive_in_their_places() {
-    scenario!(twelve_arguments_arrive_in_their_places, {
-        let sum = add_all::spawn(1, 2, 3, u64::MAX, 5, -6, -7, i32::MIN, 9, i128::from(i64::MIN), 11, -12).unwrap();
-        let expected = add_all(1, 2, 3, u64::MAX, 5, -6, -7, i32::MIN, 9, i128::from(i64::MIN), 11, -12);
-        assert_eq!(sum.join().unwrap(), expected);
-    });
-}
+scenario!(twelve_arguments_arrive_in_their_places, {
+    let sum = add_all::spawn(1, 2, 3, u64::MAX, 5, -6, -7, i32::MIN, 9, i128::from(i64::MIN), 11, -12).unwrap();
+    let expected = add_all(1, 2, 3, u64::MAX, 5, -6, -7, i32::MIN, 9, i128::from(i64::MIN), 11, -12);
+    assert_eq!(sum.join().unwrap(), expected);
+});
 
-#[test]
-fn maps_sets_and_results_arrive() {
-    scenario!(maps_sets_and_results_arrive, {
-        let map = BTreeMap::from([("a".to_owned(), vec![Some('x'), None]), (String::new(), vec![Some('\u{10FFFF}')])]);
-        let set = HashSet::from([IpAddr::from([127, 0, 0, 1])]);
-        let process = many_kinds::spawn(map, set, Duration::MAX).unwrap();
-        assert_eq!(process.join().unwrap(), (2, true, Err("too long".to_owned())));
-    });
-}
+scenario!(maps_sets_and_results_arrive, {
+    let map = BTreeMap::from([("a".to_owned(), vec![Some('x'), None]), (String::new(), vec![Some('\u{10FFFF}')])]);
+    let set = HashSet::from([IpAddr::from([127, 0, 0, 1])]);
+    let process = many_kinds::spawn(map, set, Duration::MAX).unwrap();
+    assert_eq!(process.join().unwrap(), (2, true, Err("too long".to_owned())));
+});
 
-#[test]
-fn values_without_bytes_keep_their_number() {
-    scenario!(values_without_bytes_keep_their_number, {
-        let process = nothing_at_all::spawn((), [(); 3], vec![(); 70_000]).unwrap();
-        assert_eq!(process.join().unwrap().0.len(), 70_000);
-    });
-}
+scenario!(values_without_bytes_keep_their_number, {
+    let process = nothing_at_all::spawn((), [(); 3], vec![(); 70_000]).unwrap();
+    assert_eq!(process.join().unwrap().0.len(), 70_000);
+});
 
-#[test]
-fn arguments_and_results_of_every_size_arrive() {
-    scenario!(arguments_and_results_of_every_size_arrive, {
-        const KIB: usize = 1 << 10;
-        for size in [0, 1, 254, 255, 256, 16 * KIB - 9, 16 * KIB - 8, 64 * KIB, 256 * KIB + 1, (1 << 20) + 3] {
-            let bytes: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
-            let mut expected = bytes.clone();
-            expected.reverse();
-            let returned = reversed::spawn(bytes).unwrap().join().unwrap();
-            assert!(returned == expected, "of {size} bytes");
-        }
-    });
-}
+scenario!(arguments_and_results_of_every_size_arrive, {
+    const KIB: usize = 1 << 10;
+    for size in [0, 1, 254, 255, 256, 16 * KIB - 9, 16 * KIB - 8, 64 * KIB, 256 * KIB + 1, (1 << 20) + 3] {
+        let bytes: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
+        let mut expected = bytes.clone();
+        expected.reverse();
+        let returned = reversed::spawn(bytes).unwrap().join().unwrap();
+        assert!(returned == expected, "of {size} bytes");
+    }
+});
 
-#[test]
-fn an_error_that_a_function_returns_is_its_value() {
-    scenario!(an_error_that_a_function_returns_is_its_value, {
-        let process = fail::spawn("for a reason".to_owned()).unwrap();
-        assert_eq!(process.join().unwrap(), Err("for a reason".to_owned()));
-    });
-}
+scenario!(an_error_that_a_function_returns_is_its_value, {
+    let process = fail::spawn("for a reason".to_owned()).unwrap();
+    assert_eq!(process.join().unwrap(), Err("for a reason".to_owned()));
+});
 
 #[test]
 fn a_call_runs_here_as_it_runs_there() {

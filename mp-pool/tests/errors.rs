@@ -1,15 +1,12 @@
 //! What every error of this crate promises.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-
 use std::error::Error;
 use std::io;
 
 use mp_core::{CallError, DecodeError, EncodeError, ExitStatus, SpawnError};
 use mp_pool::{PoolError, TaskError};
+use mp_testing::chain;
 use serde::{de, ser};
-use support::chain;
 
 fn is_an_error<E: Error + Send + Sync + 'static>() {}
 

@@ -1,9 +1,6 @@
 //! Attaching memory: what is not what it should be is an error, whoever made it, and what others do to it later reaches nobody's other
 //! memory.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,6 +11,8 @@ use std::time::Duration;
 use mp_core::{Message, Receiver, Sender, pipe, process_fn};
 use mp_shm::{Array, AttachError, Shared, ShmSafe, Value};
 use mp_sync::{LockError, Mutex};
+use mp_testing::faults::Random;
+use mp_testing::{PATIENCE, chain, scenario};
 use proptest::prelude::*;
 use rustix::fs::{
     FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate, memfd_create,
@@ -21,8 +20,6 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, pread, pwrite};
 use serde::{Deserialize, Serialize};
-use support::faults::Random;
-use support::{PATIENCE, chain, scenario};
 
 /// Encoded as every handle is, so that any descriptor goes in and a value comes out.
 #[derive(Serialize, Deserialize)]
@@ -85,26 +82,23 @@ fn attached<T: TryFrom<OwnedFd, Error = AttachError>>(file: impl AsFd) -> T {
     T::try_from(file.as_fd().try_clone_to_owned().unwrap()).unwrap()
 }
 
-#[test]
-fn what_is_as_it_should_be_is_attached_whoever_made_it() {
-    scenario!(honest, {
-        // The same memory by its descriptor, and a copy of it.
-        let one = array();
-        attached::<Array<u64>>(&one).set(0, 7).unwrap();
-        assert_eq!(one.get(0).unwrap(), 7);
-        let copy: Array<u64> = attached(memory(&bytes_of(&one), SIZED));
-        assert_eq!(*copy.lock().unwrap(), [7, 2, 3]);
-        copy.set(1, 8).unwrap();
-        assert_eq!(one.get(1).unwrap(), 2);
-        let value = Value::new('a').unwrap();
-        attached::<Value<char>>(memory(&bytes_of(&value), SIZED | SealFlags::SEAL)).set('b').unwrap();
-        attached::<Value<char>>(&value).set('c').unwrap();
-        // It is what it says to be.
-        assert_eq!(*attached::<Shared<Mutex<char>>>(&value).lock().unwrap(), 'c');
-        let shared = Shared::new(5_u8).unwrap();
-        assert_eq!(*attached::<Shared<u8>>(&shared), 5);
-    });
-}
+scenario!(what_is_as_it_should_be_is_attached_whoever_made_it, {
+    // The same memory by its descriptor, and a copy of it.
+    let one = array();
+    attached::<Array<u64>>(&one).set(0, 7).unwrap();
+    assert_eq!(one.get(0).unwrap(), 7);
+    let copy: Array<u64> = attached(memory(&bytes_of(&one), SIZED));
+    assert_eq!(*copy.lock().unwrap(), [7, 2, 3]);
+    copy.set(1, 8).unwrap();
+    assert_eq!(one.get(1).unwrap(), 2);
+    let value = Value::new('a').unwrap();
+    attached::<Value<char>>(memory(&bytes_of(&value), SIZED | SealFlags::SEAL)).set('b').unwrap();
+    attached::<Value<char>>(&value).set('c').unwrap();
+    // It is what it says to be.
+    assert_eq!(*attached::<Shared<Mutex<char>>>(&value).lock().unwrap(), 'c');
+    let shared = Shared::new(5_u8).unwrap();
+    assert_eq!(*attached::<Shared<u8>>(&shared), 5);
+});
 
 #[derive(ShmSafe, Clone, Copy)]
 struct Point {
@@ -123,137 +117,125 @@ mod later {
     }
 }
 
-#[test]
-fn another_type_is_refused() {
-    scenario!(another_type, {
-        fn other<T>(value: impl AsFd)
-        where
-            T: TryFrom<OwnedFd, Error = AttachError> + serde::de::DeserializeOwned,
-        {
-            let error = refused::<T>(value);
-            assert!(matches!(error, AttachError::Type), "{error:?}");
-        }
-        let array = array();
-        other::<Array<i64>>(&array);
-        other::<Array<f64>>(&array);
-        other::<Array<u32>>(&array);
-        other::<Array<[u64; 1]>>(&array);
-        other::<Array<AtomicU64>>(&array);
-        // Other kinds of memory.
-        other::<Shared<u64>>(&array);
-        other::<Value<u64>>(&array);
-        let one = Array::from_slice(&[1_u64]).unwrap();
-        other::<Shared<u64>>(&one);
-        other::<Array<u64>>(&Shared::new(1_u64).unwrap());
-        let value = Value::new(1_u32).unwrap();
-        other::<Array<u32>>(&value);
-        other::<Shared<u32>>(&value);
-        other::<Value<i32>>(&value);
-        other::<Value<Option<u32>>>(&value);
-        // One that was put together in another way since.
-        let point = Value::new(Point { x: 1, y: 2 }).unwrap();
-        let Point { x, y } = attached::<Value<Point>>(&point).get().unwrap();
-        other::<Value<later::Point>>(&point);
-        let later = Array::from_slice(&[later::Point { x, y }]).unwrap();
-        other::<Array<Point>>(&later);
-        let later::Point { x, y } = later.get(0).unwrap();
-        assert_eq!((x, y), (1, 2));
-    });
-}
+scenario!(another_type_is_refused, {
+    fn other<T>(value: impl AsFd)
+    where
+        T: TryFrom<OwnedFd, Error = AttachError> + serde::de::DeserializeOwned,
+    {
+        let error = refused::<T>(value);
+        assert!(matches!(error, AttachError::Type), "{error:?}");
+    }
+    let array = array();
+    other::<Array<i64>>(&array);
+    other::<Array<f64>>(&array);
+    other::<Array<u32>>(&array);
+    other::<Array<[u64; 1]>>(&array);
+    other::<Array<AtomicU64>>(&array);
+    // Other kinds of memory.
+    other::<Shared<u64>>(&array);
+    other::<Value<u64>>(&array);
+    let one = Array::from_slice(&[1_u64]).unwrap();
+    other::<Shared<u64>>(&one);
+    other::<Array<u64>>(&Shared::new(1_u64).unwrap());
+    let value = Value::new(1_u32).unwrap();
+    other::<Array<u32>>(&value);
+    other::<Shared<u32>>(&value);
+    other::<Value<i32>>(&value);
+    other::<Value<Option<u32>>>(&value);
+    // One that was put together in another way since.
+    let point = Value::new(Point { x: 1, y: 2 }).unwrap();
+    let Point { x, y } = attached::<Value<Point>>(&point).get().unwrap();
+    other::<Value<later::Point>>(&point);
+    let later = Array::from_slice(&[later::Point { x, y }]).unwrap();
+    other::<Array<Point>>(&later);
+    let later::Point { x, y } = later.get(0).unwrap();
+    assert_eq!((x, y), (1, 2));
+});
 
-#[test]
-fn a_header_that_lies_is_refused() {
-    scenario!(header_lies, {
-        let honest = bytes_of(array());
-        let with = |index, number| {
-            let mut bytes = honest.clone();
-            put(&mut bytes, index, number);
-            refused::<Array<u64>>(memory(&bytes, SIZED))
-        };
-        assert!(matches!(with(FORMAT, 0), AttachError::Format));
-        // The next version.
-        assert!(matches!(with(FORMAT, field(&honest, FORMAT) + (1 << 56)), AttachError::Format));
-        for kind in [0, 1, 3, 4, u64::MAX] {
-            assert!(matches!(with(KIND, kind), AttachError::Type));
+scenario!(a_header_that_lies_is_refused, {
+    let honest = bytes_of(array());
+    let with = |index, number| {
+        let mut bytes = honest.clone();
+        put(&mut bytes, index, number);
+        refused::<Array<u64>>(memory(&bytes, SIZED))
+    };
+    assert!(matches!(with(FORMAT, 0), AttachError::Format));
+    // The next version.
+    assert!(matches!(with(FORMAT, field(&honest, FORMAT) + (1 << 56)), AttachError::Format));
+    for kind in [0, 1, 3, 4, u64::MAX] {
+        assert!(matches!(with(KIND, kind), AttachError::Type));
+    }
+    assert!(matches!(with(LAYOUT, field(&honest, LAYOUT) ^ 1), AttachError::Type));
+    for number in [0, 1, 4, 16, u64::MAX] {
+        assert!(matches!(with(SIZE, number), AttachError::Type));
+        assert!(matches!(with(ALIGNMENT, number), AttachError::Type));
+    }
+    let found = honest.len() as u64;
+    for (length, expected) in [
+        (0, found - 24),
+        (2, found - 8),
+        (4, found + 8),
+        (1 << 40, found - 24 + (8 << 40)),
+        // What times 8 is small again, or negative.
+        ((1 << 61) + 3, u64::MAX),
+        (1 << 61, u64::MAX),
+        (1 << 60, u64::MAX),
+        (u64::MAX, u64::MAX),
+    ] {
+        match with(LENGTH, length) {
+            AttachError::Size { found: one, expected: other } => assert_eq!((one, other), (found, expected)),
+            error => panic!("{length}: {error:?}"),
         }
-        assert!(matches!(with(LAYOUT, field(&honest, LAYOUT) ^ 1), AttachError::Type));
-        for number in [0, 1, 4, 16, u64::MAX] {
-            assert!(matches!(with(SIZE, number), AttachError::Type));
-            assert!(matches!(with(ALIGNMENT, number), AttachError::Type));
-        }
-        let found = honest.len() as u64;
-        for (length, expected) in [
-            (0, found - 24),
-            (2, found - 8),
-            (4, found + 8),
-            (1 << 40, found - 24 + (8 << 40)),
-            // What times 8 is small again, or negative.
-            ((1 << 61) + 3, u64::MAX),
-            (1 << 61, u64::MAX),
-            (1 << 60, u64::MAX),
-            (u64::MAX, u64::MAX),
-        ] {
-            match with(LENGTH, length) {
-                AttachError::Size { found: one, expected: other } => assert_eq!((one, other), (found, expected)),
-                error => panic!("{length}: {error:?}"),
-            }
-        }
-        // A value is one.
-        for length in [0, 2, u64::MAX] {
-            let mut bytes = bytes_of(Shared::new(()).unwrap());
-            put(&mut bytes, LENGTH, length);
-            assert!(matches!(refused::<Shared<()>>(memory(&bytes, SIZED)), AttachError::Type));
-        }
-    });
-}
+    }
+    // A value is one.
+    for length in [0, 2, u64::MAX] {
+        let mut bytes = bytes_of(Shared::new(()).unwrap());
+        put(&mut bytes, LENGTH, length);
+        assert!(matches!(refused::<Shared<()>>(memory(&bytes, SIZED)), AttachError::Type));
+    }
+});
 
-#[test]
-fn memory_that_is_too_short_or_too_long_is_refused() {
-    scenario!(too_short_or_too_long, {
-        let mut bytes = bytes_of(array());
-        for length in 0..bytes.len() {
-            let error = refused::<Array<u64>>(memory(&bytes[..length], SIZED));
-            assert!(matches!(error, AttachError::Size { found, .. } if found == length as u64), "{error:?}");
-        }
-        bytes.push(0);
-        assert!(matches!(refused::<Array<u64>>(memory(&bytes, SIZED)), AttachError::Size { .. }));
-        bytes.resize(1 << 20, 0);
-        assert!(matches!(refused::<Array<u64>>(memory(&bytes, SIZED)), AttachError::Size { .. }));
-    });
-}
+scenario!(memory_that_is_too_short_or_too_long_is_refused, {
+    let mut bytes = bytes_of(array());
+    for length in 0..bytes.len() {
+        let error = refused::<Array<u64>>(memory(&bytes[..length], SIZED));
+        assert!(matches!(error, AttachError::Size { found, .. } if found == length as u64), "{error:?}");
+    }
+    bytes.push(0);
+    assert!(matches!(refused::<Array<u64>>(memory(&bytes, SIZED)), AttachError::Size { .. }));
+    bytes.resize(1 << 20, 0);
+    assert!(matches!(refused::<Array<u64>>(memory(&bytes, SIZED)), AttachError::Size { .. }));
+});
 
-#[test]
-fn memory_that_could_change_its_size_or_cannot_be_written_is_refused() {
-    scenario!(other_seals, {
-        let bytes = bytes_of(array());
-        let with = |seals| refused::<Array<u64>>(memory(&bytes, seals));
-        for seals in [
-            SealFlags::empty(),
-            SealFlags::SHRINK,
-            SealFlags::GROW,
-            SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
-            SealFlags::SHRINK | SealFlags::WRITE | SealFlags::SEAL,
-        ] {
-            assert!(matches!(with(seals), AttachError::NotSealed), "{seals:?}");
-        }
-        assert!(matches!(with(SIZED | SealFlags::WRITE), AttachError::Frozen));
-        let value = bytes_of(Value::new(1).unwrap());
-        assert!(matches!(refused::<Value<i32>>(memory(&value, SIZED | SealFlags::WRITE)), AttachError::Frozen));
-        // Who has it mapped may go on writing, nobody else may begin.
-        let is_not_permitted = |error: &AttachError| match error {
-            AttachError::Io(error) => error.kind() == io::ErrorKind::PermissionDenied,
-            _ => false,
-        };
-        assert!(is_not_permitted(&with(SIZED | SealFlags::FUTURE_WRITE)));
+scenario!(memory_that_could_change_its_size_or_cannot_be_written_is_refused, {
+    let bytes = bytes_of(array());
+    let with = |seals| refused::<Array<u64>>(memory(&bytes, seals));
+    for seals in [
+        SealFlags::empty(),
+        SealFlags::SHRINK,
+        SealFlags::GROW,
+        SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
+        SealFlags::SHRINK | SealFlags::WRITE | SealFlags::SEAL,
+    ] {
+        assert!(matches!(with(seals), AttachError::NotSealed), "{seals:?}");
+    }
+    assert!(matches!(with(SIZED | SealFlags::WRITE), AttachError::Frozen));
+    let value = bytes_of(Value::new(1).unwrap());
+    assert!(matches!(refused::<Value<i32>>(memory(&value, SIZED | SealFlags::WRITE)), AttachError::Frozen));
+    // Who has it mapped may go on writing, nobody else may begin.
+    let is_not_permitted = |error: &AttachError| match error {
+        AttachError::Io(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        _ => false,
+    };
+    assert!(is_not_permitted(&with(SIZED | SealFlags::FUTURE_WRITE)));
 
-        let file = memory(&bytes, SIZED);
-        let by = |flags| open(format!("/proc/self/fd/{}", file.as_raw_fd()), flags | OFlags::CLOEXEC, Mode::empty());
-        attached::<Array<u64>>(by(OFlags::RDWR).unwrap());
-        assert!(is_not_permitted(&refused::<Array<u64>>(by(OFlags::RDONLY).unwrap())));
-        assert!(matches!(refused::<Array<u64>>(by(OFlags::WRONLY).unwrap()), AttachError::Io(_)));
-        assert!(matches!(refused::<Array<u64>>(by(OFlags::PATH).unwrap()), AttachError::NotSealed));
-    });
-}
+    let file = memory(&bytes, SIZED);
+    let by = |flags| open(format!("/proc/self/fd/{}", file.as_raw_fd()), flags | OFlags::CLOEXEC, Mode::empty());
+    attached::<Array<u64>>(by(OFlags::RDWR).unwrap());
+    assert!(is_not_permitted(&refused::<Array<u64>>(by(OFlags::RDONLY).unwrap())));
+    assert!(matches!(refused::<Array<u64>>(by(OFlags::WRONLY).unwrap()), AttachError::Io(_)));
+    assert!(matches!(refused::<Array<u64>>(by(OFlags::PATH).unwrap()), AttachError::NotSealed));
+});
 
 /// Sealed memory of huge pages, if there are any: touching one that is missing would be a SIGBUS.
 fn huge_pages() -> rustix::io::Result<OwnedFd> {
@@ -263,67 +245,61 @@ fn huge_pages() -> rustix::io::Result<OwnedFd> {
     Ok(file)
 }
 
-#[test]
-fn what_is_no_memory_is_refused() {
-    scenario!(no_memory, {
-        let bytes = bytes_of(array());
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&bytes).unwrap();
-        let mut in_memory = tempfile::tempfile_in("/dev/shm").unwrap();
-        in_memory.write_all(&bytes).unwrap();
-        let (reader, writer) = rustix::pipe::pipe().unwrap();
-        let mut writer = File::from(writer);
-        writer.write_all(&bytes).unwrap();
-        let (one, mut other) = UnixStream::pair().unwrap();
-        other.write_all(&bytes).unwrap();
-        let mut descriptors: Vec<OwnedFd> = vec![
-            file.into(),
-            in_memory.into(),
-            reader,
-            writer.into(),
-            one.into(),
-            other.into(),
-            File::open("/dev/null").unwrap().into(),
-            File::open("/dev/zero").unwrap().into(),
-            File::open("/proc/self/mem").unwrap().into(),
-            File::open("/").unwrap().into(),
-            rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap(),
-            rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).unwrap(),
-        ];
-        match huge_pages() {
-            Ok(file) => descriptors.push(file),
-            Err(error) => println!("not tested: huge pages, {error}"),
+scenario!(what_is_no_memory_is_refused, {
+    let bytes = bytes_of(array());
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    let mut in_memory = tempfile::tempfile_in("/dev/shm").unwrap();
+    in_memory.write_all(&bytes).unwrap();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let mut writer = File::from(writer);
+    writer.write_all(&bytes).unwrap();
+    let (one, mut other) = UnixStream::pair().unwrap();
+    other.write_all(&bytes).unwrap();
+    let mut descriptors: Vec<OwnedFd> = vec![
+        file.into(),
+        in_memory.into(),
+        reader,
+        writer.into(),
+        one.into(),
+        other.into(),
+        File::open("/dev/null").unwrap().into(),
+        File::open("/dev/zero").unwrap().into(),
+        File::open("/proc/self/mem").unwrap().into(),
+        File::open("/").unwrap().into(),
+        rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap(),
+        rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).unwrap(),
+    ];
+    match huge_pages() {
+        Ok(file) => descriptors.push(file),
+        Err(error) => println!("not tested: huge pages, {error}"),
+    }
+    for descriptor in descriptors {
+        for error in [
+            refused::<Array<u64>>(&descriptor),
+            refused::<Value<u64>>(&descriptor),
+            refused::<Shared<AtomicU64>>(&descriptor),
+        ] {
+            assert!(matches!(error, AttachError::NotSealed), "{descriptor:?}: {error:?}");
         }
-        for descriptor in descriptors {
-            for error in [
-                refused::<Array<u64>>(&descriptor),
-                refused::<Value<u64>>(&descriptor),
-                refused::<Shared<AtomicU64>>(&descriptor),
-            ] {
-                assert!(matches!(error, AttachError::NotSealed), "{descriptor:?}: {error:?}");
-            }
-        }
-    });
-}
+    }
+});
 
-#[test]
-fn a_handle_that_is_not_there_is_an_error() {
-    scenario!(wrong_index, {
-        let decoded = |message: Message| chain(&message.decode::<(Array<u64>, Array<u64>)>().unwrap_err());
-        let handle = || Handle(array().as_fd().try_clone_to_owned().unwrap());
-        let good = Message::encode(&(handle(), handle())).unwrap();
-        good.decode::<(Array<u64>, Array<u64>)>().unwrap();
-        // Handles are their index in the bytes.
-        assert!(decoded(Message::encode(&(handle(), 7_u32)).unwrap()).contains("no handle number 7"));
-        assert!(decoded(Message::encode(&(handle(), u32::MAX)).unwrap()).contains("no handle number"));
-        assert!(decoded(Message::encode(&(handle(), 0_u32)).unwrap()).contains("taken twice"));
-        assert!(Message::encode(&0_u32).unwrap().decode::<Value<u64>>().is_err());
-        // A bad one among good ones takes all of them with it, and leaves nothing: the leak check would see.
-        let null = Handle(File::open("/dev/null").unwrap().into());
-        let mixed = Message::encode(&[handle(), handle(), null, handle()]).unwrap();
-        assert!(chain(&mixed.decode::<[Array<u64>; 4]>().unwrap_err()).contains("no memory of a fixed size"));
-    });
-}
+scenario!(a_handle_that_is_not_there_is_an_error, {
+    let decoded = |message: Message| chain(&message.decode::<(Array<u64>, Array<u64>)>().unwrap_err());
+    let handle = || Handle(array().as_fd().try_clone_to_owned().unwrap());
+    let good = Message::encode(&(handle(), handle())).unwrap();
+    good.decode::<(Array<u64>, Array<u64>)>().unwrap();
+    // Handles are their index in the bytes.
+    assert!(decoded(Message::encode(&(handle(), 7_u32)).unwrap()).contains("no handle number 7"));
+    assert!(decoded(Message::encode(&(handle(), u32::MAX)).unwrap()).contains("no handle number"));
+    assert!(decoded(Message::encode(&(handle(), 0_u32)).unwrap()).contains("taken twice"));
+    assert!(Message::encode(&0_u32).unwrap().decode::<Value<u64>>().is_err());
+    // A bad one among good ones takes all of them with it, and leaves nothing: the leak check would see.
+    let null = Handle(File::open("/dev/null").unwrap().into());
+    let mixed = Message::encode(&[handle(), handle(), null, handle()]).unwrap();
+    assert!(chain(&mixed.decode::<[Array<u64>; 4]>().unwrap_err()).contains("no memory of a fixed size"));
+});
 
 /// A number of a header that was made up, given what an honest one has there.
 fn made_up(honest: u64) -> impl Strategy<Value = u64> {
@@ -368,29 +344,26 @@ where
     (T::try_from(memory(&bytes, SIZED)), is_one)
 }
 
-#[test]
-fn whatever_a_header_says_it_is_an_error_or_right() {
-    scenario!(random_headers, {
-        let config = || ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-        let honest = bytes_of(Array::<u64>::zeroed(1).unwrap());
-        let start = honest.len() as u64 - 8;
-        proptest!(config(), |((header, more) in made_up_header(&honest), seed: u64)| {
-            let (result, is_one) = attaches::<Array<u64>>(&honest, start, header, more, seed);
-            prop_assert_eq!(result.is_ok(), is_one, "{:?}", result);
-            if let Ok(array) = result {
-                prop_assert_eq!(array.len() as u64, header[LENGTH]);
-                use_it(&array);
-            }
-        });
-        let honest = bytes_of(Shared::new([0_u64; 4]).unwrap());
-        let start = honest.len() as u64 - 32;
-        proptest!(config(), |((header, more) in made_up_header(&honest), seed: u64)| {
-            let (result, is_one) = attaches::<Shared<[u64; 4]>>(&honest, start, header, more, seed);
-            prop_assert_eq!(result.is_ok(), is_one && header[LENGTH] == 1, "{:?}", result);
-            result.map(|shared| std::hint::black_box(*shared)).ok();
-        });
+scenario!(whatever_a_header_says_it_is_an_error_or_right, {
+    let config = || ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let honest = bytes_of(Array::<u64>::zeroed(1).unwrap());
+    let start = honest.len() as u64 - 8;
+    proptest!(config(), |((header, more) in made_up_header(&honest), seed: u64)| {
+        let (result, is_one) = attaches::<Array<u64>>(&honest, start, header, more, seed);
+        prop_assert_eq!(result.is_ok(), is_one, "{:?}", result);
+        if let Ok(array) = result {
+            prop_assert_eq!(array.len() as u64, header[LENGTH]);
+            use_it(&array);
+        }
     });
-}
+    let honest = bytes_of(Shared::new([0_u64; 4]).unwrap());
+    let start = honest.len() as u64 - 32;
+    proptest!(config(), |((header, more) in made_up_header(&honest), seed: u64)| {
+        let (result, is_one) = attaches::<Shared<[u64; 4]>>(&honest, start, header, more, seed);
+        prop_assert_eq!(result.is_ok(), is_one && header[LENGTH] == 1, "{:?}", result);
+        result.map(|shared| std::hint::black_box(*shared)).ok();
+    });
+});
 
 /// Does with it what can be done without waiting for ever, whatever is in it. Tells how that went.
 fn use_it(array: &Array<u64>) -> Use {
@@ -459,39 +432,36 @@ fn goes_on(array: Array<u64>, there: Sender<()>, rounds: u32) -> [u32; 2] {
     counts
 }
 
-#[test]
-fn those_who_write_over_header_lock_and_values_harm_nothing_else() {
-    scenario!(scribbled, {
-        let array = Array::<u64>::zeroed(600).unwrap();
-        let honest = bytes_of(&array);
-        // All have attached it before anybody does any harm.
-        let (there, come) = pipe().unwrap();
-        let scribblers: Vec<_> = (0..2)
-            .map(|seed| {
-                let (end, until) = pipe().unwrap();
-                (scribbles::spawn(array.clone(), seed, there.try_clone().unwrap(), until).unwrap(), end)
-            })
-            .collect();
-        let users: Vec<_> =
-            (0..2).map(|_| goes_on::spawn(array.clone(), there.try_clone().unwrap(), 2_000).unwrap()).collect();
-        (0..4).for_each(|_| come.recv_timeout(PATIENCE).unwrap().unwrap());
-        scribblers.iter().for_each(|(_, end)| end.send(()).unwrap());
-        let counts: Vec<_> = users.into_iter().map(|user| user.join().unwrap()).collect();
-        println!("{counts:?}");
-        assert!(counts.iter().all(|[had, _]| *had > 0), "it was locked all the time: {counts:?}");
-        for (scribbler, end) in scribblers {
-            drop(end);
-            scribbler.join().unwrap();
-        }
-        // Nobody new believes the header; those who are there know better.
-        pwrite(&array, &[0xff; 48], 0).unwrap();
-        assert!(matches!(refused::<Array<u64>>(&array), AttachError::Format));
-        assert_eq!(array.len(), 600);
-        pwrite(&array, &honest, 0).unwrap();
-        attached::<Array<u64>>(&array).set(599, 5).unwrap();
-        assert_eq!(array.get(599).unwrap(), 5);
-    });
-}
+scenario!(those_who_write_over_header_lock_and_values_harm_nothing_else, {
+    let array = Array::<u64>::zeroed(600).unwrap();
+    let honest = bytes_of(&array);
+    // All have attached it before anybody does any harm.
+    let (there, come) = pipe().unwrap();
+    let scribblers: Vec<_> = (0..2)
+        .map(|seed| {
+            let (end, until) = pipe().unwrap();
+            (scribbles::spawn(array.clone(), seed, there.try_clone().unwrap(), until).unwrap(), end)
+        })
+        .collect();
+    let users: Vec<_> =
+        (0..2).map(|_| goes_on::spawn(array.clone(), there.try_clone().unwrap(), 2_000).unwrap()).collect();
+    (0..4).for_each(|_| come.recv_timeout(PATIENCE).unwrap().unwrap());
+    scribblers.iter().for_each(|(_, end)| end.send(()).unwrap());
+    let counts: Vec<_> = users.into_iter().map(|user| user.join().unwrap()).collect();
+    println!("{counts:?}");
+    assert!(counts.iter().all(|[had, _]| *had > 0), "it was locked all the time: {counts:?}");
+    for (scribbler, end) in scribblers {
+        drop(end);
+        scribbler.join().unwrap();
+    }
+    // Nobody new believes the header; those who are there know better.
+    pwrite(&array, &[0xff; 48], 0).unwrap();
+    assert!(matches!(refused::<Array<u64>>(&array), AttachError::Format));
+    assert_eq!(array.len(), 600);
+    pwrite(&array, &honest, 0).unwrap();
+    attached::<Array<u64>>(&array).set(599, 5).unwrap();
+    assert_eq!(array.get(599).unwrap(), 5);
+});
 
 /// Tries everything that would take memory away from others, or keep them from attaching it.
 #[process_fn]
@@ -515,16 +485,13 @@ fn attacks(array: Array<u64>) {
     }
 }
 
-#[test]
-fn a_peer_can_neither_change_the_size_nor_the_seals() {
-    scenario!(seals_hold, {
-        let array = Array::<u64>::from_slice(&[3; 2_000]).unwrap();
-        attacks::spawn(array.clone()).unwrap().join().unwrap();
-        assert!(array.lock().unwrap().iter().all(|element| *element == 3));
-        attached::<Array<u64>>(&array).set(1_999, 4).unwrap();
-        assert_eq!(array.get(1_999).unwrap(), 4);
-    });
-}
+scenario!(a_peer_can_neither_change_the_size_nor_the_seals, {
+    let array = Array::<u64>::from_slice(&[3; 2_000]).unwrap();
+    attacks::spawn(array.clone()).unwrap().join().unwrap();
+    assert!(array.lock().unwrap().iter().all(|element| *element == 3));
+    attached::<Array<u64>>(&array).set(1_999, 4).unwrap();
+    assert_eq!(array.get(1_999).unwrap(), 4);
+});
 
 #[process_fn]
 fn punches_holes(array: Array<u64>) {
@@ -532,17 +499,14 @@ fn punches_holes(array: Array<u64>) {
     fallocate(&array, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, size).unwrap();
 }
 
-#[test]
-fn pages_that_a_peer_takes_away_come_back_as_zeros() {
-    scenario!(holes, {
-        let array = Array::<u64>::from_slice(&[3; 2_000]).unwrap();
-        let guard = array.lock().unwrap();
-        assert_eq!(guard[1_999], 3);
-        drop(guard);
-        punches_holes::spawn(array.clone()).unwrap().join().unwrap();
-        // No SIGBUS, and zeros are a free lock.
-        assert_eq!(*array.lock().unwrap(), [0; 2_000]);
-        array.set(1_999, 1).unwrap();
-        assert!(matches!(refused::<Array<u64>>(&array), AttachError::Format));
-    });
-}
+scenario!(pages_that_a_peer_takes_away_come_back_as_zeros, {
+    let array = Array::<u64>::from_slice(&[3; 2_000]).unwrap();
+    let guard = array.lock().unwrap();
+    assert_eq!(guard[1_999], 3);
+    drop(guard);
+    punches_holes::spawn(array.clone()).unwrap().join().unwrap();
+    // No SIGBUS, and zeros are a free lock.
+    assert_eq!(*array.lock().unwrap(), [0; 2_000]);
+    array.set(1_999, 1).unwrap();
+    assert!(matches!(refused::<Array<u64>>(&array), AttachError::Format));
+});

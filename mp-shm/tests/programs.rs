@@ -1,13 +1,10 @@
 //! Random programs: a buffer is split, sent to several processes, joined, lost with those that are killed and reclaimed, in any order,
 //! and every value is what its last owner wrote.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-
 use mp_core::{Process, Receiver, Sender, pipe, process_fn};
 use mp_shm::{Buffer, BufferError, Reclaimer, RejoinErrorReason};
-use support::faults::{Random, count, limit};
-use support::{PATIENCE, scenario};
+use mp_testing::faults::{Random, count, limit};
+use mp_testing::{PATIENCE, scenario};
 
 /// Overwrites what it gets, which has to be `before` everywhere that `before` is known, and sends it back.
 #[process_fn]
@@ -153,12 +150,9 @@ fn play(random: &mut Random, steps: u32) {
     assert_eq!(*whole.freeze().unwrap(), expected);
 }
 
-#[test]
-fn every_value_is_what_its_last_owner_wrote() {
-    scenario!(every_value_is_what_its_last_owner_wrote, limit(count(30)), {
-        let mut random = Random::new();
-        for _ in 0..count(30) {
-            play(&mut random, 60);
-        }
-    });
-}
+scenario!(every_value_is_what_its_last_owner_wrote, limit(count(30)), {
+    let mut random = Random::new();
+    for _ in 0..count(30) {
+        play(&mut random, 60);
+    }
+});

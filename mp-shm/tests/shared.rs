@@ -1,11 +1,6 @@
 //! `Shared` between processes: a struct of several locks and counters in one piece of memory, sent in every way, and those who use it
 //! killed.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-#[path = "../../mp-sync/tests/support/victims.rs"]
-mod victims;
-
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::thread;
@@ -14,10 +9,10 @@ use std::time::Duration;
 use mp_core::{Receiver, Sender, pipe, process_fn};
 use mp_shm::{Shared, ShmSafe};
 use mp_sync::{Barrier, Condvar, Event, LockError, Mutex, MutexGuard, OnceLock, ReentrantMutex, RwLock, Semaphore};
+use mp_testing::faults::{count, limit};
+use mp_testing::victims::{Held, kill_at_random, soon};
+use mp_testing::{PATIENCE, scenario};
 use serde::{Deserialize, Serialize};
-use support::faults::{count, limit};
-use support::{PATIENCE, scenario};
-use victims::{Held, kill_at_random, soon};
 
 const SHELVES: usize = 8;
 
@@ -109,33 +104,30 @@ fn sells(shop: Shared<Shop>) -> u64 {
     sold
 }
 
-#[test]
-fn several_locks_and_counters_in_one_piece_of_memory_work_together() {
-    scenario!(shop_of_several_processes, {
-        let shop = Shared::new(Shop::new(4)).unwrap();
-        let sellers: Vec<_> = (0..3).map(|_| sells::spawn(shop.clone()).unwrap()).collect();
-        shop.begin.wait().unwrap();
-        *shop.prices.write().unwrap() = [3; SHELVES];
-        shop.opened.set();
-        for round in 0..2_000 {
-            shop.put(round % SHELVES, Article::Boxed(round as u32, round % 2 == 0));
-        }
-        shop.put(0, Article::Loose { grams: 5 });
-        assert_eq!(shop.stock.lock().unwrap().last, Some(Article::Loose { grams: 5 }));
-        {
-            // Under the lock, so that nobody is between its look and its wait.
-            let _stock = shop.stock.lock().unwrap();
-            shop.closing.store(true, SeqCst);
-        }
-        shop.arrived.notify_all();
-        let sold: u64 = sellers.into_iter().map(|seller| seller.join().unwrap()).sum();
-        assert_eq!(sold, 2_001);
-        assert_eq!(shop.sum.load(SeqCst), 3 * 2_001);
-        assert_eq!(shop.served.iter().map(|shelf| shelf.load(SeqCst)).sum::<u64>(), 2_001);
-        assert_eq!(shop.name.get(), Some(b"shop"));
-        assert_eq!(shop.counters.value(), 2);
-    });
-}
+scenario!(several_locks_and_counters_in_one_piece_of_memory_work_together, {
+    let shop = Shared::new(Shop::new(4)).unwrap();
+    let sellers: Vec<_> = (0..3).map(|_| sells::spawn(shop.clone()).unwrap()).collect();
+    shop.begin.wait().unwrap();
+    *shop.prices.write().unwrap() = [3; SHELVES];
+    shop.opened.set();
+    for round in 0..2_000 {
+        shop.put(round % SHELVES, Article::Boxed(round as u32, round % 2 == 0));
+    }
+    shop.put(0, Article::Loose { grams: 5 });
+    assert_eq!(shop.stock.lock().unwrap().last, Some(Article::Loose { grams: 5 }));
+    {
+        // Under the lock, so that nobody is between its look and its wait.
+        let _stock = shop.stock.lock().unwrap();
+        shop.closing.store(true, SeqCst);
+    }
+    shop.arrived.notify_all();
+    let sold: u64 = sellers.into_iter().map(|seller| seller.join().unwrap()).sum();
+    assert_eq!(sold, 2_001);
+    assert_eq!(shop.sum.load(SeqCst), 3 * 2_001);
+    assert_eq!(shop.served.iter().map(|shelf| shelf.load(SeqCst)).sum::<u64>(), 2_001);
+    assert_eq!(shop.name.get(), Some(b"shop"));
+    assert_eq!(shop.counters.value(), 2);
+});
 
 type Counter = Shared<AtomicU64>;
 
@@ -161,45 +153,39 @@ fn unpacks(parcel: Parcel) -> Parcel {
     parcel
 }
 
-#[test]
-fn shared_values_are_arguments_and_results_in_whatever_they_stand() {
-    scenario!(arguments_and_results, {
-        let counter = |number| Shared::new(AtomicU64::new(number)).unwrap();
-        let parcel = Parcel {
-            one: Shared::new(Mutex::new([1, 2])).unwrap(),
-            maybe: Some(counter(0)),
-            many: (1..20).map(counter).collect(),
-            nested: (Ok(counter(20)), [counter(21)]),
-        };
-        let kept: Vec<_> = parcel.counters().cloned().collect();
-        let one = parcel.one.clone();
-        let back = unpacks::spawn(parcel).unwrap().join().unwrap();
-        assert_eq!(kept.iter().map(|counter| counter.load(SeqCst)).collect::<Vec<_>>(), (5..27).collect::<Vec<_>>());
-        for (ours, theirs) in kept.iter().zip(back.counters()) {
-            theirs.fetch_add(1, SeqCst);
-            assert_eq!(ours.load(SeqCst), theirs.load(SeqCst));
-            assert!(!Shared::ptr_eq(ours, theirs), "it is mapped once more");
-            assert!(!std::ptr::eq(&**ours, &**theirs));
-        }
-        for one in [one, back.one] {
-            assert_eq!(*one.lock().unwrap(), [1, 3]);
-        }
-    });
-}
+scenario!(shared_values_are_arguments_and_results_in_whatever_they_stand, {
+    let counter = |number| Shared::new(AtomicU64::new(number)).unwrap();
+    let parcel = Parcel {
+        one: Shared::new(Mutex::new([1, 2])).unwrap(),
+        maybe: Some(counter(0)),
+        many: (1..20).map(counter).collect(),
+        nested: (Ok(counter(20)), [counter(21)]),
+    };
+    let kept: Vec<_> = parcel.counters().cloned().collect();
+    let one = parcel.one.clone();
+    let back = unpacks::spawn(parcel).unwrap().join().unwrap();
+    assert_eq!(kept.iter().map(|counter| counter.load(SeqCst)).collect::<Vec<_>>(), (5..27).collect::<Vec<_>>());
+    for (ours, theirs) in kept.iter().zip(back.counters()) {
+        theirs.fetch_add(1, SeqCst);
+        assert_eq!(ours.load(SeqCst), theirs.load(SeqCst));
+        assert!(!Shared::ptr_eq(ours, theirs), "it is mapped once more");
+        assert!(!std::ptr::eq(&**ours, &**theirs));
+    }
+    for one in [one, back.one] {
+        assert_eq!(*one.lock().unwrap(), [1, 3]);
+    }
+});
 
-#[test]
-fn clones_are_one_mapping() {
-    scenario!(clones, {
-        let one = Shared::new(AtomicU32::new(1)).unwrap();
-        let other = one.clone();
-        assert!(Shared::ptr_eq(&one, &other) && std::ptr::eq(&*one, &*other));
-        assert!(!Shared::ptr_eq(&one, &Shared::new(AtomicU32::new(1)).unwrap()));
-        assert_eq!(support::leaks::Resources::of_this_process().mappings.len(), 1);
-        thread::spawn(move || one.store(2, SeqCst)).join().unwrap();
-        assert_eq!(other.load(SeqCst), 2);
-        assert_eq!(format!("{other:?}"), "Shared(2)");
-    });
-}
+scenario!(clones_are_one_mapping, {
+    let one = Shared::new(AtomicU32::new(1)).unwrap();
+    let other = one.clone();
+    assert!(Shared::ptr_eq(&one, &other) && std::ptr::eq(&*one, &*other));
+    assert!(!Shared::ptr_eq(&one, &Shared::new(AtomicU32::new(1)).unwrap()));
+    assert_eq!(mp_testing::leaks::Resources::of_this_process().mappings.len(), 1);
+    thread::spawn(move || one.store(2, SeqCst)).join().unwrap();
+    assert_eq!(other.load(SeqCst), 2);
+    assert_eq!(format!("{other:?}"), "Shared(2)");
+});
 
 #[process_fn]
 fn makes(number: u64) -> Counter {
@@ -222,21 +208,18 @@ fn forwards(from: Receiver<Counter>, to: Sender<Counter>) {
     }
 }
 
-#[test]
-fn a_shared_value_lives_with_whoever_has_it_and_in_messages() {
-    scenario!(outlives_its_maker, {
-        let counter = makes::spawn(7).unwrap().join().unwrap();
-        nests::spawn(counter.clone(), 3).unwrap().join().unwrap();
-        assert_eq!(counter.load(SeqCst), 11);
-        let (first, from) = pipe().unwrap();
-        let (to, last) = pipe().unwrap();
-        first.send(counter).unwrap();
-        drop(first);
-        forwards::spawn(from, to).unwrap().join().unwrap();
-        // Nobody has it now but the message.
-        assert_eq!(soon(&last).load(SeqCst), 12);
-    });
-}
+scenario!(a_shared_value_lives_with_whoever_has_it_and_in_messages, {
+    let counter = makes::spawn(7).unwrap().join().unwrap();
+    nests::spawn(counter.clone(), 3).unwrap().join().unwrap();
+    assert_eq!(counter.load(SeqCst), 11);
+    let (first, from) = pipe().unwrap();
+    let (to, last) = pipe().unwrap();
+    first.send(counter).unwrap();
+    drop(first);
+    forwards::spawn(from, to).unwrap().join().unwrap();
+    // Nobody has it now but the message.
+    assert_eq!(soon(&last).load(SeqCst), 12);
+});
 
 #[process_fn]
 fn has_it_twice(one: Shared<ReentrantMutex<u64>>, other: Shared<ReentrantMutex<u64>>) {
@@ -246,14 +229,11 @@ fn has_it_twice(one: Shared<ReentrantMutex<u64>>, other: Shared<ReentrantMutex<u
     thread::scope(|scope| scope.spawn(|| assert!(other.try_lock().unwrap().is_none())).join().unwrap());
 }
 
-#[test]
-fn a_shared_value_that_is_received_twice_is_one_value() {
-    scenario!(received_twice, {
-        let shared = Shared::new(ReentrantMutex::new(3)).unwrap();
-        has_it_twice::spawn(shared.clone(), shared.clone()).unwrap().join().unwrap();
-        assert!(!shared.is_locked());
-    });
-}
+scenario!(a_shared_value_that_is_received_twice_is_one_value, {
+    let shared = Shared::new(ReentrantMutex::new(3)).unwrap();
+    has_it_twice::spawn(shared.clone(), shared.clone()).unwrap().join().unwrap();
+    assert!(!shared.is_locked());
+});
 
 #[derive(ShmSafe)]
 #[repr(align(4096))]
@@ -265,20 +245,17 @@ fn counts_pages(pages: Shared<[Page; 3]>, large: Shared<[AtomicU64; 1 << 22]>) -
     pages.iter().map(|page| page.0.fetch_add(1, SeqCst)).sum()
 }
 
-#[test]
-fn values_may_be_large_and_have_the_alignment_of_a_page() {
-    scenario!(large_and_aligned, {
-        let pages = Shared::new([1, 2, 3].map(|number| Page(AtomicU32::new(number)))).unwrap();
-        // Too large for the stack.
-        let large = Shared::<[AtomicU64; 1 << 22]>::zeroed().unwrap();
-        assert!(large.iter().step_by(4096).all(|number| number.load(SeqCst) == 0));
-        assert_eq!((&raw const *pages).addr() % 4096, 0);
-        assert_eq!(counts_pages::spawn(pages.clone(), large.clone()).unwrap().join().unwrap(), 6);
-        assert_eq!(large[(1 << 22) - 1].load(SeqCst), 1);
-        assert_eq!(pages[2].0.load(SeqCst), 4);
-        drop(Shared::new(()).unwrap());
-    });
-}
+scenario!(values_may_be_large_and_have_the_alignment_of_a_page, {
+    let pages = Shared::new([1, 2, 3].map(|number| Page(AtomicU32::new(number)))).unwrap();
+    // Too large for the stack.
+    let large = Shared::<[AtomicU64; 1 << 22]>::zeroed().unwrap();
+    assert!(large.iter().step_by(4096).all(|number| number.load(SeqCst) == 0));
+    assert_eq!((&raw const *pages).addr() % 4096, 0);
+    assert_eq!(counts_pages::spawn(pages.clone(), large.clone()).unwrap().join().unwrap(), 6);
+    assert_eq!(large[(1 << 22) - 1].load(SeqCst), 1);
+    assert_eq!(pages[2].0.load(SeqCst), 4);
+    drop(Shared::new(()).unwrap());
+});
 
 /// Two locks that are changed together, and who is at it.
 #[derive(ShmSafe)]
@@ -298,29 +275,26 @@ fn holds_both(pair: Shared<Pair>, there: Sender<()>) {
     let _right = pair.right.lock().unwrap();
     *left += 1;
     there.send(()).unwrap();
-    support::run_for_ever();
+    mp_testing::run_for_ever();
 }
 
-#[test]
-fn every_lock_of_the_dead_tells_of_it() {
-    scenario!(every_lock_tells, {
-        let pair = pair();
-        let holder = Held::start(|there| holds_both::call(pair.clone(), there));
-        let waiter = thread::spawn({
-            let pair = pair.clone();
-            move || matches!(pair.right.lock(), Err(LockError::OwnerDied(_)))
-        });
-        assert!(pair.left.try_lock().unwrap().is_none() && pair.right.try_lock().unwrap().is_none());
-        holder.kill();
-        assert!(matches!(pair.left.lock(), Err(LockError::OwnerDied(guard)) if *guard == 1));
-        assert!(matches!(pair.right.lock(), Err(LockError::OwnerDied(guard)) if *guard == 0));
-        assert!(waiter.join().unwrap());
-        // By a mapping that is made only now, too.
-        let (one, other) = pipe().unwrap();
-        one.send(pair).unwrap();
-        assert!(matches!(soon(&other).left.lock(), Err(LockError::OwnerDied(_))));
+scenario!(every_lock_of_the_dead_tells_of_it, {
+    let pair = pair();
+    let holder = Held::start(|there| holds_both::call(pair.clone(), there));
+    let waiter = thread::spawn({
+        let pair = pair.clone();
+        move || matches!(pair.right.lock(), Err(LockError::OwnerDied(_)))
     });
-}
+    assert!(pair.left.try_lock().unwrap().is_none() && pair.right.try_lock().unwrap().is_none());
+    holder.kill();
+    assert!(matches!(pair.left.lock(), Err(LockError::OwnerDied(guard)) if *guard == 1));
+    assert!(matches!(pair.right.lock(), Err(LockError::OwnerDied(guard)) if *guard == 0));
+    assert!(waiter.join().unwrap());
+    // By a mapping that is made only now, too.
+    let (one, other) = pipe().unwrap();
+    one.send(pair).unwrap();
+    assert!(matches!(soon(&other).left.lock(), Err(LockError::OwnerDied(_))));
+});
 
 fn mended<'a>(lock: &'a Mutex<u64>, value: impl FnOnce(u64) -> u64) -> MutexGuard<'a, u64> {
     match lock.lock_timeout(PATIENCE) {
@@ -354,24 +328,21 @@ fn adds_until_killed(pair: Shared<Pair>, there: Sender<()>) {
     }
 }
 
-#[test]
-fn those_who_are_killed_at_any_instant_hold_nobody_up() {
-    scenario!(killed_at_any_instant, limit(count(40)), {
-        let pair = pair();
-        let start = |_, there| adds_until_killed::call(pair.clone(), there);
-        kill_at_random(
-            3,
-            count(40),
-            start,
-            |_| {},
-            || {
-                let before = pair.done.load(Relaxed);
-                add(&pair);
-                assert!(pair.done.load(Relaxed) > before);
-            },
-        );
-    });
-}
+scenario!(those_who_are_killed_at_any_instant_hold_nobody_up, limit(count(40)), {
+    let pair = pair();
+    let start = |_, there| adds_until_killed::call(pair.clone(), there);
+    kill_at_random(
+        3,
+        count(40),
+        start,
+        |_| {},
+        || {
+            let before = pair.done.load(Relaxed);
+            add(&pair);
+            assert!(pair.done.load(Relaxed) > before);
+        },
+    );
+});
 
 #[process_fn]
 fn makes_and_drops(there: Sender<Counter>) {
@@ -385,22 +356,19 @@ fn makes_and_drops(there: Sender<Counter>) {
     }
 }
 
-#[test]
-fn makers_that_are_killed_at_any_instant_leave_whole_values_or_nothing() {
-    scenario!(makers_are_killed, limit(count(40)), {
-        let mut random = support::faults::Random::new();
-        for _ in 0..count(40) {
-            let (there, come) = pipe().unwrap();
-            let maker = makes_and_drops::spawn(there).unwrap();
-            let first = soon(&come);
-            support::faults::busy(random.moment(Duration::from_micros(300)));
-            maker.kill().unwrap();
-            victims::was_killed(maker);
-            assert_eq!(first.load(SeqCst), 9);
-            while let Ok(counter) = come.recv() {
-                assert_eq!(counter.load(SeqCst), 9);
-            }
+scenario!(makers_that_are_killed_at_any_instant_leave_whole_values_or_nothing, limit(count(40)), {
+    let mut random = mp_testing::faults::Random::new();
+    for _ in 0..count(40) {
+        let (there, come) = pipe().unwrap();
+        let maker = makes_and_drops::spawn(there).unwrap();
+        let first = soon(&come);
+        mp_testing::faults::busy(random.moment(Duration::from_micros(300)));
+        maker.kill().unwrap();
+        mp_testing::victims::was_killed(maker);
+        assert_eq!(first.load(SeqCst), 9);
+        while let Ok(counter) = come.recv() {
+            assert_eq!(counter.load(SeqCst), 9);
         }
-        assert!(support::leaks::Resources::of_this_process().mappings.is_empty());
-    });
-}
+    }
+    assert!(mp_testing::leaks::Resources::of_this_process().mappings.is_empty());
+});

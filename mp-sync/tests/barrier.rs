@@ -1,8 +1,5 @@
 //! `Barrier` between threads and between processes, and with processes that are killed.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-
 mod memory;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,9 +10,9 @@ use std::time::{Duration, Instant};
 use memory::InShared;
 use mp_core::{Process, process_fn};
 use mp_sync::{Barrier, BarrierError};
-use support::faults::{Random, busy, count, limit};
-use support::procfs::sleeps_on_a_futex;
-use support::{PATIENCE, PROMPTLY, eventually, scenario, watched};
+use mp_testing::faults::{Random, busy, count, limit};
+use mp_testing::procfs::sleeps_on_a_futex;
+use mp_testing::{PATIENCE, PROMPTLY, eventually, scenario, watched};
 
 /// A barrier, and what is counted at it.
 #[repr(C)]
@@ -197,17 +194,14 @@ fn meet(meeting: InShared<Meeting>, rounds: u32) {
     meeting.meet(rounds);
 }
 
-#[test]
-fn processes_meet_again_and_again() {
-    scenario!(processes_meet_again_and_again, {
-        let meeting = InShared::new(Meeting::new(3));
-        let others = [(); 2].map(|()| meet::spawn(meeting.again(), 150).unwrap());
-        meeting.meet(150);
-        for other in others {
-            other.join().unwrap();
-        }
-    });
-}
+scenario!(processes_meet_again_and_again, {
+    let meeting = InShared::new(Meeting::new(3));
+    let others = [(); 2].map(|()| meet::spawn(meeting.again(), 150).unwrap());
+    meeting.meet(150);
+    for other in others {
+        other.join().unwrap();
+    }
+});
 
 /// 0: went on; 1: its time was up; 2: broken.
 #[process_fn]
@@ -230,50 +224,44 @@ fn waiters<const N: usize>(meeting: &InShared<Meeting>, timeouts: [Option<Durati
     waiters
 }
 
-#[test]
-fn breaking_and_resetting_reach_every_process_that_waits() {
-    scenario!(breaking_and_resetting, {
-        let meeting = InShared::new(Meeting::new(3));
-        for end in [Barrier::abort, Barrier::reset] {
-            let sleepers = waiters(&meeting, [None, Some(PATIENCE)]);
-            end(&meeting.barrier);
-            for sleeper in sleepers {
-                assert_eq!(sleeper.join().unwrap(), 2);
-            }
-            meeting.barrier.reset();
-            assert!(!meeting.barrier.is_broken() && meeting.barrier.waiting() == 0);
+scenario!(breaking_and_resetting_reach_every_process_that_waits, {
+    let meeting = InShared::new(Meeting::new(3));
+    for end in [Barrier::abort, Barrier::reset] {
+        let sleepers = waiters(&meeting, [None, Some(PATIENCE)]);
+        end(&meeting.barrier);
+        for sleeper in sleepers {
+            assert_eq!(sleeper.join().unwrap(), 2);
         }
-        let [patient, late] =
-            [None, Some(Duration::from_millis(300))].map(|timeout| wait_once::spawn(meeting.again(), timeout).unwrap());
-        assert_eq!((patient.join().unwrap(), late.join().unwrap()), (2, 1));
-        // All go on, although it is reset or aborted the moment after.
-        for end in [Barrier::abort, Barrier::reset] {
-            meeting.barrier.reset();
-            let sleepers = waiters(&meeting, [None, None]);
-            assert_eq!(meeting.barrier.wait(), Ok(2));
-            end(&meeting.barrier);
-            for sleeper in sleepers {
-                assert_eq!(sleeper.join().unwrap(), 0);
-            }
+        meeting.barrier.reset();
+        assert!(!meeting.barrier.is_broken() && meeting.barrier.waiting() == 0);
+    }
+    let [patient, late] =
+        [None, Some(Duration::from_millis(300))].map(|timeout| wait_once::spawn(meeting.again(), timeout).unwrap());
+    assert_eq!((patient.join().unwrap(), late.join().unwrap()), (2, 1));
+    // All go on, although it is reset or aborted the moment after.
+    for end in [Barrier::abort, Barrier::reset] {
+        meeting.barrier.reset();
+        let sleepers = waiters(&meeting, [None, None]);
+        assert_eq!(meeting.barrier.wait(), Ok(2));
+        end(&meeting.barrier);
+        for sleeper in sleepers {
+            assert_eq!(sleeper.join().unwrap(), 0);
         }
-    });
-}
+    }
+});
 
-#[test]
-fn a_party_that_is_killed_while_it_waits_has_arrived_and_holds_no_later_generation_up() {
-    scenario!(a_party_that_is_killed_while_it_waits, {
-        let meeting = InShared::new(Meeting::new(3));
-        let [victim, other] = waiters(&meeting, [None, None]);
-        victim.kill().unwrap();
-        victim.join().unwrap_err();
-        assert_eq!(meeting.barrier.waiting(), 2);
-        assert_eq!(meeting.barrier.wait_timeout(PROMPTLY), Ok(2));
-        assert_eq!(other.join().unwrap(), 0);
-        let next = waiters(&meeting, [None, None]);
-        assert_eq!(meeting.barrier.wait_timeout(PROMPTLY), Ok(2));
-        assert!(next.into_iter().all(|party| party.join().unwrap() == 0));
-    });
-}
+scenario!(a_party_that_is_killed_while_it_waits_has_arrived_and_holds_no_later_generation_up, {
+    let meeting = InShared::new(Meeting::new(3));
+    let [victim, other] = waiters(&meeting, [None, None]);
+    victim.kill().unwrap();
+    victim.join().unwrap_err();
+    assert_eq!(meeting.barrier.waiting(), 2);
+    assert_eq!(meeting.barrier.wait_timeout(PROMPTLY), Ok(2));
+    assert_eq!(other.join().unwrap(), 0);
+    let next = waiters(&meeting, [None, None]);
+    assert_eq!(meeting.barrier.wait_timeout(PROMPTLY), Ok(2));
+    assert!(next.into_iter().all(|party| party.join().unwrap() == 0));
+});
 
 #[process_fn]
 fn act_for_ever(meeting: InShared<Meeting>) {
@@ -285,36 +273,33 @@ fn act_for_ever(meeting: InShared<Meeting>) {
     });
 }
 
-#[test]
-fn a_party_that_is_killed_in_its_action_is_overcome_by_timeout_abort_and_reset() {
-    scenario!(a_party_that_is_killed_in_its_action, {
-        for end in ["timeout", "abort", "reset", "another"] {
-            let meeting = InShared::new(Meeting::new(2));
-            let limit = (end == "timeout").then_some(Duration::from_millis(400));
-            let waiter = wait_once::spawn(meeting.again(), limit).unwrap();
-            eventually("one waits", || meeting.barrier.waiting() == 1 || meeting.barrier.is_broken());
-            let victim = act_for_ever::spawn(meeting.again()).unwrap();
-            eventually("it acts", || meeting.ready.load(Ordering::Relaxed) == 1 || meeting.barrier.is_broken());
-            victim.kill().unwrap();
-            // On a busy machine it may have found the barrier broken, and ended.
-            assert!(victim.join().is_err() || end == "timeout");
-            match end {
-                "abort" => meeting.barrier.abort(),
-                "reset" => meeting.barrier.reset(),
-                // It belongs to the next generation, but nobody can tell that the action does not run any more.
-                "another" => {
-                    assert_eq!(meeting.barrier.wait_timeout(Duration::from_millis(1)), Err(BarrierError::TimedOut))
-                }
-                _ => {}
+scenario!(a_party_that_is_killed_in_its_action_is_overcome_by_timeout_abort_and_reset, {
+    for end in ["timeout", "abort", "reset", "another"] {
+        let meeting = InShared::new(Meeting::new(2));
+        let limit = (end == "timeout").then_some(Duration::from_millis(400));
+        let waiter = wait_once::spawn(meeting.again(), limit).unwrap();
+        eventually("one waits", || meeting.barrier.waiting() == 1 || meeting.barrier.is_broken());
+        let victim = act_for_ever::spawn(meeting.again()).unwrap();
+        eventually("it acts", || meeting.ready.load(Ordering::Relaxed) == 1 || meeting.barrier.is_broken());
+        victim.kill().unwrap();
+        // On a busy machine it may have found the barrier broken, and ended.
+        assert!(victim.join().is_err() || end == "timeout");
+        match end {
+            "abort" => meeting.barrier.abort(),
+            "reset" => meeting.barrier.reset(),
+            // It belongs to the next generation, but nobody can tell that the action does not run any more.
+            "another" => {
+                assert_eq!(meeting.barrier.wait_timeout(Duration::from_millis(1)), Err(BarrierError::TimedOut))
             }
-            assert_eq!(waiter.join().unwrap(), if end == "timeout" { 1 } else { 2 }, "{end}");
-            meeting.barrier.reset();
-            let [waiter] = waiters(&meeting, [None]);
-            assert_eq!(meeting.barrier.wait_timeout(PROMPTLY), Ok(1));
-            assert_eq!(waiter.join().unwrap(), 0);
+            _ => {}
         }
-    });
-}
+        assert_eq!(waiter.join().unwrap(), if end == "timeout" { 1 } else { 2 }, "{end}");
+        meeting.barrier.reset();
+        let [waiter] = waiters(&meeting, [None]);
+        assert_eq!(meeting.barrier.wait_timeout(PROMPTLY), Ok(1));
+        assert_eq!(waiter.join().unwrap(), 0);
+    }
+});
 
 /// Waits, breaks and resets, for ever.
 #[process_fn]
@@ -347,27 +332,24 @@ fn go_on(meeting: InShared<Meeting>) {
     }
 }
 
-#[test]
-fn processes_that_are_killed_at_any_instant_leave_a_barrier_that_a_reset_mends() {
-    scenario!(processes_that_are_killed_at_any_instant, limit(count(60)), {
-        let mut random = Random::new();
-        for round in 0..count(60) {
-            let meeting = InShared::new(Meeting::new(2));
-            let survivor = go_on::spawn(meeting.again()).unwrap();
-            let victim = disturb::spawn(meeting.again()).unwrap();
-            eventually("it runs", || meeting.ready.load(Ordering::Relaxed) == 1);
-            busy(random.moment(Duration::from_micros(300)));
-            victim.kill().unwrap();
-            victim.join().unwrap_err();
-            meeting.came.store(1, Ordering::Relaxed);
-            meeting.barrier.abort();
-            survivor.join().unwrap();
-            // What the dead left does not count after a reset, and all meet again, with timeouts that do not fire.
-            meeting.barrier.reset();
-            assert_eq!(meeting.barrier.waiting(), 0);
-            let other = wait_once::spawn(meeting.again(), Some(PATIENCE)).unwrap();
-            assert!(meeting.barrier.wait_timeout(PATIENCE).is_ok(), "round {round}");
-            assert_eq!(other.join().unwrap(), 0, "round {round}");
-        }
-    });
-}
+scenario!(processes_that_are_killed_at_any_instant_leave_a_barrier_that_a_reset_mends, limit(count(60)), {
+    let mut random = Random::new();
+    for round in 0..count(60) {
+        let meeting = InShared::new(Meeting::new(2));
+        let survivor = go_on::spawn(meeting.again()).unwrap();
+        let victim = disturb::spawn(meeting.again()).unwrap();
+        eventually("it runs", || meeting.ready.load(Ordering::Relaxed) == 1);
+        busy(random.moment(Duration::from_micros(300)));
+        victim.kill().unwrap();
+        victim.join().unwrap_err();
+        meeting.came.store(1, Ordering::Relaxed);
+        meeting.barrier.abort();
+        survivor.join().unwrap();
+        // What the dead left does not count after a reset, and all meet again, with timeouts that do not fire.
+        meeting.barrier.reset();
+        assert_eq!(meeting.barrier.waiting(), 0);
+        let other = wait_once::spawn(meeting.again(), Some(PATIENCE)).unwrap();
+        assert!(meeting.barrier.wait_timeout(PATIENCE).is_ok(), "round {round}");
+        assert_eq!(other.join().unwrap(), 0, "round {round}");
+    }
+});

@@ -1,8 +1,5 @@
 //! `Event` between threads and between processes, and with processes that are killed.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-
 mod memory;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,9 +9,9 @@ use std::time::{Duration, Instant};
 use memory::InShared;
 use mp_core::{Process, process_fn};
 use mp_sync::Event;
-use support::faults::{Random, busy, count, limit};
-use support::procfs::sleeps_on_a_futex;
-use support::{PATIENCE, PROMPTLY, eventually, scenario, watched};
+use mp_testing::faults::{Random, busy, count, limit};
+use mp_testing::procfs::sleeps_on_a_futex;
+use mp_testing::{PATIENCE, PROMPTLY, eventually, scenario, watched};
 
 /// Two events and what is told by them.
 #[repr(C)]
@@ -87,20 +84,17 @@ fn answer(exchange: InShared<Exchange>, rounds: u32) {
     }
 }
 
-#[test]
-fn two_processes_answer_each_other() {
-    scenario!(two_processes_answer_each_other, {
-        let exchange = InShared::new(Exchange::new());
-        let child = answer::spawn(exchange.again(), 500).unwrap();
-        for round in 0..500 {
-            exchange.question.set();
-            assert!(exchange.answer.wait_timeout(PATIENCE));
-            exchange.answer.clear();
-            assert_eq!(exchange.number.load(Ordering::Relaxed), round + 1);
-        }
-        child.join().unwrap();
-    });
-}
+scenario!(two_processes_answer_each_other, {
+    let exchange = InShared::new(Exchange::new());
+    let child = answer::spawn(exchange.again(), 500).unwrap();
+    for round in 0..500 {
+        exchange.question.set();
+        assert!(exchange.answer.wait_timeout(PATIENCE));
+        exchange.answer.clear();
+        assert_eq!(exchange.number.load(Ordering::Relaxed), round + 1);
+    }
+    child.join().unwrap();
+});
 
 /// Waits for the question, with a limit or without, and says before and after that it has come so far.
 #[process_fn]
@@ -125,51 +119,42 @@ fn waiters(exchange: &InShared<Exchange>, timeouts: &[Option<Duration>]) -> Vec<
     waiters
 }
 
-#[test]
-fn whoever_waits_goes_on_although_the_event_is_cleared_at_once() {
-    scenario!(whoever_waits_goes_on, {
-        let exchange = InShared::new(Exchange::new());
-        for _ in 0..5 {
-            let waiters = waiters(&exchange, &[None, Some(PATIENCE), Some(Duration::MAX)]);
-            exchange.question.set();
-            exchange.question.clear();
-            for waiter in waiters {
-                assert!(waiter.join().unwrap());
-            }
-            assert!(!exchange.question.is_set());
-        }
-    });
-}
-
-#[test]
-fn a_timeout_in_another_process_is_late_and_loses_nobody_else() {
-    scenario!(a_timeout_in_another_process, {
-        let exchange = InShared::new(Exchange::new());
-        let late = wait_once::spawn(exchange.again(), Some(Duration::from_millis(20))).unwrap();
-        let zero = wait_once::spawn(exchange.again(), Some(Duration::ZERO)).unwrap();
-        assert!(!late.join().unwrap() && !zero.join().unwrap());
-        let [waiter] = waiters(&exchange, &[None]).try_into().unwrap();
+scenario!(whoever_waits_goes_on_although_the_event_is_cleared_at_once, {
+    let exchange = InShared::new(Exchange::new());
+    for _ in 0..5 {
+        let waiters = waiters(&exchange, &[None, Some(PATIENCE), Some(Duration::MAX)]);
         exchange.question.set();
-        assert!(waiter.join().unwrap());
-    });
-}
-
-#[test]
-fn a_waiter_that_is_killed_wedges_nobody() {
-    scenario!(a_waiter_that_is_killed, {
-        let exchange = InShared::new(Exchange::new());
-        let [victim, other] = waiters(&exchange, &[None, None]).try_into().unwrap();
-        victim.kill().unwrap();
-        victim.join().unwrap_err();
-        exchange.question.set();
-        assert!(other.join().unwrap());
-        exchange.inside.store(0, Ordering::Relaxed);
         exchange.question.clear();
-        let [after] = waiters(&exchange, &[None]).try_into().unwrap();
-        exchange.question.set();
-        assert!(after.join().unwrap());
-    });
-}
+        for waiter in waiters {
+            assert!(waiter.join().unwrap());
+        }
+        assert!(!exchange.question.is_set());
+    }
+});
+
+scenario!(a_timeout_in_another_process_is_late_and_loses_nobody_else, {
+    let exchange = InShared::new(Exchange::new());
+    let late = wait_once::spawn(exchange.again(), Some(Duration::from_millis(20))).unwrap();
+    let zero = wait_once::spawn(exchange.again(), Some(Duration::ZERO)).unwrap();
+    assert!(!late.join().unwrap() && !zero.join().unwrap());
+    let [waiter] = waiters(&exchange, &[None]).try_into().unwrap();
+    exchange.question.set();
+    assert!(waiter.join().unwrap());
+});
+
+scenario!(a_waiter_that_is_killed_wedges_nobody, {
+    let exchange = InShared::new(Exchange::new());
+    let [victim, other] = waiters(&exchange, &[None, None]).try_into().unwrap();
+    victim.kill().unwrap();
+    victim.join().unwrap_err();
+    exchange.question.set();
+    assert!(other.join().unwrap());
+    exchange.inside.store(0, Ordering::Relaxed);
+    exchange.question.clear();
+    let [after] = waiters(&exchange, &[None]).try_into().unwrap();
+    exchange.question.set();
+    assert!(after.join().unwrap());
+});
 
 /// Changes both events and waits for them, for ever.
 #[process_fn]
@@ -195,27 +180,24 @@ fn wait_in_rounds(exchange: InShared<Exchange>) {
     }
 }
 
-#[test]
-fn processes_that_are_killed_at_any_instant_leave_an_event_that_works() {
-    scenario!(processes_that_are_killed_at_any_instant, limit(count(60)), {
-        let mut random = Random::new();
-        let exchange = InShared::new(Exchange::new());
-        let survivor = wait_in_rounds::spawn(exchange.again()).unwrap();
-        for round in 0..count(60) {
-            exchange.inside.store(0, Ordering::Relaxed);
-            let victim = disturb::spawn(exchange.again()).unwrap();
-            eventually("it runs", || exchange.inside.load(Ordering::Relaxed) == 1);
-            busy(random.moment(Duration::from_micros(300)));
-            victim.kill().unwrap();
-            victim.join().unwrap_err();
-            // Whatever it left: set is set, cleared is cleared, and no wait sleeps over it.
-            exchange.question.set();
-            assert!(exchange.question.is_set() && exchange.question.wait_timeout(PROMPTLY), "round {round}");
-            exchange.question.clear();
-            assert!(!exchange.question.is_set() && !exchange.question.wait_timeout(Duration::ZERO), "round {round}");
-        }
-        exchange.number.store(u32::MAX, Ordering::Relaxed);
+scenario!(processes_that_are_killed_at_any_instant_leave_an_event_that_works, limit(count(60)), {
+    let mut random = Random::new();
+    let exchange = InShared::new(Exchange::new());
+    let survivor = wait_in_rounds::spawn(exchange.again()).unwrap();
+    for round in 0..count(60) {
+        exchange.inside.store(0, Ordering::Relaxed);
+        let victim = disturb::spawn(exchange.again()).unwrap();
+        eventually("it runs", || exchange.inside.load(Ordering::Relaxed) == 1);
+        busy(random.moment(Duration::from_micros(300)));
+        victim.kill().unwrap();
+        victim.join().unwrap_err();
+        // Whatever it left: set is set, cleared is cleared, and no wait sleeps over it.
         exchange.question.set();
-        survivor.join().unwrap();
-    });
-}
+        assert!(exchange.question.is_set() && exchange.question.wait_timeout(PROMPTLY), "round {round}");
+        exchange.question.clear();
+        assert!(!exchange.question.is_set() && !exchange.question.wait_timeout(Duration::ZERO), "round {round}");
+    }
+    exchange.number.store(u32::MAX, Ordering::Relaxed);
+    exchange.question.set();
+    survivor.join().unwrap();
+});

@@ -1,8 +1,5 @@
 //! `Mutex` and `ReentrantMutex` between processes, and what they do when those die.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-
 mod memory;
 
 use std::cell::Cell;
@@ -13,8 +10,8 @@ use std::time::{Duration, Instant};
 use memory::InShared;
 use mp_core::{JoinError, process_fn};
 use mp_sync::{LockError, Mutex, ReentrantMutex};
-use support::faults::{Random, busy, count, limit};
-use support::{PATIENCE, PROMPTLY, eventually, holds_within, scenario};
+use mp_testing::faults::{Random, busy, count, limit};
+use mp_testing::{PATIENCE, PROMPTLY, eventually, holds_within, scenario};
 
 #[derive(Default)]
 struct Account {
@@ -48,16 +45,13 @@ fn adds(account: Shared, times: u64) {
     }
 }
 
-#[test]
-fn processes_exclude_each_other() {
-    scenario!(processes_exclude, {
-        let account = account();
-        let children: Vec<_> = (0..4).map(|_| adds::spawn(account.again(), 5_000).unwrap()).collect();
-        children.into_iter().for_each(|child| child.join().unwrap());
-        assert_eq!(*account.mutex.lock().unwrap(), [20_000; 2]);
-        assert_eq!(account.reentrant.lock().unwrap().get(), 20_000);
-    });
-}
+scenario!(processes_exclude_each_other, {
+    let account = account();
+    let children: Vec<_> = (0..4).map(|_| adds::spawn(account.again(), 5_000).unwrap()).collect();
+    children.into_iter().for_each(|child| child.join().unwrap());
+    assert_eq!(*account.mutex.lock().unwrap(), [20_000; 2]);
+    assert_eq!(account.reentrant.lock().unwrap().get(), 20_000);
+});
 
 #[process_fn]
 fn holds_until_killed(account: Shared) {
@@ -71,71 +65,63 @@ fn holds_until_killed(account: Shared) {
     }
 }
 
-#[test]
-fn the_next_locker_is_told_of_a_killed_owner() {
-    scenario!(next_is_told, {
-        let account = account();
-        let child = holds_until_killed::spawn(account.again()).unwrap();
-        eventually("it holds both", || account.ready.load(Ordering::SeqCst) == 1);
-        assert!(account.mutex.try_lock().unwrap().is_none());
-        let begun = Instant::now();
-        assert!(account.mutex.lock_timeout(Duration::from_millis(30)).unwrap().is_none());
-        assert!(begun.elapsed() >= Duration::from_millis(30));
-        assert!(account.mutex.is_locked() && account.reentrant.is_locked());
-        child.kill().unwrap();
-        assert!(child.join().is_err());
+scenario!(the_next_locker_is_told_of_a_killed_owner, {
+    let account = account();
+    let child = holds_until_killed::spawn(account.again()).unwrap();
+    eventually("it holds both", || account.ready.load(Ordering::SeqCst) == 1);
+    assert!(account.mutex.try_lock().unwrap().is_none());
+    let begun = Instant::now();
+    assert!(account.mutex.lock_timeout(Duration::from_millis(30)).unwrap().is_none());
+    assert!(begun.elapsed() >= Duration::from_millis(30));
+    assert!(account.mutex.is_locked() && account.reentrant.is_locked());
+    child.kill().unwrap();
+    assert!(child.join().is_err());
 
-        let Err(LockError::OwnerDied(guard)) = account.mutex.lock() else { panic!("nobody died") };
-        assert_eq!(*guard, [1, 0]);
-        drop(guard);
-        // It stays poisoned, for every way to take it.
-        assert!(matches!(account.mutex.try_lock(), Err(LockError::OwnerDied(_))));
-        let Err(LockError::OwnerDied(mut guard)) = account.mutex.lock_timeout(PATIENCE) else {
-            panic!("it is in order")
-        };
-        guard[1] += 1;
-        guard.mark_consistent();
-        drop(guard);
-        add_one(&mut account.mutex.lock().unwrap());
+    let Err(LockError::OwnerDied(guard)) = account.mutex.lock() else { panic!("nobody died") };
+    assert_eq!(*guard, [1, 0]);
+    drop(guard);
+    // It stays poisoned, for every way to take it.
+    assert!(matches!(account.mutex.try_lock(), Err(LockError::OwnerDied(_))));
+    let Err(LockError::OwnerDied(mut guard)) = account.mutex.lock_timeout(PATIENCE) else { panic!("it is in order") };
+    guard[1] += 1;
+    guard.mark_consistent();
+    drop(guard);
+    add_one(&mut account.mutex.lock().unwrap());
 
-        let Err(LockError::OwnerDied(mut guard)) = account.reentrant.lock() else { panic!("nobody died") };
-        guard.mark_consistent();
-        drop(guard);
-        // It was held twice by the dead, and is not now.
-        drop(account.reentrant.lock().unwrap());
-        assert!(!account.reentrant.is_locked());
-    });
-}
+    let Err(LockError::OwnerDied(mut guard)) = account.reentrant.lock() else { panic!("nobody died") };
+    guard.mark_consistent();
+    drop(guard);
+    // It was held twice by the dead, and is not now.
+    drop(account.reentrant.lock().unwrap());
+    assert!(!account.reentrant.is_locked());
+});
 
-#[test]
-fn those_who_wait_are_told_at_once() {
-    scenario!(waiters_are_told, {
-        let account = account();
-        let child = holds_until_killed::spawn(account.again()).unwrap();
-        eventually("it holds both", || account.ready.load(Ordering::SeqCst) == 1);
-        thread::scope(|scope| {
-            let waiters: Vec<_> = (0..3)
-                .map(|_| {
-                    scope.spawn(|| match account.mutex.lock() {
-                        Err(LockError::OwnerDied(mut guard)) => {
-                            guard.mark_consistent();
-                            (Instant::now(), true)
-                        }
-                        _ => (Instant::now(), false),
-                    })
+scenario!(those_who_wait_are_told_at_once, {
+    let account = account();
+    let child = holds_until_killed::spawn(account.again()).unwrap();
+    eventually("it holds both", || account.ready.load(Ordering::SeqCst) == 1);
+    thread::scope(|scope| {
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| match account.mutex.lock() {
+                    Err(LockError::OwnerDied(mut guard)) => {
+                        guard.mark_consistent();
+                        (Instant::now(), true)
+                    }
+                    _ => (Instant::now(), false),
                 })
-                .collect();
-            // Some of them are asleep by then, perhaps.
-            thread::sleep(Duration::from_millis(10));
-            let killed = Instant::now();
-            child.kill().unwrap();
-            let told: Vec<_> = waiters.into_iter().map(|waiter| waiter.join().unwrap()).collect();
-            assert_eq!(told.iter().filter(|(_, died)| *died).count(), 1, "one is told, and mends it");
-            assert!(told.iter().all(|(when, _)| when.duration_since(killed) < PROMPTLY));
-        });
-        assert!(child.join().is_err());
+            })
+            .collect();
+        // Some of them are asleep by then, perhaps.
+        thread::sleep(Duration::from_millis(10));
+        let killed = Instant::now();
+        child.kill().unwrap();
+        let told: Vec<_> = waiters.into_iter().map(|waiter| waiter.join().unwrap()).collect();
+        assert_eq!(told.iter().filter(|(_, died)| *died).count(), 1, "one is told, and mends it");
+        assert!(told.iter().all(|(when, _)| when.duration_since(killed) < PROMPTLY));
     });
-}
+    assert!(child.join().is_err());
+});
 
 #[process_fn]
 fn panics_with_the_lock(account: Shared) {
@@ -150,22 +136,19 @@ fn exits_with_the_lock(account: Shared) {
     std::process::exit(0);
 }
 
-#[test]
-fn a_panic_and_an_exit_are_deaths_too() {
-    scenario!(panic_is_a_death, {
-        let account = account();
-        let error = panics_with_the_lock::spawn(account.again()).unwrap().join().unwrap_err();
-        assert!(matches!(error, JoinError::Panicked(_)));
-        for _ in 0..2 {
-            assert!(matches!(account.mutex.lock(), Err(LockError::OwnerDied(_))));
-            assert!(matches!(account.reentrant.lock(), Err(LockError::OwnerDied(_))));
-        }
-        account.mutex.lock().unwrap_err().into_guard().unwrap().mark_consistent();
-        drop(account.mutex.lock().unwrap());
-        exits_with_the_lock::spawn(account.again()).unwrap().join().unwrap();
+scenario!(a_panic_and_an_exit_are_deaths_too, {
+    let account = account();
+    let error = panics_with_the_lock::spawn(account.again()).unwrap().join().unwrap_err();
+    assert!(matches!(error, JoinError::Panicked(_)));
+    for _ in 0..2 {
         assert!(matches!(account.mutex.lock(), Err(LockError::OwnerDied(_))));
-    });
-}
+        assert!(matches!(account.reentrant.lock(), Err(LockError::OwnerDied(_))));
+    }
+    account.mutex.lock().unwrap_err().into_guard().unwrap().mark_consistent();
+    drop(account.mutex.lock().unwrap());
+    exits_with_the_lock::spawn(account.again()).unwrap().join().unwrap();
+    assert!(matches!(account.mutex.lock(), Err(LockError::OwnerDied(_))));
+});
 
 #[process_fn]
 fn adds_for_ever(account: Shared) {
@@ -188,39 +171,36 @@ fn adds_for_ever(account: Shared) {
     }
 }
 
-/// Some are in the middle of a change when they are killed, some asleep, some just awake.
-#[test]
-fn owners_and_waiters_killed_at_any_instant_hold_nobody_up() {
-    scenario!(killed_at_any_instant, limit(count(60)), {
-        let account = account();
-        let mut random = Random::new();
-        let mut children: Vec<_> = (0..3).map(|_| adds_for_ever::spawn(account.again()).unwrap()).collect();
-        let mut told = 0;
-        for _ in 0..count(60) {
-            busy(random.moment(Duration::from_millis(3)));
-            let victim = random.below(3) as usize;
-            let child = std::mem::replace(&mut children[victim], adds_for_ever::spawn(account.again()).unwrap());
-            child.kill().unwrap();
-            assert!(child.join().is_err());
-            let before = account.ready.load(Ordering::Relaxed);
-            assert!(holds_within(PATIENCE, || account.ready.load(Ordering::Relaxed) != before), "nobody goes on");
-            match account.mutex.lock_timeout(PATIENCE) {
-                Ok(Some(guard)) => assert_eq!(guard[0], guard[1]),
-                Err(LockError::OwnerDied(mut guard)) => {
-                    told += 1;
-                    guard[1] = guard[0];
-                    guard.mark_consistent();
-                }
-                other => panic!("{other:?}"),
+// Some are in the middle of a change when they are killed, some asleep, some just awake.
+scenario!(owners_and_waiters_killed_at_any_instant_hold_nobody_up, limit(count(60)), {
+    let account = account();
+    let mut random = Random::new();
+    let mut children: Vec<_> = (0..3).map(|_| adds_for_ever::spawn(account.again()).unwrap()).collect();
+    let mut told = 0;
+    for _ in 0..count(60) {
+        busy(random.moment(Duration::from_millis(3)));
+        let victim = random.below(3) as usize;
+        let child = std::mem::replace(&mut children[victim], adds_for_ever::spawn(account.again()).unwrap());
+        child.kill().unwrap();
+        assert!(child.join().is_err());
+        let before = account.ready.load(Ordering::Relaxed);
+        assert!(holds_within(PATIENCE, || account.ready.load(Ordering::Relaxed) != before), "nobody goes on");
+        match account.mutex.lock_timeout(PATIENCE) {
+            Ok(Some(guard)) => assert_eq!(guard[0], guard[1]),
+            Err(LockError::OwnerDied(mut guard)) => {
+                told += 1;
+                guard[1] = guard[0];
+                guard.mark_consistent();
             }
+            other => panic!("{other:?}"),
         }
-        println!("{told} times the parent was told");
-        for child in children {
-            child.kill().unwrap();
-            assert!(child.join().is_err());
-        }
-    });
-}
+    }
+    println!("{told} times the parent was told");
+    for child in children {
+        child.kill().unwrap();
+        assert!(child.join().is_err());
+    }
+});
 
 #[test]
 fn a_thread_does_not_wait_for_itself() {

@@ -1,15 +1,10 @@
 //! Programs of chance in four processes, on one of everything at once: what holds inside, and what is left when all have ended.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-
 mod memory;
 #[path = "programs/party.rs"]
 mod party;
 #[path = "programs/program.rs"]
 mod program;
-#[path = "support/victims.rs"]
-mod victims;
 #[path = "programs/world.rs"]
 mod world;
 
@@ -19,11 +14,11 @@ use std::time::Duration;
 use memory::InShared;
 use mp_core::{Connection, Process, duplex};
 use mp_sync::OnceLock;
+use mp_testing::faults::{Random, busy, count, limit};
+use mp_testing::victims::was_killed;
+use mp_testing::{PATIENCE, holds_within, scenario};
 use party::run_programs;
 use program::{Lock, Program, Programs, Step, bounds, has};
-use support::faults::{Random, busy, count, limit};
-use support::{PATIENCE, holds_within, scenario};
-use victims::was_killed;
 use world::{PARTIES, PERMITS, ROOM, Report, Said, World, both};
 
 struct Child {
@@ -243,34 +238,28 @@ impl Crew {
 
 const ROUNDS: u64 = 100;
 
-#[test]
-fn programs_of_chance_keep_to_the_rules() {
-    scenario!(programs_of_chance, limit(count(ROUNDS)), {
-        let mut programs = Programs::new(Random::new().next(), false);
-        let mut crew = Crew::new(false);
-        for round in 0..count(ROUNDS) {
-            let programs = programs.next();
-            let _told = Told(round, &programs, None);
-            crew.round(&programs, None);
-        }
-        crew.end();
-    });
-}
+scenario!(programs_of_chance_keep_to_the_rules, limit(count(ROUNDS)), {
+    let mut programs = Programs::new(Random::new().next(), false);
+    let mut crew = Crew::new(false);
+    for round in 0..count(ROUNDS) {
+        let programs = programs.next();
+        let _told = Told(round, &programs, None);
+        crew.round(&programs, None);
+    }
+    crew.end();
+});
 
 const KILLED: u64 = 40;
 
-#[test]
-fn programs_of_chance_survive_the_death_of_one_at_any_instant() {
-    scenario!(one_dies, limit(count(KILLED)), {
-        let mut random = Random::new();
-        let mut programs = Programs::new(random.next(), true);
-        let mut crew = Crew::new(true);
-        for round in 0..count(KILLED) {
-            let programs = programs.next();
-            let victim = (random.below(PARTIES as u64) as usize, random.moment(Duration::from_millis(4)));
-            let _told = Told(round, &programs, Some(victim));
-            crew.round(&programs, Some(victim));
-        }
-        crew.end();
-    });
-}
+scenario!(programs_of_chance_survive_the_death_of_one_at_any_instant, limit(count(KILLED)), {
+    let mut random = Random::new();
+    let mut programs = Programs::new(random.next(), true);
+    let mut crew = Crew::new(true);
+    for round in 0..count(KILLED) {
+        let programs = programs.next();
+        let victim = (random.below(PARTIES as u64) as usize, random.moment(Duration::from_millis(4)));
+        let _told = Told(round, &programs, Some(victim));
+        crew.round(&programs, Some(victim));
+    }
+    crew.end();
+});

@@ -1,8 +1,5 @@
 //! The list by which the kernel finds what the dead held: whatever is done with guards, threads, forks, and the C library's own mutexes.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-
 mod memory;
 
 use std::cell::UnsafeCell;
@@ -13,8 +10,8 @@ use std::thread;
 use memory::InShared;
 use mp_core::process_fn;
 use mp_sync::{LockError, Mutex, ReentrantMutex, RwLock};
-use support::faults::Random;
-use support::{eventually, scenario};
+use mp_testing::faults::Random;
+use mp_testing::{eventually, scenario};
 
 /// As many as a thread can hold, and more.
 const MANY: usize = 1_100;
@@ -120,29 +117,26 @@ fn mixes(many: Shared, seed: u64) {
     }
 }
 
-#[test]
-fn locks_of_the_c_library_and_ours_are_left_behind_together() {
-    scenario!(c_library_and_ours, {
-        let many = many();
-        for seed in 1..40 {
-            many.ready.store(0, Ordering::SeqCst);
-            let child = mixes::spawn(many.again(), seed).unwrap();
-            eventually("it is done", || many.ready.load(Ordering::SeqCst) != 0);
-            child.kill().unwrap();
-            assert!(child.join().is_err());
-            let held = many.ready.load(Ordering::SeqCst);
-            for index in 0..16 {
-                assert_eq!(is_left_behind(&many.locks[index]), held >> index & 1 == 1, "seed {seed}, lock {index}");
-            }
-            for index in 0..4 {
-                let expected = if held >> (16 + index) & 1 == 1 { libc::EOWNERDEAD } else { 0 };
-                assert_eq!(many.foreign[index].try_lock(), expected, "seed {seed}, foreign lock {index}");
-                many.foreign[index].unlock();
-                many.foreign[index].init();
-            }
+scenario!(locks_of_the_c_library_and_ours_are_left_behind_together, {
+    let many = many();
+    for seed in 1..40 {
+        many.ready.store(0, Ordering::SeqCst);
+        let child = mixes::spawn(many.again(), seed).unwrap();
+        eventually("it is done", || many.ready.load(Ordering::SeqCst) != 0);
+        child.kill().unwrap();
+        assert!(child.join().is_err());
+        let held = many.ready.load(Ordering::SeqCst);
+        for index in 0..16 {
+            assert_eq!(is_left_behind(&many.locks[index]), held >> index & 1 == 1, "seed {seed}, lock {index}");
         }
-    });
-}
+        for index in 0..4 {
+            let expected = if held >> (16 + index) & 1 == 1 { libc::EOWNERDEAD } else { 0 };
+            assert_eq!(many.foreign[index].try_lock(), expected, "seed {seed}, foreign lock {index}");
+            many.foreign[index].unlock();
+            many.foreign[index].init();
+        }
+    }
+});
 
 #[process_fn]
 fn holds_many(many: Shared, backwards: bool) {
@@ -158,27 +152,24 @@ fn holds_many(many: Shared, backwards: bool) {
     }
 }
 
-#[test]
-fn a_thread_can_hold_many_and_release_them_in_any_order() {
-    scenario!(hold_many, {
-        for backwards in [false, true] {
-            let many = many();
-            let child = holds_many::spawn(many.again(), backwards).unwrap();
-            eventually("it holds them", || many.ready.load(Ordering::SeqCst) == 1);
-            child.kill().unwrap();
-            assert!(child.join().is_err());
-            let held = if backwards { 0..MANY - 500 } else { 500..MANY };
-            for (index, lock) in many.locks.iter().enumerate() {
-                // The last ones were beyond what the kernel looks at: they stay locked, as documented.
-                if index < 1_022 {
-                    assert_eq!(is_left_behind(lock), held.contains(&index), "lock {index}");
-                } else if held.contains(&index) {
-                    assert!(lock.try_lock().unwrap().is_none(), "lock {index}");
-                }
+scenario!(a_thread_can_hold_many_and_release_them_in_any_order, {
+    for backwards in [false, true] {
+        let many = many();
+        let child = holds_many::spawn(many.again(), backwards).unwrap();
+        eventually("it holds them", || many.ready.load(Ordering::SeqCst) == 1);
+        child.kill().unwrap();
+        assert!(child.join().is_err());
+        let held = if backwards { 0..MANY - 500 } else { 500..MANY };
+        for (index, lock) in many.locks.iter().enumerate() {
+            // The last ones were beyond what the kernel looks at: they stay locked, as documented.
+            if index < 1_022 {
+                assert_eq!(is_left_behind(lock), held.contains(&index), "lock {index}");
+            } else if held.contains(&index) {
+                assert!(lock.try_lock().unwrap().is_none(), "lock {index}");
             }
         }
-    });
-}
+    }
+});
 
 #[process_fn]
 fn forgets(many: Shared, how: u32) {
@@ -228,22 +219,19 @@ fn forgets(many: Shared, how: u32) {
     }
 }
 
-#[test]
-fn a_forgotten_guard_leaves_nothing_dangling_and_is_told() {
-    scenario!(forgotten_guard, {
-        for how in 0..3 {
-            let many = many();
-            let child = forgets::spawn(many.again(), how).unwrap();
-            eventually("it is done", || many.ready.load(Ordering::SeqCst) == 1);
-            assert!(many.locks[0].try_lock().unwrap().is_none());
-            child.kill().unwrap();
-            assert!(child.join().is_err());
-            for (index, lock) in many.locks[..100].iter().enumerate() {
-                assert_eq!(is_left_behind(lock), index < 2, "way {how}, lock {index}");
-            }
+scenario!(a_forgotten_guard_leaves_nothing_dangling_and_is_told, {
+    for how in 0..3 {
+        let many = many();
+        let child = forgets::spawn(many.again(), how).unwrap();
+        eventually("it is done", || many.ready.load(Ordering::SeqCst) == 1);
+        assert!(many.locks[0].try_lock().unwrap().is_none());
+        child.kill().unwrap();
+        assert!(child.join().is_err());
+        for (index, lock) in many.locks[..100].iter().enumerate() {
+            assert_eq!(is_left_behind(lock), index < 2, "way {how}, lock {index}");
         }
-    });
-}
+    }
+});
 
 #[process_fn]
 fn takes_from_hand_to_hand(many: Shared) {
@@ -260,19 +248,16 @@ fn takes_from_hand_to_hand(many: Shared) {
     }
 }
 
-#[test]
-fn locks_may_be_taken_from_hand_to_hand() {
-    scenario!(from_hand_to_hand, {
-        let many = many();
-        let child = takes_from_hand_to_hand::spawn(many.again()).unwrap();
-        eventually("it is done", || many.ready.load(Ordering::SeqCst) == 1);
-        child.kill().unwrap();
-        assert!(child.join().is_err());
-        for (index, lock) in many.locks[..30].iter().enumerate() {
-            assert_eq!(is_left_behind(lock), index == 4_999 % 7 || index == 20, "lock {index}");
-        }
-    });
-}
+scenario!(locks_may_be_taken_from_hand_to_hand, {
+    let many = many();
+    let child = takes_from_hand_to_hand::spawn(many.again()).unwrap();
+    eventually("it is done", || many.ready.load(Ordering::SeqCst) == 1);
+    child.kill().unwrap();
+    assert!(child.join().is_err());
+    for (index, lock) in many.locks[..30].iter().enumerate() {
+        assert_eq!(is_left_behind(lock), index == 4_999 % 7 || index == 20, "lock {index}");
+    }
+});
 
 /// What may be put where a lock was, while a forgotten guard still holds it.
 enum Either {
@@ -298,14 +283,11 @@ fn overwrites_a_forgotten_lock() {
     assert!(references.iter().all(|reference| std::ptr::eq(*reference, &raw const VALUE)));
 }
 
-/// Safe code may overwrite a lock whose guard it has forgotten: nothing is written there any more.
-#[test]
-fn the_bytes_of_a_forgotten_lock_may_be_used_for_other_things() {
-    scenario!(forgotten_bytes, {
-        // In a process of its own, as the memory stays mapped.
-        overwrites_a_forgotten_lock::spawn().unwrap().join().unwrap();
-    });
-}
+// Safe code may overwrite a lock whose guard it has forgotten: nothing is written there any more.
+scenario!(the_bytes_of_a_forgotten_lock_may_be_used_for_other_things, {
+    // In a process of its own, as the memory stays mapped.
+    overwrites_a_forgotten_lock::spawn().unwrap().join().unwrap();
+});
 
 struct Pair {
     mutex: Mutex<u32>,
@@ -337,100 +319,88 @@ fn locks_through_two_mappings(pair: InShared<Pair>) {
     }
 }
 
-#[test]
-fn a_lock_may_be_released_through_another_mapping() {
-    scenario!(another_mapping, {
-        let pair = InShared::new(Pair {
-            mutex: Mutex::new(0),
-            reentrant: ReentrantMutex::new(0),
-            rwlock: RwLock::new(0),
-            other: Mutex::new(0),
-            ready: AtomicU32::new(0),
+scenario!(a_lock_may_be_released_through_another_mapping, {
+    let pair = InShared::new(Pair {
+        mutex: Mutex::new(0),
+        reentrant: ReentrantMutex::new(0),
+        rwlock: RwLock::new(0),
+        other: Mutex::new(0),
+        ready: AtomicU32::new(0),
+    });
+    let child = locks_through_two_mappings::spawn(pair.again()).unwrap();
+    eventually("it is done", || pair.ready.load(Ordering::SeqCst) == 1);
+    child.kill().unwrap();
+    assert!(child.join().is_err());
+    assert!(is_left_behind(&pair.mutex) && is_left_behind(&pair.other));
+    drop(pair.reentrant.try_lock().unwrap().unwrap());
+    drop(pair.rwlock.try_write().unwrap().unwrap());
+});
+
+// References that came from a leaked guard may be anywhere, so nobody else may get the lock.
+scenario!(what_a_thread_forgot_stays_locked_when_it_ends, {
+    let many = many();
+    let forgets = || {
+        forget(many.locks[0].lock().unwrap());
+        let _dropped = many.locks[1].lock().unwrap();
+    };
+    // Joined, since a scope does not wait for what its threads do at their very end.
+    thread::scope(|scope| scope.spawn(forgets).join()).unwrap();
+    assert!(many.locks[0].try_lock().unwrap().is_none());
+    assert!(!is_left_behind(&many.locks[1]));
+    let other = many.again();
+    drop(many);
+    assert!(other.locks[0].try_lock().unwrap().is_none());
+});
+
+scenario!(a_thread_that_ends_leaves_the_c_librarys_locks_to_the_kernel, {
+    let many = many();
+    let holds = || {
+        assert_eq!(many.foreign[0].try_lock(), 0);
+        assert_eq!(many.foreign[1].try_lock(), 0);
+        forget(many.locks[0].lock().unwrap());
+        assert_eq!(many.foreign[2].try_lock(), 0);
+        drop(many.locks[1].lock().unwrap());
+        assert_eq!(many.foreign[3].try_lock(), 0);
+        many.foreign[1].unlock();
+    };
+    for _ in 0..3 {
+        thread::scope(|scope| scope.spawn(holds).join()).unwrap();
+        let left: Vec<_> = many.foreign.iter().map(Foreign::try_lock).collect();
+        assert_eq!(left, [libc::EOWNERDEAD, 0, libc::EOWNERDEAD, libc::EOWNERDEAD]);
+        many.foreign.iter().for_each(Foreign::unlock);
+        many.foreign.iter().for_each(Foreign::init);
+        assert!(many.locks[0].try_lock().unwrap().is_none() && !is_left_behind(&many.locks[1]));
+        // SAFETY: nobody else uses it, and the thread that forgot it has ended.
+        unsafe { many.place().cast::<Mutex<u32>>().write(Mutex::new(0)) };
+    }
+});
+
+// A thread's place is given to later threads.
+scenario!(threads_come_and_go, {
+    let many = many();
+    for round in 0..50 {
+        thread::scope(|scope| {
+            for index in 0..8 {
+                let many = &many;
+                scope.spawn(move || {
+                    let mut first = many.locks[index].lock().unwrap();
+                    let _second = many.locks[index + 8].lock().unwrap();
+                    *first += 1;
+                    if round == 49 {
+                        // Dies in a thread that is not the first of its process.
+                        let again = many.again();
+                        let child = holds_in_a_thread::spawn(again, index as u32 + 16).unwrap();
+                        eventually("it holds", || many.locks[index + 16].is_locked());
+                        child.kill().unwrap();
+                        assert!(child.join().is_err());
+                        assert!(is_left_behind(&many.locks[index + 16]));
+                    }
+                });
+            }
         });
-        let child = locks_through_two_mappings::spawn(pair.again()).unwrap();
-        eventually("it is done", || pair.ready.load(Ordering::SeqCst) == 1);
-        child.kill().unwrap();
-        assert!(child.join().is_err());
-        assert!(is_left_behind(&pair.mutex) && is_left_behind(&pair.other));
-        drop(pair.reentrant.try_lock().unwrap().unwrap());
-        drop(pair.rwlock.try_write().unwrap().unwrap());
-    });
-}
-
-/// References that came from a leaked guard may be anywhere, so nobody else may get the lock.
-#[test]
-fn what_a_thread_forgot_stays_locked_when_it_ends() {
-    scenario!(thread_forgot, {
-        let many = many();
-        let forgets = || {
-            forget(many.locks[0].lock().unwrap());
-            let _dropped = many.locks[1].lock().unwrap();
-        };
-        // Joined, since a scope does not wait for what its threads do at their very end.
-        thread::scope(|scope| scope.spawn(forgets).join()).unwrap();
-        assert!(many.locks[0].try_lock().unwrap().is_none());
-        assert!(!is_left_behind(&many.locks[1]));
-        let other = many.again();
-        drop(many);
-        assert!(other.locks[0].try_lock().unwrap().is_none());
-    });
-}
-
-#[test]
-fn a_thread_that_ends_leaves_the_c_librarys_locks_to_the_kernel() {
-    scenario!(thread_leaves, {
-        let many = many();
-        let holds = || {
-            assert_eq!(many.foreign[0].try_lock(), 0);
-            assert_eq!(many.foreign[1].try_lock(), 0);
-            forget(many.locks[0].lock().unwrap());
-            assert_eq!(many.foreign[2].try_lock(), 0);
-            drop(many.locks[1].lock().unwrap());
-            assert_eq!(many.foreign[3].try_lock(), 0);
-            many.foreign[1].unlock();
-        };
-        for _ in 0..3 {
-            thread::scope(|scope| scope.spawn(holds).join()).unwrap();
-            let left: Vec<_> = many.foreign.iter().map(Foreign::try_lock).collect();
-            assert_eq!(left, [libc::EOWNERDEAD, 0, libc::EOWNERDEAD, libc::EOWNERDEAD]);
-            many.foreign.iter().for_each(Foreign::unlock);
-            many.foreign.iter().for_each(Foreign::init);
-            assert!(many.locks[0].try_lock().unwrap().is_none() && !is_left_behind(&many.locks[1]));
-            // SAFETY: nobody else uses it, and the thread that forgot it has ended.
-            unsafe { many.place().cast::<Mutex<u32>>().write(Mutex::new(0)) };
-        }
-    });
-}
-
-/// A thread's place is given to later threads.
-#[test]
-fn threads_come_and_go() {
-    scenario!(threads_come_and_go_with_locks, {
-        let many = many();
-        for round in 0..50 {
-            thread::scope(|scope| {
-                for index in 0..8 {
-                    let many = &many;
-                    scope.spawn(move || {
-                        let mut first = many.locks[index].lock().unwrap();
-                        let _second = many.locks[index + 8].lock().unwrap();
-                        *first += 1;
-                        if round == 49 {
-                            // Dies in a thread that is not the first of its process.
-                            let again = many.again();
-                            let child = holds_in_a_thread::spawn(again, index as u32 + 16).unwrap();
-                            eventually("it holds", || many.locks[index + 16].is_locked());
-                            child.kill().unwrap();
-                            assert!(child.join().is_err());
-                            assert!(is_left_behind(&many.locks[index + 16]));
-                        }
-                    });
-                }
-            });
-        }
-        assert!(many.locks[..8].iter().all(|lock| *lock.lock().unwrap() == 50));
-    });
-}
+    }
+    assert!(many.locks[..8].iter().all(|lock| *lock.lock().unwrap() == 50));
+});
 
 #[process_fn]
 fn holds_in_a_thread(many: Shared, index: u32) {
@@ -444,39 +414,36 @@ fn holds_in_a_thread(many: Shared, index: u32) {
     });
 }
 
-#[test]
-fn the_child_of_a_fork_has_none_of_the_locks() {
-    scenario!(child_of_a_fork, {
-        let many = many();
-        let guard = many.locks[0].lock().unwrap();
-        // SAFETY: this thread is the only one that uses locks, and the child calls what is safe after a fork, and our locks.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            // A copy of its parent's guard: dropping it lets nothing go, not even in a panic.
-            std::panic::set_hook(Box::new(|_| ()));
-            let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-                let _guard = guard;
-                panic!("on purpose");
-            }));
-            assert!(panics.is_err());
-            let still = many.locks[0].is_locked();
-            let own = many.locks[1].lock().is_ok();
-            let taken = many.locks[2].lock().unwrap();
-            forget(taken);
-            // SAFETY: ends the child at once, with a lock in its hands.
-            unsafe { libc::_exit(if still && own { 0 } else { 1 }) };
-        }
-        let mut status = 0;
-        // SAFETY: it is the child of this process, and `status` is a place for it.
-        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-        assert_eq!(status, 0);
-        assert!(many.locks[0].is_locked());
-        assert!(!is_left_behind(&many.locks[1]));
-        assert!(is_left_behind(&many.locks[2]));
-        drop(guard);
-        assert!(!is_left_behind(&many.locks[0]));
-    });
-}
+scenario!(the_child_of_a_fork_has_none_of_the_locks, {
+    let many = many();
+    let guard = many.locks[0].lock().unwrap();
+    // SAFETY: this thread is the only one that uses locks, and the child calls what is safe after a fork, and our locks.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // A copy of its parent's guard: dropping it lets nothing go, not even in a panic.
+        std::panic::set_hook(Box::new(|_| ()));
+        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _guard = guard;
+            panic!("on purpose");
+        }));
+        assert!(panics.is_err());
+        let still = many.locks[0].is_locked();
+        let own = many.locks[1].lock().is_ok();
+        let taken = many.locks[2].lock().unwrap();
+        forget(taken);
+        // SAFETY: ends the child at once, with a lock in its hands.
+        unsafe { libc::_exit(if still && own { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: it is the child of this process, and `status` is a place for it.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0);
+    assert!(many.locks[0].is_locked());
+    assert!(!is_left_behind(&many.locks[1]));
+    assert!(is_left_behind(&many.locks[2]));
+    drop(guard);
+    assert!(!is_left_behind(&many.locks[0]));
+});
 
 #[test]
 fn memory_that_is_registered_is_not_registered_twice() {

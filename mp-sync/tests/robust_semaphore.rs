@@ -1,11 +1,6 @@
 //! Permits that come back from processes that die.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-
 mod memory;
-#[path = "support/victims.rs"]
-mod victims;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -14,9 +9,9 @@ use std::time::Duration;
 use memory::InShared;
 use mp_core::{Builder, Sender, pipe, process_fn};
 use mp_sync::RobustSemaphore;
-use support::faults::{Random, busy, count, limit};
-use support::{PATIENCE, scenario};
-use victims::{Held, kill_at_random, soon};
+use mp_testing::faults::{Random, busy, count, limit};
+use mp_testing::victims::{Held, kill_at_random, soon};
+use mp_testing::{PATIENCE, scenario};
 
 type Semaphore = RobustSemaphore<4>;
 
@@ -44,33 +39,30 @@ fn acquire(memory: InShared<Semaphore>, there: Sender<()>) -> bool {
     memory.acquire_timeout(PATIENCE).is_some()
 }
 
-#[test]
-fn the_permits_of_the_dead_come_back() {
-    scenario!(come_back, {
-        let memory = InShared::new(Semaphore::with_capacity(3));
-        let semaphore = &*memory;
-        let own = semaphore.acquire();
-        let dies = Held::start(|there| hold_for_ever::call(memory.again(), there));
-        assert!(semaphore.available() == 0 && semaphore.try_acquire().is_none());
-        let dead = Held::start(|there| wait_for_ever::call(memory.again(), there));
-        let waits: Vec<_> = (0..3)
-            .map(|_| {
-                let (there, come) = pipe().unwrap();
-                let process = Builder::new().spawn(acquire::call(memory.again(), there)).unwrap();
-                soon(&come);
-                process
-            })
-            .collect();
-        dead.kill();
-        dies.kill();
-        waits.into_iter().for_each(|process| assert!(process.join().unwrap()));
-        assert_eq!(semaphore.available(), 2);
-        drop(own);
-        let permits: Vec<_> = (0..3).map(|_| semaphore.try_acquire().unwrap()).collect();
-        assert!(semaphore.try_acquire().is_none());
-        drop(permits);
-    });
-}
+scenario!(the_permits_of_the_dead_come_back, {
+    let memory = InShared::new(Semaphore::with_capacity(3));
+    let semaphore = &*memory;
+    let own = semaphore.acquire();
+    let dies = Held::start(|there| hold_for_ever::call(memory.again(), there));
+    assert!(semaphore.available() == 0 && semaphore.try_acquire().is_none());
+    let dead = Held::start(|there| wait_for_ever::call(memory.again(), there));
+    let waits: Vec<_> = (0..3)
+        .map(|_| {
+            let (there, come) = pipe().unwrap();
+            let process = Builder::new().spawn(acquire::call(memory.again(), there)).unwrap();
+            soon(&come);
+            process
+        })
+        .collect();
+    dead.kill();
+    dies.kill();
+    waits.into_iter().for_each(|process| assert!(process.join().unwrap()));
+    assert_eq!(semaphore.available(), 2);
+    drop(own);
+    let permits: Vec<_> = (0..3).map(|_| semaphore.try_acquire().unwrap()).collect();
+    assert!(semaphore.try_acquire().is_none());
+    drop(permits);
+});
 
 /// Two permits, and for each process whether it has one.
 #[repr(C)]
@@ -130,18 +122,15 @@ fn use_for_ever(memory: InShared<Shared>, number: u64, there: Sender<()>) {
 
 const KILLED: u64 = 60;
 
-#[test]
-fn there_are_never_more_nor_fewer_permits_whoever_is_killed_when() {
-    scenario!(killed_at_any_instant, limit(count(KILLED)), {
-        let memory = InShared::new(Shared::new());
-        let shared = &*memory;
-        // This process has number 0. The others use theirs again when those who had them are dead.
-        let start = |number, there| {
-            shared.user(1 + number % 63).begin();
-            use_for_ever::call(memory.again(), 1 + number % 63, there)
-        };
-        let doom = |number| _ = shared.user(1 + number % 63).0.fetch_or(DOOMED, Ordering::SeqCst);
-        kill_at_random(3, count(KILLED), start, doom, || shared.use_one(0, Duration::ZERO));
-        assert_eq!(shared.semaphore.available(), 2, "all have come back");
-    });
-}
+scenario!(there_are_never_more_nor_fewer_permits_whoever_is_killed_when, limit(count(KILLED)), {
+    let memory = InShared::new(Shared::new());
+    let shared = &*memory;
+    // This process has number 0. The others use theirs again when those who had them are dead.
+    let start = |number, there| {
+        shared.user(1 + number % 63).begin();
+        use_for_ever::call(memory.again(), 1 + number % 63, there)
+    };
+    let doom = |number| _ = shared.user(1 + number % 63).0.fetch_or(DOOMED, Ordering::SeqCst);
+    kill_at_random(3, count(KILLED), start, doom, || shared.use_one(0, Duration::ZERO));
+    assert_eq!(shared.semaphore.available(), 2, "all have come back");
+});

@@ -1,8 +1,5 @@
 //! `Semaphore` between threads and between processes, and with processes that are killed.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-
 mod memory;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,9 +9,9 @@ use std::time::{Duration, Instant};
 use memory::InShared;
 use mp_core::{Process, process_fn};
 use mp_sync::{ReleaseError, Semaphore};
-use support::faults::{Random, busy, count, limit};
-use support::procfs::sleeps_on_a_futex;
-use support::{PATIENCE, PROMPTLY, eventually, scenario, watched};
+use mp_testing::faults::{Random, busy, count, limit};
+use mp_testing::procfs::sleeps_on_a_futex;
+use mp_testing::{PATIENCE, PROMPTLY, eventually, scenario, watched};
 
 /// A semaphore, and what its permits stand for.
 #[repr(C)]
@@ -151,21 +148,18 @@ fn work_in_rounds(workshop: InShared<Workshop>, rounds: u32, most: u32) {
     }
 }
 
-#[test]
-fn never_more_processes_go_on_than_there_are_permits() {
-    scenario!(never_more_processes_go_on, {
-        for most in [1, 2] {
-            let workshop = InShared::new(Workshop::new(Semaphore::bounded(most), Semaphore::new(0)));
-            let start = |_| work_in_rounds::spawn(workshop.again(), 300, most).unwrap();
-            let workers: Vec<_> = (0..4).map(start).collect();
-            for worker in workers {
-                worker.join().unwrap();
-            }
-            assert_eq!(workshop.semaphore.value(), most);
-            assert!(workshop.done.load(Ordering::Relaxed) >= 4 * 500);
+scenario!(never_more_processes_go_on_than_there_are_permits, {
+    for most in [1, 2] {
+        let workshop = InShared::new(Workshop::new(Semaphore::bounded(most), Semaphore::new(0)));
+        let start = |_| work_in_rounds::spawn(workshop.again(), 300, most).unwrap();
+        let workers: Vec<_> = (0..4).map(start).collect();
+        for worker in workers {
+            worker.join().unwrap();
         }
-    });
-}
+        assert_eq!(workshop.semaphore.value(), most);
+        assert!(workshop.done.load(Ordering::Relaxed) >= 4 * 500);
+    }
+});
 
 #[process_fn]
 fn acquire_once(workshop: InShared<Workshop>, timeout: Option<Duration>) -> bool {
@@ -188,43 +182,37 @@ fn waiters(workshop: &InShared<Workshop>, timeouts: &[Option<Duration>]) -> Vec<
     waiters
 }
 
-#[test]
-fn a_process_that_has_acquired_nothing_may_release_for_all_who_wait() {
-    scenario!(a_process_that_has_acquired_nothing, {
-        let workshop = InShared::new(Workshop::new(Semaphore::new(0), Semaphore::new(0)));
-        let sleepers = waiters(&workshop, &[None, Some(PATIENCE), Some(Duration::MAX)]);
-        workshop.semaphore.release(4).unwrap();
-        for sleeper in sleepers {
-            assert!(sleeper.join().unwrap());
-        }
-        assert_eq!(workshop.semaphore.value(), 1);
-        assert!(workshop.semaphore.try_acquire());
-        let late = acquire_once::spawn(workshop.again(), Some(Duration::from_millis(20))).unwrap();
-        let zero = acquire_once::spawn(workshop.again(), Some(Duration::ZERO)).unwrap();
-        assert!(!late.join().unwrap() && !zero.join().unwrap());
-    });
-}
+scenario!(a_process_that_has_acquired_nothing_may_release_for_all_who_wait, {
+    let workshop = InShared::new(Workshop::new(Semaphore::new(0), Semaphore::new(0)));
+    let sleepers = waiters(&workshop, &[None, Some(PATIENCE), Some(Duration::MAX)]);
+    workshop.semaphore.release(4).unwrap();
+    for sleeper in sleepers {
+        assert!(sleeper.join().unwrap());
+    }
+    assert_eq!(workshop.semaphore.value(), 1);
+    assert!(workshop.semaphore.try_acquire());
+    let late = acquire_once::spawn(workshop.again(), Some(Duration::from_millis(20))).unwrap();
+    let zero = acquire_once::spawn(workshop.again(), Some(Duration::ZERO)).unwrap();
+    assert!(!late.join().unwrap() && !zero.join().unwrap());
+});
 
-#[test]
-fn a_waiter_that_is_killed_takes_no_permit_with_it() {
-    scenario!(a_waiter_that_is_killed, {
-        let workshop = InShared::new(Workshop::new(Semaphore::new(0), Semaphore::new(0)));
-        let [victim, other] = waiters(&workshop, &[None, None]).try_into().unwrap();
-        victim.kill().unwrap();
-        victim.join().unwrap_err();
+scenario!(a_waiter_that_is_killed_takes_no_permit_with_it, {
+    let workshop = InShared::new(Workshop::new(Semaphore::new(0), Semaphore::new(0)));
+    let [victim, other] = waiters(&workshop, &[None, None]).try_into().unwrap();
+    victim.kill().unwrap();
+    victim.join().unwrap_err();
+    workshop.semaphore.release(1).unwrap();
+    assert!(other.join().unwrap());
+    // More releases than it takes to find out that nobody waits any more; then somebody does.
+    for _ in 0..40 {
         workshop.semaphore.release(1).unwrap();
-        assert!(other.join().unwrap());
-        // More releases than it takes to find out that nobody waits any more; then somebody does.
-        for _ in 0..40 {
-            workshop.semaphore.release(1).unwrap();
-            assert!(workshop.semaphore.try_acquire());
-        }
-        let [after] = waiters(&workshop, &[None]).try_into().unwrap();
-        workshop.semaphore.release(1).unwrap();
-        assert!(after.join().unwrap());
-        assert_eq!(workshop.semaphore.value(), 0);
-    });
-}
+        assert!(workshop.semaphore.try_acquire());
+    }
+    let [after] = waiters(&workshop, &[None]).try_into().unwrap();
+    workshop.semaphore.release(1).unwrap();
+    assert!(after.join().unwrap());
+    assert_eq!(workshop.semaphore.value(), 0);
+});
 
 #[process_fn]
 fn keep(workshop: InShared<Workshop>) {
@@ -235,19 +223,16 @@ fn keep(workshop: InShared<Workshop>) {
     }
 }
 
-#[test]
-fn a_permit_of_the_dead_stays_taken_and_anybody_may_release_it() {
-    scenario!(a_permit_of_the_dead, {
-        let workshop = InShared::new(Workshop::new(Semaphore::bounded(1), Semaphore::new(0)));
-        let victim = keep::spawn(workshop.again()).unwrap();
-        eventually("it has the permit", || workshop.ready.load(Ordering::Relaxed) == 1);
-        victim.kill().unwrap();
-        victim.join().unwrap_err();
-        assert!(!workshop.semaphore.acquire_timeout(Duration::from_millis(150)));
-        workshop.semaphore.release(1).unwrap();
-        assert!(workshop.semaphore.acquire_timeout(PROMPTLY));
-    });
-}
+scenario!(a_permit_of_the_dead_stays_taken_and_anybody_may_release_it, {
+    let workshop = InShared::new(Workshop::new(Semaphore::bounded(1), Semaphore::new(0)));
+    let victim = keep::spawn(workshop.again()).unwrap();
+    eventually("it has the permit", || workshop.ready.load(Ordering::Relaxed) == 1);
+    victim.kill().unwrap();
+    victim.join().unwrap_err();
+    assert!(!workshop.semaphore.acquire_timeout(Duration::from_millis(150)));
+    workshop.semaphore.release(1).unwrap();
+    assert!(workshop.semaphore.acquire_timeout(PROMPTLY));
+});
 
 /// Carries permits from one semaphore to the other and back, for ever: there are never more than at first.
 #[process_fn]
@@ -285,39 +270,36 @@ fn carry_on(workshop: InShared<Workshop>) {
     }
 }
 
-#[test]
-fn processes_that_are_killed_at_any_instant_lose_the_one_permit_that_they_have() {
-    scenario!(processes_that_are_killed_at_any_instant, limit(count(60)), {
-        let mut random = Random::new();
-        let workshop = InShared::new(Workshop::new(Semaphore::new(2), Semaphore::new(2)));
-        let survivor = carry_on::spawn(workshop.again()).unwrap();
-        let permits = || workshop.semaphore.value() + workshop.other.value();
-        for round in 1..=count(60) as u32 {
-            workshop.ready.store(0, Ordering::Relaxed);
-            let victim = carry::spawn(workshop.again()).unwrap();
-            eventually("it runs", || workshop.ready.load(Ordering::Relaxed) == 1);
-            busy(random.moment(Duration::from_micros(300)));
-            victim.kill().unwrap();
-            victim.join().unwrap_err();
-            // The survivor carries on, and brings a permit to where this process waits for one.
-            for semaphore in [&workshop.semaphore, &workshop.other] {
-                assert!(semaphore.acquire_timeout(PATIENCE), "round {round}: {} permits are left", permits());
-                semaphore.release(1).unwrap();
-            }
-            workshop.done.store(round, Ordering::Relaxed);
-            eventually("the survivor holds", || workshop.inside.load(Ordering::Acquire) == round);
-            // All are where anybody can take them, but for one that the victim may have had.
-            let left = permits();
-            assert!(left == 3 || left == 4, "round {round}: {left} of 4 permits are left");
-            while workshop.semaphore.try_acquire() || workshop.other.try_acquire() {}
-            assert_eq!(permits(), 0, "round {round}");
-            workshop.semaphore.release(2).unwrap();
-            workshop.other.release(2).unwrap();
-            assert!(workshop.semaphore.acquire_timeout(PROMPTLY), "round {round}");
-            workshop.semaphore.release(1).unwrap();
-            workshop.done.store(GO_ON, Ordering::Relaxed);
+scenario!(processes_that_are_killed_at_any_instant_lose_the_one_permit_that_they_have, limit(count(60)), {
+    let mut random = Random::new();
+    let workshop = InShared::new(Workshop::new(Semaphore::new(2), Semaphore::new(2)));
+    let survivor = carry_on::spawn(workshop.again()).unwrap();
+    let permits = || workshop.semaphore.value() + workshop.other.value();
+    for round in 1..=count(60) as u32 {
+        workshop.ready.store(0, Ordering::Relaxed);
+        let victim = carry::spawn(workshop.again()).unwrap();
+        eventually("it runs", || workshop.ready.load(Ordering::Relaxed) == 1);
+        busy(random.moment(Duration::from_micros(300)));
+        victim.kill().unwrap();
+        victim.join().unwrap_err();
+        // The survivor carries on, and brings a permit to where this process waits for one.
+        for semaphore in [&workshop.semaphore, &workshop.other] {
+            assert!(semaphore.acquire_timeout(PATIENCE), "round {round}: {} permits are left", permits());
+            semaphore.release(1).unwrap();
         }
-        workshop.done.store(END, Ordering::Relaxed);
-        survivor.join().unwrap();
-    });
-}
+        workshop.done.store(round, Ordering::Relaxed);
+        eventually("the survivor holds", || workshop.inside.load(Ordering::Acquire) == round);
+        // All are where anybody can take them, but for one that the victim may have had.
+        let left = permits();
+        assert!(left == 3 || left == 4, "round {round}: {left} of 4 permits are left");
+        while workshop.semaphore.try_acquire() || workshop.other.try_acquire() {}
+        assert_eq!(permits(), 0, "round {round}");
+        workshop.semaphore.release(2).unwrap();
+        workshop.other.release(2).unwrap();
+        assert!(workshop.semaphore.acquire_timeout(PROMPTLY), "round {round}");
+        workshop.semaphore.release(1).unwrap();
+        workshop.done.store(GO_ON, Ordering::Relaxed);
+    }
+    workshop.done.store(END, Ordering::Relaxed);
+    survivor.join().unwrap();
+});

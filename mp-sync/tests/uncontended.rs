@@ -1,8 +1,5 @@
 //! Where nobody else is, a lock is taken and let go without a system call.
 
-#[path = "../../mp-core/tests/support/mod.rs"]
-mod support;
-
 mod memory;
 
 use std::cell::Cell;
@@ -11,7 +8,7 @@ use std::time::Duration;
 use memory::InShared;
 use mp_core::{ExitStatus, JoinError, process_fn};
 use mp_sync::{Barrier, Condvar, Event, Mutex, OnceLock, ReentrantMutex, RobustSemaphore, RwLock, Semaphore};
-use support::scenario;
+use mp_testing::scenario;
 
 struct All {
     mutex: Mutex<u64>,
@@ -108,12 +105,9 @@ fn uses_all_without_system_calls(waits: bool) {
     unsafe { libc::_exit(0) };
 }
 
-#[test]
-fn nothing_that_is_free_is_a_system_call() {
-    scenario!(nothing_is_a_system_call, {
-        uses_all_without_system_calls::spawn(false).unwrap().join().unwrap();
-        // A wait is one, so the test can fail.
-        let error = uses_all_without_system_calls::spawn(true).unwrap().join().unwrap_err();
-        assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGSYS, .. })), "{error}");
-    });
-}
+scenario!(nothing_that_is_free_is_a_system_call, {
+    uses_all_without_system_calls::spawn(false).unwrap().join().unwrap();
+    // A wait is one, so the test can fail.
+    let error = uses_all_without_system_calls::spawn(true).unwrap().join().unwrap_err();
+    assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGSYS, .. })), "{error}");
+});

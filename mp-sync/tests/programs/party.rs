@@ -9,8 +9,8 @@ use mp_sync::{BarrierError, Condvar, LockError, MutexGuard};
 
 use crate::memory::InShared;
 use crate::program::{How, Lock, Program, Step, Work};
-use crate::support::PATIENCE;
 use crate::world::{PERMITS, ROOM, Report, Said, Stock, World, is_in_order};
+use mp_testing::PATIENCE;
 
 /// Runs one program after another, until there are no more.
 #[process_fn]

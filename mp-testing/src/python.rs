@@ -9,10 +9,12 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 /// Set where a machine without Python is an error: in continuous integration.
 const REQUIRED: &str = "MP_TEST_REQUIRE_PYTHON";
 
-/// The `python3` of the path, and those that pyenv has installed: one for each version, from 3.8 on: before that, long messages had another form.
+/// Returns the `python3` of the path and those that pyenv has installed, one for each version from 3.8 on: before that,
+/// long messages had another form.
 ///
-/// Without any the caller is skipped, which is said, or fails if it must not be.
-pub(crate) fn all() -> Vec<PathBuf> {
+/// Without any, the result is empty and a message says that the test is skipped; if `MP_TEST_REQUIRE_PYTHON` is set, the
+/// test fails.
+pub fn all() -> Vec<PathBuf> {
     let mut candidates = vec![PathBuf::from("python3")];
     if let Some(home) = std::env::var_os("HOME") {
         let versions = fs::read_dir(PathBuf::from(home).join(".pyenv/versions")).into_iter().flatten().flatten();
@@ -35,15 +37,15 @@ pub(crate) fn all() -> Vec<PathBuf> {
     found
 }
 
-/// A Python program that runs.
-pub(crate) struct Program {
+/// A running Python program.
+pub struct Program {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
 impl Program {
     /// Starts `script`, whose arguments are in `sys.argv[1:]`.
-    pub(crate) fn start(python: &PathBuf, script: &str, arguments: &[&str]) -> Self {
+    pub fn start(python: &PathBuf, script: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(python);
         command.args(["-c", script]).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -51,14 +53,15 @@ impl Program {
         Self { child, output }
     }
 
-    /// The next line that it prints; empty at the end.
-    pub(crate) fn line(&mut self) -> String {
+    /// Returns the next line that it prints; empty at the end.
+    pub fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
-    pub(crate) fn wait(mut self) -> ExitStatus {
+    /// Waits until it ends.
+    pub fn wait(mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 }

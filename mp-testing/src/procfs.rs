@@ -1,4 +1,4 @@
-//! Processes, as `/proc` shows them.
+//! Processes as `/proc` shows them.
 
 use std::fmt::Write;
 use std::fs;
@@ -7,18 +7,22 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// A process at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) pid: u32,
-    pub(crate) comm: String,
+pub struct Entry {
+    /// Its number.
+    pub pid: u32,
+    /// Its name, of at most 15 bytes.
+    pub comm: String,
     /// `R`, `S`, `Z`, …
-    pub(crate) state: char,
-    pub(crate) parent: u32,
-    pub(crate) session: u32,
+    pub state: char,
+    /// The number of its parent.
+    pub parent: u32,
+    /// The number of its session.
+    pub session: u32,
 }
 
 impl Entry {
-    /// Reads `/proc/<pid>/stat`; `None` if there is no such process any more.
-    pub(crate) fn read(pid: u32) -> Option<Self> {
+    /// Reads `/proc/<pid>/stat`; `None` if the process does not exist.
+    pub fn read(pid: u32) -> Option<Self> {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         let stat = String::from_utf8_lossy(&stat);
         // The name stands in parentheses and may hold some itself.
@@ -30,44 +34,47 @@ impl Entry {
         Some(Self { pid, comm: comm.to_owned(), state, parent, session })
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
+    /// Returns whether it is a zombie.
+    pub fn has_ended(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
 }
 
-/// All processes.
-pub(crate) fn processes() -> Vec<Entry> {
+/// Returns all processes.
+pub fn processes() -> Vec<Entry> {
     let numbers = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     numbers.filter_map(Entry::read).collect()
 }
 
-/// The children of a process, zombies included.
-pub(crate) fn children(parent: u32) -> Vec<Entry> {
+/// Returns the children of a process, zombies included.
+pub fn children(parent: u32) -> Vec<Entry> {
     processes().into_iter().filter(|process| process.parent == parent).collect()
 }
 
-/// The processes of a session that have not ended.
-pub(crate) fn session(session: u32) -> Vec<Entry> {
+/// Returns the processes of a session that have not ended.
+pub fn session(session: u32) -> Vec<Entry> {
     processes().into_iter().filter(|process| process.session == session && !process.has_ended()).collect()
 }
 
-/// Tells whether a process runs: it exists and is no zombie.
-pub(crate) fn runs(pid: u32) -> bool {
+/// Returns whether a process runs: it exists and is no zombie.
+pub fn runs(pid: u32) -> bool {
     Entry::read(pid).is_some_and(|process| !process.has_ended())
 }
 
-pub(crate) fn kill_session(number: u32) {
+/// Kills every process of a session.
+pub fn kill_session(number: u32) {
     for process in session(number) {
         let _ = kill_process(number_of(process.pid), Signal::KILL);
     }
 }
 
-pub(crate) fn number_of(pid: u32) -> Pid {
+/// Returns the number as the type that system calls take.
+pub fn number_of(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
 
-/// What processes are doing, for a person.
-pub(crate) fn describe(processes: &[Entry]) -> String {
+/// Describes what processes are doing, for a person.
+pub fn describe(processes: &[Entry]) -> String {
     let mut text = String::new();
     for process in processes {
         let pid = process.pid;
@@ -88,8 +95,8 @@ pub(crate) fn describe(processes: &[Entry]) -> String {
     text
 }
 
-/// Whether the first thread of the process sleeps on a futex.
-pub(crate) fn sleeps_on_a_futex(pid: u32) -> bool {
+/// Returns whether the first thread of the process sleeps on a futex.
+pub fn sleeps_on_a_futex(pid: u32) -> bool {
     let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     call.split(' ').next() == Some(&libc::SYS_futex.to_string())
 }

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::procfs::{self, Entry};
-use super::{holds_within, nothing};
+use crate::procfs::{self, Entry};
+use crate::{holds_within, nothing};
 
-/// Runs `body`, and fails if anything is left of what it did. Only for a process that does nothing else.
-pub(crate) fn check(body: impl FnOnce()) {
+/// Runs `body` and fails if anything is left of what it did. Only for a process that does nothing else.
+pub fn check(body: impl FnOnce()) {
     // What a scenario starts, and what that starts, is found by its session.
     rustix::process::setsid().unwrap();
     for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
@@ -33,10 +33,10 @@ pub(crate) fn check(body: impl FnOnce()) {
     assert!(settled, "something is left behind\nbefore: {before:#?}\nafter: {after:#?}");
 }
 
-/// What is left of a session a second after its leader has ended.
-pub(crate) fn left_of_session(session: u32) -> Vec<Entry> {
+/// Returns what is left of a session a second after its leader has ended.
+pub fn left_of_session(session: u32) -> Vec<Entry> {
     let mut left = Vec::new();
-    holds_within(super::PROMPTLY, || {
+    holds_within(crate::PROMPTLY, || {
         left = procfs::session(session);
         left.is_empty()
     });
@@ -45,22 +45,24 @@ pub(crate) fn left_of_session(session: u32) -> Vec<Entry> {
 
 /// What a process has.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Resources {
+pub struct Resources {
     /// Open descriptors, and what each stands for.
-    pub(crate) descriptors: BTreeMap<i32, String>,
+    pub descriptors: BTreeMap<i32, String>,
     /// The numbers of its children, zombies included.
-    pub(crate) children: BTreeSet<u32>,
-    pub(crate) threads: BTreeSet<u32>,
+    pub children: BTreeSet<u32>,
+    /// The numbers of its threads.
+    pub threads: BTreeSet<u32>,
     /// Mappings of memory files.
-    pub(crate) mappings: Vec<String>,
+    pub mappings: Vec<String>,
     /// Names in `/dev/shm` that can be ours: other programs have theirs there as well.
-    pub(crate) shared_memory: Vec<String>,
+    pub shared_memory: Vec<String>,
     /// The same in the directory for temporary files.
-    pub(crate) temporary_files: Vec<String>,
+    pub temporary_files: Vec<String>,
 }
 
 impl Resources {
-    pub(crate) fn of_this_process() -> Self {
+    /// Returns what this process has now.
+    pub fn of_this_process() -> Self {
         Self {
             descriptors: descriptors(),
             children: procfs::children(std::process::id()).into_iter().map(|child| child.pid).collect(),
@@ -72,8 +74,8 @@ impl Resources {
     }
 }
 
-/// The open descriptors of this process, and what each stands for.
-pub(crate) fn descriptors() -> BTreeMap<i32, String> {
+/// Returns the open descriptors of this process, and what each stands for.
+pub fn descriptors() -> BTreeMap<i32, String> {
     let own = format!("/proc/{}/fd", std::process::id());
     numbers::<i32>("/proc/self/fd")
         .into_iter()
@@ -114,15 +116,15 @@ fn numbers<N: std::str::FromStr + Ord>(directory: &str) -> BTreeSet<N> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// The value of a line of `/proc/self/status`, in KiB.
-pub(crate) fn status_kib(field: &str) -> u64 {
+/// Returns the value of a line of `/proc/self/status`, in KiB.
+pub fn status_kib(field: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// Measures how long `body` takes.
-pub(crate) fn timed<R>(body: impl FnOnce() -> R) -> (R, Duration) {
+pub fn timed<R>(body: impl FnOnce() -> R) -> (R, Duration) {
     let start = Instant::now();
     let result = body();
     (result, start.elapsed())

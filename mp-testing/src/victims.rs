@@ -1,54 +1,54 @@
 //! Children that are killed while they use what is shared.
 
-#![allow(dead_code, reason = "each test executable uses some of it")]
-
 use std::time::Duration;
 
 use mp_core::{Builder, Call, ExitStatus, JoinError, Process, ProcessFn, Receiver, Sender, pipe};
 
-use crate::support::PATIENCE;
-use crate::support::faults::{Killer, Random};
+use crate::PATIENCE;
+use crate::faults::{Killer, Random};
 
-/// A child that has said how far it is, and stays there until it is killed.
-pub(crate) struct Held(Process<()>);
+/// A child that has reported where it is, and stays there until it is killed.
+pub struct Held(Process<()>);
 
 impl Held {
-    /// Starts a child that is told by what to say that it is there.
-    pub(crate) fn start<F: ProcessFn<Output = ()>>(call: impl FnOnce(Sender<()>) -> Call<F>) -> Self {
+    /// Starts a child that reports through the sender that it is there.
+    pub fn start<F: ProcessFn<Output = ()>>(call: impl FnOnce(Sender<()>) -> Call<F>) -> Self {
         let (there, come) = pipe().unwrap();
         let process = Builder::new().spawn(call(there)).unwrap();
         come.recv_timeout(PATIENCE).unwrap().expect("the child gets there");
         Self(process)
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Returns its number.
+    pub fn pid(&self) -> u32 {
         self.0.pid()
     }
 
-    pub(crate) fn kill(self) {
+    /// Kills it.
+    pub fn kill(self) {
         self.0.kill().unwrap();
         was_killed(self.0);
     }
 }
 
-/// That nothing else has happened to a child.
+/// Asserts that a child was killed, and nothing else has happened to it.
 #[track_caller]
-pub(crate) fn was_killed(process: Process<()>) {
+pub fn was_killed(process: Process<()>) {
     match process.join() {
         Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. })) => {}
         other => panic!("it was to be killed: {other:?}"),
     }
 }
 
-/// What a child sends before the deadline of the test.
+/// Receives what a child sends, and panics if nothing comes in time.
 #[track_caller]
-pub(crate) fn soon<T: serde::de::DeserializeOwned>(receiver: &Receiver<T>) -> T {
+pub fn soon<T: serde::de::DeserializeOwned>(receiver: &Receiver<T>) -> T {
     receiver.recv_timeout(PATIENCE).unwrap().expect("it comes")
 }
 
 /// Keeps `crowd` children alive and kills one after another, `rounds` times, at instants of chance. Calls `doom` with the number of the
 /// one that is about to be killed, and `check` after each kill, while the others go on.
-pub(crate) fn kill_at_random<F: ProcessFn<Output = ()>>(
+pub fn kill_at_random<F: ProcessFn<Output = ()>>(
     crowd: usize,
     rounds: u64,
     start: impl Fn(u64, Sender<()>) -> Call<F>,

@@ -5,10 +5,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::leaks::{descriptors, status_kib};
+use crate::leaks::{descriptors, status_kib};
 
-/// Runs `body` while this process may have `more` descriptors beyond those that it has.
-pub(crate) fn with_descriptors<R>(more: usize, body: impl FnOnce() -> R) -> R {
+/// Runs `body` while this process may open `more` descriptors than it has.
+pub fn with_descriptors<R>(more: usize, body: impl FnOnce() -> R) -> R {
     // The limit is on numbers, so those below the highest are filled first.
     let highest = *descriptors().last_key_value().unwrap().0;
     let null = File::open("/dev/null").unwrap();
@@ -24,8 +24,8 @@ pub(crate) fn with_descriptors<R>(more: usize, body: impl FnOnce() -> R) -> R {
     with_limit(Resource::Nofile, first_free + more as u64, body)
 }
 
-/// Lets this process, and what it starts, have `count` descriptors; false, which is said, if it may not.
-pub(crate) fn allow_descriptors(count: u64) -> bool {
+/// Lets this process and its children have `count` descriptors. Returns false, and prints why, if it may not.
+pub fn allow_descriptors(count: u64) -> bool {
     let before = getrlimit(Resource::Nofile);
     if before.current.is_none_or(|current| current >= count) {
         return true;
@@ -38,13 +38,13 @@ pub(crate) fn allow_descriptors(count: u64) -> bool {
     allowed
 }
 
-/// Runs `body` while this process may take `more` KiB of address space beyond what it has.
-pub(crate) fn with_memory<R>(more: u64, body: impl FnOnce() -> R) -> R {
+/// Runs `body` while this process may map `more` KiB of address space than it has.
+pub fn with_memory<R>(more: u64, body: impl FnOnce() -> R) -> R {
     with_limit(Resource::As, (status_kib("VmSize") + more) << 10, body)
 }
 
 /// Runs `body` under a limit. Processes that it starts inherit it.
-pub(crate) fn with_limit<R>(resource: Resource, limit: u64, body: impl FnOnce() -> R) -> R {
+pub fn with_limit<R>(resource: Resource, limit: u64, body: impl FnOnce() -> R) -> R {
     let before = getrlimit(resource);
     setrlimit(resource, Rlimit { current: Some(limit), maximum: before.maximum }).unwrap();
     let result = body();
