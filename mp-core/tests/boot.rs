@@ -3,8 +3,6 @@
 // Before mp-core, and the test of the constructors fails without: see there.
 extern crate late_constructor;
 
-mod support;
-
 use std::fs::File;
 use std::io::Write;
 use std::process::Command;
@@ -12,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use late_constructor::Plugin;
 use mp_core::{Builder, CallError, ExitStatus, JoinError, ProcessFn, Resource, SpawnError, process_fn};
-use support::{chain, nothing, scenario, this_executable};
+use mp_testing::{chain, nothing, scenario, this_executable};
 
 /// The variable that makes a process a child.
 const MARKER: &str =
@@ -46,43 +44,37 @@ fn constructors() -> ([u32; 2], [u32; 2], Vec<String>) {
     (early, late_constructor::runs(), late_constructor::plugins().into_iter().map(str::to_owned).collect())
 }
 
-#[test]
-fn every_constructor_has_run_once_before_the_function_does() {
-    scenario!(every_constructor_has_run_once_before_the_function_does, {
-        let (early, late, plugins) = constructors::spawn().unwrap().join().unwrap();
-        // The one with the marker still there came before ours, the other after: which is what makes this a test.
-        assert_eq!(early, [1, 0]);
-        assert_eq!(late, [0, 1], "the linker did not put that constructor after ours");
-        assert_eq!(plugins, ["early", "late"]);
-    });
-}
+scenario!(every_constructor_has_run_once_before_the_function_does, {
+    let (early, late, plugins) = constructors::spawn().unwrap().join().unwrap();
+    // The one with the marker still there came before ours, the other after: which is what makes this a test.
+    assert_eq!(early, [1, 0]);
+    assert_eq!(late, [0, 1], "the linker did not put that constructor after ours");
+    assert_eq!(plugins, ["early", "late"]);
+});
 
-#[test]
-fn a_constructor_that_ends_the_process_is_reported() {
-    scenario!(a_constructor_that_ends_the_process_is_reported, {
-        let join = |builder: Builder| builder.spawn(nothing::call()).unwrap().join();
-        match join(Builder::new().env("MP_TEST_EARLY", "exit")) {
-            Err(JoinError::NotStarted(why)) => assert!(why.contains("exit code 3"), "{why}"),
-            other => panic!("{other:?}"),
-        }
-        match join(Builder::new().env("MP_TEST_EARLY", "127")) {
-            Err(JoinError::NotStarted(why)) => assert!(why.contains("could not be loaded"), "{why}"),
-            other => panic!("{other:?}"),
-        }
-        match join(Builder::new().env("MP_TEST_EARLY", "abort").rlimit(Resource::CoreSize, 0, 0)) {
-            Err(JoinError::NotStarted(why)) => assert!(why.contains("SIGABRT") && why.contains("limit"), "{why}"),
-            other => panic!("{other:?}"),
-        }
-        match join(Builder::new().env("MP_TEST_EXIT_LATE", "")) {
-            Err(JoinError::Exited(ExitStatus::Code(3))) => {}
-            other => panic!("{other:?}"),
-        }
-        match join(Builder::new().env("MP_TEST_EARLY", "kill")) {
-            Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. })) => {}
-            other => panic!("{other:?}"),
-        }
-    });
-}
+scenario!(a_constructor_that_ends_the_process_is_reported, {
+    let join = |builder: Builder| builder.spawn(nothing::call()).unwrap().join();
+    match join(Builder::new().env("MP_TEST_EARLY", "exit")) {
+        Err(JoinError::NotStarted(why)) => assert!(why.contains("exit code 3"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    match join(Builder::new().env("MP_TEST_EARLY", "127")) {
+        Err(JoinError::NotStarted(why)) => assert!(why.contains("could not be loaded"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    match join(Builder::new().env("MP_TEST_EARLY", "abort").rlimit(Resource::CoreSize, 0, 0)) {
+        Err(JoinError::NotStarted(why)) => assert!(why.contains("SIGABRT") && why.contains("limit"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    match join(Builder::new().env("MP_TEST_EXIT_LATE", "")) {
+        Err(JoinError::Exited(ExitStatus::Code(3))) => {}
+        other => panic!("{other:?}"),
+    }
+    match join(Builder::new().env("MP_TEST_EARLY", "kill")) {
+        Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. })) => {}
+        other => panic!("{other:?}"),
+    }
+});
 
 #[process_fn]
 fn write_to_a_closed_pipe() -> Option<i32> {
@@ -97,13 +89,10 @@ fn heed_sigpipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
-#[test]
-fn a_closed_pipe_is_an_error_and_not_a_signal() {
-    scenario!(a_closed_pipe_is_an_error_and_not_a_signal, {
-        heed_sigpipe();
-        assert_eq!(write_to_a_closed_pipe::spawn().unwrap().join().unwrap(), Some(libc::EPIPE));
-    });
-}
+scenario!(a_closed_pipe_is_an_error_and_not_a_signal, {
+    heed_sigpipe();
+    assert_eq!(write_to_a_closed_pipe::spawn().unwrap().join().unwrap(), Some(libc::EPIPE));
+});
 
 #[process_fn]
 fn what_a_program_inherits() -> (bool, String, String) {
@@ -113,30 +102,24 @@ fn what_a_program_inherits() -> (bool, String, String) {
     (own, output(&mut Command::new("env")), output(Command::new(this_executable()).arg("--list")))
 }
 
-#[test]
-fn a_program_that_a_child_starts_is_no_child() {
-    scenario!(a_program_that_a_child_starts_is_no_child, {
-        let (own, environment, tests) = what_a_program_inherits::spawn().unwrap().join().unwrap();
-        assert!(!own);
-        assert!(environment.contains("PATH=") && !environment.contains("MP_CORE"), "{environment}");
-        assert!(tests.contains("a_program_that_a_child_starts_is_no_child: test"), "{tests}");
-    });
-}
+scenario!(a_program_that_a_child_starts_is_no_child, {
+    let (own, environment, tests) = what_a_program_inherits::spawn().unwrap().join().unwrap();
+    assert!(!own);
+    assert!(environment.contains("PATH=") && !environment.contains("MP_CORE"), "{environment}");
+    assert!(tests.contains("a_program_that_a_child_starts_is_no_child: test"), "{tests}");
+});
 
-#[test]
-fn a_marker_of_the_callers_own_making_is_not_passed_on() {
-    scenario!(a_marker_of_the_callers_own_making_is_not_passed_on, {
-        let builder = Builder::new().env(MARKER, "7").env_remove(MARKER).env(MARKER, "9");
-        let (own, ..) = builder.spawn(what_a_program_inherits::call()).unwrap().join().unwrap();
-        assert!(!own);
-        // SAFETY: this process has one thread.
-        unsafe { std::env::set_var(MARKER, "9") };
-        let (own, environment, _) = what_a_program_inherits::spawn().unwrap().join().unwrap();
-        assert!(!own && !environment.contains("MP_CORE"), "{environment}");
-        // SAFETY: as above.
-        unsafe { std::env::remove_var(MARKER) };
-    });
-}
+scenario!(a_marker_of_the_callers_own_making_is_not_passed_on, {
+    let builder = Builder::new().env(MARKER, "7").env_remove(MARKER).env(MARKER, "9");
+    let (own, ..) = builder.spawn(what_a_program_inherits::call()).unwrap().join().unwrap();
+    assert!(!own);
+    // SAFETY: this process has one thread.
+    unsafe { std::env::set_var(MARKER, "9") };
+    let (own, environment, _) = what_a_program_inherits::spawn().unwrap().join().unwrap();
+    assert!(!own && !environment.contains("MP_CORE"), "{environment}");
+    // SAFETY: as above.
+    unsafe { std::env::remove_var(MARKER) };
+});
 
 #[process_fn]
 fn threads_and_signals() -> (usize, Vec<i32>) {
@@ -151,13 +134,10 @@ fn threads_and_signals() -> (usize, Vec<i32>) {
     (threads, ignored.collect())
 }
 
-#[test]
-fn a_child_has_one_thread_and_ignores_what_a_rust_program_ignores() {
-    scenario!(a_child_has_one_thread_and_ignores_what_a_rust_program_ignores, {
-        heed_sigpipe();
-        assert_eq!(threads_and_signals::spawn().unwrap().join().unwrap(), (1, vec![libc::SIGPIPE]));
-    });
-}
+scenario!(a_child_has_one_thread_and_ignores_what_a_rust_program_ignores, {
+    heed_sigpipe();
+    assert_eq!(threads_and_signals::spawn().unwrap().join().unwrap(), (1, vec![libc::SIGPIPE]));
+});
 
 #[test]
 fn calling_init_does_nothing_where_it_is_not_needed() {
@@ -176,16 +156,13 @@ impl ProcessFn for Unregistered {
     fn invoke((): ()) {}
 }
 
-#[test]
-fn a_function_that_is_not_registered_does_not_start() {
-    scenario!(a_function_that_is_not_registered_does_not_start, {
-        let call = || mp_core::Call::<Unregistered>::new(());
-        match Builder::new().spawn(call()) {
-            Err(SpawnError::Unregistered { name }) => assert_eq!(name, Unregistered::NAME),
-            other => panic!("{other:?}"),
-        }
-        let outcome = call().encode().unwrap().run().decode::<()>();
-        assert_eq!(outcome, Err(CallError::UnknownFunction(Unregistered::NAME.to_owned())));
-        assert!(chain(&outcome.unwrap_err()).contains(Unregistered::NAME));
-    });
-}
+scenario!(a_function_that_is_not_registered_does_not_start, {
+    let call = || mp_core::Call::<Unregistered>::new(());
+    match Builder::new().spawn(call()) {
+        Err(SpawnError::Unregistered { name }) => assert_eq!(name, Unregistered::NAME),
+        other => panic!("{other:?}"),
+    }
+    let outcome = call().encode().unwrap().run().decode::<()>();
+    assert_eq!(outcome, Err(CallError::UnknownFunction(Unregistered::NAME.to_owned())));
+    assert!(chain(&outcome.unwrap_err()).contains(Unregistered::NAME));
+});

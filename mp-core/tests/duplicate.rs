@@ -1,9 +1,7 @@
 //! Two functions of one name. An executable of its own, because nothing in it can be started.
 
-mod support;
-
 use mp_core::{Builder, SpawnError, process_fn};
-use support::watched;
+use mp_testing::watched;
 
 #[process_fn(name = "the same")]
 fn first() -> u8 {

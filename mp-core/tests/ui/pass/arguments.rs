@@ -19,7 +19,7 @@ fn elsewhere(a: u8) -> u8 {
     a
 }
 
-#[reexporter::process_fn(crate = crate::reexporter, name = r#"raw "name""#,)]
+#[reexporter::process_fn(crate = crate::pass::arguments::reexporter, name = r#"raw "name""#,)]
 fn both(a: u8) -> u8 {
     a
 }
@@ -66,7 +66,7 @@ async fn on_plain(a: &str) -> usize {
     a.len()
 }
 
-#[mp_core::process_fn(name = "on boxed", executor = crate::executors::boxed, crate = reexporter::mp_core)]
+#[mp_core::process_fn(name = "on boxed", executor = crate::pass::arguments::executors::boxed, crate = reexporter::mp_core)]
 async fn on_boxed() {}
 
 #[mp_core::process_fn(executor = executors::Runtime::<7>::numbered)]
@@ -79,12 +79,13 @@ async fn on_trait(a: u8) -> u8 {
     a
 }
 
-#[reexporter::process_fn(crate = crate::reexporter)]
+#[reexporter::process_fn(crate = crate::pass::arguments::reexporter)]
 async fn elsewhere_later(a: &[u8], b: u8) -> usize {
     a.len() + usize::from(b)
 }
 
-fn main() {
+#[test]
+fn it_works() {
     assert_eq!(on_plain::call("abc").run(), 3);
     on_boxed::call().run();
     assert_eq!(on_numbered::call().run(), 8);

@@ -151,7 +151,8 @@ fn present(a: u8) -> u8 {
     a
 }
 
-fn main() {
+#[test]
+fn it_works() {
     assert_eq!(must_use::call().run(), must_use());
     assert_eq!(must_use_later::call(&1).run(), Err(1));
     assert_ne!(track_caller::call().run(), 0);

@@ -9,6 +9,7 @@ fn add(a: u64, b: u64) -> u64 {
     a + b
 }
 
-fn main() {
+#[test]
+fn it_works() {
     assert_eq!(add::call(1, 2).run(), 3);
 }

@@ -1,4 +1,4 @@
-//! Lints that people deny do not fire for what is made. (`ui.rs` has this as a module too, for clippy to see.)
+//! Lints that people deny do not fire for what is made.
 
 #![forbid(unsafe_code)]
 #![deny(warnings, nonstandard_style, rust_2018_idioms, unused)]
@@ -110,7 +110,8 @@ mod inner {
     }
 }
 
-pub(crate) fn main() {
+#[test]
+fn it_works() {
     #[process_fn]
     fn local(a: u8) -> u8 {
         a

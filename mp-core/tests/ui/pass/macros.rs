@@ -81,7 +81,8 @@ macro_rules! fixed {
 
 fixed!();
 
-fn main() {
+#[test]
+fn it_works() {
     assert_eq!(sum::call(1, vec![0]).run(), 2);
     assert_eq!(borrowed::call("ab", &[1], &(1, 0), 1).run(), 5);
     assert_eq!(whole_later::call(&3).run(), 3);

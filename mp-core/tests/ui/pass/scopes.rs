@@ -24,7 +24,7 @@ mod outer {
         }
 
         #[process_fn]
-        pub(in crate::outer) fn to_outer() -> u8 {
+        pub(in crate::pass::scopes::outer) fn to_outer() -> u8 {
             3
         }
 
@@ -49,7 +49,7 @@ mod outer {
 
 /// One `use` imports function and type.
 mod imported {
-    use crate::outer::inner::public;
+    use crate::pass::scopes::outer::inner::public;
 
     pub(crate) fn use_both() -> u8 {
         public() + public::call().run()
@@ -75,7 +75,8 @@ fn with_local_types() -> u8 {
     local::call(Local(1), vec![Local(2)]).run().unwrap().0
 }
 
-fn main() {
+#[test]
+fn it_works() {
     assert_eq!(outer::inner::public::NAME, concat!(module_path!(), "::outer::inner::public"));
     assert_eq!(outer::inner::public::call().run(), 2);
     assert_eq!(outer::to_crate::call().run(), 10);

@@ -78,7 +78,8 @@ mod other_bytes {
     }
 }
 
-fn main() {
+#[test]
+fn it_works() {
     assert_eq!(add::call(1, 2).run(), 3);
     nothing::call().run();
     assert_eq!(borrows::call(&[1], &2).run(), 3);

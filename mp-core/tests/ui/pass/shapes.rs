@@ -193,7 +193,8 @@ fn fallible(ok: bool) -> Result<(), Failure> {
 fn args_are<F: ProcessFn<Args = A>, A>() {}
 fn output_is<F: ProcessFn<Output = R>, R>() {}
 
-fn main() {
+#[test]
+fn it_works() {
     args_are::<none, ()>();
     output_is::<none, ()>();
     output_is::<unit, ()>();

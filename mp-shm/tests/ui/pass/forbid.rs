@@ -10,7 +10,8 @@ struct Counters {
     second: u64,
 }
 
-fn main() {
+#[test]
+fn it_works() {
     let counters = Counters { first: 1, second: 2 };
     assert_eq!(counters.first + counters.second, 3);
     assert!(Counters::LAYOUT.is_any_bits());

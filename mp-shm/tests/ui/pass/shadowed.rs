@@ -89,7 +89,8 @@ struct Games {
     two: own::Vec<own::Game, 2>,
 }
 
-fn main() {
+#[test]
+fn it_works() {
     fn is_shm_safe<T: ::mp_shm::ShmSafe>() {}
     is_shm_safe::<Fields<::core::primitive::u8, 3>>();
     is_shm_safe::<Games>();

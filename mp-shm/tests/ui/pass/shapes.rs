@@ -104,8 +104,8 @@ mod reexporter {
 }
 
 #[derive(ShmSafe)]
-#[shm_safe(crate = crate::reexporter::shared)]
-#[shm_safe(invariants,)]
+#[shm_safe(crate = crate::pass::shapes::reexporter::shared)]
+#[shm_safe(invariants)]
 struct Reexported<T>(T);
 
 macro_rules! types {
@@ -135,7 +135,8 @@ enum Conditional {
     Yes,
 }
 
-fn main() {
+#[test]
+fn it_works() {
     fn is_shm_safe<T: ShmSafe>() -> bool {
         T::LAYOUT.is_zeroable()
     }

@@ -1,0 +1,6 @@
+//! What goes to a process, comes back, or crosses a connection.
+
+mod borrowed;
+mod json;
+mod travel;
+mod values;

@@ -1,0 +1,139 @@
+//! What every error of this crate promises.
+#![cfg(feature = "listener")]
+
+use std::error::Error;
+use std::io;
+
+use mp_core::{
+    AcceptError, Address, AuthenticationError, CallError, ConnectError, DecodeError, DuplicateFunction, EncodeError,
+    ExitStatus, JoinError, Panic, ParseAddressError, RecvError, SendError, SendErrorReason, SpawnError,
+};
+use mp_testing::chain;
+use serde::{de, ser};
+
+fn is_an_error<E: Error + Send + Sync + 'static>() {}
+
+#[test]
+fn every_error_is_one_that_goes_anywhere() {
+    is_an_error::<AcceptError>();
+    is_an_error::<AuthenticationError>();
+    is_an_error::<CallError>();
+    is_an_error::<ConnectError>();
+    is_an_error::<DecodeError>();
+    is_an_error::<DuplicateFunction>();
+    is_an_error::<EncodeError>();
+    is_an_error::<JoinError>();
+    is_an_error::<Panic>();
+    is_an_error::<ParseAddressError>();
+    is_an_error::<RecvError>();
+    is_an_error::<SendError<()>>();
+    // Also if the value that could not be sent cannot be printed.
+    is_an_error::<SendError<fn()>>();
+    is_an_error::<SendErrorReason>();
+    is_an_error::<SpawnError>();
+}
+
+fn encode() -> EncodeError {
+    ser::Error::custom("the inner cause")
+}
+
+fn decode() -> DecodeError {
+    de::Error::custom("the inner cause")
+}
+
+fn system() -> io::Error {
+    io::Error::from_raw_os_error(libc::EMFILE)
+}
+
+fn address() -> Address {
+    Address::Host("localhost".to_owned(), 1)
+}
+
+fn every_error() -> Vec<Box<dyn Error>> {
+    vec![
+        Box::new(SpawnError::NotInitialized),
+        Box::new(SpawnError::Unregistered { name: "a::b" }),
+        Box::new(SpawnError::Encode(encode())),
+        Box::new(SpawnError::InvalidInput { what: "a name", value: "\0".into() }),
+        Box::new(SpawnError::Io { action: "posix_spawn", source: system() }),
+        Box::new(JoinError::Exited(ExitStatus::Code(7))),
+        Box::new(JoinError::Exited(ExitStatus::Signal { signal: 11, core_dumped: true })),
+        Box::new(JoinError::Exited(ExitStatus::Unknown)),
+        Box::new(JoinError::Decode(decode())),
+        Box::new(JoinError::Encode(encode())),
+        Box::new(JoinError::NotStarted("the reason".to_owned())),
+        Box::new(JoinError::AlreadyJoined),
+        Box::new(JoinError::Io(system())),
+        Box::new(CallError::UnknownFunction("a::b".to_owned())),
+        Box::new(CallError::UndecodableArguments(decode())),
+        Box::new(CallError::UnencodableResult(encode())),
+        Box::new(CallError::UndecodableResult(decode())),
+        Box::new(RecvError::Disconnected),
+        Box::new(RecvError::Truncated),
+        Box::new(RecvError::Malformed("the reason")),
+        Box::new(RecvError::TooLarge { length: 2, limit: 1 }),
+        Box::new(RecvError::Decode(decode())),
+        Box::new(RecvError::BufferTooShort(vec![1, 2])),
+        Box::new(RecvError::Io(system())),
+        Box::new(SendErrorReason::Disconnected),
+        Box::new(SendErrorReason::Full),
+        Box::new(SendErrorReason::TimedOut),
+        Box::new(SendErrorReason::Unfinished),
+        Box::new(SendErrorReason::Encode(encode())),
+        Box::new(SendErrorReason::Io(system())),
+        Box::new(SendError { value: (), reason: SendErrorReason::Encode(encode()) }),
+        Box::new(SendError { value: (), reason: SendErrorReason::Io(system()) }),
+        Box::new(AuthenticationError::WrongKey),
+        Box::new(AuthenticationError::Rejected),
+        Box::new(AuthenticationError::LegacyDigest),
+        Box::new(AuthenticationError::Reflected),
+        Box::new(AuthenticationError::Protocol("the reason")),
+        Box::new(AuthenticationError::Disconnected),
+        Box::new(AuthenticationError::TimedOut),
+        Box::new(AuthenticationError::Io(system())),
+        Box::new(AcceptError::Authentication(AuthenticationError::WrongKey)),
+        Box::new(AcceptError::Io(system())),
+        Box::new(ConnectError::Connect { address: address(), source: system() }),
+        Box::new(ConnectError::Authentication { address: address(), source: AuthenticationError::Rejected }),
+        Box::new("nowhere".parse::<Address>().unwrap_err()),
+    ]
+}
+
+#[test]
+fn every_error_is_a_short_phrase_that_does_not_repeat_its_cause() {
+    for error in every_error() {
+        let text = error.to_string();
+        let first = text.chars().next().expect("it says something");
+        assert!(!first.is_uppercase(), "{text:?} begins with a capital");
+        assert!(!text.ends_with(['.', '!', '\n']), "{text:?} ends as a sentence");
+        if let Some(source) = error.source() {
+            assert!(!text.contains(&source.to_string()), "{text:?} repeats {source}");
+            assert_eq!(chain(&*error), format!("{text}: {}", chain(source)));
+        }
+    }
+}
+
+#[test]
+fn errors_of_the_system_can_be_told_apart() {
+    let error = SpawnError::Io { action: "posix_spawn", source: io::ErrorKind::OutOfMemory.into() };
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::OutOfMemory);
+    assert_eq!(io::Error::from(SpawnError::Encode(encode())).kind(), io::ErrorKind::InvalidInput);
+    let error = AcceptError::Io(io::ErrorKind::OutOfMemory.into());
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::OutOfMemory);
+    assert_eq!(io::Error::from(AuthenticationError::TimedOut).kind(), io::ErrorKind::TimedOut);
+    let error = ConnectError::Authentication { address: address(), source: AuthenticationError::Rejected };
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::PermissionDenied);
+    let error = io::Error::from(SpawnError::NotInitialized);
+    assert!(error.get_ref().is_some_and(|inner| inner.is::<SpawnError>()));
+}
+
+#[test]
+fn a_status_says_what_happened() {
+    let says = |status: ExitStatus, text: &str| assert_eq!(status.to_string(), text);
+    says(ExitStatus::Code(0), "exit code 0");
+    says(ExitStatus::Signal { signal: 9, core_dumped: false }, "signal 9 (SIGKILL)");
+    says(ExitStatus::Signal { signal: 11, core_dumped: true }, "signal 11 (SIGSEGV), core dumped");
+    says(ExitStatus::Signal { signal: 40, core_dumped: false }, "signal 40");
+    assert!(ExitStatus::Code(0).success());
+    assert!(!ExitStatus::Code(1).success() && !ExitStatus::Unknown.success());
+}

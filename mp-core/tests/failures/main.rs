@@ -1,0 +1,14 @@
+//! Whatever is killed, runs out, or is sent wrongly: an error, and nothing is left.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod errors;
+mod fault_streams;
+mod faults;
+mod forged;
+mod hostile;
+mod resources;
+mod scarce_memory;
+mod scarcity;

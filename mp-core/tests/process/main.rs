@@ -1,0 +1,17 @@
+//! One process: how it is started, what it is given, how it ends, and what its parent learns.
+
+mod descriptors;
+mod detached;
+mod environment;
+mod executable;
+mod exits;
+mod interrupt;
+mod join;
+mod lifeline;
+mod limits;
+mod outlive;
+mod overflow;
+mod panics;
+mod privileges;
+mod stdio;
+mod tracing;

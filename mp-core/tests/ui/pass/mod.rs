@@ -1,0 +1,18 @@
+//! What `#[process_fn]` accepts, in code as users may write it.
+
+#![allow(
+    clippy::all,
+    unreachable_pub,
+    unused,
+    unused_qualifications,
+    reason = "only in `lints` is their code to be without a warning"
+)]
+
+mod arguments;
+mod attributes;
+mod forbid;
+pub mod lints;
+mod macros;
+mod scopes;
+mod shadowed;
+mod shapes;

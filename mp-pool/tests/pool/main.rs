@@ -1,0 +1,8 @@
+//! The pool: what it computes, and what it survives.
+
+mod crash;
+mod errors;
+mod maps;
+mod scarcity;
+mod shutdown;
+mod tasks;

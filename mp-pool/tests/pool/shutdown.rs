@@ -1,0 +1,156 @@
+//! How pools end.
+
+use std::time::Duration;
+
+use mp_core::{Builder, Receiver, Sender, pipe, process_fn};
+use mp_pool::{Pool, TaskError};
+use mp_testing::{PROMPTLY, leaks::timed, scenario};
+
+#[process_fn]
+fn double(number: u32) -> u32 {
+    number * 2
+}
+
+/// Says that it runs, and never ends.
+#[process_fn]
+fn hang(running: Sender<()>) {
+    running.send(()).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+scenario!(dropping_a_pool_ends_idle_and_busy_workers, {
+    let pool = Pool::new(3).unwrap();
+    let (running, started) = pipe().unwrap();
+    let busy = pool.submit(hang::call(running));
+    started.recv().unwrap();
+    let ((), took) = timed(|| drop(pool));
+    assert!(took < PROMPTLY, "it took {took:?}");
+    assert_eq!(busy.join(), Err(TaskError::PoolClosed));
+    assert!(mp_testing::procfs::children(std::process::id()).is_empty());
+});
+
+scenario!(dropping_a_pool_fails_what_was_waiting, {
+    let pool = Pool::new(1).unwrap();
+    let (running, started) = pipe().unwrap();
+    let busy = pool.submit(hang::call(running));
+    let waiting: Vec<_> = (0..100).map(|number| pool.submit(double::call(number))).collect();
+    started.recv().unwrap();
+    drop(pool);
+    assert_eq!(busy.join(), Err(TaskError::PoolClosed));
+    for task in waiting {
+        assert_eq!(task.join(), Err(TaskError::PoolClosed));
+    }
+});
+
+scenario!(a_pool_can_be_dropped_before_its_workers_have_started, {
+    for _ in 0..20 {
+        let pool = Pool::new(4).unwrap();
+        let task = pool.submit(double::call(1));
+        drop(pool);
+        assert!(matches!(task.join(), Ok(2) | Err(TaskError::PoolClosed)));
+    }
+});
+
+scenario!(close_and_join_let_the_tasks_be_done_first, {
+    let pool = Pool::new(2).unwrap();
+    let tasks: Vec<_> = (0..200).map(|number| pool.submit(double::call(number))).collect();
+    pool.close();
+    let late = pool.submit(double::call(1));
+    assert_eq!(late.join(), Err(TaskError::PoolClosed));
+    pool.join();
+    assert!(mp_testing::procfs::children(std::process::id()).is_empty());
+    for (number, task) in (0..).zip(tasks) {
+        assert!(task.is_done());
+        assert_eq!(task.join().unwrap(), number * 2);
+    }
+    // A pool that nobody closed is closed by waiting for it.
+    let open = Pool::new(1).unwrap();
+    let task = open.submit(double::call(4));
+    open.join();
+    assert_eq!(task.join().unwrap(), 8);
+    // Ending what has ended does nothing.
+    pool.close();
+    pool.terminate();
+    pool.join();
+});
+
+scenario!(a_worker_that_crashes_after_close_is_replaced_for_what_is_left, {
+    #[process_fn]
+    fn crash() {
+        std::process::abort();
+    }
+    let pool = Pool::new(1).unwrap();
+    let first = pool.submit(crash::call());
+    let rest: Vec<_> = (0..10).map(|number| pool.submit(double::call(number))).collect();
+    pool.close();
+    pool.join();
+    assert!(matches!(first.join(), Err(TaskError::Crashed { .. })));
+    for (number, task) in (0..).zip(rest) {
+        assert_eq!(task.join().unwrap(), number * 2);
+    }
+});
+
+scenario!(terminate_ends_a_task_that_hangs, {
+    let pool = Pool::new(2).unwrap();
+    let (running, started) = pipe().unwrap();
+    let busy = pool.submit(hang::call(running));
+    started.recv().unwrap();
+    pool.terminate();
+    pool.join();
+    assert_eq!(busy.join(), Err(TaskError::PoolClosed));
+    assert!(mp_testing::procfs::children(std::process::id()).is_empty());
+});
+
+scenario!(workers_die_with_the_process_that_has_the_pool, {
+    #[process_fn]
+    fn have_a_pool(ready: Sender<()>) {
+        let pool = Pool::new(3).unwrap();
+        let (running, started) = pipe().unwrap();
+        let tasks: Vec<_> = (0..2).map(|_| pool.submit(hang::call(running.try_clone().unwrap()))).collect();
+        started.recv().unwrap();
+        started.recv().unwrap();
+        ready.send(()).unwrap();
+        drop(tasks);
+        pool.join();
+    }
+    let (ready, is_ready) = pipe().unwrap();
+    let owner = Builder::new().spawn(have_a_pool::call(ready)).unwrap();
+    is_ready.recv().unwrap();
+    let workers = mp_testing::procfs::children(owner.pid());
+    assert_eq!(workers.len(), 3);
+    owner.kill().unwrap();
+    owner.join().unwrap_err();
+    assert!(mp_testing::holds_within(PROMPTLY, || {
+        let alive = mp_testing::procfs::session(std::process::id());
+        workers.iter().all(|worker| alive.iter().all(|process| process.pid != worker.pid))
+    }));
+});
+
+scenario!(a_worker_that_will_not_exit_is_killed_after_a_while, {
+    #[process_fn]
+    fn hang_at_exit() {
+        extern "C" fn hang() {
+            loop {
+                // SAFETY: it waits for a signal, and touches nothing that exiting has taken apart.
+                unsafe { libc::pause() };
+            }
+        }
+        // SAFETY: `hang` is a function that may run at exit.
+        assert_eq!(unsafe { libc::atexit(hang) }, 0);
+    }
+    #[process_fn]
+    fn until_closed(until: Receiver<()>) {
+        assert!(until.iter().next().is_none());
+    }
+    let pool = Pool::new(1).unwrap();
+    pool.submit(hang_at_exit::call()).join().unwrap();
+    let (sender, receiver) = pipe().unwrap();
+    let task = pool.submit(until_closed::call(receiver));
+    pool.close();
+    drop(sender);
+    task.join().unwrap();
+    let ((), took) = timed(|| pool.join());
+    assert!(took >= Duration::from_millis(500), "it was killed at once, after {took:?}");
+});

@@ -1,0 +1,13 @@
+//! Memory with a type.
+
+mod array;
+mod buffer;
+mod derive;
+mod errors;
+mod frozen;
+mod layout;
+mod programs;
+mod reclaim;
+mod scarcity;
+mod shared;
+mod value;
