@@ -5,18 +5,15 @@ use std::io;
 
 use super::Buffer;
 
-/// Why the values of a buffer are not to be had.
+/// Why the values of a buffer are not available.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BufferError {
-    /// It was sent, so another process has it or will have it.
-    #[error("the buffer was sent away")]
-    Sent,
-    /// It has been received, and whoever sent it has not let go of it: sent by reference, it is still kept there.
-    #[error("whoever sent the buffer has not let go of it")]
+    /// Another owner has them, or some of them: the sender, which has not dropped its buffer, or another receiver of the same message.
+    #[error("another owner has the buffer and has not dropped it")]
     InUse,
-    /// The operating system refused.
-    #[error("the buffer could not be taken over")]
+    /// The operating system refused the lock.
+    #[error("the buffer could not be locked")]
     Io(#[source] io::Error),
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::memory::Memory;
-use super::{Buffer, BufferError, FreezeError, HELD};
+use super::{Buffer, BufferError, FreezeError, PATIENCE};
 use crate::pauses::Pauses;
 use crate::sys::memfd;
 use crate::{FrozenBuffer, ShmSafe};
@@ -15,7 +15,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     /// Seals the memory against every writer, in every process and for ever, without a copy.
     ///
     /// The values are mapped anew, at another address. A process that has just sent the buffer here, or a part of it, may still be busy
-    /// unmapping it; that is waited for, up to [`PATIENCE`](Self::PATIENCE).
+    /// unmapping it; that is waited for, up to ten seconds.
     ///
     /// Whoever has the memory mapped to be written in other ways than by this library makes it fail, so that what is frozen is frozen.
     ///
@@ -24,7 +24,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     /// It is a part of a buffer; another process has the memory mapped to be written; a part without values, which was split off, is still
     /// here; address space has run out. The buffer is given back.
     pub fn freeze(self) -> Result<FrozenBuffer<T>, FreezeError<T>> {
-        self.freeze_timeout(Self::PATIENCE)
+        self.freeze_timeout(PATIENCE)
     }
 
     /// The same, waiting for `timeout` at most.
@@ -57,7 +57,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
             let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
                 let source = io::Error::new(io::ErrorKind::ResourceBusy, "a part of the buffer has not been dropped");
-                return Err(FreezeError { buffer: Some(Self::new(memory, range, HELD)), source });
+                return Err(FreezeError { buffer: Some(Self::new(memory, range, true)), source });
             }
             pauses.next(left);
         };
@@ -70,7 +70,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
                 Err(source) => {
                     drop(frozen);
                     let buffer = Memory::map(segment, range.clone()).ok();
-                    let buffer = buffer.map(|memory| Self::new(Arc::new(memory), range, HELD));
+                    let buffer = buffer.map(|memory| Self::new(Arc::new(memory), range, true));
                     return Err(FreezeError { buffer, source });
                 }
             }
@@ -80,7 +80,6 @@ impl<T: ShmSafe + Copy> Buffer<T> {
 
 fn as_io(error: BufferError) -> io::Error {
     match error {
-        BufferError::Sent => io::Error::other(error),
         BufferError::InUse => io::Error::new(io::ErrorKind::ResourceBusy, error),
         BufferError::Io(error) => error,
     }

@@ -6,17 +6,14 @@
 //! 1. Values are used only while the own description has their bytes locked. No two descriptions have the same bytes, however
 //!    often a message was copied, and whichever processes are killed.
 //! 2. Within a process, one `Buffer` stands for each range that a description has locked: buffers are split and joined by value.
-//! 3. A sender's lock lasts until its `Buffer` is dropped, not only until it was encoded: slices that were borrowed from it
-//!    are gone by then. The receiver takes the lock when it decodes, or, if the sender was not as fast, when it uses the values.
+//! 3. Encoding changes nothing. The sender stays the owner until it drops its `Buffer`: slices that were borrowed from it are gone by
+//!    then. So a message that is not delivered needs no undoing, and one that is delivered twice has two receivers, of which the first
+//!    to take the lock is the owner.
 //!
-//! A buffer is `HELD`, or it is `AWAITED`: it was received, and its sender still had it then. When it is encoded it becomes `SENT`,
-//! with its lock still held, and `HELD` again if the message comes to nothing.
-//!
-//! | from | to | when |
-//! |---|---|---|
-//! | `AWAITED` | `HELD` | the lock was taken |
-//! | `HELD` | `SENT` | it was encoded |
-//! | `SENT` | `HELD` | what it was encoded into was not delivered |
+//! | state | lock | from | to |
+//! |---|---|---|---|
+//! | awaited | another description may have it | decoding, while the sender still had the lock | held: at a use that finds it free |
+//! | held | this description has it | making, decoding, reclaiming | dropped |
 //!
 //! The kernel's calls order what the processes do with the values: one unlocks behind its last access, the other one locks
 //! before its first.
@@ -28,6 +25,8 @@ mod freeze;
 mod memory;
 mod reclaim;
 mod rejoin;
+#[cfg(test)]
+mod tests;
 mod travel;
 
 use std::fmt;
@@ -37,7 +36,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use self::memory::Memory;
@@ -65,12 +64,14 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 ///
 /// # One owner
 ///
-/// Send a buffer by value: then it is gone, as anything else that was moved. Encoded by reference (`send_ref`, a parameter `&Buffer`), it
-/// counts as sent as well: using it afterwards panics, and encoding it a second time is an error. Its receiver gets the values when
-/// the sender drops it, which sending by value does at once, and waits for that, if need be, when it uses them first:
-/// [`PATIENCE`](Self::PATIENCE) at most, then it panics; [`wait`](Self::wait) returns an error instead.
+/// Send a buffer by value: a send that succeeds drops it here, and the receiver becomes its owner. A send that fails gives it back.
 ///
-/// If a message is not delivered, because nobody receives it or it does not fit, the buffer in it is as it was before.
+/// Encoding a buffer by reference (`send_ref`, a parameter `&Buffer`, [`Message::encode`](mp_core::Message::encode)) changes nothing: the
+/// sender stays the owner until it drops the buffer. Until then a receiver has to wait. So do all but one of several receivers, when a
+/// message was copied or sent twice: the first to lock the values is the owner, and the others wait until it drops them.
+///
+/// [`wait`](Self::wait) waits for as long as it is told, and then returns [`BufferError::InUse`]. [`try_as_slice`](Self::try_as_slice) does not
+/// wait. Using the buffer as a slice, or splitting it, waits ten seconds, and then panics.
 ///
 /// # Memory
 ///
@@ -116,22 +117,18 @@ pub struct Buffer<T> {
     /// Which values of the segment.
     range: Range<usize>,
     first: NonNull<T>,
-    state: Arc<AtomicU8>,
+    is_held: AtomicBool,
+    /// Somebody else may have the memory by the time that this is dropped. It only decides which thread takes the mapping down.
+    was_encoded: AtomicBool,
 }
 
-const HELD: u8 = 0;
-const AWAITED: u8 = 1;
-const SENT: u8 = 2;
+/// How long a use of a buffer that cannot return an error waits for the previous owner, which a sender by value is for an instant.
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(10) };
 
 // SAFETY: it owns its values as a `Vec` does (invariants 1 and 2).
 unsafe impl<T: Send> Send for Buffer<T> {}
 // SAFETY: the same; what can be done to it by a shared reference is atomic or a system call.
 unsafe impl<T: Sync> Sync for Buffer<T> {}
-
-impl<T> Buffer<T> {
-    /// How long the receiver of a buffer that is being used waits for its sender to let go of it.
-    pub const PATIENCE: Duration = Duration::from_secs(10);
-}
 
 impl<T: ShmSafe + Copy> Buffer<T> {
     /// What every way to make a buffer demands.
@@ -148,7 +145,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     pub fn zeroed(length: usize) -> io::Result<Self> {
         let () = Self::PLAIN;
         let memory = Memory::create(Segment::create(Kind::Buffer, length)?)?;
-        Ok(Self::new(Arc::new(memory), 0..length, HELD))
+        Ok(Self::new(Arc::new(memory), 0..length, true))
     }
 
     /// Makes a buffer of copies of the values. Padding between fields is copied as it is, whatever was there before: it is better not to have any in
@@ -162,14 +159,14 @@ impl<T: ShmSafe + Copy> Buffer<T> {
         let segment = Segment::create(Kind::Buffer, values.len())?;
         write(&segment, values)?;
         let memory = Memory::create(segment)?;
-        Ok(Self::new(Arc::new(memory), 0..values.len(), HELD))
+        Ok(Self::new(Arc::new(memory), 0..values.len(), true))
     }
 
-    /// Takes over values that are mapped there, in that state.
-    fn new(memory: Arc<Memory<T>>, range: Range<usize>, state: u8) -> Self {
+    /// Takes over values that are mapped there, and the lock of their bytes if it `is_held`.
+    fn new(memory: Arc<Memory<T>>, range: Range<usize>, is_held: bool) -> Self {
         debug_assert!(memory.has(&range), "they are mapped");
         let first = memory.at(range.start);
-        Self { memory, range, first, state: Arc::new(AtomicU8::new(state)) }
+        Self { memory, range, first, is_held: AtomicBool::new(is_held), was_encoded: AtomicBool::new(false) }
     }
 
     /// Splits it into `parts` parts of the same length; if they cannot be, the first ones are longer by one value. Parts beyond the
@@ -177,7 +174,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     ///
     /// # Panics
     ///
-    /// With no parts at all; if the buffer was sent, or its sender does not let go of it.
+    /// With no parts at all; if another owner has the buffer and does not drop it within ten seconds.
     pub fn split(self, parts: usize) -> Vec<Self> {
         assert!(parts > 0, "a buffer is split into at least one part");
         let (least, longer) = (self.len() / parts, self.len() % parts);
@@ -198,14 +195,14 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     ///
     /// # Panics
     ///
-    /// If it has fewer values; if the buffer was sent, or its sender does not let go of it.
+    /// If it has fewer values; if another owner has the buffer and does not drop it within ten seconds.
     pub fn split_at(self, middle: usize) -> (Self, Self) {
         assert!(middle <= self.len(), "a buffer of {} values cannot be split at {middle}", self.len());
         self.expect_held();
         let (memory, range) = self.into_parts();
         let middle = range.start + middle;
-        let start = Self::new(Arc::clone(&memory), range.start..middle, HELD);
-        (start, Self::new(memory, middle..range.end, HELD))
+        let start = Self::new(Arc::clone(&memory), range.start..middle, true);
+        (start, Self::new(memory, middle..range.end, true))
     }
 
     /// Has all of its memory made now, by as many threads as may run at once: what there is no room for is an error, and touching
@@ -215,6 +212,10 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     /// # Errors
     ///
     /// There is no room for it. Where the system overcommits memory, it may also end a process to make room, as always.
+    ///
+    /// # Panics
+    ///
+    /// If another owner has the buffer and does not drop it within ten seconds.
     pub fn populate(&mut self) -> io::Result<()> {
         self.expect_held();
         self.memory.populate(&self.range)
@@ -246,24 +247,39 @@ impl<T> Buffer<T> {
         self.range.clone()
     }
 
-    /// Waits until the values can be used: after it was received from a process that had not let go of it yet.
+    /// Waits until this is the owner of the values, and nobody else is: for the sender, or another receiver of the same message, to drop
+    /// them. It returns at once if this is the owner already, and never waits if `timeout` is zero.
     ///
     /// # Errors
     ///
-    /// It was sent away; nobody let go of it in time; the operating system refused.
+    /// Another owner still has the values after that time; the operating system refused.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mp_shm::{Buffer, BufferError};
+    ///
+    /// let (sender, receiver) = mp_core::pipe()?;
+    /// let buffer = Buffer::from_slice(&[1, 2, 3])?;
+    /// sender.send_ref(&buffer)?;
+    ///
+    /// let received: Buffer<i32> = receiver.recv()?;
+    /// assert!(matches!(received.wait(Duration::from_millis(1)), Err(BufferError::InUse)));
+    /// drop(buffer);
+    /// received.wait(Duration::from_secs(1))?;
+    /// assert_eq!(*received, [1, 2, 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait(&self, timeout: Duration) -> Result<(), BufferError> {
         let start = Instant::now();
         let mut pauses = Pauses::new();
-        loop {
-            match self.state.load(Ordering::Acquire) {
-                HELD => return Ok(()),
-                SENT => return Err(BufferError::Sent),
-                _ => {}
-            }
+        while !self.is_held.load(Ordering::Acquire) {
             if self.memory.try_own(&self.range).map_err(BufferError::Io)? {
-                // Another thread may have done the same meanwhile, and even have sent it.
-                let _ = self.state.compare_exchange(AWAITED, HELD, Ordering::AcqRel, Ordering::Relaxed);
-                continue;
+                // Another thread may have done the same meanwhile.
+                self.is_held.store(true, Ordering::Release);
+                break;
             }
             let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
@@ -271,35 +287,68 @@ impl<T> Buffer<T> {
             }
             pauses.next(left);
         }
+        Ok(())
+    }
+
+    /// The values, if this is their owner now. It never waits and never panics.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait) with no time at all.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shm::{Buffer, BufferError};
+    ///
+    /// let (sender, receiver) = mp_core::pipe()?;
+    /// let buffer = Buffer::from_slice(&[1, 2, 3])?;
+    /// sender.send_ref(&buffer)?;
+    ///
+    /// let received: Buffer<i32> = receiver.recv()?;
+    /// assert!(matches!(received.try_as_slice(), Err(BufferError::InUse)));
+    /// drop(buffer);
+    /// assert_eq!(received.try_as_slice()?, [1, 2, 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_as_slice(&self) -> Result<&[T], BufferError> {
+        self.wait(Duration::ZERO)?;
+        Ok(self)
+    }
+
+    /// The values, to be changed, if this is their owner now. It never waits and never panics.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait) with no time at all.
+    pub fn try_as_mut_slice(&mut self) -> Result<&mut [T], BufferError> {
+        self.wait(Duration::ZERO)?;
+        Ok(self)
     }
 
     #[inline]
     fn expect_held(&self) {
-        if self.state.load(Ordering::Acquire) != HELD {
+        if !self.is_held.load(Ordering::Acquire) {
             self.expect_soon();
         }
     }
 
     #[cold]
     fn expect_soon(&self) {
-        match self.wait(Self::PATIENCE) {
+        match self.wait(PATIENCE) {
             Ok(()) => {}
-            Err(BufferError::Sent) => panic!("this buffer was sent: it belongs to another process now"),
             Err(BufferError::InUse) => panic!(
-                "whoever sent this buffer still has it after {:?}: a buffer has to be sent by value, or dropped afterwards",
-                Self::PATIENCE
+                "another owner still has this buffer after {PATIENCE:?}: send a buffer by value, or drop it after sending it by reference"
             ),
-            Err(BufferError::Io(error)) => panic!("this buffer could not be taken over: {error}"),
+            Err(BufferError::Io(error)) => panic!("this buffer could not be locked: {error}"),
         }
     }
 
     /// Takes it apart, with its lock.
     fn into_parts(self) -> (Arc<Memory<T>>, Range<usize>) {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: it is not used again, as `this` is not dropped.
+        let this = ManuallyDrop::new(self);
+        // SAFETY: it is not used again, as `this` is not dropped; its other fields need no dropping.
         let memory = unsafe { ptr::read(&raw const this.memory) };
-        // SAFETY: the same; the range and the pointer need no dropping.
-        unsafe { ptr::drop_in_place(&raw mut this.state) };
         (memory, this.range.clone())
     }
 }
@@ -309,7 +358,8 @@ impl<T> Deref for Buffer<T> {
 
     /// # Panics
     ///
-    /// If the buffer was sent, or was received and its sender does not let go of it within [`PATIENCE`](Buffer::PATIENCE).
+    /// If another owner has the buffer and does not drop it within ten seconds. Only one that was received can have another owner;
+    /// [`wait`](Buffer::wait) and [`try_as_slice`](Buffer::try_as_slice) return an error instead.
     #[inline]
     fn deref(&self) -> &[T] {
         self.expect_held();
@@ -334,12 +384,11 @@ impl<T> DerefMut for Buffer<T> {
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
-        let state = self.state.load(Ordering::Acquire);
-        if state != AWAITED {
+        if *self.is_held.get_mut() {
             self.memory.disown(&self.range);
         }
         // If parts of it are still here, the mapping is theirs too.
-        if let (SENT, Some(memory)) = (state, Arc::get_mut(&mut self.memory)) {
+        if let (true, Some(memory)) = (*self.was_encoded.get_mut(), Arc::get_mut(&mut self.memory)) {
             memory.unmap();
         }
     }
@@ -347,10 +396,9 @@ impl<T> Drop for Buffer<T> {
 
 impl<T: fmt::Debug> fmt::Debug for Buffer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.state.load(Ordering::Acquire) {
-            HELD => fmt::Debug::fmt(&**self, f),
-            AWAITED => f.write_str("Buffer(awaited)"),
-            _ => f.write_str("Buffer(sent)"),
+        match self.is_held.load(Ordering::Acquire) {
+            true => fmt::Debug::fmt(&**self, f),
+            false => f.write_str("Buffer(awaited)"),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::memory::Memory;
-use super::{Buffer, BufferError, HELD};
+use super::{Buffer, BufferError};
 use crate::ShmSafe;
 use crate::pauses::Pauses;
 use crate::segment::Segment;
@@ -109,7 +109,7 @@ impl<T: ShmSafe + Copy> Reclaimer<T> {
             return Ok(None);
         }
         let memory = Memory::map(self.segment.with_file(file), self.range.clone())?;
-        Ok(Some(Buffer::new(Arc::new(memory), self.range.clone(), HELD)))
+        Ok(Some(Buffer::new(Arc::new(memory), self.range.clone(), true)))
     }
 }
 

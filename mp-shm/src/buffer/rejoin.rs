@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::memory::Memory;
-use super::{Buffer, BufferError, HELD, RejoinError, RejoinErrorReason};
+use super::{Buffer, BufferError, PATIENCE, RejoinError, RejoinErrorReason};
 use crate::ShmSafe;
 
 impl<T: ShmSafe + Copy> Buffer<T> {
@@ -30,7 +30,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
 
 fn join<T: ShmSafe + Copy>(mut parts: Vec<Buffer<T>>, whole: bool) -> Result<Buffer<T>, RejoinError<T>> {
     parts.sort_by_key(|part| part.range.start);
-    let reason_of = |part: &Buffer<T>| part.wait(Buffer::<T>::PATIENCE).err();
+    let reason_of = |part: &Buffer<T>| part.wait(PATIENCE).err();
     if let Some((unusable, reason)) =
         parts.iter().map(reason_of).enumerate().find_map(|(at, reason)| Some((at, reason?)))
     {
@@ -95,9 +95,9 @@ fn transfer<T: ShmSafe + Copy>(
             Err(error) => RejoinErrorReason::Part(BufferError::Io(error)),
         };
         let again = theirs.try_own(&values).unwrap_or(false);
-        let given_back = again.then(|| Buffer::new(theirs, values, HELD)).into_iter();
-        let before = transferred.into_iter().map(|values| Buffer::new(Arc::clone(&memory), values, HELD));
+        let given_back = again.then(|| Buffer::new(theirs, values, true)).into_iter();
+        let before = transferred.into_iter().map(|values| Buffer::new(Arc::clone(&memory), values, true));
         return Err(RejoinError { parts: given_back.chain(before).chain(parts).collect(), reason });
     }
-    Ok(Buffer::new(memory, range, HELD))
+    Ok(Buffer::new(memory, range, true))
 }
