@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::codec::{self, DecodeError, EncodeError, Output, Source, message_limit};
-use crate::handle::{self, Beside, Undelivered};
+use crate::handle;
 use crate::sys;
 use crate::sys::memfd::Reader;
 
@@ -23,12 +23,6 @@ use crate::sys::memfd::Reader;
 ///
 /// A message that is in flight when its receiver dies is freed by the kernel, with everything it carries.
 ///
-/// # Values of which there is only one
-///
-/// A message that holds a value that asked to be told [if it is not delivered](crate::fd::if_undelivered) is delivered once at most, like
-/// that value: it can be in one other message at a time, and decoding it, or encoding it, after it was delivered fails. It can be sent
-/// again when the first attempt has failed. The value is told when the message, and all that it stands in, are dropped undelivered.
-///
 /// # Examples
 ///
 /// ```
@@ -39,7 +33,7 @@ use crate::sys::memfd::Reader;
 /// ```
 pub struct Message {
     body: Body,
-    beside: Beside,
+    handles: Vec<OwnedFd>,
 }
 
 /// The bytes of an encoded value.
@@ -65,7 +59,7 @@ impl Message {
     /// A `Serialize` implementation failed, the value is longer than [`message_limit`], or descriptors or memory ran out.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         match Body::encode(value, INLINE, Vec::new(), None)? {
-            Encoded::Whole(body, beside) => Ok(Self { body, beside }),
+            Encoded::Whole(body, handles) => Ok(Self { body, handles }),
             Encoded::Passed => Err(EncodeError::new("there was no passage for the message")),
         }
     }
@@ -74,21 +68,19 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// The message is not an encoded `T`, or is longer than [`message_limit`], or holds a value of which there is only one and was sent
-    /// already. Its handles are closed then.
+    /// The message is not an encoded `T`, or is longer than [`message_limit`]. Its handles are closed then.
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
-        self.beside.undelivered.take().map_err(|elsewhere| DecodeError::new(elsewhere.to_string()))?;
-        self.body.decode(self.beside.handles)
+        self.body.decode(self.handles)
     }
 
     /// The encoded form of `()`, and of nothing else that carries information.
     pub(crate) fn empty() -> Self {
-        Self { body: Body::Inline(Vec::new()), beside: Beside::default() }
+        Self { body: Body::Inline(Vec::new()), handles: Vec::new() }
     }
 
     /// Tells whether the value holds handles.
     pub fn has_handles(&self) -> bool {
-        !self.beside.handles.is_empty()
+        !self.handles.is_empty()
     }
 
     /// Returns the length of the encoded value in bytes, without its handles.
@@ -104,15 +96,15 @@ impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
             .field("encoded_len", &self.encoded_len())
-            .field("handles", &self.beside.handles.len())
+            .field("handles", &self.handles.len())
             .finish_non_exhaustive()
     }
 }
 
 /// A value that was encoded.
 pub(crate) enum Encoded {
-    Whole(Body, Beside),
-    /// All of it went through the passage; there was nothing in it that must go whole.
+    Whole(Body, Vec<OwnedFd>),
+    /// All of it went through the passage.
     Passed,
 }
 
@@ -125,7 +117,7 @@ pub(crate) trait Passage {
     /// The message cannot go anywhere.
     fn open(&mut self, least: u64) -> Result<bool, EncodeError>;
 
-    /// Lets some bytes pass, with the handles that were collected so far. It refuses what must go whole ([`handle::must_go_whole`]).
+    /// Lets some bytes pass, with the handles that were collected so far.
     ///
     /// # Errors
     ///
@@ -142,9 +134,9 @@ impl Body {
         passage: Option<&mut dyn Passage>,
     ) -> Result<Encoded, EncodeError> {
         let mut writer = Writer::new(scratch, inline, passage);
-        let beside = codec::encode(value, &mut writer)?;
+        let handles = codec::encode(value, &mut writer)?;
         Ok(match writer.finish()? {
-            Some(body) => Encoded::Whole(body, beside),
+            Some(body) => Encoded::Whole(body, handles),
             None => Encoded::Passed,
         })
     }
@@ -320,7 +312,7 @@ impl Output for Vec<u8> {
     }
 }
 
-/// How a message stands inside another one: the body, then its handles, then whether it may be passed on once only.
+/// How a message stands inside another one: the body, then its handles.
 #[derive(Serialize)]
 enum NestedRef<'a> {
     Inline(#[serde(with = "serde_bytes")] &'a [u8]),
@@ -352,7 +344,6 @@ impl<'de> Deserialize<'de> for OwnedHandle {
 
 impl Serialize for Message {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        handle::lend(&self.beside.undelivered)?;
         // Kept until the packet holds a duplicate of it.
         let sealed;
         let body = match &self.body {
@@ -363,14 +354,14 @@ impl Serialize for Message {
             Body::Inline(bytes) => NestedRef::Inline(bytes),
             Body::Sealed { file, length } => NestedRef::Sealed(BorrowedHandle(file.as_fd()), *length),
         };
-        let handles: Vec<_> = self.beside.handles.iter().map(|fd| BorrowedHandle(fd.as_fd())).collect();
-        (body, handles, self.beside.undelivered.is_once()).serialize(serializer)
+        let handles: Vec<_> = self.handles.iter().map(|fd| BorrowedHandle(fd.as_fd())).collect();
+        (body, handles).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (body, handles, once) = <(Nested, Vec<OwnedHandle>, bool)>::deserialize(deserializer)?;
+        let (body, handles) = <(Nested, Vec<OwnedHandle>)>::deserialize(deserializer)?;
         let body = match body {
             Nested::Inline(bytes) => Body::Inline(bytes),
             Nested::Sealed(file, length) if length <= INLINE as u64 => {
@@ -379,7 +370,6 @@ impl<'de> Deserialize<'de> for Message {
             }
             Nested::Sealed(file, length) => Body::Sealed { file: file.0, length },
         };
-        let undelivered = if once { Undelivered::once() } else { Undelivered::default() };
-        Ok(Self { body, beside: Beside { handles: handles.into_iter().map(|handle| handle.0).collect(), undelivered } })
+        Ok(Self { body, handles: handles.into_iter().map(|handle| handle.0).collect() })
     }
 }

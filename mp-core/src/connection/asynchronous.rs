@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,14 +17,13 @@ use super::raw::{ENCODING, Patience, Socket};
 use super::turn::{Taken, Turn};
 use super::{Connection, Receiver, Sender};
 use crate::codec::EncodeError;
-use crate::handle::Beside;
 use crate::message::{Body, Encoded};
 use crate::sys::socket::Blocking;
 
 /// A message that is ready to be sent.
 struct Ready {
     body: Body,
-    beside: Beside,
+    handles: Vec<OwnedFd>,
 }
 
 impl Socket {
@@ -41,7 +40,7 @@ impl Socket {
         let mut scratch = ENCODING.take();
         scratch.clear();
         match Body::encode(value, MAX_INLINE, scratch, None) {
-            Ok(Encoded::Whole(body, beside)) => Ok(Ready { body, beside }),
+            Ok(Encoded::Whole(body, handles)) => Ok(Ready { body, handles }),
             Ok(Encoded::Passed) => Err(SendErrorReason::Encode(EncodeError::new("there was nowhere for it to pass"))),
             Err(error) => Err(SendErrorReason::Encode(error)),
         }
@@ -60,7 +59,7 @@ impl Socket {
 
     async fn send_short(&self, message: &Ready) -> Result<(), SendErrorReason> {
         loop {
-            match packet::send(self.fd.as_fd(), &message.body, &message.beside, None, Blocking::No) {
+            match packet::send(self.fd.as_fd(), &message.body, &message.handles, None, Blocking::No) {
                 Ok(()) => return Ok(()),
                 Err(error) => self.judge(error)?,
             }
@@ -83,7 +82,7 @@ impl Socket {
     fn try_send_large(&self, message: &Ready, turn: Taken<'_>) -> Result<bool, SendErrorReason> {
         let (mine, theirs) = crate::sys::fd::pipe().map_err(SendErrorReason::Io)?;
         let receipt = Some(theirs.as_fd());
-        match packet::send(self.fd.as_fd(), &message.body, &message.beside, receipt, Blocking::No) {
+        match packet::send(self.fd.as_fd(), &message.body, &message.handles, receipt, Blocking::No) {
             Ok(()) => {
                 turn.sent(mine);
                 Ok(true)

@@ -25,7 +25,6 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::codec::message_limit;
-use crate::handle::Beside;
 use crate::message::Body;
 use crate::sys::socket::{self, Blocking, MAX_HANDLES};
 
@@ -49,20 +48,8 @@ const FLAG_RECEIPT: u8 = 1 << 1;
 /// What precedes the handles in a packet at most: file, receipt, bundle.
 const MAX_LEADING: usize = 3;
 
-/// Sends one message as one packet. From then on it counts as delivered, before anything else happens on this thread.
+/// Sends one message as one packet.
 pub(crate) fn send(
-    socket: BorrowedFd<'_>,
-    body: &Body,
-    beside: &Beside,
-    receipt: Option<BorrowedFd<'_>>,
-    blocking: Blocking,
-) -> io::Result<()> {
-    send_undelivered(socket, body, &beside.handles, receipt, blocking)?;
-    beside.undelivered.delivered();
-    Ok(())
-}
-
-fn send_undelivered(
     socket: BorrowedFd<'_>,
     body: &Body,
     handles: &[OwnedFd],

@@ -17,7 +17,7 @@ use super::packet::{self, Failure, MAX_INLINE, MAX_PACKET, Packet, Received};
 use super::spin::Spin;
 use super::turn::Turn;
 use crate::codec::{self, DecodeError, Source};
-use crate::handle::{Beside, Collecting, Offering};
+use crate::handle::{Collecting, Offering};
 use crate::message::{self, Body, Encoded, Passage};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
@@ -68,20 +68,18 @@ impl Socket {
         let patient = matches!(patience, Patience::Forever);
         let passage = patient.then_some(&mut lane as &mut dyn Passage);
         let (mut whole, result) = match Body::encode(value, MAX_INLINE, scratch, passage) {
-            Ok(Encoded::Whole(body, beside)) => (Some((body, beside)), Ok(())),
+            Ok(Encoded::Whole(body, handles)) => (Some((body, handles)), Ok(())),
             Ok(Encoded::Passed) => (None, Ok(())),
             Err(error) => (None, Err(error)),
         };
         if let Sent::No { begun: true } = lane.conclude(result)? {
-            // What it holds is told of the first attempt before it is encoded again.
-            drop(whole.take());
             whole = match Body::encode(value, MAX_INLINE, Vec::new(), None).map_err(SendErrorReason::Encode)? {
-                Encoded::Whole(body, beside) => Some((body, beside)),
+                Encoded::Whole(body, handles) => Some((body, handles)),
                 Encoded::Passed => None,
             };
         }
-        let Some((body, beside)) = whole else { return Ok(()) };
-        let result = self.send_body(&body, &beside, patience);
+        let Some((body, handles)) = whole else { return Ok(()) };
+        let result = self.send_body(&body, &handles, patience);
         if let Body::Inline(scratch) = body {
             put_back(&ENCODING, scratch);
         }
@@ -101,28 +99,28 @@ impl Socket {
             body = Body::raw(bytes, MAX_INLINE, None).map_err(SendErrorReason::Encode)?;
         }
         drop(collecting);
-        body.map_or(Ok(()), |body| self.send_body(&body, &Beside::default(), patience))
+        body.map_or(Ok(()), |body| self.send_body(&body, &[], patience))
     }
 
     fn offer(&self, far_end: BorrowedFd<'_>) -> Result<(), SendErrorReason> {
         self.retry_send(Patience::Forever, |blocking| packet::offer(self.fd.as_fd(), far_end, blocking))
     }
 
-    fn send_body(&self, body: &Body, beside: &Beside, patience: Patience) -> Result<(), SendErrorReason> {
+    fn send_body(&self, body: &Body, handles: &[OwnedFd], patience: Patience) -> Result<(), SendErrorReason> {
         match body {
-            Body::Inline(_) => self.send_packet(body, beside, None, patience),
-            Body::Sealed { .. } => self.send_large(body, beside, patience),
+            Body::Inline(_) => self.send_packet(body, handles, None, patience),
+            Body::Sealed { .. } => self.send_large(body, handles, patience),
         }
     }
 
-    fn send_large(&self, body: &Body, beside: &Beside, patience: Patience) -> Result<(), SendErrorReason> {
+    fn send_large(&self, body: &Body, handles: &[OwnedFd], patience: Patience) -> Result<(), SendErrorReason> {
         if lane::is_inside() {
             // Whoever could receive the last one may be receiving the message that this thread is encoding.
-            return self.send_packet(body, beside, None, patience);
+            return self.send_packet(body, handles, None, patience);
         }
         let turn = self.turn.take(patience)?;
         let (mine, theirs) = crate::sys::fd::pipe().map_err(SendErrorReason::Io)?;
-        self.send_packet(body, beside, Some(theirs.as_fd()), patience)?;
+        self.send_packet(body, handles, Some(theirs.as_fd()), patience)?;
         turn.sent(mine);
         Ok(())
     }
@@ -130,11 +128,11 @@ impl Socket {
     fn send_packet(
         &self,
         body: &Body,
-        beside: &Beside,
+        handles: &[OwnedFd],
         receipt: Option<BorrowedFd<'_>>,
         patience: Patience,
     ) -> Result<(), SendErrorReason> {
-        self.retry_send(patience, |blocking| packet::send(self.fd.as_fd(), body, beside, receipt, blocking))
+        self.retry_send(patience, |blocking| packet::send(self.fd.as_fd(), body, handles, receipt, blocking))
     }
 
     /// Sends a packet, waiting for room as long as `patience` lasts.

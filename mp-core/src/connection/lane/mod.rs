@@ -33,10 +33,6 @@
 //! 5. A receiver that has not seen the end of a message has not delivered it, so its sender may send it again.
 //! 6. While a thread sends through a lane it opens no other, and does not wait for its turn to send: the receiver that it would
 //!    wait for may be the one at the end of the lane.
-//! 7. A message in which a part wants to know if it is not delivered ([`fd::if_undelivered`](crate::fd::if_undelivered)) never ends here:
-//!    of one that is given up its receiver has decoded the beginning, and could keep that part while its sender gets it back. If that
-//!    turns out in the middle, the message is aborted before the part is sent, and put into a memory file once its receiver is known
-//!    to have taken note of that, and not to have refused the message before.
 
 mod arriving;
 mod frame;

@@ -48,14 +48,6 @@ impl Lane {
         Self { socket, handles: 0 }
     }
 
-    /// Tells the receiver that there is no message, and waits until it knows. True if it had refused the message before that.
-    fn take_back(&self) -> bool {
-        // To one that is gone there is nothing to take back.
-        let _ = send_frame(&self.socket, KIND_ABORT, &[], &[]);
-        let _ = poll::readable(self.socket.as_fd(), Deadline::NEVER);
-        self.is_refused()
-    }
-
     /// Tells, once the receiver has closed its end, whether it has refused the rest.
     fn is_refused(&self) -> bool {
         let mut word = [0; 1];
@@ -85,8 +77,6 @@ enum State {
     Refused,
     /// The receiver has closed its end: it is dead, or has given the message up.
     Left,
-    /// The message turned out to be one that must go whole, and the receiver knows that it comes another way.
-    TakenBack,
     /// The offer or the message could not be sent.
     Failed(SendErrorReason),
 }
@@ -120,7 +110,6 @@ impl<'a, Offer: FnMut(BorrowedFd<'_>) -> Result<(), SendErrorReason>> Sending<'a
                 self.offers.note(false);
                 Ok(Sent::No { begun: true })
             }
-            (State::TakenBack, _) => Ok(Sent::No { begun: true }),
             (State::Closed, Ok(())) => Ok(Sent::No { begun: false }),
             (State::Closed, Err(error)) => Err(SendErrorReason::Encode(error)),
             (state @ State::Open(_), Err(error)) => {
@@ -165,9 +154,6 @@ impl<'a, Offer: FnMut(BorrowedFd<'_>) -> Result<(), SendErrorReason>> Sending<'a
 
 impl<Offer: FnMut(BorrowedFd<'_>) -> Result<(), SendErrorReason>> Passage for Sending<'_, Offer> {
     fn open(&mut self, least: u64) -> Result<bool, EncodeError> {
-        if handle::must_go_whole() {
-            return Ok(false);
-        }
         match self.try_open(least) {
             Ok(None) => Ok(false),
             Ok(Some(lane)) => {
@@ -183,10 +169,6 @@ impl<Offer: FnMut(BorrowedFd<'_>) -> Result<(), SendErrorReason>> Passage for Se
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         let State::Open(lane) = &mut self.state else { return Err(EncodeError::new("the lane is closed")) };
-        if handle::must_go_whole() {
-            self.state = if lane.take_back() { State::Refused } else { State::TakenBack };
-            return Err(EncodeError::new("the message cannot go in parts"));
-        }
         let handles = handle::fetch_collected();
         lane.handles += handles.len();
         if lane.handles > MOST_HANDLES {
