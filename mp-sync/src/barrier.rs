@@ -16,8 +16,8 @@ use crate::raw::barrier::{Broken, MOST, RawBarrier};
 /// A barrier can be broken: by [`abort`](Self::abort), by a wait whose time is up, by an action that panics. Then all who wait and all who
 /// come get [`BarrierError::Broken`], until somebody calls [`reset`](Self::reset).
 ///
-/// It is 16 bytes without a pointer in them: place it in memory that processes share, at any address of each, or in a `static` for the
-/// threads of one process. What a party has done before it arrives is seen by the action, and by all after they have gone on.
+/// It is 72 bytes without a pointer in them: place it in memory that processes share, registered as a [`SharedRegion`](crate::SharedRegion)
+/// in each, at any address, or in a `static` for the threads of one process. What a party has done before it arrives is seen by the action, and by all after they have gone on.
 ///
 /// If more threads take part than there are parties, those who come first are the generation, and the others wait for the next one.
 ///
@@ -25,9 +25,12 @@ use crate::raw::barrier::{Broken, MOST, RawBarrier};
 ///
 /// A process that is killed before it arrives leaves the others waiting: use [`wait_timeout`](Self::wait_timeout), or have whoever sees it
 /// die call [`abort`](Self::abort). One that is killed while it waits has arrived and is counted, so the others go on without it; it is missed
-/// in the next generation. One that is killed in the middle of ending a generation has ended it or has not; if it did not come to wake
-/// those who sleep, they find out within a tenth of a second. One that is killed while it runs the action leaves all others waiting until
-/// the time of one is up, or somebody calls `abort` or `reset`.
+/// in the next generation. One that is killed while it runs the action leaves all others waiting until the time of one is up, or somebody
+/// calls `abort` or `reset`.
+///
+/// One that is killed in the few instructions in which it changes the barrier breaks it: it may have ended a generation, for all of that, or
+/// not, and those who wait find out within a tenth of a second. One that is stopped there (SIGSTOP) holds up all others until it goes on,
+/// whatever their timeouts.
 ///
 /// # Examples
 ///
@@ -56,7 +59,7 @@ pub struct Barrier {
     raw: RawBarrier,
 }
 
-const _: () = assert!(size_of::<Barrier>() == 16 && align_of::<Barrier>() == 8);
+const _: () = assert!(size_of::<Barrier>() == 72 && align_of::<Barrier>() == 8);
 
 /// Why a wait at a [`Barrier`] failed. The barrier stays broken until it is reset, unless that is what happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]

@@ -197,6 +197,11 @@ impl RawMutex {
         self.depth.store(depth, Relaxed);
     }
 
+    /// Whether its owner died, and nobody has taken it since.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.word.load(Relaxed) & OWNER_DIED != 0
+    }
+
     /// Whether somebody has it at this moment.
     pub(crate) fn is_locked(&self) -> bool {
         self.word.load(Relaxed) & OWNER != 0
