@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::offset_of;
+use std::mem::{self, offset_of};
 use std::thread::yield_now;
 use std::time::Duration;
 
@@ -130,6 +130,15 @@ pub struct RobustPermit<'a, const CAPACITY: usize = 32> {
     thread: PhantomData<*const ()>,
 }
 
+impl<const CAPACITY: usize> RobustPermit<'_, CAPACITY> {
+    /// Keeps the permit taken until the process ends. Nobody can release it before that.
+    ///
+    /// If this thread ends before its process, the permit stays taken even after that.
+    pub fn forget(self) {
+        mem::forget(self);
+    }
+}
+
 // SAFETY: it lends nothing.
 unsafe impl<const CAPACITY: usize> Sync for RobustPermit<'_, CAPACITY> {}
 
@@ -168,6 +177,8 @@ mod tests {
         permits.push(semaphore.acquire_timeout(Duration::MAX).unwrap());
         permits.clear();
         assert_eq!(semaphore.available(), 3);
+        semaphore.acquire().forget();
+        assert_eq!(semaphore.available(), 2);
     }
 
     #[test]
