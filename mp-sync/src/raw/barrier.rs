@@ -84,15 +84,15 @@ impl Generation {
 }
 
 /// The mutex, held.
-struct Locked<'a>(&'a RawBarrier);
+struct BarrierGuard<'a>(&'a RawBarrier);
 
-impl Drop for Locked<'_> {
+impl Drop for BarrierGuard<'_> {
     fn drop(&mut self) {
         self.0.mutex.unlock();
     }
 }
 
-impl<'a> Locked<'a> {
+impl<'a> BarrierGuard<'a> {
     fn generation(&self) -> Generation {
         Generation { completed: self.0.completed.load(Relaxed), resets: self.0.resets.load(Relaxed) }
     }
@@ -246,7 +246,7 @@ impl RawBarrier {
         struct Acting<'a>(&'a RawBarrier, Generation);
         impl<'a> Acting<'a> {
             /// The barrier, if it is still waiting for the action.
-            fn awaited(&self) -> Option<Locked<'a>> {
+            fn awaited(&self) -> Option<BarrierGuard<'a>> {
                 let locked = self.0.lock();
                 (locked.generation() == self.1 && locked.mode() == ACTING).then_some(locked)
             }
@@ -265,13 +265,13 @@ impl RawBarrier {
         awaited.map(|locked| locked.end(false, true)).ok_or(Broken::ByOthers)
     }
 
-    fn lock(&self) -> Locked<'_> {
+    fn lock(&self) -> BarrierGuard<'_> {
         loop {
             match self.mutex.lock(Deadline::NEVER) {
-                Ok(true) => return Locked(self),
+                Ok(true) => return BarrierGuard(self),
                 Ok(false) => {
                     self.mutex.set_poisoned(false);
-                    Locked(self).break_barrier();
+                    BarrierGuard(self).break_barrier();
                 }
                 // A thread of another PID namespace, with the number of this one, has it.
                 Err(_) => yield_now(),
