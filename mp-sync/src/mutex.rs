@@ -141,6 +141,39 @@ impl<T: ?Sized> Mutex<T> {
         self.raw.is_locked()
     }
 
+    /// Whether the last owner died or panicked while holding the lock, and nobody has said since that the value is in order, as std's. It may
+    /// have changed when this returns.
+    pub fn is_poisoned(&self) -> bool {
+        self.raw.is_poisoned()
+    }
+
+    /// Says that the value is in order again, as std's: the next owner receives no error. With the guard at hand, it is the same as
+    /// [`MutexGuard::mark_consistent`].
+    ///
+    /// It takes the lock for an instant, and waits while another thread has it, which std's does not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_sync::{LockError, Mutex};
+    ///
+    /// static BALANCE: Mutex<i64> = Mutex::new(100);
+    ///
+    /// let broken = std::thread::spawn(|| {
+    ///     let _balance = BALANCE.lock();
+    ///     panic!("in the middle of it");
+    /// });
+    /// assert!(broken.join().is_err() && BALANCE.is_poisoned());
+    /// let Err(LockError::OwnerDied(mut balance)) = BALANCE.lock() else { panic!("it is told") };
+    /// *balance = 0;
+    /// BALANCE.clear_poison();
+    /// drop(balance);
+    /// assert!(!BALANCE.is_poisoned() && BALANCE.lock().is_ok());
+    /// ```
+    pub fn clear_poison(&self) {
+        self.raw.clear_poison();
+    }
+
     /// The value, of a mutex that nobody else can see now.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()

@@ -119,6 +119,20 @@ impl<T: ?Sized> ReentrantMutex<T> {
         self.raw.is_locked()
     }
 
+    /// Whether the last owner died or panicked while holding the lock, and nobody has said since that the value is in order, as std's. It may
+    /// have changed when this returns.
+    pub fn is_poisoned(&self) -> bool {
+        self.raw.is_poisoned()
+    }
+
+    /// Says that the value is in order again, as std's: the next owner receives no error. With the guard at hand, it is the same as
+    /// [`ReentrantMutexGuard::mark_consistent`].
+    ///
+    /// It takes the lock for an instant, and waits while another thread has it, which std's does not.
+    pub fn clear_poison(&self) {
+        self.raw.clear_poison();
+    }
+
     /// The value, of a mutex that nobody else can see now.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()

@@ -199,6 +199,23 @@ impl<const N: usize> RawRwLock<N> {
         }
     }
 
+    /// Says that the value is in order again, as the writer, which this thread may be. One that reads changes nothing.
+    pub(crate) fn clear_poison(&self) {
+        let entered = self.write(Deadline::NEVER);
+        if entered.is_ok() || self.turn.is_own() {
+            self.set_poisoned(false);
+        }
+        if entered.is_ok() {
+            self.unlock();
+        }
+    }
+
+    /// Whether the value is not in order, as far as anybody has found out.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        let state = self.state.load(Relaxed);
+        state & POISONED != 0 || state & WRITING != 0 && self.turn.is_left_behind()
+    }
+
     /// Goes out as the writer.
     #[inline]
     pub(crate) fn unlock(&self) {
