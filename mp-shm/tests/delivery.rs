@@ -1,4 +1,5 @@
-//! A buffer in a message that is lost, late, long, refused or received twice: whoever dies, it is here whole or it is the receiver's.
+//! A buffer in a message that is lost, late, long, refused or received twice: whoever dies, it is
+//! here whole or it is the receiver's.
 
 #[path = "../../mp-core/tests/support/mod.rs"]
 mod support;
@@ -36,7 +37,8 @@ fn here(buffer: &mut Buffer<u32>) {
     assert!(matches!(other.wait(Duration::ZERO), Err(BufferError::InUse)));
 }
 
-/// A message that goes from hand to hand, if its receiver waits for it; what comes last may not be encodable.
+/// A message that goes from hand to hand, if its receiver waits for it; what comes last may not be
+/// encodable.
 #[derive(Serialize, Deserialize)]
 struct Long(String, Buffer<u32>, String, Last);
 
@@ -166,7 +168,8 @@ impl<'de> Deserialize<'de> for Keeps {
     }
 }
 
-/// Refuses each message after it has taken the buffer out of it, and says how many of these it owns when it is asked to.
+/// Refuses each message after it has taken the buffer out of it, and says how many of these it owns
+/// when it is asked to.
 #[process_fn]
 fn keep(messages: Receiver<Keeps>, questions: Receiver<()>, answers: Sender<usize>) {
     for message in messages.iter() {

@@ -9,25 +9,30 @@ use thiserror::Error;
 use crate::deadline::Deadline;
 use crate::raw::semaphore::RawSemaphore;
 
-/// A number of permits that processes take and give back, as Python's `multiprocessing.Semaphore` and `BoundedSemaphore`.
+/// A number of permits that processes take and give back, as Python's `multiprocessing.Semaphore`
+/// and `BoundedSemaphore`.
 ///
-/// It is 16 bytes without a pointer in them: place it in memory that processes share, at any address of each, or in a `static` for the
-/// threads of one process. All-zero bytes are a semaphore without permits and without a bound.
+/// It is 16 bytes without a pointer in them: place it in memory that processes share, at any
+/// address of each, or in a `static` for the threads of one process. All-zero bytes are a semaphore
+/// without permits and without a bound.
 ///
-/// [`acquire`](Self::acquire) returns a [`Permit`], which gives the permit back when it is dropped. Any process may also
-/// [`release`](Self::release) permits, even one that has acquired none: [`Permit::forget`] is the other half of that. So
-/// `Semaphore::bounded(1)` is Python's plain `multiprocessing.Lock`, which any process may release: `acquire().forget()` and `release(1)`.
-/// Where the one that locks is the one that unlocks, a mutex is better, because it tells when its owner died.
+/// [`acquire`](Self::acquire) returns a [`Permit`], which gives the permit back when it is dropped.
+/// Any process may also [`release`](Self::release) permits, even one that has acquired none:
+/// [`Permit::forget`] is the other half of that. So `Semaphore::bounded(1)` is Python's plain
+/// `multiprocessing.Lock`, which any process may release: `acquire().forget()` and `release(1)`.
+/// Where the one that locks is the one that unlocks, a mutex is better, because it tells when its
+/// owner died.
 ///
-/// What a thread has written before it releases a permit is seen by whoever acquires one after that. Permits are not given out in the
-/// order in which they were asked for.
+/// What a thread has written before it releases a permit is seen by whoever acquires one after
+/// that. Permits are not given out in the order in which they were asked for.
 ///
 /// # Process death
 ///
-/// A permit that a process has when it is killed stays taken: nobody knows whose it was, because anybody may release it. (Those of a
-/// [`RobustSemaphore`](crate::RobustSemaphore) come back.) A process that is killed while it waits is not missed. One that is killed in
-/// the middle of a release has released all the permits or none of them; if it did not come to wake those who sleep, they find them
-/// within a tenth of a second.
+/// A permit that a process has when it is killed stays taken: nobody knows whose it was, because
+/// anybody may release it. (Those of a [`RobustSemaphore`](crate::RobustSemaphore) come back.) A
+/// process that is killed while it waits is not missed. One that is killed in the middle of a
+/// release has released all the permits or none of them; if it did not come to wake those who
+/// sleep, they find them within a tenth of a second.
 ///
 /// # Examples
 ///
@@ -88,7 +93,8 @@ impl Semaphore {
         Self { raw: RawSemaphore::new(permits, u32::MAX) }
     }
 
-    /// Makes a semaphore with that many permits that never has more, as Python's `BoundedSemaphore`.
+    /// Makes a semaphore with that many permits that never has more, as Python's
+    /// `BoundedSemaphore`.
     ///
     /// # Examples
     ///
@@ -106,8 +112,9 @@ impl Semaphore {
     ///
     /// # Process death
     ///
-    /// Nothing is dropped in a process that is killed, so its permits stay taken. If all permits are with processes that have died, this
-    /// waits indefinitely. Where it can happen, use [`acquire_timeout`](Self::acquire_timeout).
+    /// Nothing is dropped in a process that is killed, so its permits stay taken. If all permits
+    /// are with processes that have died, this waits indefinitely. Where it can happen, use
+    /// [`acquire_timeout`](Self::acquire_timeout).
     ///
     /// # Examples
     ///
@@ -137,7 +144,8 @@ impl Semaphore {
         self.raw.try_acquire().then(|| Permit { semaphore: self })
     }
 
-    /// Takes a permit, and waits for one for that long at most. Zero looks once; `Duration::MAX` is without a limit.
+    /// Takes a permit, and waits for one for that long at most. Zero looks once; `Duration::MAX` is
+    /// without a limit.
     ///
     /// The time is measured by the monotonic clock, which stands still while the machine sleeps.
     ///
@@ -187,7 +195,8 @@ impl Semaphore {
         })
     }
 
-    /// How many permits are left: Python's `get_value`. By the time that the caller looks at the answer it may have changed.
+    /// How many permits are left: Python's `get_value`. By the time that the caller looks at the
+    /// answer it may have changed.
     ///
     /// # Examples
     ///
@@ -207,7 +216,8 @@ impl fmt::Debug for Semaphore {
 
 /// A permit of a [`Semaphore`], which is given back when this is dropped, by whichever thread.
 ///
-/// If the semaphore has all its permits by then, because others have released more than they had, dropping it changes nothing.
+/// If the semaphore has all its permits by then, because others have released more than they had,
+/// dropping it changes nothing.
 ///
 /// # Process death
 ///
@@ -249,7 +259,8 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        // It fails if others have released what they did not have; then there is nothing to give back.
+        // It fails if others have released what they did not have; then there is nothing to give
+        // back.
         let _ = self.semaphore.release(1);
     }
 }

@@ -14,15 +14,18 @@ use crate::{FrozenBuffer, ShmSafe};
 impl<T: ShmSafe + Copy> Buffer<T> {
     /// Seals the memory against every writer, in every process and for ever, without a copy.
     ///
-    /// The values are mapped anew, at another address. A process that has just sent the buffer here, or a part of it, may still be busy
-    /// unmapping it; that is waited for, up to ten seconds.
+    /// The values are mapped anew, at another address. A process that has just sent the buffer
+    /// here, or a part of it, may still be busy unmapping it; that is waited for, up to ten
+    /// seconds.
     ///
-    /// Whoever has the memory mapped to be written in other ways than by this library makes it fail, so that what is frozen is frozen.
+    /// Whoever has the memory mapped to be written in other ways than by this library makes it
+    /// fail, so that what is frozen is frozen.
     ///
     /// # Errors
     ///
-    /// It is a part of a buffer; another process has the memory mapped to be written; a part without values, which was split off, is still
-    /// here; address space has run out. The buffer is given back.
+    /// It is a part of a buffer; another process has the memory mapped to be written; a part
+    /// without values, which was split off, is still here; address space has run out. The buffer is
+    /// given back.
     pub fn freeze(self) -> Result<FrozenBuffer<T>, FreezeError<T>> {
         self.freeze_timeout(PATIENCE)
     }
@@ -38,7 +41,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
             return Err(FreezeError { buffer: Some(self), source: as_io(error) });
         }
         if self.range != (0..self.memory.segment().len()) {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is a part of a buffer");
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "the buffer is a part of a larger one");
             return Err(FreezeError { buffer: Some(self), source });
         }
         // While the buffer is still as it was.

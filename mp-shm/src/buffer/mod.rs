@@ -1,24 +1,28 @@
 //! Memory that has one owner at a time.
 //!
-//! Who owns which values is kept by the kernel: as locks of the bytes in the memory's file, held by the open file description through which
-//! the owner has it (`sys::ranges`). A message carries a description without any lock. So:
+//! Who owns which values is kept by the kernel: as locks of the bytes in the memory's file, held by
+//! the open file description through which the owner has it (`sys::ranges`). A message carries a
+//! description without any lock. So:
 //!
-//! 1. Values are used only while the own description has their bytes locked. No two descriptions have the same bytes, however
-//!    often a message was copied, and whichever processes are killed.
-//! 2. Within a process, one `Buffer` stands for each range that a description has locked: buffers are split and joined by value.
-//! 3. Encoding changes nothing. The sender stays the owner until it drops its `Buffer`: slices that were borrowed from it are gone by
-//!    then. So a message that is not delivered needs no undoing, and one that is delivered twice has two receivers, of which the first
-//!    to take the lock is the owner.
+//! 1. Values are used only while the own description has their bytes locked. No two descriptions
+//!    have the same bytes, however often a message was copied, and whichever processes are killed.
+//! 2. Within a process, one `Buffer` stands for each range that a description has locked: buffers
+//!    are split and joined by value.
+//! 3. Encoding changes nothing. The sender stays the owner until it drops its `Buffer`: slices that
+//!    were borrowed from it are gone by then. So a message that is not delivered needs no undoing,
+//!    and one that is delivered twice has two receivers, of which the first to take the lock is the
+//!    owner.
 //!
 //! | state | lock | from | to |
 //! |---|---|---|---|
 //! | awaited | another description may have it | decoding, while the sender still had the lock | held: at a use that finds it free |
 //! | held | this description has it | making, decoding, reclaiming | dropped |
 //!
-//! The kernel's calls order what the processes do with the values: one unlocks behind its last access, the other one locks
-//! before its first.
+//! The kernel's calls order what the processes do with the values: one unlocks behind its last
+//! access, the other one locks before its first.
 //!
-//! A process that dies leaves its bytes unlocked, with whatever it had written. Whoever may reclaim them can.
+//! A process that dies leaves its bytes unlocked, with whatever it had written. Whoever may reclaim
+//! them can.
 
 mod error;
 mod freeze;
@@ -48,15 +52,18 @@ use crate::sys::memfd;
 pub use self::error::{BufferError, FreezeError, RejoinError, RejoinErrorReason};
 pub use self::reclaim::{ReclaimError, Reclaimer};
 
-/// Values in memory that belong to one process at a time: sending a buffer gives it away, without a copy.
+/// Values in memory that belong to one process at a time: sending a buffer gives it away, without a
+/// copy.
 ///
-/// It is used as a slice. It goes inside messages, arguments and results like any value, and arrives as it is, however large: what travels
-/// is a descriptor. So a result that is larger than one wants to copy is written where it is to be: [`split`](Self::split) a buffer,
-/// send the parts to workers, [`rejoin`](Self::rejoin) what comes back. To let many processes read it, [`freeze`](Self::freeze)
-/// it.
+/// A buffer is used as a slice. It goes inside messages, arguments and results like any value; only
+/// a descriptor travels, however large the buffer is. So several processes can write a large result
+/// in place: [`split`](Self::split) a buffer, send the parts to workers, and
+/// [`rejoin`](Self::rejoin) what comes back. To let many processes read it,
+/// [`freeze`](Self::freeze) it.
 ///
-/// The values are plain data of which all bytes are valid ([`Layout::is_any_bits`](crate::Layout::is_any_bits)): numbers, arrays and tuples of
-/// them, and structs of those that derive [`ShmSafe`](trait@ShmSafe). Others do not compile:
+/// The values are plain data for which all bytes are valid
+/// ([`Layout::is_any_bits`](crate::Layout::is_any_bits)): numbers, arrays and tuples of them, and
+/// structs of those that derive [`ShmSafe`](trait@ShmSafe). Other types do not compile:
 ///
 /// ```compile_fail,E0080
 /// let flags = mp_shm::Buffer::<bool>::zeroed(8); // bytes of 0 and 1 only: use a `u8`
@@ -64,35 +71,44 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 ///
 /// # One owner
 ///
-/// Send a buffer by value: a send that succeeds drops it here, and the receiver becomes its owner. A send that fails gives it back.
+/// Send a buffer by value: a send that succeeds drops it here, and the receiver becomes its owner.
+/// A send that fails gives it back.
 ///
-/// Encoding a buffer by reference (`send_ref`, a parameter `&Buffer`, [`Message::encode`](mp_core::Message::encode)) changes nothing: the
-/// sender stays the owner until it drops the buffer. Until then a receiver has to wait. So do all but one of several receivers, when a
-/// message was copied or sent twice: the first to lock the values is the owner, and the others wait until it drops them.
+/// Encoding a buffer by reference (`send_ref`, a parameter `&Buffer`,
+/// [`Message::encode`](mp_core::Message::encode)) changes nothing: the sender stays the owner until
+/// it drops the buffer. Until then a receiver has to wait. So do all but one of several receivers,
+/// when a message was copied or sent twice: the first to lock the values is the owner, and the
+/// others wait until it drops them.
 ///
-/// [`wait`](Self::wait) waits for as long as it is told, and then returns [`BufferError::InUse`]. [`try_as_slice`](Self::try_as_slice) does not
-/// wait. Using the buffer as a slice, or splitting it, waits ten seconds, and then panics.
+/// [`wait`](Self::wait) waits up to a timeout, and then returns [`BufferError::InUse`].
+/// [`try_as_slice`](Self::try_as_slice) does not wait. Using the buffer as a slice, or splitting
+/// it, waits ten seconds, and then panics.
 ///
 /// # Memory
 ///
-/// It costs address space, one descriptor for each buffer that was made or received, and memory as it is touched, as with a `Vec` of zeros; by
-/// [`populate`](Self::populate) at once. Values begin at a page, and parts where they lie. More than the machine or a limit of this
-/// process leaves is an error when it is made, and so is everything where the system does not overcommit memory. With
-/// [transparent huge pages](https://docs.kernel.org/admin-guide/mm/transhuge.html) for shared memory on `advise`, buffers of 64 MiB and more get
-/// them. Limits of a `tmpfs` such as `/dev/shm` do not apply.
+/// A buffer takes address space, and one descriptor for each that was made or received. The kernel
+/// allocates its pages when they are first touched, as with a `Vec` of zeros, or all at once in
+/// [`populate`](Self::populate). The values begin at a page. Making a buffer fails if the machine,
+/// or a limit of this process, has too little memory left for it, and, where the system does not
+/// overcommit, if the kernel cannot reserve it. If [transparent huge
+/// pages](https://docs.kernel.org/admin-guide/mm/transhuge.html) for shared memory are set to
+/// `advise`, buffers of 64 MiB and more use them. Limits of a `tmpfs` such as `/dev/shm` do not
+/// apply.
 ///
-/// A buffer of at least 64 MiB that was sent is unmapped by a thread of its own, so that sending it takes no longer than sending a small one.
+/// A thread of its own unmaps a buffer of at least 64 MiB that was sent, so sending it takes no
+/// longer than sending a small one.
 ///
 /// # Process death
 ///
-/// The memory is freed with the last process that has it and the last message that it is in. What was lost with another process can be had again
-/// from a [`Reclaimer`] that was made beforehand.
+/// The kernel frees the memory with the last process that has it and the last message that holds
+/// it. A [`Reclaimer`] that was made beforehand takes back what was lost with another process.
 ///
 /// # Others who are not trusted
 ///
-/// A process that had the memory once may have kept it mapped by means other than this library, and change it later. It cannot make anybody
-/// read or write beyond it, or raise SIGBUS, but for one case: where the system does not overcommit (`vm.overcommit_memory` is 2), pages
-/// that it takes away have to be found anew, and there may be none. What must not change any more is to be frozen, or copied.
+/// A process that once had the memory can keep it mapped by means other than this library, and
+/// change it later. It cannot make another process read or write outside of the memory, or raise
+/// SIGBUS, with one exception: without overcommit (`vm.overcommit_memory` is 2) it can take pages
+/// away, and the kernel may have no new ones. Freeze or copy what must not change.
 ///
 /// # Examples
 ///
@@ -118,11 +134,13 @@ pub struct Buffer<T> {
     range: Range<usize>,
     first: NonNull<T>,
     is_held: AtomicBool,
-    /// Somebody else may have the memory by the time that this is dropped. It only decides which thread takes the mapping down.
+    /// Somebody else may have the memory by the time that this is dropped. It only decides which
+    /// thread takes the mapping down.
     was_encoded: AtomicBool,
 }
 
-/// How long a use of a buffer that cannot return an error waits for the previous owner, which a sender by value is for an instant.
+/// How long a use of a buffer that cannot return an error waits for the previous owner, which a
+/// sender by value is for an instant.
 const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(10) };
 
 // SAFETY: it owns its values as a `Vec` does (invariants 1 and 2).
@@ -148,8 +166,8 @@ impl<T: ShmSafe + Copy> Buffer<T> {
         Ok(Self::new(Arc::new(memory), 0..length, true))
     }
 
-    /// Makes a buffer of copies of the values. Padding between fields is copied as it is, whatever was there before: it is better not to have any in
-    /// what is for those who are not trusted.
+    /// Makes a buffer of copies of the values. Padding between fields is copied as it is, whatever
+    /// was there before: it is better not to have any in what is for those who are not trusted.
     ///
     /// # Errors
     ///
@@ -169,12 +187,14 @@ impl<T: ShmSafe + Copy> Buffer<T> {
         Self { memory, range, first, is_held: AtomicBool::new(is_held), was_encoded: AtomicBool::new(false) }
     }
 
-    /// Splits it into `parts` parts of the same length; if they cannot be, the first ones are longer by one value. Parts beyond the
-    /// number of values are empty. Each part is a buffer, to be used, sent and split as one.
+    /// Splits it into `parts` parts of the same length; if they cannot be, the first ones are
+    /// longer by one value. Parts beyond the number of values are empty. Each part is a buffer, to
+    /// be used, sent and split as one.
     ///
     /// # Panics
     ///
-    /// With no parts at all; if another owner has the buffer and does not drop it within ten seconds.
+    /// With no parts at all; if another owner has the buffer and does not drop it within ten
+    /// seconds.
     pub fn split(self, parts: usize) -> Vec<Self> {
         assert!(parts > 0, "a buffer is split into at least one part");
         let (least, longer) = (self.len() / parts, self.len() % parts);
@@ -195,7 +215,8 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     ///
     /// # Panics
     ///
-    /// If it has fewer values; if another owner has the buffer and does not drop it within ten seconds.
+    /// If it has fewer values; if another owner has the buffer and does not drop it within ten
+    /// seconds.
     pub fn split_at(self, middle: usize) -> (Self, Self) {
         assert!(middle <= self.len(), "a buffer of {} values cannot be split at {middle}", self.len());
         self.expect_held();
@@ -205,13 +226,14 @@ impl<T: ShmSafe + Copy> Buffer<T> {
         (start, Self::new(memory, middle..range.end, true))
     }
 
-    /// Has all of its memory made now, by as many threads as may run at once: what there is no room for is an error, and touching
-    /// it later takes no time for that. It is the fastest way if all of it will be written. Before Linux 5.14 the memory is only
-    /// set aside.
+    /// Has all of its memory made now, by as many threads as may run at once: what there is no room
+    /// for is an error, and touching it later takes no time for that. It is the fastest way if all
+    /// of it will be written. Before Linux 5.14 the memory is only set aside.
     ///
     /// # Errors
     ///
-    /// There is no room for it. Where the system overcommits memory, it may also end a process to make room, as always.
+    /// There is no room for it. Where the system overcommits memory, it may also end a process to
+    /// make room, as always.
     ///
     /// # Panics
     ///
@@ -222,7 +244,8 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     }
 }
 
-/// Writes values into a new segment: by copying them, which is sooner done than mapping every page to write it.
+/// Writes values into a new segment: by copying them, which is sooner done than mapping every page
+/// to write it.
 fn write<T: ShmSafe + Copy>(segment: &Segment<T>, values: &[T]) -> io::Result<()> {
     use std::os::fd::AsFd;
 
@@ -247,8 +270,9 @@ impl<T> Buffer<T> {
         self.range.clone()
     }
 
-    /// Waits until this is the owner of the values, and nobody else is: for the sender, or another receiver of the same message, to drop
-    /// them. It returns at once if this is the owner already, and never waits if `timeout` is zero.
+    /// Waits until this is the owner of the values, and nobody else is: for the sender, or another
+    /// receiver of the same message, to drop them. It returns at once if this is the owner already,
+    /// and never waits if `timeout` is zero.
     ///
     /// # Errors
     ///
@@ -338,7 +362,8 @@ impl<T> Buffer<T> {
         match self.wait(PATIENCE) {
             Ok(()) => {}
             Err(BufferError::InUse) => panic!(
-                "another owner still has this buffer after {PATIENCE:?}: send a buffer by value, or drop it after sending it by reference"
+                "another owner still has this buffer after {PATIENCE:?}: send a buffer by value, or drop it \
+                 after sending it by reference"
             ),
             Err(BufferError::Io(error)) => panic!("this buffer could not be locked: {error}"),
         }
@@ -347,7 +372,8 @@ impl<T> Buffer<T> {
     /// Takes it apart, with its lock.
     fn into_parts(self) -> (Arc<Memory<T>>, Range<usize>) {
         let this = ManuallyDrop::new(self);
-        // SAFETY: it is not used again, as `this` is not dropped; its other fields need no dropping.
+        // SAFETY: it is not used again, as `this` is not dropped; its other fields need no
+        // dropping.
         let memory = unsafe { ptr::read(&raw const this.memory) };
         (memory, this.range.clone())
     }
@@ -358,13 +384,15 @@ impl<T> Deref for Buffer<T> {
 
     /// # Panics
     ///
-    /// If another owner has the buffer and does not drop it within ten seconds. Only one that was received can have another owner;
-    /// [`wait`](Buffer::wait) and [`try_as_slice`](Buffer::try_as_slice) return an error instead.
+    /// If another owner has the buffer and does not drop it within ten seconds. Only one that was
+    /// received can have another owner; [`wait`](Buffer::wait) and
+    /// [`try_as_slice`](Buffer::try_as_slice) return an error instead.
     #[inline]
     fn deref(&self) -> &[T] {
         self.expect_held();
-        // SAFETY: these values are mapped, aligned and initialised: every byte of them was zero or written, and any bytes are valid (`PLAIN`).
-        // The mapping lives as long as this. No other process has them (invariant 1), no other buffer of this one (invariant 2), until this is
+        // SAFETY: these values are mapped, aligned and initialised: every byte of them was zero or
+        // written, and any bytes are valid (`PLAIN`). The mapping lives as long as this. No other
+        // process has them (invariant 1), no other buffer of this one (invariant 2), until this is
         // dropped (invariant 3).
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.range.len()) }
     }
@@ -377,7 +405,8 @@ impl<T> DerefMut for Buffer<T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
         self.expect_held();
-        // SAFETY: as in `deref`; and nobody else in this process has a reference to them, as this is borrowed mutably.
+        // SAFETY: as in `deref`; and nobody else in this process has a reference to them, as this
+        // is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(self.first.as_ptr(), self.range.len()) }
     }
 }

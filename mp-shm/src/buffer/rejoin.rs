@@ -8,17 +8,21 @@ use super::{Buffer, BufferError, PATIENCE, RejoinError, RejoinErrorReason};
 use crate::ShmSafe;
 
 impl<T: ShmSafe + Copy> Buffer<T> {
-    /// Puts all parts of a buffer together again, in whatever order they come, from whichever processes.
+    /// Puts all parts of a buffer together again, in whatever order they come, from whichever
+    /// processes.
     ///
     /// # Errors
     ///
-    /// They are not of one buffer, or do not make up all of it; one cannot be used; address space has run out. The parts are
-    /// given back, but for one that another process has taken meanwhile, by a [`Reclaimer`](super::Reclaimer).
+    /// They are not of one buffer, or do not make up all of it; one cannot be used; address space
+    /// has run out. The parts are given back, except one that another process has taken meanwhile:
+    /// by a [`Reclaimer`](super::Reclaimer), or as a receiver of a message that the part was sent
+    /// in by reference.
     pub fn rejoin(parts: impl IntoIterator<Item = Self>) -> Result<Self, RejoinError<T>> {
         join(parts.into_iter().collect(), true)
     }
 
-    /// Puts this and a part that lies beside it in memory together, on either side: the opposite of [`split_at`](Self::split_at).
+    /// Puts this and a part that lies beside it in memory together, on either side: the opposite of
+    /// [`split_at`](Self::split_at).
     ///
     /// # Errors
     ///
@@ -84,7 +88,8 @@ fn transfer<T: ShmSafe + Copy>(
             transferred.push(values);
             continue;
         }
-        // For an instant nobody has them: whoever takes them then has a copy of a message or a `Reclaimer`, and is welcome.
+        // For an instant nobody has them: whoever takes them then has a copy of a message or a
+        // `Reclaimer`, and is welcome.
         theirs.disown(&values);
         let reason = match memory.try_own(&values) {
             Ok(true) => {

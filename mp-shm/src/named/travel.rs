@@ -29,7 +29,8 @@ impl Serialize for SharedMemory {
 }
 
 impl<'de> Deserialize<'de> for SharedMemory {
-    /// The receiver's handle unlinks nothing when it is dropped. A descriptor that is no memory that can be read and written is an error.
+    /// The receiver's handle unlinks nothing when it is dropped. A descriptor that is no memory
+    /// that can be read and written is an error.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let ReceivedMemory { name, file } = ReceivedMemory::deserialize(deserializer)?;
         let name = checked(&name).map_err(de::Error::custom)?;

@@ -1,8 +1,10 @@
-//! A place where a number of parties wait for each other, again and again: a mutex, and a futex that every change wakes.
+//! A place where a number of parties wait for each other, again and again: a mutex, and a futex
+//! that every change wakes.
 //!
-//! All words but `parties`, which never changes, are written under the mutex. `completed` and `resets` count the generations that ended
-//! in these ways, which tells one from another; `history` has a bit for each of the last 64, set if it was reset. `changes` is what
-//! those who wait sleep on.
+//! All words but `parties`, which never changes, are written under the mutex. `completed` and
+//! `resets` count the generations that ended in these ways, which tells one from another; `history`
+//! has a bit for each of the last 64, set if it was reset. `changes` is what those who wait sleep
+//! on.
 //!
 //! | mode | arrived | the next to arrive | `abort`, a timeout | `reset` |
 //! |---|---|---|---|---|
@@ -11,21 +13,27 @@
 //! | acting: the last runs its action | all | waits for the next generation | broken | ends the generation |
 //! | broken | 0 | fails | | ends the generation, filling |
 //!
-//! 1. In a generation each number that `arrived` had is given out once. Only the last ends the generation as complete, and only if it is
-//!    still the one in which it arrived, and not broken. Nobody holds the mutex while an action runs.
-//! 2. A waiter remembers its generation. If none ended since, it waits, or the barrier is broken. If no reset ended one since, its own was
-//!    completed; if nothing else did, it was reset; otherwise the bit of its own says which. After more than 64 generations, with both
-//!    among them, the waiter takes itself for reset.
-//! 3. A waiter has read `changes` under the mutex, together with the state in which it has to wait. A change of that state is followed by
-//!    one of `changes`, under the mutex too, and then by a wake-up of all. So no sleeper is left behind, and the next generation
-//!    does not wait until the last one has gone.
+//! 1. In a generation each number that `arrived` had is given out once. Only the last ends the
+//!    generation as complete, and only if it is still the one in which it arrived, and not broken.
+//!    Nobody holds the mutex while an action runs.
+//! 2. A waiter remembers its generation. If none ended since, it waits, or the barrier is broken.
+//!    If no reset ended one since, its own was completed; if nothing else did, it was reset;
+//!    otherwise the bit of its own says which. After more than 64 generations, with both among
+//!    them, the waiter takes itself for reset.
+//! 3. A waiter has read `changes` under the mutex, together with the state in which it has to wait.
+//!    A change of that state is followed by one of `changes`, under the mutex too, and then by a
+//!    wake-up of all. So no sleeper is left behind, and the next generation does not wait until the
+//!    last one has gone.
 //!
-//! Orderings: the mutex. What each party did before it arrived happens before the action, and what the action did before all go on.
+//! Orderings: the mutex. What each party did before it arrived happens before the action, and what
+//! the action did before all go on.
 //!
-//! **What a dead process leaves behind.** One that was killed after it arrived is counted. One that was killed in its action leaves the
-//! barrier acting until a timeout, `abort` or `reset`. One that was killed with the mutex may leave half a change: the next to take
-//! the mutex breaks the barrier, and a sleeper looks for that from time to time. One that was killed after its change and before its
-//! wake-up leaves sleepers who find the change when they look for themselves, a moment later.
+//! **What a dead process leaves behind.** One that was killed after it arrived is counted. One that
+//! was killed in its action leaves the barrier acting until a timeout, `abort` or `reset`. One that
+//! was killed with the mutex may leave half a change: the next to take the mutex breaks the
+//! barrier, and a sleeper looks for that from time to time. One that was killed after its change
+//! and before its wake-up leaves sleepers who find the change when they look for themselves, a
+//! moment later.
 
 use std::thread::yield_now;
 
@@ -231,7 +239,8 @@ impl RawBarrier {
                     }
                     return Ok(arrived);
                 }
-                // This one is none of the generation that is about to end, whatever becomes of that.
+                // This one is none of the generation that is about to end, whatever becomes of
+                // that.
                 ACTING => match locked.wait(generation, deadline) {
                     Err(Broken::ByTimeout) => return Err(Broken::ByTimeout),
                     Ok(()) | Err(Broken::ByOthers) => {}
@@ -241,7 +250,8 @@ impl RawBarrier {
         }
     }
 
-    /// Runs the action as the last of a generation, and ends that, or breaks it if the action panics.
+    /// Runs the action as the last of a generation, and ends that, or breaks it if the action
+    /// panics.
     fn act(&self, generation: Generation, action: impl FnOnce()) -> Result<(), Broken> {
         struct Acting<'a>(&'a RawBarrier, Generation);
         impl<'a> Acting<'a> {
@@ -307,7 +317,8 @@ mod tests {
 
     #[test]
     fn whoever_comes_late_learns_how_its_own_generation_ended() {
-        // Every way in which ten generations end, for those of the first and for those who came when others had ended already.
+        // Every way in which ten generations end, for those of the first and for those who came
+        // when others had ended already.
         for before in [0, 60, 1_000] {
             for ends in 0..1_u32 << 10 {
                 let barrier = RawBarrier::new(2);
@@ -407,7 +418,8 @@ mod tests {
             let party = |sum: &Sum, number: usize| {
                 // SAFETY: each thread writes its own before it arrives, which loom checks.
                 sum.1[number].with_mut(|own| unsafe { *own = 1 });
-                // SAFETY: nobody writes these any more, and nobody reads the sum yet, which loom checks.
+                // SAFETY: nobody writes these any more, and nobody reads the sum yet, which loom
+                // checks.
                 let read = |cell: &UnsafeCell<u32>| cell.with(|own| unsafe { *own });
                 let add = || {
                     let total = sum.1.iter().map(read).sum();
