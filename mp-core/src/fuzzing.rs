@@ -19,8 +19,8 @@ use crate::{boot, current};
 /// As sending it.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<OwnedFd>), EncodeError> {
     let mut bytes = Vec::new();
-    let beside = codec::encode(value, &mut bytes)?;
-    Ok((bytes, beside.handles))
+    let handles = codec::encode(value, &mut bytes)?;
+    Ok((bytes, handles))
 }
 
 /// Decodes a value as every transport does, without one.

@@ -7,11 +7,8 @@
 //! The state is per thread because serde offers no other way to reach it from within a `Serialize`. It is
 //! a stack in effect: beginning saves what was there and dropping the guard puts it back, so a `Serialize`
 //! that itself sends something does no harm, and neither does a panic.
-//!
-//! Beside the descriptors, parts of a value can leave word what is to be done if it is not delivered ([`undelivered`]).
 
 mod carried;
-mod undelivered;
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -23,38 +20,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use crate::codec::DecodeError;
 use crate::sys;
 pub use carried::Fd;
-use undelivered::Request;
-pub(crate) use undelivered::{Undelivered, lend};
-
-/// What goes beside the bytes of an encoded value.
-#[derive(Debug, Default)]
-pub(crate) struct Beside {
-    pub(crate) handles: Vec<OwnedFd>,
-    /// What is done if the value is not delivered. Whoever lets go of it without having said [`Undelivered::delivered`] does it.
-    pub(crate) undelivered: Undelivered,
-}
 
 enum State {
     Outside,
-    Collecting(Collected),
+    Collecting(Vec<OwnedFd>),
     Offering(Vec<Option<OwnedFd>>),
-}
-
-#[derive(Default)]
-struct Collected {
-    handles: Vec<OwnedFd>,
-    requests: Requests,
-}
-
-/// What the parts of a value that is being encoded want done if it is not delivered.
-#[derive(Default)]
-struct Requests(Vec<Request>);
-
-/// The value was not encoded to its end.
-impl Drop for Requests {
-    fn drop(&mut self) {
-        drop(Undelivered::new(mem::take(&mut self.0)));
-    }
 }
 
 thread_local! {
@@ -83,15 +53,13 @@ pub(crate) struct Collecting(Option<Restore>);
 
 impl Collecting {
     pub(crate) fn begin() -> Self {
-        Self(Some(Restore::enter(State::Collecting(Collected::default()))))
+        Self(Some(Restore::enter(State::Collecting(Vec::new()))))
     }
 
-    pub(crate) fn finish(mut self) -> Beside {
+    pub(crate) fn finish(mut self) -> Vec<OwnedFd> {
         match self.0.take().map(|mut restore| restore.leave()) {
-            Some(State::Collecting(Collected { handles, mut requests, .. })) => {
-                Beside { handles, undelivered: Undelivered::new(mem::take(&mut requests.0)) }
-            }
-            _ => Beside::default(),
+            Some(State::Collecting(handles)) => handles,
+            _ => Vec::new(),
         }
     }
 }
@@ -102,17 +70,6 @@ impl Drop for Collecting {
             restore.leave();
         }
     }
-}
-
-/// Asks for something to be done if the value that is being encoded on this thread is not delivered. Gives it back if there is none.
-fn ask(request: Request) -> Result<(), Request> {
-    STATE.with_borrow_mut(|state| match state {
-        State::Collecting(collected) => {
-            collected.requests.0.push(request);
-            Ok(())
-        }
-        _ => Err(request),
-    })
 }
 
 /// A value is being decoded on this thread.
@@ -146,7 +103,7 @@ impl Drop for Offering {
 /// Puts a duplicate of `fd` beside the bytes and its index into them.
 pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Result<S::Ok, S::Error> {
     let index = STATE.with_borrow_mut(|state| match state {
-        State::Collecting(Collected { handles, .. }) => {
+        State::Collecting(handles) => {
             let duplicate = sys::fd::duplicate(fd)
                 .map_err(|error| ser::Error::custom(format_args!("a handle could not be duplicated: {error}")))?;
             handles.push(duplicate);
@@ -219,8 +176,6 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 pub mod fd {
     use super::*;
 
-    pub use super::undelivered::if_undelivered;
-
     /// Serialises the descriptor of `handle`.
     ///
     /// # Errors
@@ -257,7 +212,7 @@ mod tests {
     #[test]
     fn a_surplus_a_missing_and_a_doubled_handle_are_errors() {
         let mut bytes = Vec::new();
-        let handles = codec::encode(&(handle(), handle()), &mut bytes).unwrap().handles;
+        let handles = codec::encode(&(handle(), handle()), &mut bytes).unwrap();
         assert_eq!(handles.len(), 2);
         codec::decode::<(Handle, Handle)>(&bytes, handles).unwrap();
 

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::codec::{self, DecodeError, EncodeError, Output, Source, message_limit};
-use crate::handle::{self, Beside, Undelivered};
+use crate::handle;
 use crate::sys::memfd::{MemoryFile, Reader};
 use writer::Writer;
 pub(crate) use writer::{Body, Spill};
@@ -26,12 +26,6 @@ pub(crate) use writer::{Body, Spill};
 ///
 /// A message that is in flight when its receiver dies is freed by the kernel, with everything it carries.
 ///
-/// # Values of which there is only one
-///
-/// A message that holds a value that asked to be told [if it is not delivered](crate::fd::if_undelivered) is delivered once at most, like
-/// that value: it can be in one other message at a time, and decoding it, or encoding it, after it was delivered fails. It can be sent
-/// again when the first attempt has failed. The value is told when the message, and all that it stands in, are dropped undelivered.
-///
 /// # Examples
 ///
 /// ```
@@ -42,7 +36,7 @@ pub(crate) use writer::{Body, Spill};
 /// ```
 pub struct Message {
     bytes: Bytes,
-    beside: Beside,
+    handles: Vec<OwnedFd>,
 }
 
 enum Bytes {
@@ -66,10 +60,10 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: Vec<u8>,
     spill: Spill<'_>,
-) -> Result<(Body, Beside), EncodeError> {
+) -> Result<(Body, Vec<OwnedFd>), EncodeError> {
     let mut writer = Writer::new(buffer, spill);
-    let beside = codec::encode(value, &mut writer)?;
-    Ok((writer.finish()?, beside))
+    let handles = codec::encode(value, &mut writer)?;
+    Ok((writer.finish()?, handles))
 }
 
 /// Takes bytes that are a message as they are.
@@ -87,7 +81,7 @@ impl Message {
     /// A `Serialize` implementation failed, the value is longer than [`message_limit`], or descriptors or memory ran out.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         let spill = Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create };
-        let (body, beside) = encode(value, Vec::new(), spill)?;
+        let (body, handles) = encode(value, Vec::new(), spill)?;
         let bytes = match body {
             Body::Inline(bytes) => Bytes::Heap(bytes),
             Body::File(file) => {
@@ -95,31 +89,29 @@ impl Message {
                 Bytes::File { file, length }
             }
         };
-        Ok(Self { bytes, beside })
+        Ok(Self { bytes, handles })
     }
 
     /// Decodes the value.
     ///
     /// # Errors
     ///
-    /// The message is not an encoded `T`, or is longer than [`message_limit`], or holds a value of which there is only one and was sent
-    /// already. Its descriptors are closed then.
+    /// The message is not an encoded `T`, or is longer than [`message_limit`]. Its descriptors are closed then.
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
-        self.beside.undelivered.take().map_err(|elsewhere| DecodeError::new(elsewhere.to_string()))?;
         match self.bytes {
-            Bytes::Heap(bytes) => codec::decode(&bytes, self.beside.handles),
-            Bytes::File { file, length } => codec::decode_stream(&mut open(&file, length)?, self.beside.handles),
+            Bytes::Heap(bytes) => codec::decode(&bytes, self.handles),
+            Bytes::File { file, length } => codec::decode_stream(&mut open(&file, length)?, self.handles),
         }
     }
 
     /// The encoded form of `()`, and of nothing else that carries information.
     pub(crate) fn empty() -> Self {
-        Self { bytes: Bytes::Heap(Vec::new()), beside: Beside::default() }
+        Self { bytes: Bytes::Heap(Vec::new()), handles: Vec::new() }
     }
 
     /// Tells whether the value holds descriptors.
     pub fn has_handles(&self) -> bool {
-        !self.beside.handles.is_empty()
+        !self.handles.is_empty()
     }
 
     /// Returns the length of the encoded value in bytes, without its descriptors.
@@ -135,7 +127,7 @@ impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
             .field("encoded_len", &self.encoded_len())
-            .field("handles", &self.beside.handles.len())
+            .field("handles", &self.handles.len())
             .finish_non_exhaustive()
     }
 }
@@ -183,7 +175,7 @@ impl<'de> Deserialize<'de> for OwnedHandle {
     }
 }
 
-/// How a message is inside another one: the bytes, then its descriptors, then whether it may be passed on once only.
+/// How a message is inside another one: the bytes, then its descriptors.
 #[derive(Serialize)]
 enum NestedRef<'a> {
     Inline(#[serde(with = "serde_bytes")] &'a [u8]),
@@ -199,7 +191,6 @@ enum Nested {
 
 impl Serialize for Message {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        handle::lend(&self.beside.undelivered)?;
         // Kept until the packet holds a duplicate of it.
         let (made, length);
         let bytes = match &self.bytes {
@@ -212,14 +203,14 @@ impl Serialize for Message {
             Bytes::Heap(bytes) => NestedRef::Inline(bytes),
             Bytes::File { file, length } => NestedRef::File(BorrowedHandle(file.as_fd()), *length),
         };
-        let handles: Vec<_> = self.beside.handles.iter().map(|fd| BorrowedHandle(fd.as_fd())).collect();
-        (bytes, handles, self.beside.undelivered.is_once()).serialize(serializer)
+        let handles: Vec<_> = self.handles.iter().map(|fd| BorrowedHandle(fd.as_fd())).collect();
+        (bytes, handles).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (bytes, handles, once) = <(Nested, Vec<OwnedHandle>, bool)>::deserialize(deserializer)?;
+        let (bytes, handles) = <(Nested, Vec<OwnedHandle>)>::deserialize(deserializer)?;
         let bytes = match bytes {
             Nested::Inline(bytes) => Bytes::Heap(bytes),
             Nested::File(file, length) if length <= MOST_ON_HEAP as u64 => {
@@ -228,8 +219,7 @@ impl<'de> Deserialize<'de> for Message {
             }
             Nested::File(file, length) => Bytes::File { file: file.0, length },
         };
-        let undelivered = if once { Undelivered::once() } else { Undelivered::default() };
         let handles = handles.into_iter().map(|handle| handle.0).collect();
-        Ok(Self { bytes, beside: Beside { handles, undelivered } })
+        Ok(Self { bytes, handles })
     }
 }

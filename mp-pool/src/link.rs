@@ -81,7 +81,7 @@ pub(crate) enum SendFailure {
     /// There is no worker any more, which [`Link::receive`] will say as well.
     Lost(Request),
     /// This request cannot be sent, to this worker or another: there is no descriptor for its handles, or no memory.
-    Refused(Request, String),
+    Refused(String),
 }
 
 /// One worker. No method sleeps.
@@ -134,7 +134,7 @@ impl Link for Local {
         // so there is always room.
         self.connection.try_send(request).map_err(|error| match error.reason {
             SendErrorReason::Disconnected => SendFailure::Lost(error.value),
-            other => SendFailure::Refused(error.value, with_causes(&other)),
+            other => SendFailure::Refused(with_causes(&other)),
         })
     }
 

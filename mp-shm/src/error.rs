@@ -8,8 +8,9 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachError {
-    /// It is not anonymous memory of a fixed size, but something else: a file, a socket, memory that could still shrink.
-    #[error("the descriptor leads to no memory of a fixed size")]
+    /// It is not anonymous memory of a fixed size, but something else: a file, a socket, memory
+    /// that could still shrink.
+    #[error("the descriptor is not memory of a fixed size")]
     NotSealed,
     /// Somebody could still write it, and nobody is to.
     #[error("the memory is not frozen")]
@@ -18,7 +19,7 @@ pub enum AttachError {
     #[error("the memory is frozen")]
     Frozen,
     /// It is no memory of this library, or of a version with another format.
-    #[error("the memory is not of this version of the library")]
+    #[error("the memory was not made by this version of the library")]
     Format,
     /// It was made as another kind of memory, or for a type that is put together in another way.
     #[error("the memory holds values of another type")]
@@ -32,7 +33,7 @@ pub enum AttachError {
         expected: u64,
     },
     /// The message names values that the memory does not have.
-    #[error("the memory of {length} values has none from {start} to {end}")]
+    #[error("values {start} to {end} are not in the memory, which has {length}")]
     Range {
         /// The first of them.
         start: u64,

@@ -1,13 +1,14 @@
 //! Memory that several processes share, typed.
 //!
-//! | to | there is | which reads as |
+//! | to | use | read it as |
 //! |---|---|---|
-//! | lock it | [`Shared<T>`](Shared), an `Arc` across processes; [`Value<T>`](Value) and [`Array<T>`](Array), with a lock of their own | `&T`, guards |
+//! | lock it | [`Shared<T>`](Shared), an `Arc` across processes; [`Value<T>`](Value) and [`Array<T>`](Array), each with a lock of its own | `&T`, guards |
 //! | move it | [`Buffer<T>`](Buffer): one owner at a time; sending it gives it away without a copy, whole or in parts | `&mut [T]` |
-//! | freeze it | [`FrozenBuffer<T>`](FrozenBuffer): sealed against every writer, for as many readers as there are | `&[T]` |
-//! | name it | [`SharedMemory`] and [`ShareableList`], for programs that did not start each other, Python's among them | bytes, items |
+//! | freeze it | [`FrozenBuffer<T>`](FrozenBuffer): sealed against every writer, for any number of readers | `&[T]` |
+//! | name it | [`SharedMemory`] and [`ShareableList`], for programs that did not start each other, Python programs included | bytes, items |
 //!
-//! The first three are values of `mp-core`: arguments, results, messages, or parts of such. A descriptor travels, whatever the size.
+//! The first three rows are values of `mp-core`: arguments, results, messages, or parts of them.
+//! Only a descriptor travels, whatever the size.
 //!
 //! ```
 //! use mp_core::process_fn;
@@ -49,41 +50,47 @@
 //!
 //! # What it costs
 //!
-//! All but the named kind is an anonymous file in memory (`memfd`): at least a page, and one descriptor for each that a process has made
-//! or received, however often it is cloned there. `ulimit -n` is the limit, 1,024 by default on many systems. The kernel frees it with the last
-//! process that has it and the last message that it is in, however they end: nothing of it has a name that could be left behind.
+//! All but the named kind is an anonymous file in memory (`memfd`). It takes at least a page, and
+//! one descriptor in each process that made or received it, however often the process clones it.
+//! `ulimit -n` is the limit, 1,024 by default on many systems. The kernel frees the memory with the
+//! last process that has it and the last message that holds it, however they end: it has no name
+//! that could be left behind.
 //!
-//! Memory is there when it is touched, as with a `Vec` of zeros, unless it is asked for at once ([`Buffer::populate`]). What is
-//! larger than the memory that the machine or its control groups leave is an error when it is made. Whoever asks for less, and more than
-//! there is in the end, is in the hands of the system, as with any memory. Where the system does not overcommit
-//! (`vm.overcommit_memory` is 2) all of it is set aside when it is made, or attached. No access to memory of these types ends in SIGBUS,
-//! except there, if another process that has the memory to be written takes pages away that were set aside.
+//! The kernel allocates a page when a process first touches it, as with a `Vec` of zeros;
+//! [`Buffer::populate`] allocates all of them at once. Asking for more memory than the machine or
+//! the control groups have left is an error. Asking for less succeeds, and the OOM killer may end a
+//! process later if memory runs out, as with any memory. If the system does not overcommit
+//! (`vm.overcommit_memory` is 2), making or attaching memory reserves all of it. No access to these
+//! types raises SIGBUS, with one exception: without overcommit, another process that can write the
+//! memory can take reserved pages away.
 //!
 //! # Whom it trusts
 //!
 //! | | what another process that has it can do |
 //! |---|---|
-//! | `Shared`, `Value`, `Array` | everything to the contents: wrong values, locks that are never free. Share them with those who are trusted as this process is. |
+//! | `Shared`, `Value`, `Array` | anything to the contents: wrong values, locks that are never released. Share them only with processes that you trust like your own. |
 //! | `Buffer` | if it kept a mapping or a descriptor by other means: change values after it gave them away |
 //! | `FrozenBuffer` | nothing |
-//! | `SharedMemory`, `ShareableList` | everything: other bytes, or a shorter file, so that touching a mapping is a SIGBUS |
+//! | `SharedMemory`, `ShareableList` | anything: write other bytes, or shorten the file, so that touching a mapping raises SIGBUS |
 //!
-//! Nobody can change the size of the first three, which is sealed. Each begins with a header that says what is in it; it is checked when the
-//! memory is attached, together with the seals, the size and what kind of file it is, and is not looked at afterwards. So whatever a descriptor
-//! leads to, and whatever is done to it later, this crate reads and writes inside the memory that was checked, or returns an error: an
-//! [`AttachError`], or a decoding error that says the same.
+//! The size of the first three is sealed, so no process can change it. Each begins with a header
+//! that describes its contents. Attaching checks the header, the seals, the size and the kind of
+//! file, and nothing reads the header afterwards. Whatever a descriptor refers to, and whatever
+//! another process does to it later, this crate reads and writes only inside the memory that it
+//! checked, or returns an error: an [`AttachError`], or a decoding error with the same text.
 //!
-//! A value with forbidden bytes, such as a `bool` of 2, is undefined behaviour in Rust, and whoever shares memory can write one. That is why
-//! buffers hold types of which all bytes are valid, and why `Shared` and its like are for those who are trusted.
+//! A value with invalid bytes, such as a `bool` of 2, is undefined behaviour in Rust, and any
+//! process that shares memory can write one. So buffers hold only types for which all bytes are
+//! valid, and `Shared`, `Value` and `Array` are for processes that trust each other.
 //!
 //! # When a process dies
 //!
-//! | | while it has it | while it is in a message |
-//! |---|---|---|
-//! | `Shared`, `Value`, `Array` | others go on; a lock that it held tells its next owner | the same |
-//! | `Buffer` | freed, or had again by a [`Reclaimer`] | the same |
-//! | `FrozenBuffer` | others go on | the same |
-//! | `SharedMemory` | its creator: the next program that uses this library removes it, once nobody has it open | |
+//! | | while it has the memory, or the memory is in a message to it |
+//! |---|---|
+//! | `Shared`, `Value`, `Array` | others go on; the next owner of a lock that it held receives an error |
+//! | `Buffer` | the kernel frees the memory, unless a [`Reclaimer`] takes it back |
+//! | `FrozenBuffer` | others go on |
+//! | `SharedMemory` | if it created the memory, the next program that uses this library removes it, once no process has it open |
 //!
 //! # Platforms
 //!
@@ -115,7 +122,8 @@ mod shm_safe;
 mod sys;
 mod value;
 
-/// Implements the trait [`ShmSafe`](trait@ShmSafe): values of the type can be in memory that several processes share.
+/// Implements the trait [`ShmSafe`](trait@ShmSafe): values of the type can be in memory that
+/// several processes share.
 ///
 /// # Examples
 ///
@@ -188,7 +196,8 @@ mod value;
 /// assert!(<[Slot; 64]>::LAYOUT.is_zeroable());
 /// ```
 ///
-/// A type that relies on what its constructor has checked is never made of zeros, nor of bytes that somebody else wrote:
+/// A type that relies on what its constructor has checked is never made of zeros, nor of bytes that
+/// somebody else wrote:
 ///
 /// ```
 /// use mp_shm::ShmSafe;

@@ -51,7 +51,8 @@ impl<T: ShmSafe> Segment<T> {
     /// Makes memory of zeros for `length` values.
     pub(crate) fn create(kind: Kind, length: usize) -> io::Result<Self> {
         let () = Self::ALIGNED;
-        let too_large = || io::Error::new(io::ErrorKind::OutOfMemory, "so many values have no place in memory");
+        let too_large =
+            || io::Error::new(io::ErrorKind::OutOfMemory, "the values need more memory than can be addressed");
         let size = Self::size(kind, length).ok_or_else(too_large)?;
         let file = memfd::create(size)?;
         let header: Vec<u8> = Self::header(kind, length).into_iter().flat_map(u64::to_le_bytes).collect();

@@ -70,7 +70,7 @@ impl<G> fmt::Display for LockError<G> {
         f.write_str(match self {
             Self::OwnerDied(_) => "the last owner of the lock died or panicked while holding it",
             Self::Deadlock => "this thread holds the lock already",
-            Self::Depth => "this thread holds the reentrant lock more often than is possible here",
+            Self::Depth => "this thread holds the reentrant lock too many times for this",
         })
     }
 }

@@ -1,57 +1,63 @@
-//! Locks that live in shared memory, and tell when their owner died.
+//! Locks that live in shared memory, and report when their owner died.
 //!
-//! Each is a plain value of a few words, without pointers and in place: put it into any memory that several processes have mapped, at
-//! whatever address each has it, or into an ordinary `static` between threads. They work by the
-//! [futex](https://man7.org/linux/man-pages/man2/futex.2.html); nothing of an uncontended lock is a system call.
+//! Each lock is a plain value of a few words without pointers. Put it into any memory that several
+//! processes have mapped, at any address in each of them, or into an ordinary `static` between
+//! threads. The locks are built on the [futex](https://man7.org/linux/man-pages/man2/futex.2.html):
+//! an uncontended lock makes no system call.
 //!
 //! | type | Python's | for |
 //! |---|---|---|
-//! | [`Mutex<T>`](Mutex) | `Lock` | one at a time, with the value that it protects |
-//! | [`ReentrantMutex<T>`](ReentrantMutex) | `RLock` | the same, taken again by the thread that has it |
+//! | [`Mutex<T>`](Mutex) | `Lock` | one owner at a time of the value that it protects |
+//! | [`ReentrantMutex<T>`](ReentrantMutex) | `RLock` | the same; the thread that holds it may lock it again |
 //! | [`RwLock<T>`](RwLock) | | one writer or several readers |
-//! | [`Condvar`] | `Condition` | waiting, with a mutex, for what another will change |
-//! | [`Semaphore`] | `Semaphore`, `BoundedSemaphore`, `Lock` | so many at a time; released by anybody |
-//! | [`RobustSemaphore`] | | the same, with permits that come back from the dead |
+//! | [`Condvar`] | `Condition` | waiting, with a mutex, for a change that another thread makes |
+//! | [`Semaphore`] | `Semaphore`, `BoundedSemaphore`, `Lock` | a number of permits, which any process may release |
+//! | [`RobustSemaphore`] | | a number of permits, which come back when their holder dies |
 //! | [`Event`] | `Event` | waiting until something has happened |
 //! | [`Barrier`] | `Barrier` | waiting for each other |
 //! | [`OnceLock<T>`](OnceLock) | | a value that is made once |
 //!
 //! # In shared memory
 //!
-//! This crate brings the locks, not the memory. `mp-shm` has types that do both; with a mapping of one's own, make it a [`SharedRegion`]
-//! in each process, whose page has an example.
+//! This crate provides the locks, not the memory. `mp-shm` has types that provide both. To use a
+//! mapping of your own, register it as a [`SharedRegion`] in each process; its page has an example.
 //!
-//! Whoever makes the memory writes new locks there before others look. All-zero bytes are a new lock as well (for those that have a value:
-//! with a value of zero bytes, if it may have those), except for a [`Barrier`], which has to know how many meet. A [`Semaphore`] of zero bytes
-//! has no permits, a [`RobustSemaphore`] has all that there is room for.
+//! The process that makes the memory writes new locks into it before others look. All-zero bytes
+//! are a new lock as well, if they are a value of the type that it protects. The exception is
+//! [`Barrier`], which has to know the number of its parties. A [`Semaphore`] of zero bytes has no
+//! permits; a [`RobustSemaphore`] has as many as it has room for.
 //!
-//! All processes have to be built from the same version of this crate, share a PID namespace, and trust each other with the memory:
-//! whoever scribbles over a lock and its value can make others wait for ever or see a wrong value. This crate follows no pointer and no
-//! index that it finds in shared memory, so that what it does itself stays inside the lock.
+//! All processes must be built from the same version of this crate, share a PID namespace, and
+//! trust each other with the memory. A process that overwrites a lock or its value can make others
+//! wait indefinitely or see a wrong value. This crate follows no pointer and no index that it finds
+//! in shared memory, so its own accesses stay inside the lock.
 //!
 //! # When a process dies
 //!
-//! Any process can be SIGKILLed between any two instructions.
+//! A process can receive SIGKILL between any two instructions.
 //!
-//! | | while it has it | while it waits for it |
+//! | | while it holds the lock | while it waits |
 //! |---|---|---|
-//! | `Mutex`, `ReentrantMutex` | the next owner is told at once: [`LockError::OwnerDied`] | nothing |
-//! | `RwLock` | a writer: the next ones are told at once; a reader: nothing, it counts no longer | nothing |
-//! | `Condvar` | | nothing; a notification that had reached it already went with it |
-//! | `Semaphore` | its permits stay taken: use [`RobustSemaphore`], or let another process release them | nothing |
-//! | `RobustSemaphore` | its permits come back | nothing |
-//! | `Event` | | nothing |
-//! | `Barrier` | in an action: the others' timeouts or [`abort`](Barrier::abort) break it | it has arrived; [`reset`](Barrier::reset) mends what is left |
-//! | `OnceLock` | the next one makes the value | nothing |
+//! | `Mutex`, `ReentrantMutex` | the next owner receives [`LockError::OwnerDied`] at once | no effect |
+//! | `RwLock` | a writer: the next owners receive the error at once; a reader: it no longer counts | no effect |
+//! | `Condvar` | | a notification that had already reached it is lost |
+//! | `Semaphore` | its permits stay taken: use [`RobustSemaphore`], or let another process release them | no effect |
+//! | `RobustSemaphore` | its permits come back | no effect |
+//! | `Event` | | no effect |
+//! | `Barrier` | in an action: a timeout of another party, or [`abort`](Barrier::abort), breaks the barrier | it counts as arrived; [`reset`](Barrier::reset) discards it |
+//! | `OnceLock` | the next caller makes the value | no effect |
 //!
-//! "Nothing" means that nobody else is held up. There is one delay: a process that dies after it has changed a word and before the
-//! wake-up that follows, or after it was woken and before it could act, takes that wake-up with it. Whoever sleeps over a lock looks
-//! for itself every 100 ms, and notices then. The exceptions are [`Condvar::wait`] and [`Condvar::wait_timeout`], which do not know what to
-//! look for: a notification that was on its way to a dead process reaches nobody. [`Condvar::wait_while`] does look.
+//! "No effect" means that no other process waits longer, with one exception. A process can die
+//! after it changed a word and before it woke the sleepers, or after it was woken and before it
+//! acted. That wake-up is lost with it. A sleeper therefore looks at its lock every 100 ms and
+//! notices then. [`Condvar::wait`] and [`Condvar::wait_timeout`] do not know what to look for, so a
+//! notification that was on its way to a dead process reaches no other waiter.
+//! [`Condvar::wait_while`] does look.
 //!
 //! # Timeouts
 //!
-//! Every wait has a form with a timeout, measured by the monotonic clock. No time at all is one look; `Duration::MAX` is for ever.
+//! Every wait has a form with a timeout, measured by the monotonic clock. A timeout of zero looks
+//! once; `Duration::MAX` has no limit.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("mp-sync supports Linux only so far: its locks stand on the futex and the robust list of Linux");

@@ -11,34 +11,45 @@ use crate::LockError;
 use crate::deadline::Deadline;
 use crate::raw::mutex::{RawMutex, Refused};
 
-/// Mutual exclusion between threads of all processes that have mapped the memory it is in, with the value that it protects.
+/// Mutual exclusion between threads of all processes that have mapped the memory it is in, with the
+/// value that it protects.
 ///
-/// It is a plain value without pointers: 40 bytes and the value. Put it into any memory that several processes have mapped, registered
-/// as a [`SharedRegion`](crate::SharedRegion) in each; or into an ordinary `static` or an `Arc`, between threads.
+/// It is a plain value without pointers: 40 bytes and the value. Put it into any memory that
+/// several processes have mapped, registered as a [`SharedRegion`](crate::SharedRegion) in each; or
+/// into an ordinary `static` or an `Arc`, between threads.
 ///
 /// # When the owner dies
 ///
-/// If a process is killed, or ends in any other way, while one of its threads holds the lock, the next [`lock`](Self::lock) gets
-/// [`LockError::OwnerDied`] at once, and with it the guard; so do those who were waiting. The kernel sees to that
-/// ([robust futexes](https://www.kernel.org/doc/html/latest/locking/robust-futexes.html)), nobody has to look. The value is as the dead left
-/// it: perhaps half changed. Mend it and call [`MutexGuard::mark_consistent`]; otherwise the lock stays poisoned, and everybody gets the
-/// same error, with the guard. A panic while holding the lock poisons it likewise.
+/// If a process is killed, or ends in any other way, while one of its threads holds the lock, the
+/// next [`lock`](Self::lock) gets [`LockError::OwnerDied`] at once, and with it the guard; so do
+/// those who were waiting. The kernel sees to that ([robust
+/// futexes](https://www.kernel.org/doc/html/latest/locking/robust-futexes.html)), nobody has to
+/// look. The value is as the dead left it: perhaps half changed. Mend it and call
+/// [`MutexGuard::mark_consistent`]; otherwise the lock stays poisoned, and everybody gets the same
+/// error, with the guard. A panic while holding the lock poisons it likewise.
 ///
-/// A waiter that dies holds nobody up. (Should it die in the very moment after it was woken, the next waiter notices within 100 ms.)
+/// A waiter that dies holds nobody up. (Should it die in the very moment after it was woken, the
+/// next waiter notices within 100 ms.)
 ///
 /// # Limits
 ///
-/// - Locks are for threads of one PID namespace. Between containers with different ones, threads of equal numbers cannot be told apart.
-/// - A thread can hold 1,022 locks of shared memory at a time so that their death is told; what it holds beyond stays locked if it dies.
-///   (Robust mutexes of the C library count too: the kernel looks at 2,048 entries, of which each of these locks takes two.)
-/// - A thread that is not its process's first and calls `exec` has another number before the kernel looks: what it holds stays locked.
-/// - A guard that is leaked (`mem::forget`) keeps the lock for as long as its thread lives, as with std's. If the thread ends before its
-///   process does, the lock stays locked for good: references that came from the guard may live on in other threads.
-///   If other bytes are put where such a lock is, the death of the thread's older locks may not be told.
+/// - Locks are for threads of one PID namespace. Between containers with different ones, threads of
+///   equal numbers cannot be told apart.
+/// - A thread can hold 1,022 locks of shared memory at a time so that their death is told; what it
+///   holds beyond stays locked if it dies. (Robust mutexes of the C library count too: the kernel
+///   looks at 2,048 entries, of which each of these locks takes two.)
+/// - A thread that is not its process's first and calls `exec` has another number before the kernel
+///   looks: what it holds stays locked.
+/// - A guard that is leaked (`mem::forget`) keeps the lock for as long as its thread lives, as with
+///   std's. If the thread ends before its process does, the lock stays locked for good: references
+///   that came from the guard may live on in other threads. If other bytes are put where such a
+///   lock is, the death of the thread's older locks may not be told.
 /// - It is not fair: a thread that comes at the right moment passes those who wait.
-/// - If a process is killed, its threads end one after another, within microseconds: one that borrows the value from the owner, in a
-///   [`thread::scope`](std::thread::scope), may run on for that long after the next owner was told.
-/// - It must not be used in signal handlers, nor, for the first time in a thread, in the child of a `fork` of a process with several threads.
+/// - If a process is killed, its threads end one after another, within microseconds: one that
+///   borrows the value from the owner, in a [`thread::scope`](std::thread::scope), may run on for
+///   that long after the next owner was told.
+/// - It must not be used in signal handlers, nor, for the first time in a thread, in the child of a
+///   `fork` of a process with several threads.
 ///
 /// # Examples
 ///
@@ -90,7 +101,8 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, see [above](Self#when-the-owner-dies); [`LockError::Deadlock`] if this thread has it.
+    /// [`LockError::OwnerDied`] with the guard, see [above](Self#when-the-owner-dies);
+    /// [`LockError::Deadlock`] if this thread has it.
     #[inline(always)]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         match self.lock_until(Deadline::NEVER) {
@@ -113,8 +125,8 @@ impl<T: ?Sized> Mutex<T> {
         }
     }
 
-    /// Takes the lock, waiting no longer than that; `None` if somebody has had it all the time. No time at all is
-    /// [`try_lock`](Self::try_lock), but for a lock that this thread has.
+    /// Takes the lock, waiting no longer than that; `None` if somebody has had it all the time. No
+    /// time at all is [`try_lock`](Self::try_lock), but for a lock that this thread has.
     ///
     /// # Errors
     ///
@@ -136,9 +148,44 @@ impl<T: ?Sized> Mutex<T> {
         }
     }
 
-    /// Whether somebody has it at this moment. It may have changed when this returns: for displays and tests.
+    /// Whether somebody has it at this moment. It may have changed when this returns: for displays
+    /// and tests.
     pub fn is_locked(&self) -> bool {
         self.raw.is_locked()
+    }
+
+    /// Whether the last owner died or panicked while holding the lock, and nobody has said since
+    /// that the value is in order, as std's. It may have changed when this returns.
+    pub fn is_poisoned(&self) -> bool {
+        self.raw.is_poisoned()
+    }
+
+    /// Says that the value is in order again, as std's: the next owner receives no error. With the
+    /// guard at hand, it is the same as [`MutexGuard::mark_consistent`].
+    ///
+    /// It takes the lock for an instant, and waits while another thread has it, which std's does
+    /// not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_sync::{LockError, Mutex};
+    ///
+    /// static BALANCE: Mutex<i64> = Mutex::new(100);
+    ///
+    /// let broken = std::thread::spawn(|| {
+    ///     let _balance = BALANCE.lock();
+    ///     panic!("in the middle of it");
+    /// });
+    /// assert!(broken.join().is_err() && BALANCE.is_poisoned());
+    /// let Err(LockError::OwnerDied(mut balance)) = BALANCE.lock() else { panic!("it is told") };
+    /// *balance = 0;
+    /// BALANCE.clear_poison();
+    /// drop(balance);
+    /// assert!(!BALANCE.is_poisoned() && BALANCE.lock().is_ok());
+    /// ```
+    pub fn clear_poison(&self) {
+        self.raw.clear_poison();
     }
 
     /// The value, of a mutex that nobody else can see now.
@@ -173,7 +220,8 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 
 /// The lock, held by this thread, and the value. Dropping it lets go of the lock.
 ///
-/// If it is dropped by a panic that began while it was held, the lock is poisoned: [`LockError::OwnerDied`].
+/// If it is dropped by a panic that began while it was held, the lock is poisoned:
+/// [`LockError::OwnerDied`].
 #[must_use = "the lock is let go when the guard is dropped"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,

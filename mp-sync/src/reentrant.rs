@@ -11,11 +11,14 @@ use crate::LockError;
 use crate::deadline::Deadline;
 use crate::raw::mutex::{RawMutex, Refused};
 
-/// A [`Mutex`](crate::Mutex) that the thread which has it may take again, as Python's `RLock`: it is free when all its guards are gone.
+/// A [`Mutex`](crate::Mutex) that the thread which has it may take again, as Python's `RLock`: it
+/// is free when all its guards are gone.
 ///
-/// As a thread may have several guards at a time, they lend the value shared: use a `Cell`, a `RefCell` or an atomic to change it.
+/// As a thread may have several guards at a time, they lend the value shared: use a `Cell`, a
+/// `RefCell` or an atomic to change it.
 ///
-/// What a death does, and the limits, are those of [`Mutex`](crate::Mutex#when-the-owner-dies). A thread can take it 2³² − 1 times at once.
+/// What a death does, and the limits, are those of [`Mutex`](crate::Mutex#when-the-owner-dies). A
+/// thread can take it 2³² − 1 times at once.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -66,8 +69,8 @@ impl<T: ?Sized> ReentrantMutex<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard; a poisoned lock gives it each time it is taken anew. [`LockError::Depth`] if this thread
-    /// has it as often as can be counted.
+    /// [`LockError::OwnerDied`] with the guard; a poisoned lock gives it each time it is taken
+    /// anew. [`LockError::Depth`] if this thread has it as often as can be counted.
     #[inline]
     pub fn lock(&self) -> Result<ReentrantMutexGuard<'_, T>, LockError<ReentrantMutexGuard<'_, T>>> {
         match self.lock_until(Deadline::NEVER) {
@@ -86,7 +89,8 @@ impl<T: ?Sized> ReentrantMutex<T> {
         self.lock_until(Deadline::PASSED)
     }
 
-    /// Takes the lock, waiting no longer than that; `None` if another thread has had it all the time.
+    /// Takes the lock, waiting no longer than that; `None` if another thread has had it all the
+    /// time.
     ///
     /// # Errors
     ///
@@ -117,6 +121,21 @@ impl<T: ?Sized> ReentrantMutex<T> {
     /// Whether some thread has it at this moment, be it this one.
     pub fn is_locked(&self) -> bool {
         self.raw.is_locked()
+    }
+
+    /// Whether the last owner died or panicked while holding the lock, and nobody has said since
+    /// that the value is in order, as std's. It may have changed when this returns.
+    pub fn is_poisoned(&self) -> bool {
+        self.raw.is_poisoned()
+    }
+
+    /// Says that the value is in order again, as std's: the next owner receives no error. With the
+    /// guard at hand, it is the same as [`ReentrantMutexGuard::mark_consistent`].
+    ///
+    /// It takes the lock for an instant, and waits while another thread has it, which std's does
+    /// not.
+    pub fn clear_poison(&self) {
+        self.raw.clear_poison();
     }
 
     /// The value, of a mutex that nobody else can see now.
@@ -153,7 +172,8 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for ReentrantMutex<T> {
     }
 }
 
-/// One of the guards of a [`ReentrantMutex`] that this thread has. Dropping the last one lets go of the lock.
+/// One of the guards of a [`ReentrantMutex`] that this thread has. Dropping the last one lets go of
+/// the lock.
 #[must_use = "the lock is let go when the guard is dropped"]
 pub struct ReentrantMutexGuard<'a, T: ?Sized> {
     mutex: &'a ReentrantMutex<T>,
@@ -186,7 +206,8 @@ impl<T: ?Sized> Deref for ReentrantMutexGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the lock is held by this thread, and the value is lent shared, for as long as the guard is.
+        // SAFETY: the lock is held by this thread, and the value is lent shared, for as long as the
+        // guard is.
         unsafe { &*self.mutex.value.get() }
     }
 }

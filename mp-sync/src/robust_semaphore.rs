@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::offset_of;
+use std::mem::{self, offset_of};
 use std::thread::yield_now;
 use std::time::Duration;
 
@@ -12,23 +12,27 @@ use crate::raw::rwlock::RawRwLock;
 
 /// A number of permits, of which each comes back when the thread that has it dies.
 ///
-/// It is what limits how many do something at a time: connections, files, large computations. A permit is a guard that belongs to a
-/// thread, so nobody else can release it: for events that are counted, or permits that travel, use a semaphore with `release`.
+/// It is what limits how many do something at a time: connections, files, large computations. A
+/// permit is a guard that belongs to a thread, so nobody else can release it: for events that are
+/// counted, or permits that travel, use a semaphore with `release`.
 ///
-/// It is a plain value without pointers, for any memory that several processes have mapped, registered as a
-/// [`SharedRegion`](crate::SharedRegion) in each; or for an ordinary `static` or an `Arc`, between threads. It takes 64 bytes and 16 for each
-/// permit that it has room for: `CAPACITY`, a multiple of 4 up to 128, 32 if nobody says otherwise.
+/// It is a plain value without pointers, for any memory that several processes have mapped,
+/// registered as a [`SharedRegion`](crate::SharedRegion) in each; or for an ordinary `static` or an
+/// `Arc`, between threads. It takes 64 bytes and 16 for each permit that it has room for:
+/// `CAPACITY`, a multiple of 4 up to 128, 32 if nobody says otherwise.
 ///
-/// A free permit is anybody's. When there is none, those who wait do so for their turn, without an order among them; the one whose turn it is
-/// gets the next permit, and nobody overtakes it.
+/// A free permit is anybody's. When there is none, those who wait do so for their turn, without an
+/// order among them; the one whose turn it is gets the next permit, and nobody overtakes it.
 ///
 /// # When a process dies
 ///
 /// - While it has a permit: the permit is free at once, and the one whose turn it is gets it.
-/// - While it waits: nobody is held up. (Should it die in the very moment in which it was woken, the next one notices within 100 ms.)
+/// - While it waits: nobody is held up. (Should it die in the very moment in which it was woken,
+///   the next one notices within 100 ms.)
 ///
-/// Nobody is told: what a permit stands for has to be there again when its holder is gone. The kernel sees to that (robust futexes, and
-/// `FUTEX_WAITV`: before Linux 5.16, the one whose turn it is looks for permits of the dead every 100 ms). The limits are those of
+/// Nobody is told: what a permit stands for has to be there again when its holder is gone. The
+/// kernel sees to that (robust futexes, and `FUTEX_WAITV`: before Linux 5.16, the one whose turn it
+/// is looks for permits of the dead every 100 ms). The limits are those of
 /// [`Mutex`](crate::Mutex#limits), where each permit counts as a lock.
 ///
 /// # Examples
@@ -63,7 +67,8 @@ impl RobustSemaphore {
 }
 
 impl<const CAPACITY: usize> RobustSemaphore<CAPACITY> {
-    /// The same with room for `CAPACITY` permits. It does not compile if that is no multiple of 4 from 4 to 128.
+    /// The same with room for `CAPACITY` permits. It does not compile if that is no multiple of 4
+    /// from 4 to 128.
     ///
     /// ```
     /// use mp_sync::RobustSemaphore;
@@ -95,8 +100,8 @@ impl<const CAPACITY: usize> RobustSemaphore<CAPACITY> {
         self.acquire_until(Deadline::PASSED)
     }
 
-    /// Takes a permit, waiting no longer than that; `None` if there was none in that time. No time at all is
-    /// [`try_acquire`](Self::try_acquire).
+    /// Takes a permit, waiting no longer than that; `None` if there was none in that time. No time
+    /// at all is [`try_acquire`](Self::try_acquire).
     pub fn acquire_timeout(&self, timeout: Duration) -> Option<RobustPermit<'_, CAPACITY>> {
         self.acquire_until(Deadline::after(timeout))
     }
@@ -109,7 +114,8 @@ impl<const CAPACITY: usize> RobustSemaphore<CAPACITY> {
         }
     }
 
-    /// How many permits are free at this moment. It may have changed when this returns: for displays and tests.
+    /// How many permits are free at this moment. It may have changed when this returns: for
+    /// displays and tests.
     pub fn available(&self) -> usize {
         self.raw.free()
     }
@@ -121,13 +127,23 @@ impl<const CAPACITY: usize> fmt::Debug for RobustSemaphore<CAPACITY> {
     }
 }
 
-/// A permit of a [`RobustSemaphore`], which this thread has. Dropping it gives it back, and so does the death of the thread.
+/// A permit of a [`RobustSemaphore`], which this thread has. Dropping it gives it back, and so does
+/// the death of the thread.
 #[must_use = "the permit is given back when the guard is dropped"]
 pub struct RobustPermit<'a, const CAPACITY: usize = 32> {
     semaphore: &'a RobustSemaphore<CAPACITY>,
     slot: usize,
     /// The permit belongs to a thread.
     thread: PhantomData<*const ()>,
+}
+
+impl<const CAPACITY: usize> RobustPermit<'_, CAPACITY> {
+    /// Keeps the permit taken until the process ends. Nobody can release it before that.
+    ///
+    /// If this thread ends before its process, the permit stays taken even after that.
+    pub fn forget(self) {
+        mem::forget(self);
+    }
 }
 
 // SAFETY: it lends nothing.
@@ -168,6 +184,8 @@ mod tests {
         permits.push(semaphore.acquire_timeout(Duration::MAX).unwrap());
         permits.clear();
         assert_eq!(semaphore.available(), 3);
+        semaphore.acquire().forget();
+        assert_eq!(semaphore.available(), 2);
     }
 
     #[test]

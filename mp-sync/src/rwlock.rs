@@ -13,40 +13,49 @@ use crate::deadline::Deadline;
 use crate::raw::mutex::Refused;
 use crate::raw::rwlock::{Entered, RawRwLock};
 
-/// Many readers or one writer, of all processes that have mapped the memory it is in, with the value that it protects.
+/// Many readers or one writer, of all processes that have mapped the memory it is in, with the
+/// value that it protects.
 ///
-/// It is a plain value without pointers, for any memory that several processes have mapped, registered as a
-/// [`SharedRegion`](crate::SharedRegion) in each; or for an ordinary `static` or an `Arc`, between threads. Python's `multiprocessing` has no
-/// counterpart.
+/// It is a plain value without pointers, for any memory that several processes have mapped,
+/// registered as a [`SharedRegion`](crate::SharedRegion) in each; or for an ordinary `static` or an
+/// `Arc`, between threads. Python's `multiprocessing` has no counterpart.
 ///
 /// # Readers, and what they cost
 ///
-/// Each thread that reads holds a *slot*, which the kernel frees if the thread dies. `READERS` says how many there are: a multiple of 4
-/// up to 128, 32 if nobody says otherwise. If more want to read at a time, they wait for their turn until a slot is free; those who come later
-/// do not overtake them.
+/// Each thread that reads holds a *slot*, which the kernel frees if the thread dies. `READERS` says
+/// how many there are: a multiple of 4 up to 128, 32 if nobody says otherwise. If more want to read
+/// at a time, they wait for their turn until a slot is free; those who come later do not overtake
+/// them.
 ///
-/// The lock takes 64 bytes, 16 for each slot, and the value. Threads use different slots where they can, four of which share a cache line,
-/// so that readers seldom slow each other down. A writer pays for that: it looks at every slot, which are 8 cache lines for 32.
+/// The lock takes 64 bytes, 16 for each slot, and the value. Threads use different slots where they
+/// can, four of which share a cache line, so that readers seldom slow each other down. A writer
+/// pays for that: it looks at every slot, which are 8 cache lines for 32.
 ///
 /// # Whose turn it is
 ///
-/// One writer at a time has the turn. From then on no new reader comes in; it writes when the last one has gone out. Everybody else
-/// that waits, for reading or writing, waits for the turn, without an order among them.
+/// One writer at a time has the turn. From then on no new reader comes in; it writes when the last
+/// one has gone out. Everybody else that waits, for reading or writing, waits for the turn, without
+/// an order among them.
 ///
-/// A thread that reads may read once more, even if a writer waits: it shares its slot. If it wants to write before its guards are gone, it
-/// gets [`LockError::Deadlock`]; so does a thread that writes, for whatever it wants.
+/// A thread that reads may read once more, even if a writer waits: it shares its slot. If it wants
+/// to write before its guards are gone, it gets [`LockError::Deadlock`]; so does a thread that
+/// writes, for whatever it wants.
 ///
 /// # When a process dies
 ///
 /// - A reader: its slot is free, and a writer that waits for it goes on, at once.
-/// - A writer, while it had the value to itself: whoever comes next, to read or to write, gets [`LockError::OwnerDied`] at once, and with it
-///   the guard; so do those who were waiting. The value is as the dead left it: perhaps half changed. It stays so until somebody mends it
-///   and calls [`RwLockWriteGuard::mark_consistent`]. A panic of a writer poisons the lock likewise; one of a reader does not.
-/// - A writer that waits, be it that it has the turn already; a reader that waits: nobody is held up. (Should it die in the very
-///   moment in which it was woken, the next one notices within 100 ms.)
+/// - A writer, while it had the value to itself: whoever comes next, to read or to write, gets
+///   [`LockError::OwnerDied`] at once, and with it the guard; so do those who were waiting. The
+///   value is as the dead left it: perhaps half changed. It stays so until somebody mends it and
+///   calls [`RwLockWriteGuard::mark_consistent`]. A panic of a writer poisons the lock likewise;
+///   one of a reader does not.
+/// - A writer that waits, be it that it has the turn already; a reader that waits: nobody is held
+///   up. (Should it die in the very moment in which it was woken, the next one notices within 100
+///   ms.)
 ///
-/// The kernel sees to that (robust futexes, and `FUTEX_WAITV` for one that waits for any of the slots: before Linux 5.16, that one looks at
-/// all of them every 100 ms). The limits are those of [`Mutex`](crate::Mutex#limits), where each slot counts as a lock.
+/// The kernel sees to that (robust futexes, and `FUTEX_WAITV` for one that waits for any of the
+/// slots: before Linux 5.16, that one looks at all of them every 100 ms). The limits are those of
+/// [`Mutex`](crate::Mutex#limits), where each slot counts as a lock.
 ///
 /// # Examples
 ///
@@ -93,7 +102,8 @@ impl<T> RwLock<T> {
 }
 
 impl<T, const READERS: usize> RwLock<T, READERS> {
-    /// A lock that nobody holds, for `READERS` readers at a time. It does not compile if that is no multiple of 4 from 4 to 128.
+    /// A lock that nobody holds, for `READERS` readers at a time. It does not compile if that is no
+    /// multiple of 4 from 4 to 128.
     ///
     /// ```
     /// use mp_sync::RwLock;
@@ -120,8 +130,8 @@ impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, see [above](Self#when-a-process-dies); [`LockError::Deadlock`] if this thread has the lock for
-    /// writing.
+    /// [`LockError::OwnerDied`] with the guard, see [above](Self#when-a-process-dies);
+    /// [`LockError::Deadlock`] if this thread has the lock for writing.
     #[inline]
     pub fn read(&self) -> Result<Read<'_, T, READERS>, LockError<Read<'_, T, READERS>>> {
         match self.read_until(Deadline::NEVER) {
@@ -131,7 +141,8 @@ impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
         }
     }
 
-    /// Takes the lock for reading if nobody has it for writing or waits for that with the turn, and a slot is free; otherwise `None`.
+    /// Takes the lock for reading if nobody has it for writing or waits for that with the turn, and
+    /// a slot is free; otherwise `None`.
     ///
     /// # Errors
     ///
@@ -144,8 +155,9 @@ impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
         }
     }
 
-    /// Takes the lock for reading, waiting no longer than that; `None` if it was not to be had in that time. No time at all is
-    /// [`try_read`](Self::try_read), but for a lock that this thread has for writing.
+    /// Takes the lock for reading, waiting no longer than that; `None` if it was not to be had in
+    /// that time. No time at all is [`try_read`](Self::try_read), but for a lock that this thread
+    /// has for writing.
     ///
     /// # Errors
     ///
@@ -173,8 +185,8 @@ impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, see [above](Self#when-a-process-dies); [`LockError::Deadlock`] if this thread has the lock, for
-    /// reading or for writing.
+    /// [`LockError::OwnerDied`] with the guard, see [above](Self#when-a-process-dies);
+    /// [`LockError::Deadlock`] if this thread has the lock, for reading or for writing.
     #[inline]
     pub fn write(&self) -> Result<Write<'_, T, READERS>, LockError<Write<'_, T, READERS>>> {
         match self.write_until(Deadline::NEVER) {
@@ -184,7 +196,8 @@ impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
         }
     }
 
-    /// Takes the lock for writing if it is free; `None` if somebody has it, be it this thread, or somebody else has the turn.
+    /// Takes the lock for writing if it is free; `None` if somebody has it, be it this thread, or
+    /// somebody else has the turn.
     ///
     /// # Errors
     ///
@@ -197,8 +210,9 @@ impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
         }
     }
 
-    /// Takes the lock for writing, waiting no longer than that; `None` if it was not to be had in that time. No time at all is
-    /// [`try_write`](Self::try_write), but for a lock that this thread has.
+    /// Takes the lock for writing, waiting no longer than that; `None` if it was not to be had in
+    /// that time. No time at all is [`try_write`](Self::try_write), but for a lock that this thread
+    /// has.
     ///
     /// # Errors
     ///
@@ -222,6 +236,21 @@ impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
             Err(Refused::Late) => Ok(None),
             Err(Refused::Own) => Err(LockError::Deadlock),
         }
+    }
+
+    /// Whether the last owner died or panicked while holding the lock, and nobody has said since
+    /// that the value is in order, as std's. It may have changed when this returns.
+    pub fn is_poisoned(&self) -> bool {
+        self.raw.is_poisoned()
+    }
+
+    /// Says that the value is in order again, as std's: the next owner receives no error. With the
+    /// guard at hand, it is the same as [`RwLockWriteGuard::mark_consistent`].
+    ///
+    /// It takes the lock for an instant, and waits while another thread has it, which std's does
+    /// not. A thread that reads changes nothing by it: the value is not its to put in order.
+    pub fn clear_poison(&self) {
+        self.raw.clear_poison();
     }
 
     /// The value, of a lock that nobody else can see now.
@@ -297,7 +326,8 @@ impl<T: ?Sized + fmt::Display, const READERS: usize> fmt::Display for RwLockRead
 
 /// The lock, held for writing by this thread, and the value. Dropping it lets go of the lock.
 ///
-/// If it is dropped by a panic that began while it was held, the lock is poisoned: [`LockError::OwnerDied`].
+/// If it is dropped by a panic that began while it was held, the lock is poisoned:
+/// [`LockError::OwnerDied`].
 #[must_use = "the lock is let go when the guard is dropped"]
 pub struct RwLockWriteGuard<'a, T: ?Sized, const READERS: usize = 32> {
     lock: &'a RwLock<T, READERS>,
@@ -316,7 +346,8 @@ impl<'a, T: ?Sized, const READERS: usize> RwLockWriteGuard<'a, T, READERS> {
         self.lock.raw.set_poisoned(false);
     }
 
-    /// Goes on reading, without letting another writer in between. A value that nobody said is in order stays so.
+    /// Goes on reading, without letting another writer in between. A value that nobody said is in
+    /// order stays so.
     ///
     /// ```
     /// use mp_sync::{RwLock, RwLockWriteGuard};

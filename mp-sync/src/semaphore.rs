@@ -1,8 +1,7 @@
 //! A number of permits that processes take and give back.
 
 use std::fmt;
-use std::marker::PhantomData;
-use std::sync::MutexGuard;
+use std::mem;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -10,24 +9,30 @@ use thiserror::Error;
 use crate::deadline::Deadline;
 use crate::raw::semaphore::RawSemaphore;
 
-/// A number of permits that processes take and give back, as Python's `multiprocessing.Semaphore` and `BoundedSemaphore`.
+/// A number of permits that processes take and give back, as Python's `multiprocessing.Semaphore`
+/// and `BoundedSemaphore`.
 ///
-/// It is 16 bytes without a pointer in them: place it in memory that processes share, at any address of each, or in a `static` for the
-/// threads of one process. All-zero bytes are a semaphore without permits and without a bound.
+/// It is 16 bytes without a pointer in them: place it in memory that processes share, at any
+/// address of each, or in a `static` for the threads of one process. All-zero bytes are a semaphore
+/// without permits and without a bound.
 ///
-/// Any process may release, also one that has acquired nothing. So `Semaphore::bounded(1)` is Python's plain `multiprocessing.Lock`, which
-/// any process may release as well: `acquire` and `release(1)`. Where the one that locks is the one that unlocks, a mutex is better, because it
-/// tells when its owner died.
+/// [`acquire`](Self::acquire) returns a [`Permit`], which gives the permit back when it is dropped.
+/// Any process may also [`release`](Self::release) permits, even one that has acquired none:
+/// [`Permit::forget`] is the other half of that. So `Semaphore::bounded(1)` is Python's plain
+/// `multiprocessing.Lock`, which any process may release: `acquire().forget()` and `release(1)`.
+/// Where the one that locks is the one that unlocks, a mutex is better, because it tells when its
+/// owner died.
 ///
-/// What a thread has written before it releases a permit is seen by whoever acquires one after that. Permits are not given out in the
-/// order in which they were asked for.
+/// What a thread has written before it releases a permit is seen by whoever acquires one after
+/// that. Permits are not given out in the order in which they were asked for.
 ///
 /// # Process death
 ///
-/// A permit that a process has when it is killed stays taken: nobody knows whose it was, because anybody may release it. (Those of a
-/// [`RobustSemaphore`](crate::RobustSemaphore) come back.) A process that is killed while it waits is not missed. One that is killed in
-/// the middle of a release has released all the permits or none of them; if it did not come to wake those who sleep, they find them
-/// within a tenth of a second.
+/// A permit that a process has when it is killed stays taken: nobody knows whose it was, because
+/// anybody may release it. (Those of a [`RobustSemaphore`](crate::RobustSemaphore) come back.) A
+/// process that is killed while it waits is not missed. One that is killed in the middle of a
+/// release has released all the permits or none of them; if it did not come to wake those who
+/// sleep, they find them within a tenth of a second.
 ///
 /// # Examples
 ///
@@ -43,7 +48,7 @@ use crate::raw::semaphore::RawSemaphore;
 /// thread::scope(|scope| {
 ///     for _ in 0..8 {
 ///         scope.spawn(|| {
-///             let _permit = DOWNLOADS.acquire_permit();
+///             let _permit = DOWNLOADS.acquire();
 ///             assert!(RUNNING.fetch_add(1, Ordering::Relaxed) < 2);
 ///             RUNNING.fetch_sub(1, Ordering::Relaxed);
 ///         });
@@ -88,7 +93,8 @@ impl Semaphore {
         Self { raw: RawSemaphore::new(permits, u32::MAX) }
     }
 
-    /// Makes a semaphore with that many permits that never has more, as Python's `BoundedSemaphore`.
+    /// Makes a semaphore with that many permits that never has more, as Python's
+    /// `BoundedSemaphore`.
     ///
     /// # Examples
     ///
@@ -106,36 +112,40 @@ impl Semaphore {
     ///
     /// # Process death
     ///
-    /// If all permits are with processes that have died, this waits for ever. Where it can happen, use
+    /// Nothing is dropped in a process that is killed, so its permits stay taken. If all permits
+    /// are with processes that have died, this waits indefinitely. Where it can happen, use
     /// [`acquire_timeout`](Self::acquire_timeout).
     ///
     /// # Examples
     ///
     /// ```
     /// let semaphore = mp_sync::Semaphore::new(2);
-    /// semaphore.acquire();
+    /// let permit = semaphore.acquire();
     /// assert_eq!(semaphore.value(), 1);
+    /// drop(permit);
+    /// assert_eq!(semaphore.value(), 2);
     /// ```
-    pub fn acquire(&self) {
+    pub fn acquire(&self) -> Permit<'_> {
         // Without a deadline there is no other answer.
         self.raw.acquire(Deadline::NEVER);
+        Permit { semaphore: self }
     }
 
-    /// Takes a permit if there is one, and tells whether it did. Never waits.
+    /// Takes a permit if there is one. Never waits.
     ///
     /// # Examples
     ///
     /// ```
     /// let semaphore = mp_sync::Semaphore::new(1);
-    /// assert!(semaphore.try_acquire());
-    /// assert!(!semaphore.try_acquire());
+    /// let permit = semaphore.try_acquire();
+    /// assert!(permit.is_some() && semaphore.try_acquire().is_none());
     /// ```
-    #[must_use = "without a permit there is nothing to release"]
-    pub fn try_acquire(&self) -> bool {
-        self.raw.try_acquire()
+    pub fn try_acquire(&self) -> Option<Permit<'_>> {
+        self.raw.try_acquire().then(|| Permit { semaphore: self })
     }
 
-    /// Takes a permit, waits for one for that long at most, and tells whether it has one. Zero looks once; `Duration::MAX` is for ever.
+    /// Takes a permit, and waits for one for that long at most. Zero looks once; `Duration::MAX` is
+    /// without a limit.
     ///
     /// The time is measured by the monotonic clock, which stands still while the machine sleeps.
     ///
@@ -145,12 +155,11 @@ impl Semaphore {
     /// use std::time::Duration;
     ///
     /// let semaphore = mp_sync::Semaphore::new(1);
-    /// assert!(semaphore.acquire_timeout(Duration::MAX));
-    /// assert!(!semaphore.acquire_timeout(Duration::from_millis(1)));
+    /// let permit = semaphore.acquire_timeout(Duration::MAX);
+    /// assert!(permit.is_some() && semaphore.acquire_timeout(Duration::from_millis(1)).is_none());
     /// ```
-    #[must_use = "without a permit there is nothing to release"]
-    pub fn acquire_timeout(&self, timeout: Duration) -> bool {
-        self.raw.try_acquire() || self.raw.acquire(Deadline::after(timeout))
+    pub fn acquire_timeout(&self, timeout: Duration) -> Option<Permit<'_>> {
+        (self.raw.try_acquire() || self.raw.acquire(Deadline::after(timeout))).then(|| Permit { semaphore: self })
     }
 
     /// Adds that many permits, and wakes as many of those who wait. Zero does nothing.
@@ -186,7 +195,8 @@ impl Semaphore {
         })
     }
 
-    /// How many permits are left: Python's `get_value`. By the time that the caller looks at the answer it may have changed.
+    /// How many permits are left: Python's `get_value`. By the time that the caller looks at the
+    /// answer it may have changed.
     ///
     /// # Examples
     ///
@@ -196,61 +206,6 @@ impl Semaphore {
     pub fn value(&self) -> u32 {
         self.raw.permits()
     }
-
-    /// Takes a permit as [`acquire`](Self::acquire) does, and gives it back when what is returned is dropped.
-    ///
-    /// # Process death
-    ///
-    /// Nothing is dropped in a process that is killed: the permit stays taken.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let semaphore = mp_sync::Semaphore::bounded(1);
-    /// let permit = semaphore.acquire_permit();
-    /// assert_eq!(semaphore.value(), 0);
-    /// drop(permit);
-    /// assert_eq!(semaphore.value(), 1);
-    /// ```
-    pub fn acquire_permit(&self) -> Permit<'_> {
-        self.acquire();
-        self.permit()
-    }
-
-    /// Takes a permit as [`try_acquire`](Self::try_acquire) does, and gives it back when what is returned is dropped.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let semaphore = mp_sync::Semaphore::bounded(1);
-    /// let permit = semaphore.try_acquire_permit();
-    /// assert!(permit.is_some() && semaphore.try_acquire_permit().is_none());
-    /// ```
-    pub fn try_acquire_permit(&self) -> Option<Permit<'_>> {
-        self.try_acquire().then(|| self.permit())
-    }
-
-    /// Takes a permit as [`acquire_timeout`](Self::acquire_timeout) does, and gives it back when what is returned is dropped.
-    ///
-    /// # Process death
-    ///
-    /// As for [`acquire_permit`](Self::acquire_permit).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let semaphore = mp_sync::Semaphore::bounded(0);
-    /// assert!(semaphore.acquire_permit_timeout(Duration::from_millis(1)).is_none());
-    /// ```
-    pub fn acquire_permit_timeout(&self, timeout: Duration) -> Option<Permit<'_>> {
-        self.acquire_timeout(timeout).then(|| self.permit())
-    }
-
-    fn permit(&self) -> Permit<'_> {
-        Permit { semaphore: self, not_send: PhantomData }
-    }
 }
 
 impl fmt::Debug for Semaphore {
@@ -259,11 +214,10 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// A permit of a [`Semaphore`], which is given back when this is dropped. `std::mem::forget` keeps it, for somebody else to release.
+/// A permit of a [`Semaphore`], which is given back when this is dropped, by whichever thread.
 ///
-/// If the semaphore has all its permits by then, because others have released more than they had, dropping it changes nothing.
-///
-/// It stays with the thread that has acquired it. To release in another one, acquire without a guard.
+/// If the semaphore has all its permits by then, because others have released more than they had,
+/// dropping it changes nothing.
 ///
 /// # Process death
 ///
@@ -274,8 +228,8 @@ impl fmt::Debug for Semaphore {
 /// ```
 /// let semaphore = mp_sync::Semaphore::bounded(2);
 /// {
-///     let _one = semaphore.acquire_permit();
-///     let _two = semaphore.acquire_permit();
+///     let _one = semaphore.acquire();
+///     let _two = semaphore.acquire();
 ///     assert_eq!(semaphore.value(), 0);
 /// }
 /// assert_eq!(semaphore.value(), 2);
@@ -283,13 +237,30 @@ impl fmt::Debug for Semaphore {
 #[must_use = "dropping it gives the permit back at once"]
 pub struct Permit<'a> {
     semaphore: &'a Semaphore,
-    /// Shared between threads, but not moved to another one, as this guard of std's.
-    not_send: PhantomData<MutexGuard<'static, ()>>,
+}
+
+impl Permit<'_> {
+    /// Keeps the permit taken, for any process to [`release`](Semaphore::release).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = mp_sync::Semaphore::bounded(1);
+    /// semaphore.acquire().forget();
+    /// assert_eq!(semaphore.value(), 0);
+    /// semaphore.release(1)?;
+    /// assert_eq!(semaphore.value(), 1);
+    /// # Ok::<(), mp_sync::ReleaseError>(())
+    /// ```
+    pub fn forget(self) {
+        mem::forget(self);
+    }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        // It fails if others have released what they did not have; then there is nothing to give back.
+        // It fails if others have released what they did not have; then there is nothing to give
+        // back.
         let _ = self.semaphore.release(1);
     }
 }

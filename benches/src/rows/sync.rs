@@ -44,10 +44,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("lock/semaphore", |_| {
             let ours = || {
                 let locks = locks()?;
-                Ok(move || {
-                    black_box(locks).semaphore.acquire();
-                    let _ = locks.semaphore.release(1);
-                })
+                Ok(move || drop(black_box(locks).semaphore.acquire()))
             };
             let posix = || {
                 let locks = locks()?;
@@ -311,9 +308,8 @@ fn take_often(locks: &Locks, kind: Kind, count: u32) {
                 locks.robust.unlock();
             }
             Kind::Semaphore => {
-                locks.semaphore.acquire();
+                let _permit = locks.semaphore.acquire();
                 locks.turn.store(locks.turn.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-                let _ = locks.semaphore.release(1);
             }
             Kind::Posix => {
                 locks.posix.acquire();

@@ -36,7 +36,7 @@ pub use error::{DecodeError, EncodeError};
 pub(crate) use ser::Output;
 pub(crate) use source::{Source, copy};
 
-use crate::handle::{self, Beside};
+use crate::handle;
 
 /// The deepest nesting of values that is encoded or decoded: a value inside a value counts one.
 pub(crate) const MAX_DEPTH: u32 = 512;
@@ -80,8 +80,8 @@ pub fn set_message_limit(bytes: u64) {
     MESSAGE_LIMIT.store(bytes.max(LOWEST_MESSAGE_LIMIT), Ordering::Relaxed);
 }
 
-/// Encodes `value` into `output` and returns what goes beside it: the handles that it holds, duplicated.
-pub(crate) fn encode<T, O>(value: &T, output: &mut O) -> Result<Beside, EncodeError>
+/// Encodes `value` into `output` and returns the handles that it holds, duplicated.
+pub(crate) fn encode<T, O>(value: &T, output: &mut O) -> Result<Vec<OwnedFd>, EncodeError>
 where
     T: Serialize + ?Sized,
     O: Output,

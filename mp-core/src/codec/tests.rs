@@ -12,7 +12,7 @@ use super::{LONG, MAX_DEPTH, decode, encode};
 
 fn bytes_of<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
-    assert!(encode(value, &mut bytes).unwrap().handles.is_empty());
+    assert!(encode(value, &mut bytes).unwrap().is_empty());
     bytes
 }
 

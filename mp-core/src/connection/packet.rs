@@ -25,7 +25,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::codec::message_limit;
-use crate::handle::Beside;
 use crate::sys::memfd::MemoryFile;
 use crate::sys::socket::{self, Blocking, MAX_HANDLES};
 
@@ -61,20 +60,8 @@ pub(crate) fn is_too_large(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MSGSIZE | Errno::NOBUFS))
 }
 
-/// Sends one message as one packet. From then on it counts as delivered, before anything else happens on this thread.
+/// Sends one message as one packet.
 pub(crate) fn send(
-    socket: BorrowedFd<'_>,
-    body: BodyRef<'_>,
-    beside: &Beside,
-    receipt: Option<BorrowedFd<'_>>,
-    blocking: Blocking,
-) -> io::Result<()> {
-    send_undelivered(socket, body, &beside.handles, receipt, blocking)?;
-    beside.undelivered.delivered();
-    Ok(())
-}
-
-fn send_undelivered(
     socket: BorrowedFd<'_>,
     body: BodyRef<'_>,
     handles: &[OwnedFd],

@@ -16,7 +16,6 @@ use super::large::{self, LargeMessages, Receipt};
 use super::packet::{self, BodyRef, Failure, FileBody, MAX_INLINE, MAX_PACKET, Packet, Received};
 use super::spin::Spins;
 use crate::codec::{self, DecodeError};
-use crate::handle::Beside;
 use crate::message::{self, Body, Spill, unreadable};
 use crate::sys::memfd::Reader;
 use crate::sys::poll::{self, Deadline};
@@ -53,13 +52,13 @@ impl Socket {
     pub(super) fn send_bytes(&self, bytes: &[u8], deadline: Deadline) -> Result<(), SendErrorReason> {
         let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
         let body = message::encode_bytes(bytes, take_buffer(&ENCODING), spill).map_err(SendErrorReason::Encode)?;
-        self.send_by(Outgoing { body, beside: Beside::default() }, deadline)
+        self.send_by(Outgoing { body, handles: Vec::new() }, deadline)
     }
 
     pub(super) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Outgoing, SendErrorReason> {
         let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
-        let (body, beside) = message::encode(value, take_buffer(&ENCODING), spill).map_err(SendErrorReason::Encode)?;
-        Ok(Outgoing { body, beside })
+        let (body, handles) = message::encode(value, take_buffer(&ENCODING), spill).map_err(SendErrorReason::Encode)?;
+        Ok(Outgoing { body, handles })
     }
 
     fn send_by(&self, mut message: Outgoing, deadline: Deadline) -> Result<(), SendErrorReason> {
@@ -93,7 +92,7 @@ impl Socket {
     /// Sends a message if that needs no waiting, other than for room if it is `blocking`.
     pub(super) fn attempt(&self, message: &mut Outgoing, blocking: Blocking) -> Result<Attempt, SendErrorReason> {
         if let Body::Inline(bytes) = &message.body {
-            match packet::send(self.fd.as_fd(), BodyRef::Inline(bytes), &message.beside, None, blocking) {
+            match packet::send(self.fd.as_fd(), BodyRef::Inline(bytes), &message.handles, None, blocking) {
                 Ok(()) => return Ok(Attempt::Sent),
                 Err(error) if packet::is_too_large(&error) => {
                     let mut file = self.large.file().map_err(SendErrorReason::Io)?;
@@ -109,7 +108,7 @@ impl Socket {
             Err(receipts) => return Ok(Attempt::NoCredit(receipts)),
         };
         let receipt = Some(credit.receivers_end.as_fd());
-        match packet::send(self.fd.as_fd(), BodyRef::File(file), &message.beside, receipt, blocking) {
+        match packet::send(self.fd.as_fd(), BodyRef::File(file), &message.handles, receipt, blocking) {
             Ok(()) => {
                 if let Body::File(file) = mem::replace(&mut message.body, Body::Inline(Vec::new())) {
                     self.large.sent(credit, file);
@@ -233,7 +232,7 @@ impl AsFd for Socket {
 /// A message that is ready to be sent.
 pub(super) struct Outgoing {
     pub(super) body: Body,
-    beside: Beside,
+    handles: Vec<OwnedFd>,
 }
 
 /// What became of an attempt to send a message.

@@ -81,8 +81,7 @@ impl<T: Serialize> Sender<T> {
     /// is encoded byte by byte (see [the crate](crate#what-values-can-be)).
     ///
     /// A message longer than 256 KiB may be received while it is encoded; what its `Serialize` locks is then locked for as long as that takes.
-    /// If its receiver dies meanwhile or gives it up for others, it is encoded a second time; so is one in the middle of which a value
-    /// asks to be told [if it is not delivered](crate::fd::if_undelivered).
+    /// If its receiver dies meanwhile or gives it up for others, it is encoded a second time.
     ///
     /// # Errors
     ///

@@ -21,9 +21,7 @@
 mod state;
 mod supervisor;
 
-use std::collections::VecDeque;
 use std::io;
-use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -67,15 +65,6 @@ pub(crate) struct Job {
     destination: Destination,
 }
 
-impl Job {
-    /// Ends a task that did not run. What its call holds is given back before anybody is told.
-    fn fail(self, error: TaskError) {
-        let Self { call, kept, destination, .. } = self;
-        drop((call, kept));
-        destination.finish(Err(error));
-    }
-}
-
 /// The part of the scheduler that submitting threads and the supervisor share.
 pub(crate) struct Shared {
     state: Mutex<State>,
@@ -106,30 +95,18 @@ impl Shared {
     pub(crate) fn submit(&self, call: SharedCall, destination: Destination) {
         let mut state = self.state();
         if state.phase == Phase::Open {
-            let let_go = state.submit(call, destination);
-            drop(state);
-            let_go.finish();
+            state.submit(call, destination);
         } else {
             drop(state);
-            drop(call);
             destination.finish(Err(TaskError::PoolClosed));
         }
     }
 
-    /// Hands waiting tasks to idle workers.
-    fn dispatch(&self) {
-        let let_go = self.state().dispatch();
-        let_go.finish();
-    }
-
     /// Takes the tasks of a batch that nobody waits for any more out of the queue.
     pub(crate) fn forget(&self, batch: &Arc<Batch>) {
-        let is_forgotten = |job: &Job| matches!(&job.destination, Destination::Batch(of, _) if Arc::ptr_eq(of, batch));
-        let mut state = self.state();
-        let (forgotten, queue): (VecDeque<_>, _) = mem::take(&mut state.queue).into_iter().partition(is_forgotten);
-        state.queue = queue;
-        drop(state);
-        drop(forgotten);
+        self.state()
+            .queue
+            .retain(|job| !matches!(&job.destination, Destination::Batch(of, _) if Arc::ptr_eq(of, batch)));
     }
 
     pub(crate) fn close(&self) {

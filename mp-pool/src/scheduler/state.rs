@@ -51,15 +51,11 @@ impl Worker {
     }
 
     /// Hands a job to the worker; gives it back if the worker turns out to be lost. A job that cannot be sent to any worker is
-    /// let go of with that.
-    fn assign(&mut self, mut job: Job, let_go: &mut LetGo) -> Result<(), Job> {
+    /// finished with that.
+    fn assign(&mut self, mut job: Job) -> Result<(), Job> {
         let Some(call) = job.call.take() else { return Ok(()) };
-        if call.has_handles() {
-            // A second copy of a handle would keep what it belongs to open, so only plain calls are kept.
-            let_go.sent.push(call.clone());
-        } else {
-            job.kept = Some(call.clone());
-        }
+        // A second copy of a handle would keep what it belongs to open, so only plain calls are kept.
+        job.kept = (!call.has_handles()).then(|| call.clone());
         match self.link.send(Request::Run { task: job.task, call }) {
             Ok(()) => {
                 self.job = Some(job);
@@ -73,11 +69,8 @@ impl Worker {
                 }
                 Err(job)
             }
-            Err(SendFailure::Refused(request, why)) => {
-                if let Request::Run { call, .. } = request {
-                    job.call = Some(call);
-                }
-                let_go.refused.push((job, TaskError::NotSent(why)));
+            Err(SendFailure::Refused(why)) => {
+                job.destination.finish(Err(TaskError::NotSent(why)));
                 Ok(())
             }
         }
@@ -93,53 +86,31 @@ impl Worker {
     }
 }
 
-/// What is done with once the lock is not held any more: letting go of a call may run code of whoever made its arguments.
-#[derive(Default)]
-#[must_use = "what it holds has to be dropped without the lock"]
-pub(super) struct LetGo {
-    /// What a worker has now. Only calls that are not kept, and so would be dropped under the lock.
-    sent: Vec<SharedCall>,
-    /// What no worker can be sent, and why.
-    refused: Vec<(Job, TaskError)>,
-}
-
-impl LetGo {
-    /// Tells those who wait. The lock is not held.
-    pub(super) fn finish(self) {
-        drop(self.sent);
-        for (job, error) in self.refused {
-            job.fail(error);
-        }
-    }
-}
-
 impl State {
     pub(super) fn new() -> Self {
         Self { phase: Phase::Open, queue: VecDeque::new(), workers: Vec::new(), next_task: 0 }
     }
 
-    pub(super) fn submit(&mut self, call: SharedCall, destination: Destination) -> LetGo {
+    pub(super) fn submit(&mut self, call: SharedCall, destination: Destination) {
         let task = self.next_task;
         self.next_task += 1;
         self.queue.push_back(Job { task, call: Some(call), kept: None, destination });
-        self.dispatch()
+        self.dispatch();
     }
 
     /// Hands waiting tasks to idle workers.
-    pub(super) fn dispatch(&mut self) -> LetGo {
-        let mut let_go = LetGo::default();
+    pub(super) fn dispatch(&mut self) {
         if self.queue.is_empty() {
-            return let_go;
+            return;
         }
         for worker in &mut self.workers {
             while worker.is_idle() {
-                let Some(job) = self.queue.pop_front() else { return let_go };
-                if let Err(job) = worker.assign(job, &mut let_go) {
+                let Some(job) = self.queue.pop_front() else { return };
+                if let Err(job) = worker.assign(job) {
                     self.queue.push_front(job);
                 }
             }
         }
-        let_go
     }
 
     /// Whether there is no task that is not done.

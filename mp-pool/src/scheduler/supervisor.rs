@@ -129,7 +129,7 @@ impl Supervisor {
                 Received::Reply(Reply::Ready) => {
                     self.failures = 0;
                     self.with(link, |worker| worker.ready = true);
-                    self.shared.dispatch();
+                    self.shared.state().dispatch();
                 }
                 Received::Reply(Reply::Done { task, outcome }) => {
                     let done = self.with(link, |worker| {
@@ -138,7 +138,7 @@ impl Supervisor {
                     });
                     match done.flatten() {
                         Some(job) => {
-                            self.shared.dispatch();
+                            self.shared.state().dispatch();
                             job.destination.finish(Ok(outcome));
                         }
                         // An answer to what was never asked.
@@ -174,7 +174,7 @@ impl Supervisor {
     /// Fails the task that a worker has, and keeps the worker; false if it has none.
     fn fail(&self, link: &Arc<dyn Link>, error: TaskError) -> bool {
         let Some(job) = self.with(link, |worker| worker.job.take()).flatten() else { return false };
-        self.shared.dispatch();
+        self.shared.state().dispatch();
         job.destination.finish(Err(error));
         true
     }
@@ -206,8 +206,7 @@ impl Supervisor {
             if let Some(call) = job.kept.take() {
                 job.call = Some(call);
                 state.queue.push_front(job);
-                drop(state);
-                return self.shared.dispatch();
+                return state.dispatch();
             }
         }
         drop(state);
@@ -242,7 +241,7 @@ impl Supervisor {
                 let queue = std::mem::take(&mut state.queue);
                 drop(state);
                 for job in queue {
-                    job.fail(TaskError::PoolClosed);
+                    job.destination.finish(Err(TaskError::PoolClosed));
                 }
                 state = self.shared.state();
             }
@@ -309,7 +308,7 @@ impl Supervisor {
         let queue = std::mem::take(&mut state.queue);
         drop(state);
         for job in queue {
-            job.fail(TaskError::NoWorker(self.failure.clone()));
+            job.destination.finish(Err(TaskError::NoWorker(self.failure.clone())));
         }
     }
 }

@@ -5,18 +5,16 @@ use std::io;
 
 use super::Buffer;
 
-/// Why the values of a buffer are not to be had.
+/// Why the values of a buffer are not available.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BufferError {
-    /// It was sent, so another process has it or will have it.
-    #[error("the buffer was sent away")]
-    Sent,
-    /// It has been received, and whoever sent it has not let go of it: sent by reference, it is still kept there.
-    #[error("whoever sent the buffer has not let go of it")]
+    /// Another owner has them, or some of them: the sender, which has not dropped its buffer, or
+    /// another receiver of the same message.
+    #[error("another owner has the buffer and has not dropped it")]
     InUse,
-    /// The operating system refused.
-    #[error("the buffer could not be taken over")]
+    /// The operating system refused the lock.
+    #[error("the buffer could not be locked")]
     Io(#[source] io::Error),
 }
 
@@ -24,11 +22,13 @@ pub enum BufferError {
 #[derive(thiserror::Error)]
 #[error("the buffer could not be frozen")]
 pub struct FreezeError<T> {
-    /// The buffer, as it was. `None` if its memory could not be mapped again, for lack of address space, or because another process that had
-    /// it has sealed it against new writers: then it is lost.
+    /// The buffer, as it was. `None` if its memory could not be mapped again, for lack of address
+    /// space, or because another process that had it has sealed it against new writers: then it is
+    /// lost.
     pub buffer: Option<Buffer<T>>,
-    /// Why: [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another process can still write it, or has part of it;
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is a part of a buffer itself.
+    /// Why: [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another process can still write it, or
+    /// has part of it; [`InvalidInput`](io::ErrorKind::InvalidInput) if it is a part of a buffer
+    /// itself.
     pub source: io::Error,
 }
 
@@ -63,7 +63,7 @@ pub enum RejoinErrorReason {
     #[error("there are no parts")]
     Empty,
     /// Not all are parts of one buffer.
-    #[error("the parts are not of one buffer")]
+    #[error("the parts belong to different buffers")]
     Foreign,
     /// Something lies between them, or, where it is to be the whole buffer, before or behind them.
     #[error("values {start} to {end} of the buffer are missing")]
@@ -77,6 +77,6 @@ pub enum RejoinErrorReason {
     #[error("one of the parts cannot be used")]
     Part(#[source] BufferError),
     /// The operating system refused.
-    #[error("there is no room for the whole buffer")]
+    #[error("the whole buffer could not be mapped")]
     Io(#[source] io::Error),
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::memory::Memory;
-use super::{Buffer, BufferError, FreezeError, HELD};
+use super::{Buffer, BufferError, FreezeError, PATIENCE};
 use crate::pauses::Pauses;
 use crate::sys::memfd;
 use crate::{FrozenBuffer, ShmSafe};
@@ -14,17 +14,20 @@ use crate::{FrozenBuffer, ShmSafe};
 impl<T: ShmSafe + Copy> Buffer<T> {
     /// Seals the memory against every writer, in every process and for ever, without a copy.
     ///
-    /// The values are mapped anew, at another address. A process that has just sent the buffer here, or a part of it, may still be busy
-    /// unmapping it; that is waited for, up to [`PATIENCE`](Self::PATIENCE).
+    /// The values are mapped anew, at another address. A process that has just sent the buffer
+    /// here, or a part of it, may still be busy unmapping it; that is waited for, up to ten
+    /// seconds.
     ///
-    /// Whoever has the memory mapped to be written in other ways than by this library makes it fail, so that what is frozen is frozen.
+    /// Whoever has the memory mapped to be written in other ways than by this library makes it
+    /// fail, so that what is frozen is frozen.
     ///
     /// # Errors
     ///
-    /// It is a part of a buffer; another process has the memory mapped to be written; a part without values, which was split off, is still
-    /// here; address space has run out. The buffer is given back.
+    /// It is a part of a buffer; another process has the memory mapped to be written; a part
+    /// without values, which was split off, is still here; address space has run out. The buffer is
+    /// given back.
     pub fn freeze(self) -> Result<FrozenBuffer<T>, FreezeError<T>> {
-        self.freeze_timeout(Self::PATIENCE)
+        self.freeze_timeout(PATIENCE)
     }
 
     /// The same, waiting for `timeout` at most.
@@ -38,7 +41,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
             return Err(FreezeError { buffer: Some(self), source: as_io(error) });
         }
         if self.range != (0..self.memory.segment().len()) {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is a part of a buffer");
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "the buffer is a part of a larger one");
             return Err(FreezeError { buffer: Some(self), source });
         }
         // While the buffer is still as it was.
@@ -57,7 +60,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
             let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
                 let source = io::Error::new(io::ErrorKind::ResourceBusy, "a part of the buffer has not been dropped");
-                return Err(FreezeError { buffer: Some(Self::new(memory, range, HELD)), source });
+                return Err(FreezeError { buffer: Some(Self::new(memory, range, true)), source });
             }
             pauses.next(left);
         };
@@ -70,7 +73,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
                 Err(source) => {
                     drop(frozen);
                     let buffer = Memory::map(segment, range.clone()).ok();
-                    let buffer = buffer.map(|memory| Self::new(Arc::new(memory), range, HELD));
+                    let buffer = buffer.map(|memory| Self::new(Arc::new(memory), range, true));
                     return Err(FreezeError { buffer, source });
                 }
             }
@@ -80,7 +83,6 @@ impl<T: ShmSafe + Copy> Buffer<T> {
 
 fn as_io(error: BufferError) -> io::Error {
     match error {
-        BufferError::Sent => io::Error::other(error),
         BufferError::InUse => io::Error::new(io::ErrorKind::ResourceBusy, error),
         BufferError::Io(error) => error,
     }

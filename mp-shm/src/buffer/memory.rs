@@ -15,8 +15,9 @@ use crate::sys::{memfd, pages, ranges};
 
 /// Values of a segment that are mapped here, to be written.
 ///
-/// The description that the segment's file is open by belongs to this alone, and holds the locks of what is owned through it: so
-/// nobody else gets these values before they are given back, or this is dropped, or the process ends.
+/// The description that the segment's file is open by belongs to this alone, and holds the locks of
+/// what is owned through it: so nobody else gets these values before they are given back, or this
+/// is dropped, or the process ends.
 pub(super) struct Memory<T> {
     segment: Segment<T>,
     /// `None` if there is not a byte to be mapped.
@@ -28,7 +29,8 @@ pub(super) struct Memory<T> {
 
 static DESCRIPTIONS: AtomicU64 = AtomicU64::new(0);
 
-/// From this many bytes on, mappings are taken down beside the work: a gigabyte takes as long as some hundred thousand messages.
+/// From this many bytes on, mappings are taken down beside the work: a gigabyte takes as long as
+/// some hundred thousand messages.
 const LARGE: usize = 64 << 20;
 
 impl<T: ShmSafe> Memory<T> {
@@ -46,7 +48,8 @@ impl<T: ShmSafe> Memory<T> {
         }
     }
 
-    /// Maps some values of a segment, whose description becomes this one's own. None of them is owned yet.
+    /// Maps some values of a segment, whose description becomes this one's own. None of them is
+    /// owned yet.
     pub(super) fn map(segment: Segment<T>, values: Range<usize>) -> io::Result<Self> {
         let mapping = segment.map(&values)?;
         let description = DESCRIPTIONS.fetch_add(1, Ordering::Relaxed);
@@ -96,11 +99,13 @@ impl<T> Memory<T> {
 
     /// Lets others have the values.
     pub(super) fn disown(&self, values: &Range<usize>) {
-        // It fails if the kernel has no memory to note that only part of a range is left: then the values stay taken until this is dropped.
+        // It fails if the kernel has no memory to note that only part of a range is left: then the
+        // values stay taken until this is dropped.
         let _ = ranges::give_back(self.segment.as_fd(), self.segment.bytes(values));
     }
 
-    /// A descriptor for another process: of a description of its own, so that the receiver has none of the locks.
+    /// A descriptor for another process: of a description of its own, so that the receiver has none
+    /// of the locks.
     pub(super) fn for_others(&self) -> io::Result<OwnedFd> {
         memfd::reopen(self.segment.as_fd())
     }
@@ -123,7 +128,8 @@ impl<T> Memory<T> {
         self.segment
     }
 
-    /// Ends the mapping, beside the work if that takes long: what was mapped belongs to another process by now.
+    /// Ends the mapping, beside the work if that takes long: what was mapped belongs to another
+    /// process by now.
     pub(super) fn unmap(&mut self) {
         if let Some(mapping) = self.mapping.take_if(|mapping| mapping.len() >= LARGE) {
             // If there can be no thread, the closure is dropped here, and the mapping with it.

@@ -1,33 +1,36 @@
 //! Memory that has one owner at a time.
 //!
-//! Who owns which values is kept by the kernel: as locks of the bytes in the memory's file, held by the open file description through which
-//! the owner has it (`sys::ranges`). A message carries a description without any lock. So:
+//! Who owns which values is kept by the kernel: as locks of the bytes in the memory's file, held by
+//! the open file description through which the owner has it (`sys::ranges`). A message carries a
+//! description without any lock. So:
 //!
-//! 1. Values are used only while the own description has their bytes locked. No two descriptions have the same bytes, however
-//!    often a message was copied, and whichever processes are killed.
-//! 2. Within a process, one `Buffer` stands for each range that a description has locked: buffers are split and joined by value.
-//! 3. A sender's lock lasts until its `Buffer` is dropped, not only until it was encoded: slices that were borrowed from it
-//!    are gone by then. The receiver takes the lock when it decodes, or, if the sender was not as fast, when it uses the values.
+//! 1. Values are used only while the own description has their bytes locked. No two descriptions
+//!    have the same bytes, however often a message was copied, and whichever processes are killed.
+//! 2. Within a process, one `Buffer` stands for each range that a description has locked: buffers
+//!    are split and joined by value.
+//! 3. Encoding changes nothing. The sender stays the owner until it drops its `Buffer`: slices that
+//!    were borrowed from it are gone by then. So a message that is not delivered needs no undoing,
+//!    and one that is delivered twice has two receivers, of which the first to take the lock is the
+//!    owner.
 //!
-//! A buffer is `HELD`, or it is `AWAITED`: it was received, and its sender still had it then. When it is encoded it becomes `SENT`,
-//! with its lock still held, and `HELD` again if the message comes to nothing.
+//! | state | lock | from | to |
+//! |---|---|---|---|
+//! | awaited | another description may have it | decoding, while the sender still had the lock | held: at a use that finds it free |
+//! | held | this description has it | making, decoding, reclaiming | dropped |
 //!
-//! | from | to | when |
-//! |---|---|---|
-//! | `AWAITED` | `HELD` | the lock was taken |
-//! | `HELD` | `SENT` | it was encoded |
-//! | `SENT` | `HELD` | what it was encoded into was not delivered |
+//! The kernel's calls order what the processes do with the values: one unlocks behind its last
+//! access, the other one locks before its first.
 //!
-//! The kernel's calls order what the processes do with the values: one unlocks behind its last access, the other one locks
-//! before its first.
-//!
-//! A process that dies leaves its bytes unlocked, with whatever it had written. Whoever may reclaim them can.
+//! A process that dies leaves its bytes unlocked, with whatever it had written. Whoever may reclaim
+//! them can.
 
 mod error;
 mod freeze;
 mod memory;
 mod reclaim;
 mod rejoin;
+#[cfg(test)]
+mod tests;
 mod travel;
 
 use std::fmt;
@@ -37,7 +40,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use self::memory::Memory;
@@ -49,15 +52,18 @@ use crate::sys::memfd;
 pub use self::error::{BufferError, FreezeError, RejoinError, RejoinErrorReason};
 pub use self::reclaim::{ReclaimError, Reclaimer};
 
-/// Values in memory that belong to one process at a time: sending a buffer gives it away, without a copy.
+/// Values in memory that belong to one process at a time: sending a buffer gives it away, without a
+/// copy.
 ///
-/// It is used as a slice. It goes inside messages, arguments and results like any value, and arrives as it is, however large: what travels
-/// is a descriptor. So a result that is larger than one wants to copy is written where it is to be: [`split`](Self::split) a buffer,
-/// send the parts to workers, [`rejoin`](Self::rejoin) what comes back. To let many processes read it, [`freeze`](Self::freeze)
-/// it.
+/// A buffer is used as a slice. It goes inside messages, arguments and results like any value; only
+/// a descriptor travels, however large the buffer is. So several processes can write a large result
+/// in place: [`split`](Self::split) a buffer, send the parts to workers, and
+/// [`rejoin`](Self::rejoin) what comes back. To let many processes read it,
+/// [`freeze`](Self::freeze) it.
 ///
-/// The values are plain data of which all bytes are valid ([`Layout::is_any_bits`](crate::Layout::is_any_bits)): numbers, arrays and tuples of
-/// them, and structs of those that derive [`ShmSafe`](trait@ShmSafe). Others do not compile:
+/// The values are plain data for which all bytes are valid
+/// ([`Layout::is_any_bits`](crate::Layout::is_any_bits)): numbers, arrays and tuples of them, and
+/// structs of those that derive [`ShmSafe`](trait@ShmSafe). Other types do not compile:
 ///
 /// ```compile_fail,E0080
 /// let flags = mp_shm::Buffer::<bool>::zeroed(8); // bytes of 0 and 1 only: use a `u8`
@@ -65,33 +71,44 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 ///
 /// # One owner
 ///
-/// Send a buffer by value: then it is gone, as anything else that was moved. Encoded by reference (`send_ref`, a parameter `&Buffer`), it
-/// counts as sent as well: using it afterwards panics, and encoding it a second time is an error. Its receiver gets the values when
-/// the sender drops it, which sending by value does at once, and waits for that, if need be, when it uses them first:
-/// [`PATIENCE`](Self::PATIENCE) at most, then it panics; [`wait`](Self::wait) returns an error instead.
+/// Send a buffer by value: a send that succeeds drops it here, and the receiver becomes its owner.
+/// A send that fails gives it back.
 ///
-/// If a message is not delivered, because nobody receives it or it does not fit, the buffer in it is as it was before.
+/// Encoding a buffer by reference (`send_ref`, a parameter `&Buffer`,
+/// [`Message::encode`](mp_core::Message::encode)) changes nothing: the sender stays the owner until
+/// it drops the buffer. Until then a receiver has to wait. So do all but one of several receivers,
+/// when a message was copied or sent twice: the first to lock the values is the owner, and the
+/// others wait until it drops them.
+///
+/// [`wait`](Self::wait) waits up to a timeout, and then returns [`BufferError::InUse`].
+/// [`try_as_slice`](Self::try_as_slice) does not wait. Using the buffer as a slice, or splitting
+/// it, waits ten seconds, and then panics.
 ///
 /// # Memory
 ///
-/// It costs address space, one descriptor for each buffer that was made or received, and memory as it is touched, as with a `Vec` of zeros; by
-/// [`populate`](Self::populate) at once. Values begin at a page, and parts where they lie. More than the machine or a limit of this
-/// process leaves is an error when it is made, and so is everything where the system does not overcommit memory. With
-/// [transparent huge pages](https://docs.kernel.org/admin-guide/mm/transhuge.html) for shared memory on `advise`, buffers of 64 MiB and more get
-/// them. Limits of a `tmpfs` such as `/dev/shm` do not apply.
+/// A buffer takes address space, and one descriptor for each that was made or received. The kernel
+/// allocates its pages when they are first touched, as with a `Vec` of zeros, or all at once in
+/// [`populate`](Self::populate). The values begin at a page. Making a buffer fails if the machine,
+/// or a limit of this process, has too little memory left for it, and, where the system does not
+/// overcommit, if the kernel cannot reserve it. If [transparent huge
+/// pages](https://docs.kernel.org/admin-guide/mm/transhuge.html) for shared memory are set to
+/// `advise`, buffers of 64 MiB and more use them. Limits of a `tmpfs` such as `/dev/shm` do not
+/// apply.
 ///
-/// A buffer of at least 64 MiB that was sent is unmapped by a thread of its own, so that sending it takes no longer than sending a small one.
+/// A thread of its own unmaps a buffer of at least 64 MiB that was sent, so sending it takes no
+/// longer than sending a small one.
 ///
 /// # Process death
 ///
-/// The memory is freed with the last process that has it and the last message that it is in. What was lost with another process can be had again
-/// from a [`Reclaimer`] that was made beforehand.
+/// The kernel frees the memory with the last process that has it and the last message that holds
+/// it. A [`Reclaimer`] that was made beforehand takes back what was lost with another process.
 ///
 /// # Others who are not trusted
 ///
-/// A process that had the memory once may have kept it mapped by means other than this library, and change it later. It cannot make anybody
-/// read or write beyond it, or raise SIGBUS, but for one case: where the system does not overcommit (`vm.overcommit_memory` is 2), pages
-/// that it takes away have to be found anew, and there may be none. What must not change any more is to be frozen, or copied.
+/// A process that once had the memory can keep it mapped by means other than this library, and
+/// change it later. It cannot make another process read or write outside of the memory, or raise
+/// SIGBUS, with one exception: without overcommit (`vm.overcommit_memory` is 2) it can take pages
+/// away, and the kernel may have no new ones. Freeze or copy what must not change.
 ///
 /// # Examples
 ///
@@ -116,22 +133,20 @@ pub struct Buffer<T> {
     /// Which values of the segment.
     range: Range<usize>,
     first: NonNull<T>,
-    state: Arc<AtomicU8>,
+    is_held: AtomicBool,
+    /// Somebody else may have the memory by the time that this is dropped. It only decides which
+    /// thread takes the mapping down.
+    was_encoded: AtomicBool,
 }
 
-const HELD: u8 = 0;
-const AWAITED: u8 = 1;
-const SENT: u8 = 2;
+/// How long a use of a buffer that cannot return an error waits for the previous owner, which a
+/// sender by value is for an instant.
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(10) };
 
 // SAFETY: it owns its values as a `Vec` does (invariants 1 and 2).
 unsafe impl<T: Send> Send for Buffer<T> {}
 // SAFETY: the same; what can be done to it by a shared reference is atomic or a system call.
 unsafe impl<T: Sync> Sync for Buffer<T> {}
-
-impl<T> Buffer<T> {
-    /// How long the receiver of a buffer that is being used waits for its sender to let go of it.
-    pub const PATIENCE: Duration = Duration::from_secs(10);
-}
 
 impl<T: ShmSafe + Copy> Buffer<T> {
     /// What every way to make a buffer demands.
@@ -148,11 +163,11 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     pub fn zeroed(length: usize) -> io::Result<Self> {
         let () = Self::PLAIN;
         let memory = Memory::create(Segment::create(Kind::Buffer, length)?)?;
-        Ok(Self::new(Arc::new(memory), 0..length, HELD))
+        Ok(Self::new(Arc::new(memory), 0..length, true))
     }
 
-    /// Makes a buffer of copies of the values. Padding between fields is copied as it is, whatever was there before: it is better not to have any in
-    /// what is for those who are not trusted.
+    /// Makes a buffer of copies of the values. Padding between fields is copied as it is, whatever
+    /// was there before: it is better not to have any in what is for those who are not trusted.
     ///
     /// # Errors
     ///
@@ -162,22 +177,24 @@ impl<T: ShmSafe + Copy> Buffer<T> {
         let segment = Segment::create(Kind::Buffer, values.len())?;
         write(&segment, values)?;
         let memory = Memory::create(segment)?;
-        Ok(Self::new(Arc::new(memory), 0..values.len(), HELD))
+        Ok(Self::new(Arc::new(memory), 0..values.len(), true))
     }
 
-    /// Takes over values that are mapped there, in that state.
-    fn new(memory: Arc<Memory<T>>, range: Range<usize>, state: u8) -> Self {
+    /// Takes over values that are mapped there, and the lock of their bytes if it `is_held`.
+    fn new(memory: Arc<Memory<T>>, range: Range<usize>, is_held: bool) -> Self {
         debug_assert!(memory.has(&range), "they are mapped");
         let first = memory.at(range.start);
-        Self { memory, range, first, state: Arc::new(AtomicU8::new(state)) }
+        Self { memory, range, first, is_held: AtomicBool::new(is_held), was_encoded: AtomicBool::new(false) }
     }
 
-    /// Splits it into `parts` parts of the same length; if they cannot be, the first ones are longer by one value. Parts beyond the
-    /// number of values are empty. Each part is a buffer, to be used, sent and split as one.
+    /// Splits it into `parts` parts of the same length; if they cannot be, the first ones are
+    /// longer by one value. Parts beyond the number of values are empty. Each part is a buffer, to
+    /// be used, sent and split as one.
     ///
     /// # Panics
     ///
-    /// With no parts at all; if the buffer was sent, or its sender does not let go of it.
+    /// With no parts at all; if another owner has the buffer and does not drop it within ten
+    /// seconds.
     pub fn split(self, parts: usize) -> Vec<Self> {
         assert!(parts > 0, "a buffer is split into at least one part");
         let (least, longer) = (self.len() / parts, self.len() % parts);
@@ -198,30 +215,37 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     ///
     /// # Panics
     ///
-    /// If it has fewer values; if the buffer was sent, or its sender does not let go of it.
+    /// If it has fewer values; if another owner has the buffer and does not drop it within ten
+    /// seconds.
     pub fn split_at(self, middle: usize) -> (Self, Self) {
         assert!(middle <= self.len(), "a buffer of {} values cannot be split at {middle}", self.len());
         self.expect_held();
         let (memory, range) = self.into_parts();
         let middle = range.start + middle;
-        let start = Self::new(Arc::clone(&memory), range.start..middle, HELD);
-        (start, Self::new(memory, middle..range.end, HELD))
+        let start = Self::new(Arc::clone(&memory), range.start..middle, true);
+        (start, Self::new(memory, middle..range.end, true))
     }
 
-    /// Has all of its memory made now, by as many threads as may run at once: what there is no room for is an error, and touching
-    /// it later takes no time for that. It is the fastest way if all of it will be written. Before Linux 5.14 the memory is only
-    /// set aside.
+    /// Has all of its memory made now, by as many threads as may run at once: what there is no room
+    /// for is an error, and touching it later takes no time for that. It is the fastest way if all
+    /// of it will be written. Before Linux 5.14 the memory is only set aside.
     ///
     /// # Errors
     ///
-    /// There is no room for it. Where the system overcommits memory, it may also end a process to make room, as always.
+    /// There is no room for it. Where the system overcommits memory, it may also end a process to
+    /// make room, as always.
+    ///
+    /// # Panics
+    ///
+    /// If another owner has the buffer and does not drop it within ten seconds.
     pub fn populate(&mut self) -> io::Result<()> {
         self.expect_held();
         self.memory.populate(&self.range)
     }
 }
 
-/// Writes values into a new segment: by copying them, which is sooner done than mapping every page to write it.
+/// Writes values into a new segment: by copying them, which is sooner done than mapping every page
+/// to write it.
 fn write<T: ShmSafe + Copy>(segment: &Segment<T>, values: &[T]) -> io::Result<()> {
     use std::os::fd::AsFd;
 
@@ -246,24 +270,40 @@ impl<T> Buffer<T> {
         self.range.clone()
     }
 
-    /// Waits until the values can be used: after it was received from a process that had not let go of it yet.
+    /// Waits until this is the owner of the values, and nobody else is: for the sender, or another
+    /// receiver of the same message, to drop them. It returns at once if this is the owner already,
+    /// and never waits if `timeout` is zero.
     ///
     /// # Errors
     ///
-    /// It was sent away; nobody let go of it in time; the operating system refused.
+    /// Another owner still has the values after that time; the operating system refused.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mp_shm::{Buffer, BufferError};
+    ///
+    /// let (sender, receiver) = mp_core::pipe()?;
+    /// let buffer = Buffer::from_slice(&[1, 2, 3])?;
+    /// sender.send_ref(&buffer)?;
+    ///
+    /// let received: Buffer<i32> = receiver.recv()?;
+    /// assert!(matches!(received.wait(Duration::from_millis(1)), Err(BufferError::InUse)));
+    /// drop(buffer);
+    /// received.wait(Duration::from_secs(1))?;
+    /// assert_eq!(*received, [1, 2, 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait(&self, timeout: Duration) -> Result<(), BufferError> {
         let start = Instant::now();
         let mut pauses = Pauses::new();
-        loop {
-            match self.state.load(Ordering::Acquire) {
-                HELD => return Ok(()),
-                SENT => return Err(BufferError::Sent),
-                _ => {}
-            }
+        while !self.is_held.load(Ordering::Acquire) {
             if self.memory.try_own(&self.range).map_err(BufferError::Io)? {
-                // Another thread may have done the same meanwhile, and even have sent it.
-                let _ = self.state.compare_exchange(AWAITED, HELD, Ordering::AcqRel, Ordering::Relaxed);
-                continue;
+                // Another thread may have done the same meanwhile.
+                self.is_held.store(true, Ordering::Release);
+                break;
             }
             let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
@@ -271,35 +311,70 @@ impl<T> Buffer<T> {
             }
             pauses.next(left);
         }
+        Ok(())
+    }
+
+    /// The values, if this is their owner now. It never waits and never panics.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait) with no time at all.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shm::{Buffer, BufferError};
+    ///
+    /// let (sender, receiver) = mp_core::pipe()?;
+    /// let buffer = Buffer::from_slice(&[1, 2, 3])?;
+    /// sender.send_ref(&buffer)?;
+    ///
+    /// let received: Buffer<i32> = receiver.recv()?;
+    /// assert!(matches!(received.try_as_slice(), Err(BufferError::InUse)));
+    /// drop(buffer);
+    /// assert_eq!(received.try_as_slice()?, [1, 2, 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_as_slice(&self) -> Result<&[T], BufferError> {
+        self.wait(Duration::ZERO)?;
+        Ok(self)
+    }
+
+    /// The values, to be changed, if this is their owner now. It never waits and never panics.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait) with no time at all.
+    pub fn try_as_mut_slice(&mut self) -> Result<&mut [T], BufferError> {
+        self.wait(Duration::ZERO)?;
+        Ok(self)
     }
 
     #[inline]
     fn expect_held(&self) {
-        if self.state.load(Ordering::Acquire) != HELD {
+        if !self.is_held.load(Ordering::Acquire) {
             self.expect_soon();
         }
     }
 
     #[cold]
     fn expect_soon(&self) {
-        match self.wait(Self::PATIENCE) {
+        match self.wait(PATIENCE) {
             Ok(()) => {}
-            Err(BufferError::Sent) => panic!("this buffer was sent: it belongs to another process now"),
             Err(BufferError::InUse) => panic!(
-                "whoever sent this buffer still has it after {:?}: a buffer has to be sent by value, or dropped afterwards",
-                Self::PATIENCE
+                "another owner still has this buffer after {PATIENCE:?}: send a buffer by value, or drop it \
+                 after sending it by reference"
             ),
-            Err(BufferError::Io(error)) => panic!("this buffer could not be taken over: {error}"),
+            Err(BufferError::Io(error)) => panic!("this buffer could not be locked: {error}"),
         }
     }
 
     /// Takes it apart, with its lock.
     fn into_parts(self) -> (Arc<Memory<T>>, Range<usize>) {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: it is not used again, as `this` is not dropped.
+        let this = ManuallyDrop::new(self);
+        // SAFETY: it is not used again, as `this` is not dropped; its other fields need no
+        // dropping.
         let memory = unsafe { ptr::read(&raw const this.memory) };
-        // SAFETY: the same; the range and the pointer need no dropping.
-        unsafe { ptr::drop_in_place(&raw mut this.state) };
         (memory, this.range.clone())
     }
 }
@@ -309,12 +384,15 @@ impl<T> Deref for Buffer<T> {
 
     /// # Panics
     ///
-    /// If the buffer was sent, or was received and its sender does not let go of it within [`PATIENCE`](Buffer::PATIENCE).
+    /// If another owner has the buffer and does not drop it within ten seconds. Only one that was
+    /// received can have another owner; [`wait`](Buffer::wait) and
+    /// [`try_as_slice`](Buffer::try_as_slice) return an error instead.
     #[inline]
     fn deref(&self) -> &[T] {
         self.expect_held();
-        // SAFETY: these values are mapped, aligned and initialised: every byte of them was zero or written, and any bytes are valid (`PLAIN`).
-        // The mapping lives as long as this. No other process has them (invariant 1), no other buffer of this one (invariant 2), until this is
+        // SAFETY: these values are mapped, aligned and initialised: every byte of them was zero or
+        // written, and any bytes are valid (`PLAIN`). The mapping lives as long as this. No other
+        // process has them (invariant 1), no other buffer of this one (invariant 2), until this is
         // dropped (invariant 3).
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.range.len()) }
     }
@@ -327,19 +405,19 @@ impl<T> DerefMut for Buffer<T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
         self.expect_held();
-        // SAFETY: as in `deref`; and nobody else in this process has a reference to them, as this is borrowed mutably.
+        // SAFETY: as in `deref`; and nobody else in this process has a reference to them, as this
+        // is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(self.first.as_ptr(), self.range.len()) }
     }
 }
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
-        let state = self.state.load(Ordering::Acquire);
-        if state != AWAITED {
+        if *self.is_held.get_mut() {
             self.memory.disown(&self.range);
         }
         // If parts of it are still here, the mapping is theirs too.
-        if let (SENT, Some(memory)) = (state, Arc::get_mut(&mut self.memory)) {
+        if let (true, Some(memory)) = (*self.was_encoded.get_mut(), Arc::get_mut(&mut self.memory)) {
             memory.unmap();
         }
     }
@@ -347,10 +425,9 @@ impl<T> Drop for Buffer<T> {
 
 impl<T: fmt::Debug> fmt::Debug for Buffer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.state.load(Ordering::Acquire) {
-            HELD => fmt::Debug::fmt(&**self, f),
-            AWAITED => f.write_str("Buffer(awaited)"),
-            _ => f.write_str("Buffer(sent)"),
+        match self.is_held.load(Ordering::Acquire) {
+            true => fmt::Debug::fmt(&**self, f),
+            false => f.write_str("Buffer(awaited)"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Having memory again that was lost with another process.
+//! Taking back memory that was lost with another process.
 
 use std::fmt;
 use std::io;
@@ -8,19 +8,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::memory::Memory;
-use super::{Buffer, BufferError, HELD};
+use super::{Buffer, BufferError};
 use crate::ShmSafe;
 use crate::pauses::Pauses;
 use crate::segment::Segment;
 use crate::sys::{memfd, ranges};
 
-/// The right to have the values of a buffer again when nobody has them any more, because the process that had them died, or dropped
-/// them.
+/// The right to take back the values of a buffer that has no owner: its owner died, or dropped it.
 ///
-/// It is made before the buffer, or the part of one, is sent: [`Buffer::reclaimer`]. It costs a descriptor, and no address space.
+/// Make it with [`Buffer::reclaimer`] before you send the buffer, or a part of one. It takes a
+/// descriptor, and no address space.
 ///
-/// Use it when whoever had the buffer is known to be dead, as after an error of [`join`](mp_core::Process::join). In a message
-/// that nobody has received yet the buffer is nobody's either: taking it then makes the message void, and its receiver's use of it panics.
+/// Use it when the owner is known to be dead, as after an error of
+/// [`join`](mp_core::Process::join). A buffer in a message that no process has received yet has no
+/// owner either: who reclaims it then becomes its owner, and the receiver of the message has to
+/// wait.
 ///
 /// # Examples
 ///
@@ -73,8 +75,8 @@ impl<T: ShmSafe + Copy> Reclaimer<T> {
     ///
     /// # Errors
     ///
-    /// Somebody has some of them, this process included: [`BufferError::InUse`]. They are frozen; descriptors or address space have run out. The right
-    /// is given back.
+    /// Somebody has some of them, this process included: [`BufferError::InUse`]. They are frozen;
+    /// descriptors or address space have run out. The right is given back.
     pub fn reclaim(self) -> Result<Buffer<T>, ReclaimError<T>> {
         self.reclaim_timeout(Duration::ZERO)
     }
@@ -109,7 +111,7 @@ impl<T: ShmSafe + Copy> Reclaimer<T> {
             return Ok(None);
         }
         let memory = Memory::map(self.segment.with_file(file), self.range.clone())?;
-        Ok(Some(Buffer::new(Arc::new(memory), self.range.clone(), HELD)))
+        Ok(Some(Buffer::new(Arc::new(memory), self.range.clone(), true)))
     }
 }
 

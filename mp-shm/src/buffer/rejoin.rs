@@ -4,21 +4,25 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::memory::Memory;
-use super::{Buffer, BufferError, HELD, RejoinError, RejoinErrorReason};
+use super::{Buffer, BufferError, PATIENCE, RejoinError, RejoinErrorReason};
 use crate::ShmSafe;
 
 impl<T: ShmSafe + Copy> Buffer<T> {
-    /// Puts all parts of a buffer together again, in whatever order they come, from whichever processes.
+    /// Puts all parts of a buffer together again, in whatever order they come, from whichever
+    /// processes.
     ///
     /// # Errors
     ///
-    /// They are not of one buffer, or do not make up all of it; one cannot be used; address space has run out. The parts are
-    /// given back, but for one that another process has taken meanwhile, by a [`Reclaimer`](super::Reclaimer).
+    /// They are not of one buffer, or do not make up all of it; one cannot be used; address space
+    /// has run out. The parts are given back, except one that another process has taken meanwhile:
+    /// by a [`Reclaimer`](super::Reclaimer), or as a receiver of a message that the part was sent
+    /// in by reference.
     pub fn rejoin(parts: impl IntoIterator<Item = Self>) -> Result<Self, RejoinError<T>> {
         join(parts.into_iter().collect(), true)
     }
 
-    /// Puts this and a part that lies beside it in memory together, on either side: the opposite of [`split_at`](Self::split_at).
+    /// Puts this and a part that lies beside it in memory together, on either side: the opposite of
+    /// [`split_at`](Self::split_at).
     ///
     /// # Errors
     ///
@@ -30,7 +34,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
 
 fn join<T: ShmSafe + Copy>(mut parts: Vec<Buffer<T>>, whole: bool) -> Result<Buffer<T>, RejoinError<T>> {
     parts.sort_by_key(|part| part.range.start);
-    let reason_of = |part: &Buffer<T>| part.wait(Buffer::<T>::PATIENCE).err();
+    let reason_of = |part: &Buffer<T>| part.wait(PATIENCE).err();
     if let Some((unusable, reason)) =
         parts.iter().map(reason_of).enumerate().find_map(|(at, reason)| Some((at, reason?)))
     {
@@ -84,7 +88,8 @@ fn transfer<T: ShmSafe + Copy>(
             transferred.push(values);
             continue;
         }
-        // For an instant nobody has them: whoever takes them then has a copy of a message or a `Reclaimer`, and is welcome.
+        // For an instant nobody has them: whoever takes them then has a copy of a message or a
+        // `Reclaimer`, and is welcome.
         theirs.disown(&values);
         let reason = match memory.try_own(&values) {
             Ok(true) => {
@@ -95,9 +100,9 @@ fn transfer<T: ShmSafe + Copy>(
             Err(error) => RejoinErrorReason::Part(BufferError::Io(error)),
         };
         let again = theirs.try_own(&values).unwrap_or(false);
-        let given_back = again.then(|| Buffer::new(theirs, values, HELD)).into_iter();
-        let before = transferred.into_iter().map(|values| Buffer::new(Arc::clone(&memory), values, HELD));
+        let given_back = again.then(|| Buffer::new(theirs, values, true)).into_iter();
+        let before = transferred.into_iter().map(|values| Buffer::new(Arc::clone(&memory), values, true));
         return Err(RejoinError { parts: given_back.chain(before).chain(parts).collect(), reason });
     }
-    Ok(Buffer::new(memory, range, HELD))
+    Ok(Buffer::new(memory, range, true))
 }

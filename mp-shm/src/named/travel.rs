@@ -8,14 +8,14 @@ use super::memory::{SharedMemory, checked};
 use crate::sys::named;
 
 #[derive(Serialize)]
-struct Sent<'a> {
+struct SentMemory<'a> {
     name: &'a str,
     #[serde(serialize_with = "mp_core::fd::serialize")]
     file: &'a File,
 }
 
 #[derive(Deserialize)]
-struct Received {
+struct ReceivedMemory {
     name: String,
     #[serde(with = "mp_core::fd")]
     file: File,
@@ -24,14 +24,15 @@ struct Received {
 impl Serialize for SharedMemory {
     /// Outside a message between processes this is an error.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Sent { name: self.name(), file: self.file() }.serialize(serializer)
+        SentMemory { name: self.name(), file: self.file() }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for SharedMemory {
-    /// The receiver's handle unlinks nothing when it is dropped. A descriptor that is no memory that can be read and written is an error.
+    /// The receiver's handle unlinks nothing when it is dropped. A descriptor that is no memory
+    /// that can be read and written is an error.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Received { name, file } = Received::deserialize(deserializer)?;
+        let ReceivedMemory { name, file } = ReceivedMemory::deserialize(deserializer)?;
         let name = checked(&name).map_err(de::Error::custom)?;
         match named::is_writable_memory(&file) {
             Ok(true) => Self::of_file(name, file).map_err(de::Error::custom),

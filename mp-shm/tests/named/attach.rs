@@ -298,7 +298,7 @@ scenario!(a_handle_that_is_not_there_is_an_error, {
     // A bad one among good ones takes all of them with it, and leaves nothing: the leak check would see.
     let null = Handle(File::open("/dev/null").unwrap().into());
     let mixed = Message::encode(&[handle(), handle(), null, handle()]).unwrap();
-    assert!(chain(&mixed.decode::<[Array<u64>; 4]>().unwrap_err()).contains("no memory of a fixed size"));
+    assert!(chain(&mixed.decode::<[Array<u64>; 4]>().unwrap_err()).contains("not memory of a fixed size"));
 });
 
 /// A number of a header that was made up, given what an honest one has there.

@@ -1,7 +1,6 @@
 //! `Buffer`: memory with one owner, which goes from process to process, whole and in parts.
 
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mp_core::{Fd, Message, Receiver, Sender, duplex, pipe, process_fn};
@@ -22,15 +21,6 @@ fn serve(requests: Receiver<Buffer<u64>>, answers: Sender<Buffer<u64>>) {
         buffer.iter_mut().for_each(|value| *value += 1);
         answers.send(buffer).unwrap();
     }
-}
-
-fn panic_of(action: impl FnOnce()) -> String {
-    let panic = catch_unwind(AssertUnwindSafe(action)).expect_err("it panics");
-    panic
-        .downcast::<String>()
-        .map(|text| *text)
-        .or_else(|panic| panic.downcast::<&str>().map(|text| text.to_string()))
-        .unwrap()
 }
 
 scenario!(it_goes_there_and_back_and_is_what_was_written, {
@@ -60,24 +50,28 @@ scenario!(it_goes_over_connections_again_and_again, {
     server.join().unwrap();
 });
 
-scenario!(using_it_after_it_was_sent_panics_and_encoding_it_twice_is_an_error, {
+scenario!(encoding_it_changes_nothing_and_its_receiver_waits_until_it_is_dropped, {
     let (sender, receiver) = pipe().unwrap();
     let mut buffer = Buffer::from_slice(&[1u8, 2, 3]).unwrap();
     sender.send_ref(&buffer).unwrap();
-    assert!(panic_of(|| assert_eq!(buffer[0], 1)).contains("was sent"));
-    assert!(panic_of(|| buffer[0] = 1).contains("was sent"));
-    assert!(matches!(buffer.wait(PATIENCE), Err(BufferError::Sent)));
-    let error = sender.send_ref(&buffer).unwrap_err();
-    assert!(chain(&error).contains("was sent"), "{}", chain(&error));
-    let error = sender.send(buffer).unwrap_err();
-    assert!(chain(&error).contains("was sent"), "{}", chain(&error));
+    buffer[0] = 7;
+    assert_eq!(*buffer, [7, 2, 3]);
 
-    // It arrives all the same, but is nobody else's as long as it is here.
-    let arrived = receiver.recv().unwrap();
+    let mut arrived: Buffer<u8> = receiver.recv().unwrap();
     assert!(matches!(arrived.wait(Duration::from_millis(20)), Err(BufferError::InUse)));
-    drop(error);
-    arrived.wait(PATIENCE).unwrap();
-    assert_eq!(*arrived, [1, 2, 3]);
+    assert!(matches!(arrived.try_as_slice(), Err(BufferError::InUse)));
+    assert!(matches!(arrived.try_as_mut_slice(), Err(BufferError::InUse)));
+    assert_eq!((format!("{arrived:?}"), arrived.len()), ("Buffer(awaited)".to_owned(), 3));
+    // Nor can one that is awaited be passed on to somebody who does not have to wait.
+    let next = Message::encode(&arrived).unwrap().decode::<Buffer<u8>>().unwrap();
+    assert!(matches!(next.wait(Duration::ZERO), Err(BufferError::InUse)));
+    drop(next);
+
+    buffer[1] = 8;
+    drop(buffer);
+    assert_eq!(arrived.try_as_slice().unwrap(), [7, 8, 3], "what its sender wrote last");
+    arrived.try_as_mut_slice().unwrap()[2] = 9;
+    assert_eq!(*arrived, [7, 8, 9]);
 });
 
 scenario!(what_is_not_delivered_is_as_it_was, {
@@ -114,9 +108,15 @@ scenario!(copies_of_a_message_make_no_second_owner, {
     let buffer = Buffer::from_slice(&[1u64; 1000]).unwrap();
     let message = Message::encode(&buffer).unwrap();
     sender.send_ref(&message).unwrap();
-    sender.send_ref(&message).unwrap_err();
+    sender.send_ref(&message).unwrap();
     drop((message, buffer));
-    assert_eq!(receiver.recv().unwrap().decode::<Buffer<u64>>().unwrap()[0], 1);
+    let received = || receiver.recv().unwrap().decode::<Buffer<u64>>().unwrap();
+    let (mut owner, next) = (received(), received());
+    owner[0] = 2;
+    assert!(matches!(next.wait(Duration::from_millis(5)), Err(BufferError::InUse)), "the first has it");
+    drop(owner);
+    next.wait(PATIENCE).unwrap();
+    assert_eq!((next[0], next[1]), (2, 1));
 
     // Descriptors that somebody has copied: whoever is first has it.
     let buffer = Buffer::from_slice(&[1u64; 1000]).unwrap();
@@ -199,18 +199,6 @@ scenario!(what_does_not_make_up_the_buffer_is_refused_and_given_back, {
     let error = Buffer::rejoin(mixed).unwrap_err();
     assert!(matches!(error.reason, RejoinErrorReason::Foreign) && error.parts.len() == 3);
 
-    let (sender, receiver) = pipe().unwrap();
-    let with_sent = parts();
-    sender.send_ref(&with_sent[2]).unwrap();
-    let error = Buffer::rejoin(with_sent).unwrap_err();
-    assert!(matches!(error.reason, RejoinErrorReason::Part(BufferError::Sent)));
-    assert_eq!(error.parts.iter().map(Buffer::len).sum::<usize>(), 6);
-    assert_eq!(error.parts[0].range(), 4..6, "the one that cannot be used comes first");
-    let mut parts = error.parts;
-    drop(parts.remove(0));
-    parts.push(receiver.recv().unwrap());
-    assert_eq!(*Buffer::rejoin(parts).unwrap(), [1, 2, 3, 4, 5, 6]);
-
     let (start, end) = Buffer::from_slice(&[1u8, 2, 3]).unwrap().split_at(1);
     let (middle, end) = end.split_at(1);
     let error = start.unsplit(end).unwrap_err();
@@ -219,11 +207,34 @@ scenario!(what_does_not_make_up_the_buffer_is_refused_and_given_back, {
     assert_eq!(*end.unsplit(middle).unwrap().unsplit(start).unwrap(), [1, 2, 3], "on either side");
 });
 
-scenario!(the_same_buffer_twice_in_one_message_is_an_error, {
+scenario!(the_same_buffer_twice_in_one_message_has_one_owner, {
     let buffer = Buffer::from_slice(&[1u8]).unwrap();
-    let error = Message::encode(&(&buffer, &buffer)).unwrap_err();
-    assert!(chain(&error).contains("was sent"), "{}", chain(&error));
-    assert_eq!(*buffer, [1]);
+    let message = Message::encode(&(&buffer, &buffer)).unwrap();
+    drop(buffer);
+    let (one, other) = message.decode::<(Buffer<u8>, Buffer<u8>)>().unwrap();
+    assert_eq!(*one, [1]);
+    assert!(matches!(other.wait(Duration::from_millis(5)), Err(BufferError::InUse)));
+    drop(one);
+    assert_eq!(*other, [1]);
+});
+
+// Parts of it, and the frozen whole, of a buffer that a message stands for.
+scenario!(what_its_sender_makes_of_it_after_it_was_encoded_is_not_the_receivers, {
+    let buffer = Buffer::from_slice(&[1u8, 2, 3]).unwrap();
+    let (sender, receiver) = pipe::<Buffer<u8>>().unwrap();
+    sender.send_ref(&buffer).unwrap();
+    sender.send_ref(&buffer).unwrap();
+    let arrived = receiver.recv().unwrap();
+    let (start, end) = buffer.split_at(1);
+    drop(start);
+    assert!(matches!(arrived.wait(Duration::ZERO), Err(BufferError::InUse)), "a part is still here");
+    drop(end);
+    assert_eq!(*arrived, [1, 2, 3]);
+
+    let frozen = arrived.freeze().unwrap();
+    let error = receiver.recv().unwrap_err();
+    assert!(chain(&error).contains("frozen"), "{}", chain(&error));
+    assert_eq!(*frozen, [1, 2, 3]);
 });
 
 scenario!(sizes_that_cannot_be_are_errors, {

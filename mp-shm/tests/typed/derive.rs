@@ -261,7 +261,7 @@ fn a_showcase() {
         queue.count = count;
         drop(queue);
         shop.opened.get_or_init(|| Duration::from_secs(8 * 60 * 60));
-        let _counter = shop.counters.acquire_permit();
+        let _counter = shop.counters.acquire();
         let price = shop.prices.read().unwrap()[usize::from(ware)];
         shop.sold.fetch_add(u64::from(price) * number, Relaxed);
     };

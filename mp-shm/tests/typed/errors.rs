@@ -30,7 +30,7 @@ fn no_text_repeats_its_source() {
     let mut errors: Vec<Box<dyn Error>> = vec![
         Box::new(AttachError::Io(std::io::ErrorKind::OutOfMemory.into())),
         Box::new(BufferError::Io(std::io::ErrorKind::OutOfMemory.into())),
-        Box::new(RejoinErrorReason::Part(BufferError::Sent)),
+        Box::new(RejoinErrorReason::Part(BufferError::InUse)),
         Box::new(FreezeError::<u8> { buffer: None, source: std::io::ErrorKind::ResourceBusy.into() }),
         Box::new(RejoinError::<u8> { parts: Vec::new(), reason: RejoinErrorReason::Empty }),
     ];

@@ -91,9 +91,9 @@ fn zeros_are_locks() {
     *locks.values.write().unwrap() = (true, 'x');
     assert_eq!(*locks.values.read().unwrap(), (true, 'x'));
     locks.changed.notify_all();
-    assert!(!locks.semaphore.try_acquire());
+    assert!(locks.semaphore.try_acquire().is_none());
     locks.semaphore.release(1).unwrap();
-    assert!(locks.semaphore.try_acquire());
+    assert!(locks.semaphore.try_acquire().is_some());
     let permits: Vec<_> = std::iter::from_fn(|| locks.robust.try_acquire()).collect();
     assert_eq!(permits.len(), 4);
     assert!(!locks.event.is_set());

@@ -95,7 +95,7 @@ fn sells(shop: Shared<Shop>) -> u64 {
     assert_eq!(shop.name.get_or_init(|| *b"shop"), b"shop");
     let mut sold = 0;
     while let Some(shelf) = shop.take() {
-        let _counter = shop.counters.acquire_permit();
+        let _counter = shop.counters.acquire();
         let price = u64::from(shop.prices.read().unwrap()[shelf]);
         shop.served[shelf].fetch_add(1, Relaxed);
         shop.sum.fetch_add(price, Relaxed);

@@ -188,6 +188,25 @@ impl RawMutex {
         }
     }
 
+    /// The same as taking it, `set_poisoned(false)` and letting go of it; only the second if this thread has it.
+    pub(crate) fn clear_poison(&self) {
+        let locked = self.lock(Deadline::NEVER);
+        self.set_poisoned(false);
+        if locked.is_ok() {
+            self.unlock();
+        }
+    }
+
+    /// Whether what it protects is not in order, as far as anybody has found out. Somebody may have it, and be about to say otherwise.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Relaxed) != 0 || self.is_left_behind()
+    }
+
+    /// Whether this thread has it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.word.load(Relaxed) & OWNER == Thread::current().id()
+    }
+
     /// How often the thread that has it has it beyond once.
     pub(crate) fn depth(&self) -> u32 {
         self.depth.load(Relaxed)
@@ -195,6 +214,11 @@ impl RawMutex {
 
     pub(crate) fn set_depth(&self, depth: u32) {
         self.depth.store(depth, Relaxed);
+    }
+
+    /// Whether its owner died, and nobody has taken it since.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.word.load(Relaxed) & OWNER_DIED != 0
     }
 
     /// Whether somebody has it at this moment.

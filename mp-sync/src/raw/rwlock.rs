@@ -37,7 +37,7 @@
 use std::sync::atomic::compiler_fence;
 
 use super::mutex::{RawMutex, Refused};
-use super::slots::{Slots, Taken};
+use super::slots::{Slots, TakenSlot};
 use crate::deadline::Deadline;
 use crate::primitive::Ordering::{Relaxed, Release, SeqCst};
 #[cfg(loom)]
@@ -125,7 +125,7 @@ impl<const N: usize> RawRwLock<N> {
         // Nobody writes while a thread has a slot. If somebody does, the number in the slot is that of a dead thread, which nobody was told
         // of (it had too many locks, or the memory is not registered), and was given to this one.
         if again && self.state.load(SeqCst) & WRITING == 0 {
-            if let Some(Taken { index, .. }) = self.slots.take_again(thread, self.places()) {
+            if let Some(TakenSlot { index, .. }) = self.slots.take_again(thread, self.places()) {
                 return Ok(Entered { slot: index, in_order: is_in_order(self.state.load(Relaxed)) });
             }
         }
@@ -139,7 +139,7 @@ impl<const N: usize> RawRwLock<N> {
             self.state.store(open, Release);
         }
         self.turn.unlock();
-        let Taken { index, .. } = taken.ok_or(Refused::Late)?;
+        let TakenSlot { index, .. } = taken.ok_or(Refused::Late)?;
         Ok(Entered { slot: index, in_order: is_in_order(open) })
     }
 
@@ -199,6 +199,23 @@ impl<const N: usize> RawRwLock<N> {
         }
     }
 
+    /// Says that the value is in order again, as the writer, which this thread may be. One that reads changes nothing.
+    pub(crate) fn clear_poison(&self) {
+        let entered = self.write(Deadline::NEVER);
+        if entered.is_ok() || self.turn.is_own() {
+            self.set_poisoned(false);
+        }
+        if entered.is_ok() {
+            self.unlock();
+        }
+    }
+
+    /// Whether the value is not in order, as far as anybody has found out.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        let state = self.state.load(Relaxed);
+        state & POISONED != 0 || state & WRITING != 0 && self.turn.is_left_behind()
+    }
+
     /// Goes out as the writer.
     #[inline]
     pub(crate) fn unlock(&self) {
@@ -236,17 +253,17 @@ mod tests {
     use super::*;
     use crate::raw::model;
 
-    struct Shared {
+    struct Guarded {
         lock: RawRwLock<4>,
         value: UnsafeCell<u32>,
     }
 
     // SAFETY: the value is changed by the writer alone, and looked at by readers; loom checks that.
-    unsafe impl Sync for Shared {}
+    unsafe impl Sync for Guarded {}
     // SAFETY: the same.
-    unsafe impl Send for Shared {}
+    unsafe impl Send for Guarded {}
 
-    impl Shared {
+    impl Guarded {
         fn new(places: u32) -> Arc<Self> {
             Arc::new(Self { lock: RawRwLock::new(places), value: UnsafeCell::new(0) })
         }
@@ -283,7 +300,7 @@ mod tests {
         }
     }
 
-    fn spawn<R: 'static>(shared: &Arc<Shared>, run: impl FnOnce(&Shared) -> R + 'static) -> thread::JoinHandle<R> {
+    fn spawn<R: 'static>(shared: &Arc<Guarded>, run: impl FnOnce(&Guarded) -> R + 'static) -> thread::JoinHandle<R> {
         let shared = Arc::clone(shared);
         thread::spawn(move || run(&shared))
     }
@@ -291,7 +308,7 @@ mod tests {
     #[test]
     fn a_writer_is_alone() {
         model(|| {
-            let shared = Shared::new(2);
+            let shared = Guarded::new(2);
             let reader = spawn(&shared, |shared| assert!(shared.read().1));
             let writer = spawn(&shared, |shared| assert!(shared.add()));
             assert!(shared.read().1);
@@ -305,7 +322,7 @@ mod tests {
     #[test]
     fn two_writers_and_a_reader() {
         model(|| {
-            let shared = Shared::new(2);
+            let shared = Guarded::new(2);
             let others = [0, 1].map(|_| spawn(&shared, |shared| assert!(shared.add())));
             assert!(shared.read().1);
             others.into_iter().for_each(|other| other.join().unwrap());
@@ -317,7 +334,7 @@ mod tests {
     #[test]
     fn readers_wait_for_a_slot() {
         model(|| {
-            let shared = Shared::new(1);
+            let shared = Guarded::new(1);
             let others = [0, 1].map(|_| spawn(&shared, |shared| shared.read()));
             assert_eq!(shared.read(), (0, true));
             others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), (0, true)));
@@ -328,7 +345,7 @@ mod tests {
     #[test]
     fn a_writer_and_readers_that_wait_for_a_slot() {
         model(|| {
-            let shared = Shared::new(1);
+            let shared = Guarded::new(1);
             let reader = spawn(&shared, |shared| assert!(shared.read().1));
             let writer = spawn(&shared, |shared| assert!(shared.add()));
             assert!(shared.read().1);
@@ -342,7 +359,7 @@ mod tests {
     #[test]
     fn whoever_reads_already_is_not_held_up_by_a_writer() {
         model(|| {
-            let shared = Shared::new(2);
+            let shared = Guarded::new(2);
             let writer = spawn(&shared, |shared| assert!(shared.add()));
             let first = shared.lock.enter(Deadline::NEVER, true).unwrap();
             let value = shared.look();
@@ -356,7 +373,7 @@ mod tests {
     #[test]
     fn a_reader_that_dies_holds_no_writer_up() {
         model(|| {
-            let shared = Shared::new(2);
+            let shared = Guarded::new(2);
             let dies = spawn(&shared, |shared| {
                 let entered = shared.lock.enter(Deadline::NEVER, true).unwrap();
                 shared.look();
@@ -373,7 +390,7 @@ mod tests {
     #[test]
     fn a_reader_that_dies_leaves_its_slot_to_another() {
         model(|| {
-            let shared = Shared::new(1);
+            let shared = Guarded::new(1);
             let dies = spawn(&shared, |shared| {
                 let entered = shared.lock.enter(Deadline::NEVER, true).unwrap();
                 shared.lock.slots.die(entered.slot);
@@ -387,7 +404,7 @@ mod tests {
     #[test]
     fn a_writer_that_dies_is_told_of() {
         model(|| {
-            let shared = Shared::new(2);
+            let shared = Guarded::new(2);
             let dies = spawn(&shared, |shared| {
                 assert!(shared.lock.write(Deadline::NEVER).unwrap());
                 shared.count();
@@ -412,7 +429,7 @@ mod tests {
     #[test]
     fn a_writer_that_dies_before_it_writes_is_not() {
         model(|| {
-            let shared = Shared::new(2);
+            let shared = Guarded::new(2);
             let dies = spawn(&shared, |shared| {
                 shared.lock.turn.lock(Deadline::NEVER).unwrap();
                 shared.lock.state.store(CLOSED, SeqCst);
@@ -431,7 +448,7 @@ mod tests {
     #[test]
     fn a_writer_that_gives_up_lets_the_others_in() {
         model(|| {
-            let shared = Shared::new(2);
+            let shared = Guarded::new(2);
             let writer = spawn(&shared, |shared| {
                 // Late after its first sleep.
                 if shared.lock.write(Deadline::after(std::time::Duration::from_secs(1))).is_ok() {
@@ -449,7 +466,7 @@ mod tests {
     #[test]
     fn a_writer_becomes_a_reader() {
         model(|| {
-            let shared = Shared::new(2);
+            let shared = Guarded::new(2);
             let writer = spawn(&shared, |shared| assert!(shared.add()));
             assert!(shared.lock.write(Deadline::NEVER).unwrap());
             shared.count();

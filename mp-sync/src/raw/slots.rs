@@ -70,7 +70,7 @@ const _: () = {
     assert!(size_of::<Slots<128>>() == 32 * size_of::<Block>());
 };
 
-struct Slot<'a> {
+struct SlotRef<'a> {
     word: &'a Futex,
     depth: &'a AtomicU32,
     link: &'a Link,
@@ -78,7 +78,7 @@ struct Slot<'a> {
 
 /// A slot that a thread has got.
 #[derive(Clone, Copy)]
-pub(crate) struct Taken {
+pub(crate) struct TakenSlot {
     pub(crate) index: usize,
     /// Whether the thread had it already.
     pub(crate) again: bool,
@@ -117,15 +117,15 @@ impl<const N: usize> Slots<N> {
 
     /// Slots of neighbouring numbers are in different blocks, so that threads of neighbouring numbers are.
     #[inline]
-    fn slot(&self, index: usize) -> Slot<'_> {
+    fn slot(&self, index: usize) -> SlotRef<'_> {
         let block = &self.blocks()[index % (N / LANES)];
         let lane = index / (N / LANES);
-        Slot { word: &block.words[lane].word, depth: &block.words[lane].depth, link: &block.links[lane] }
+        SlotRef { word: &block.words[lane].word, depth: &block.words[lane].depth, link: &block.links[lane] }
     }
 
     /// Takes a free slot among the first `count`; or, if `again`, once more one that the thread is found to have on the way.
     #[inline]
-    pub(crate) fn try_take(&self, thread: Thread, count: usize, again: bool) -> Option<Taken> {
+    pub(crate) fn try_take(&self, thread: Thread, count: usize, again: bool) -> Option<TakenSlot> {
         // loom's numbers differ from one run to the next, and its runs must not.
         let home = if cfg!(loom) { 0 } else { thread.id() as usize % count };
         for index in (home..count).chain(0..home) {
@@ -133,22 +133,22 @@ impl<const N: usize> Slots<N> {
             let word = slot.word.load(Relaxed);
             if word & OWNER == 0 {
                 if slot.try_take(thread, word) {
-                    return Some(Taken { index, again: false });
+                    return Some(TakenSlot { index, again: false });
                 }
             } else if again && word & OWNER == thread.id() && slot.deepen() {
-                return Some(Taken { index, again: true });
+                return Some(TakenSlot { index, again: true });
             }
         }
         None
     }
 
     /// Takes once more a slot that the thread has, if it has one.
-    pub(crate) fn take_again(&self, thread: Thread, count: usize) -> Option<Taken> {
+    pub(crate) fn take_again(&self, thread: Thread, count: usize) -> Option<TakenSlot> {
         let own = |index: &usize| {
             let slot = self.slot(*index);
             slot.word.load(Relaxed) & OWNER == thread.id() && slot.deepen()
         };
-        (0..count).find(own).map(|index| Taken { index, again: true })
+        (0..count).find(own).map(|index| TakenSlot { index, again: true })
     }
 
     /// Whether the thread has a slot.
@@ -157,7 +157,7 @@ impl<const N: usize> Slots<N> {
     }
 
     /// Takes a slot, waiting for one; `None` if that took too long. Only for the one who waits (invariant 2).
-    pub(crate) fn take(&self, thread: Thread, count: usize, deadline: Deadline) -> Option<Taken> {
+    pub(crate) fn take(&self, thread: Thread, count: usize, deadline: Deadline) -> Option<TakenSlot> {
         let mut spin = Spin::brief();
         let mut late = deadline == Deadline::PASSED;
         loop {
@@ -223,7 +223,7 @@ impl<const N: usize> Slots<N> {
     }
 }
 
-impl Slot<'_> {
+impl SlotRef<'_> {
     #[inline]
     fn try_take(&self, thread: Thread, word: u32) -> bool {
         let shared = thread.shares(self.link);

@@ -63,6 +63,34 @@ fn holds_until_killed(account: Shared) {
     }
 }
 
+scenario!(the_poison_of_a_killed_owner_can_be_cleared_with_and_without_the_guard, {
+    for with_guard in [false, true] {
+        let account = account();
+        let child = holds_until_killed::spawn(account.again()).unwrap();
+        eventually("it holds both", || account.ready.load(Ordering::SeqCst) == 1);
+        assert!(!account.mutex.is_poisoned() && !account.reentrant.is_poisoned());
+        child.kill().unwrap();
+        assert!(child.join().is_err());
+        assert!(account.mutex.is_poisoned() && account.reentrant.is_poisoned());
+        if with_guard {
+            let Err(LockError::OwnerDied(guard)) = account.mutex.lock() else { panic!("nobody died") };
+            let Err(LockError::OwnerDied(reentrant)) = account.reentrant.lock() else { panic!("nobody died") };
+            assert!(account.mutex.is_poisoned() && account.reentrant.is_poisoned());
+            account.mutex.clear_poison();
+            account.reentrant.clear_poison();
+            // They are held as before.
+            assert!(account.mutex.is_locked() && account.reentrant.is_locked());
+            drop((guard, reentrant));
+        } else {
+            account.mutex.clear_poison();
+            account.reentrant.clear_poison();
+        }
+        assert!(!account.mutex.is_poisoned() && !account.reentrant.is_poisoned());
+        assert!(!account.mutex.is_locked() && !account.reentrant.is_locked());
+        assert!(account.mutex.lock().is_ok() && account.reentrant.lock().is_ok());
+    }
+});
+
 scenario!(the_next_locker_is_told_of_a_killed_owner, {
     let account = account();
     let child = holds_until_killed::spawn(account.again()).unwrap();

@@ -119,6 +119,30 @@ scenario!(a_dead_reader_leaves_its_slot_to_one_that_waits, {
     assert!(lock.try_write().unwrap().is_some());
 });
 
+scenario!(the_poison_of_a_dead_writer_can_be_cleared_but_not_by_one_that_reads, {
+    let memory = lock();
+    let lock = &*memory;
+    for with_guard in [false, true] {
+        assert!(!lock.is_poisoned());
+        Held::start(|there| write_for_ever::call(memory.again(), there)).kill();
+        assert!(lock.is_poisoned());
+        let Err(LockError::OwnerDied(reading)) = lock.read() else { panic!("nobody died") };
+        lock.clear_poison();
+        drop(reading);
+        assert!(lock.is_poisoned());
+        if with_guard {
+            let Err(LockError::OwnerDied(mut guard)) = lock.write() else { panic!("nobody died") };
+            guard[0] = 0;
+            lock.clear_poison();
+            assert!(lock.try_read().unwrap().is_none());
+        } else {
+            lock.clear_poison();
+        }
+        assert!(!lock.is_poisoned());
+        assert!(lock.read().is_ok() && lock.write().is_ok());
+    }
+});
+
 scenario!(all_are_told_of_a_dead_writer_until_the_value_is_mended, {
     let memory = lock();
     let lock = &*memory;

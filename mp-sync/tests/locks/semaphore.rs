@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::memory::InShared;
 use mp_core::{Process, process_fn};
-use mp_sync::{ReleaseError, Semaphore};
+use mp_sync::{Permit, ReleaseError, Semaphore};
 use mp_testing::faults::{Random, busy, count, limit};
 use mp_testing::procfs::sleeps_on_a_futex;
 use mp_testing::{PATIENCE, PROMPTLY, eventually, scenario, watched};
@@ -35,16 +35,21 @@ impl Workshop {
     }
 }
 
+/// Whether there was a permit; it stays taken.
+fn is_taken(permit: Option<Permit<'_>>) -> bool {
+    permit.map(Permit::forget).is_some()
+}
+
 #[test]
 fn it_works_in_a_static_between_threads() {
     static WORKSHOP: Workshop = Workshop::new(Semaphore::bounded(2), Semaphore::new(0));
     watched(|| {
         let worker = || {
             for _ in 0..300 {
-                let permit = WORKSHOP.semaphore.acquire_permit();
+                let permit = WORKSHOP.semaphore.acquire();
                 WORKSHOP.work(2);
                 drop(permit);
-                assert!(WORKSHOP.semaphore.acquire_timeout(PATIENCE));
+                assert!(is_taken(WORKSHOP.semaphore.acquire_timeout(PATIENCE)));
                 WORKSHOP.work(2);
                 WORKSHOP.semaphore.release(1).unwrap();
             }
@@ -69,7 +74,7 @@ fn releasing_too_many_is_an_error_that_changes_nothing() {
     assert_eq!(plain.value(), u32::MAX);
 
     let bounded = Semaphore::bounded(3);
-    bounded.acquire();
+    bounded.acquire().forget();
     assert_eq!(bounded.release(2), Err(ReleaseError::Bound { bound: 3 }));
     assert_eq!(bounded.release(u32::MAX), Err(ReleaseError::Bound { bound: 3 }));
     assert_eq!(bounded.value(), 2);
@@ -79,7 +84,7 @@ fn releasing_too_many_is_an_error_that_changes_nothing() {
 
     let none = Semaphore::bounded(0);
     assert_eq!(none.release(1), Err(ReleaseError::Bound { bound: 0 }));
-    assert!(!none.try_acquire() && none.try_acquire_permit().is_none());
+    assert!(none.try_acquire().is_none());
     fn is_error<T: std::error::Error + Send + Sync + 'static>() {}
     is_error::<ReleaseError>();
 }
@@ -87,19 +92,27 @@ fn releasing_too_many_is_an_error_that_changes_nothing() {
 #[test]
 fn a_permit_comes_back_once_whatever_others_release() {
     let semaphore = Semaphore::bounded(1);
-    let permit = semaphore.try_acquire_permit().unwrap();
-    assert!(semaphore.try_acquire_permit().is_none());
+    let permit = semaphore.try_acquire().unwrap();
+    assert!(semaphore.try_acquire().is_none());
     semaphore.release(1).unwrap();
     drop(permit);
     assert_eq!(semaphore.value(), 1);
-    std::mem::forget(semaphore.acquire_permit());
+    semaphore.acquire().forget();
     assert_eq!(semaphore.value(), 0);
     semaphore.release(1).unwrap();
     let result = std::panic::catch_unwind(|| {
-        let _permit = semaphore.acquire_permit_timeout(Duration::MAX).unwrap();
+        let _permit = semaphore.acquire_timeout(Duration::MAX).unwrap();
         std::panic::resume_unwind(Box::new(()));
     });
     assert!(result.is_err());
+    assert_eq!(semaphore.value(), 1);
+}
+
+#[test]
+fn a_permit_may_be_given_back_by_another_thread() {
+    let semaphore = Semaphore::bounded(1);
+    let permit = semaphore.acquire();
+    thread::scope(|scope| scope.spawn(move || drop(permit)).join().unwrap());
     assert_eq!(semaphore.value(), 1);
 }
 
@@ -110,13 +123,12 @@ fn a_timeout_is_as_long_as_it_says() {
         for millis in [0, 1, 30, 230] {
             let timeout = Duration::from_millis(millis);
             let start = Instant::now();
-            assert!(!semaphore.acquire_timeout(timeout));
-            assert!(semaphore.acquire_permit_timeout(timeout).is_none());
-            assert!(start.elapsed() >= 2 * timeout, "{millis} ms");
+            assert!(semaphore.acquire_timeout(timeout).is_none());
+            assert!(start.elapsed() >= timeout, "{millis} ms");
         }
         for timeout in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
             semaphore.release(1).unwrap();
-            assert!(semaphore.acquire_timeout(timeout));
+            assert!(is_taken(semaphore.acquire_timeout(timeout)));
         }
     });
 }
@@ -125,10 +137,10 @@ fn a_timeout_is_as_long_as_it_says() {
 fn work_in_rounds(workshop: InShared<Workshop>, rounds: u32, most: u32) {
     for round in 0..rounds {
         match round % 3 {
-            0 => workshop.semaphore.acquire(),
-            1 => assert!(workshop.semaphore.acquire_timeout(PATIENCE)),
+            0 => workshop.semaphore.acquire().forget(),
+            1 => assert!(is_taken(workshop.semaphore.acquire_timeout(PATIENCE))),
             _ => {
-                while !workshop.semaphore.try_acquire() {
+                while !is_taken(workshop.semaphore.try_acquire()) {
                     thread::yield_now();
                 }
             }
@@ -136,9 +148,9 @@ fn work_in_rounds(workshop: InShared<Workshop>, rounds: u32, most: u32) {
         workshop.work(most);
         workshop.semaphore.release(1).unwrap();
         let permit = match round % 3 {
-            0 => Some(workshop.semaphore.acquire_permit()),
-            1 => workshop.semaphore.acquire_permit_timeout(PATIENCE),
-            _ => workshop.semaphore.try_acquire_permit(),
+            0 => Some(workshop.semaphore.acquire()),
+            1 => workshop.semaphore.acquire_timeout(PATIENCE),
+            _ => workshop.semaphore.try_acquire(),
         };
         if let Some(_permit) = permit {
             workshop.work(most);
@@ -163,11 +175,8 @@ scenario!(never_more_processes_go_on_than_there_are_permits, {
 fn acquire_once(workshop: InShared<Workshop>, timeout: Option<Duration>) -> bool {
     workshop.ready.fetch_add(1, Ordering::Relaxed);
     match timeout {
-        Some(timeout) => workshop.semaphore.acquire_timeout(timeout),
-        None => {
-            workshop.semaphore.acquire();
-            true
-        }
+        Some(timeout) => is_taken(workshop.semaphore.acquire_timeout(timeout)),
+        None => is_taken(Some(workshop.semaphore.acquire())),
     }
 }
 
@@ -188,7 +197,7 @@ scenario!(a_process_that_has_acquired_nothing_may_release_for_all_who_wait, {
         assert!(sleeper.join().unwrap());
     }
     assert_eq!(workshop.semaphore.value(), 1);
-    assert!(workshop.semaphore.try_acquire());
+    assert!(is_taken(workshop.semaphore.try_acquire()));
     let late = acquire_once::spawn(workshop.again(), Some(Duration::from_millis(20))).unwrap();
     let zero = acquire_once::spawn(workshop.again(), Some(Duration::ZERO)).unwrap();
     assert!(!late.join().unwrap() && !zero.join().unwrap());
@@ -204,7 +213,7 @@ scenario!(a_waiter_that_is_killed_takes_no_permit_with_it, {
     // More releases than it takes to find out that nobody waits any more; then somebody does.
     for _ in 0..40 {
         workshop.semaphore.release(1).unwrap();
-        assert!(workshop.semaphore.try_acquire());
+        assert!(is_taken(workshop.semaphore.try_acquire()));
     }
     let [after] = waiters(&workshop, &[None]).try_into().unwrap();
     workshop.semaphore.release(1).unwrap();
@@ -214,7 +223,7 @@ scenario!(a_waiter_that_is_killed_takes_no_permit_with_it, {
 
 #[process_fn]
 fn keep(workshop: InShared<Workshop>) {
-    let _permit = workshop.semaphore.acquire_permit();
+    let _permit = workshop.semaphore.acquire();
     workshop.ready.store(1, Ordering::Relaxed);
     loop {
         thread::park();
@@ -227,9 +236,9 @@ scenario!(a_permit_of_the_dead_stays_taken_and_anybody_may_release_it, {
     eventually("it has the permit", || workshop.ready.load(Ordering::Relaxed) == 1);
     victim.kill().unwrap();
     victim.join().unwrap_err();
-    assert!(!workshop.semaphore.acquire_timeout(Duration::from_millis(150)));
+    assert!(workshop.semaphore.acquire_timeout(Duration::from_millis(150)).is_none());
     workshop.semaphore.release(1).unwrap();
-    assert!(workshop.semaphore.acquire_timeout(PROMPTLY));
+    assert!(workshop.semaphore.acquire_timeout(PROMPTLY).is_some());
 });
 
 /// Carries permits from one semaphore to the other and back, for ever: there are never more than at first.
@@ -237,11 +246,10 @@ scenario!(a_permit_of_the_dead_stays_taken_and_anybody_may_release_it, {
 fn carry(workshop: InShared<Workshop>) {
     workshop.ready.store(1, Ordering::Relaxed);
     for (from, to) in [(&workshop.semaphore, &workshop.other), (&workshop.other, &workshop.semaphore)].iter().cycle() {
-        if from.acquire_timeout(Duration::from_micros(100)) {
+        if is_taken(from.acquire_timeout(Duration::from_micros(100))) {
             to.release(1).unwrap();
         }
-        from.acquire();
-        from.release(1).unwrap();
+        drop(from.acquire());
     }
 }
 
@@ -262,7 +270,7 @@ fn carry_on(workshop: InShared<Workshop>) {
                 continue;
             }
         }
-        if both[round % 2].acquire_timeout(Duration::from_micros(200)) {
+        if is_taken(both[round % 2].acquire_timeout(Duration::from_micros(200))) {
             both[(round + 1) % 2].release(1).unwrap();
         }
     }
@@ -282,20 +290,18 @@ scenario!(processes_that_are_killed_at_any_instant_lose_the_one_permit_that_they
         victim.join().unwrap_err();
         // The survivor carries on, and brings a permit to where this process waits for one.
         for semaphore in [&workshop.semaphore, &workshop.other] {
-            assert!(semaphore.acquire_timeout(PATIENCE), "round {round}: {} permits are left", permits());
-            semaphore.release(1).unwrap();
+            assert!(semaphore.acquire_timeout(PATIENCE).is_some(), "round {round}: {} permits are left", permits());
         }
         workshop.done.store(round, Ordering::Relaxed);
         eventually("the survivor holds", || workshop.inside.load(Ordering::Acquire) == round);
         // All are where anybody can take them, but for one that the victim may have had.
         let left = permits();
         assert!(left == 3 || left == 4, "round {round}: {left} of 4 permits are left");
-        while workshop.semaphore.try_acquire() || workshop.other.try_acquire() {}
+        while is_taken(workshop.semaphore.try_acquire()) || is_taken(workshop.other.try_acquire()) {}
         assert_eq!(permits(), 0, "round {round}");
         workshop.semaphore.release(2).unwrap();
         workshop.other.release(2).unwrap();
-        assert!(workshop.semaphore.acquire_timeout(PROMPTLY), "round {round}");
-        workshop.semaphore.release(1).unwrap();
+        assert!(workshop.semaphore.acquire_timeout(PROMPTLY).is_some(), "round {round}");
         workshop.done.store(GO_ON, Ordering::Relaxed);
     }
     workshop.done.store(END, Ordering::Relaxed);

@@ -3,7 +3,7 @@ use mp_sync::Semaphore;
 fn main() {
     let permit = {
         let semaphore = Semaphore::new(1);
-        semaphore.acquire_permit()
+        semaphore.acquire()
     };
     drop(permit);
 }

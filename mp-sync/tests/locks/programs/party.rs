@@ -218,9 +218,9 @@ impl Party<'_> {
     fn semaphore(&mut self, how: How, rest: &[(Lock, How)], work: Work) -> Option<()> {
         let (world, me) = (self.world, bit(self.me));
         let permit = match how {
-            How::Try => world.semaphore.try_acquire_permit(),
-            How::Within(time) => world.semaphore.acquire_permit_timeout(time),
-            How::Block => Some(world.semaphore.acquire_permit()),
+            How::Try => world.semaphore.try_acquire(),
+            How::Within(time) => world.semaphore.acquire_timeout(time),
+            How::Block => Some(world.semaphore.acquire()),
         }?;
         let others = world.inside.semaphore.fetch_or(me, SeqCst);
         assert!(others.count_ones() < PERMITS, "{others:#x} have permits");
