@@ -11,36 +11,39 @@ use rustix::io::Errno;
 ///
 /// It is fixed once per operation, so an interrupted wait does not start over.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Option<Instant>);
+pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    pub(crate) const NEVER: Self = Self(None);
+    /// No deadline: the wait has no limit.
+    pub const NEVER: Self = Self(None);
 
-    /// A deadline that has passed: look, but do not wait.
-    pub(crate) fn now() -> Self {
+    /// Returns a deadline that has passed, for an operation that must not wait.
+    pub fn now() -> Self {
         Self(Some(Instant::now()))
     }
 
-    /// The deadline `timeout` from now; one that is too far away to be represented is never.
-    pub(crate) fn after(timeout: Duration) -> Self {
+    /// Returns the deadline `timeout` from now. One that is too far away to be represented is never.
+    pub fn after(timeout: Duration) -> Self {
         Self(Instant::now().checked_add(timeout))
     }
 
-    pub(crate) fn from_timeout(timeout: Option<Duration>) -> Self {
+    /// Returns the deadline `timeout` from now; `None` is never.
+    pub fn from_timeout(timeout: Option<Duration>) -> Self {
         timeout.map_or(Self::NEVER, Self::after)
     }
 
-    pub(crate) fn is_never(self) -> bool {
+    /// Tells whether there is no deadline.
+    pub fn is_never(self) -> bool {
         self.0.is_none()
     }
 
-    /// Tells whether it is over.
-    pub(crate) fn has_passed(self) -> bool {
+    /// Tells whether the deadline has passed.
+    pub fn has_passed(self) -> bool {
         self.0.is_some_and(|at| at <= Instant::now())
     }
 
-    /// What is left, zero after the deadline; `None` is for ever.
-    pub(crate) fn left(self) -> Option<Duration> {
+    /// Returns the time that is left, zero after the deadline; `None` if there is no deadline.
+    pub fn left(self) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(Instant::now()))
     }
 }
@@ -63,13 +66,21 @@ pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<usi
     }
 }
 
-/// Waits until `fd` is readable, or at its end, or in error; false is the deadline.
-pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+/// Waits until `fd` is readable, at its end or in error, and returns false if the deadline passes first.
+///
+/// # Errors
+///
+/// Fails if the operating system refuses to wait.
+pub fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
     wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], deadline).map(|ready| ready > 0)
 }
 
-/// Waits until `fd` is writable, or broken; false is the deadline.
-pub(crate) fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+/// Waits until `fd` is writable or in error, and returns false if the deadline passes first.
+///
+/// # Errors
+///
+/// Fails if the operating system refuses to wait.
+pub fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
     wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], deadline).map(|ready| ready > 0)
 }
 

@@ -5,18 +5,19 @@ use std::{fmt, io};
 use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::Zeroizing;
 
-/// The secret by which the two sides of a connection recognise each other; Python's `authkey`.
+/// The secret by which the two sides of a connection authenticate each other; Python's `authkey`.
 ///
-/// Any number of bytes but none, written as `b"..."`: a text has to say how it becomes bytes, as in `text.as_bytes()`. It is as good as the bytes are hard to guess: whoever sees a handshake, or answers one in the place of
-/// a listener, can try words against it at leisure. [`random`](Self::random) makes one that cannot be guessed.
+/// One byte or more, written as `b"..."`; a text converts by `text.as_bytes()`. A key is as strong as its bytes are hard to
+/// guess: a program that sees a handshake, or takes a listener's place, can try words against it offline.
+/// [`random`](Self::random) makes one that cannot be guessed.
 ///
-/// It does not print, cannot be compared, and its memory is overwritten with zeros when it is dropped. The bytes that it was made from
-/// are the caller's, unless it was made from a `Vec`, whose memory it takes over.
+/// A key does not print, cannot be compared, and its memory is overwritten with zeros when it is dropped. The caller has to
+/// overwrite the bytes that it was made from, unless it was made from a `Vec`, whose memory it takes over.
 ///
 /// # Examples
 ///
 /// ```
-/// use mp_core::AuthKey;
+/// use mp_listener::AuthKey;
 ///
 /// let key = AuthKey::from(b"secret password");
 /// assert_eq!(format!("{key:?}"), "AuthKey(..)");
@@ -35,7 +36,7 @@ impl AuthKey {
     /// # Examples
     ///
     /// ```
-    /// let key = mp_core::AuthKey::random()?;
+    /// let key = mp_listener::AuthKey::random()?;
     /// assert_eq!(key.as_bytes().len(), 32);
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -45,14 +46,14 @@ impl AuthKey {
         Ok(Self(key))
     }
 
-    /// Returns the bytes, to hand them to the other side in a way that nobody else can see.
+    /// Returns the bytes, to pass them to the other side in a way that nobody else can see.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
 /// Fills `bytes` with random numbers that nobody can guess.
-pub(super) fn fill_randomly(mut bytes: &mut [u8]) -> io::Result<()> {
+pub(crate) fn fill_randomly(mut bytes: &mut [u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let filled = rustix::io::retry_on_intr(|| getrandom(&mut *bytes, GetRandomFlags::empty()))?;
         bytes = &mut bytes[filled..];

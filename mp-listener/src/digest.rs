@@ -5,12 +5,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 use sha2::{Sha256, Sha384};
 
-use super::AuthKey;
+use crate::AuthKey;
 
 /// A digest for HMAC. CPython knows two more, of SHA-3, and uses SHA-256 unless it is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Digest {
-    /// The only one of Python until 3.11.
+pub(crate) enum Digest {
+    /// The only digest of Python until 3.11.
     Md5,
     Sha256,
     Sha384,
@@ -30,8 +30,8 @@ macro_rules! with_mac {
 impl Digest {
     /// Splits a challenge or a response into its digest and what follows the digest's name.
     ///
-    /// What has no name is from Python until 3.11 and known by its length: a challenge of 20 bytes, a response of 16.
-    pub(super) fn of(message: &[u8]) -> Option<(Self, &[u8])> {
+    /// Python until 3.11 names none, and is recognised by the length: a challenge of 20 bytes, a response of 16.
+    pub(crate) fn of(message: &[u8]) -> Option<(Self, &[u8])> {
         if matches!(message.len(), 16 | 20) {
             return Some((Self::Md5, message));
         }
@@ -46,8 +46,8 @@ impl Digest {
         Some((digest, rest.get(1..)?))
     }
 
-    /// What stands before a challenge or a response of this digest.
-    pub(super) fn prefix(self) -> &'static [u8] {
+    /// The name before a challenge or a response of this digest.
+    pub(crate) fn prefix(self) -> &'static [u8] {
         match self {
             Self::Md5 => b"{md5}",
             Self::Sha256 => b"{sha256}",
@@ -56,17 +56,17 @@ impl Digest {
     }
 
     /// Computes the authentication code of `message`.
-    pub(super) fn sign(self, key: &AuthKey, message: &[u8]) -> Result<Vec<u8>, InvalidLength> {
+    pub(crate) fn sign(self, key: &AuthKey, message: &[u8]) -> Result<Vec<u8>, InvalidLength> {
         with_mac!(self, key, message, mac => mac.finalize().into_bytes().to_vec())
     }
 
-    /// Tells whether `code` is the authentication code of `message`, in a time that does not tell how much of it is right.
-    pub(super) fn verify(self, key: &AuthKey, message: &[u8], code: &[u8]) -> Result<bool, InvalidLength> {
+    /// Tells whether `code` is the authentication code of `message`, in constant time.
+    pub(crate) fn verify(self, key: &AuthKey, message: &[u8], code: &[u8]) -> Result<bool, InvalidLength> {
         with_mac!(self, key, message, mac => mac.verify_slice(code).is_ok())
     }
 }
 
-/// HMAC takes keys of every length, so there is no error in fact.
+/// HMAC takes keys of every length, so this does not fail in practice.
 fn begin<M: Mac + KeyInit>(key: &AuthKey, message: &[u8]) -> Result<M, InvalidLength> {
     let mut mac = <M as KeyInit>::new_from_slice(key.as_bytes())?;
     mac.update(message);

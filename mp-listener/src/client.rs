@@ -3,25 +3,28 @@
 use std::io;
 use std::time::Duration;
 
-use super::handshake::{Credentials, Handshake, advance};
-use super::{Address, AuthKey, AuthenticationError, ByteConnection, ConnectError, HANDSHAKE_TIMEOUT};
-use crate::sys::poll::Deadline;
-use crate::sys::stream;
+use mp_core::raw::Deadline;
 
-/// Connects to a [`Listener`](super::Listener), of this library or Python's.
+use crate::challenge::Role;
+use crate::handshake::{Credentials, authenticate};
+use crate::sys::stream;
+use crate::waits::{Waits, now};
+use crate::{Address, AuthKey, ByteConnection, ConnectError, HANDSHAKE_TIMEOUT};
+
+/// Connects to a [`Listener`](crate::Listener), of this library or Python's.
 ///
-/// Both sides have to agree whether there is a key. If the listener has one and the client has none, the client gets a connection whose
-/// first message is the listener's challenge, and which the listener closes. If only the client has one, it waits for a challenge until
-/// its time is up.
+/// Both sides have to agree whether there is a key. If only the listener has one, the client gets a connection whose
+/// first message is the listener's challenge, and which the listener closes. If only the client has one, it waits for a
+/// challenge until its deadline.
 ///
 /// # Examples
 ///
 /// ```
-/// use mp_core::{Address, AuthenticationError, Client, ConnectError, Listener};
+/// use mp_listener::{Address, AuthenticationError, Client, ConnectError, Listener};
 ///
 /// let listener = Listener::bind_with_key(Address::Abstract(Vec::new()), b"right")?;
 /// let address = listener.address().clone();
-/// let server = std::thread::spawn(move || listener.accept());
+/// let server = std::thread::spawn(move || listener.accept().unwrap().authenticate());
 /// let error = Client::connect_with_key(&address, b"wrong").unwrap_err();
 /// assert!(matches!(error, ConnectError::Authentication { source: AuthenticationError::Rejected, .. }));
 /// assert!(server.join().unwrap().is_err());
@@ -33,12 +36,12 @@ use crate::sys::stream;
 pub enum Client {}
 
 impl Client {
-    /// Connects to a listener that has no key. Nothing is known about who that is. The address is one of those of
-    /// [`Listener::bind`](super::Listener::bind).
+    /// Connects to a listener that has no key. Nothing proves who that is. The address is as for
+    /// [`Listener::bind`](crate::Listener::bind).
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Connect`] if nobody listens there, or does not accept within 10 seconds.
+    /// [`ConnectError::Connect`] if nobody listens there, or the queue of the listener is full for 10 seconds.
     pub fn connect(address: impl Into<Address>) -> Result<ByteConnection, ConnectError> {
         Self::builder().connect(address)
     }
@@ -47,8 +50,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect), and [`ConnectError::Authentication`] if the listener has another key or none, or has not
-    /// done its part within 10 seconds.
+    /// As [`connect`](Self::connect), and [`ConnectError::Authentication`] if the listener has another key or none, or has
+    /// not done its part within 10 seconds.
     pub fn connect_with_key(
         address: impl Into<Address>,
         key: impl Into<AuthKey>,
@@ -69,7 +72,7 @@ impl Client {
 /// ```
 /// use std::time::Duration;
 ///
-/// use mp_core::{Address, Client, ConnectError};
+/// use mp_listener::{Address, Client, ConnectError};
 ///
 /// let nobody = Address::Abstract(b"nobody listens here".to_vec());
 /// let result = Client::builder().key(b"secret password").timeout(Duration::from_secs(1)).connect(nobody);
@@ -90,21 +93,22 @@ impl ClientBuilder {
         self
     }
 
-    /// Whether the listener may use HMAC-MD5, which is all that Python until 3.11 knows. It may unless this is false. See
-    /// [`ListenerBuilder::legacy_digest`](super::ListenerBuilder::legacy_digest).
+    /// Sets whether the listener may use HMAC-MD5, which is all that Python until 3.11 knows; true by default. See
+    /// [`ListenerBuilder::legacy_digest`](crate::ListenerBuilder::legacy_digest).
     pub fn legacy_digest(mut self, accept: bool) -> Self {
         self.legacy = accept;
         self
     }
 
-    /// How long connecting may take, in all, with the handshake; 10 seconds unless this is called, and `Duration::MAX` is for ever.
+    /// Sets how long connecting and the handshake may take together; 10 seconds by default. `Duration::MAX` means no limit.
     ///
-    /// If a host has several addresses, they are tried one after another, and a dead one cannot use up the time of the others: with
-    /// three addresses, the first gets a third of the time, and what it leaves is divided between the other two. Without a limit, each is
-    /// tried until the operating system gives it up, which can take minutes. The handshake has all the time that is left.
+    /// If a host has several addresses, the client tries one after another, and a dead one cannot use up the time of the
+    /// others: with three addresses, the first gets a third of the time, and what it leaves is divided between the other
+    /// two. Without a limit, each is tried until the operating system gives it up, which can take minutes. The
+    /// handshake has all the time that is left.
     ///
-    /// Python's listeners begin a handshake only when they come round to `accept`, and do one at a time. The look-up of a
-    /// host's name has limits of its own.
+    /// A listener in Python does one handshake at a time, and only while it is in `accept`. Looking up the name of a host
+    /// has a time limit of its own.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -120,12 +124,12 @@ impl ClientBuilder {
         let deadline = Deadline::after(self.timeout);
         let connected = Credentials::new(self.key, self.legacy)
             .and_then(|credentials| Ok((connect(&address, deadline)?, credentials)));
-        let (connection, credentials) = match connected {
+        let (mut connection, credentials) = match connected {
             Ok(connected) => connected,
             Err(source) => return Err(ConnectError::Connect { address, source }),
         };
         let Some(credentials) = credentials else { return Ok(connection) };
-        match authenticate(&connection, credentials, deadline) {
+        match now(authenticate(&mut connection, &credentials, Role::Client, &Waits::Thread(deadline))) {
             Ok(()) => Ok(connection),
             Err(source) => Err(ConnectError::Authentication { address, source }),
         }
@@ -137,8 +141,8 @@ fn connect(address: &Address, deadline: Deadline) -> io::Result<ByteConnection> 
     try_each(&resolved, deadline, stream::connect).map(ByteConnection::new)
 }
 
-/// Gives the first that succeeds, or the error of the last. None but the last can use up the time, and what one leaves is for all
-/// that come after it.
+/// Returns the first that succeeds, or the error of the last. Only the last can use up the time; what one leaves is for all that come
+/// after it.
 fn try_each<A, C>(
     addresses: &[A],
     deadline: Deadline,
@@ -158,15 +162,6 @@ fn try_each<A, C>(
         shares = shares.saturating_sub(1);
     }
     Err(refused)
-}
-
-fn authenticate(
-    connection: &ByteConnection,
-    credentials: Credentials,
-    deadline: Deadline,
-) -> Result<(), AuthenticationError> {
-    let mut handshake = Handshake::client(credentials).map_err(AuthenticationError::Io)?;
-    if advance(connection, &mut handshake, deadline)? { Ok(()) } else { Err(AuthenticationError::TimedOut) }
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use std::str::FromStr;
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 
-/// Where a [`Listener`](super::Listener) listens and what a [`Client`](super::Client) connects to.
+/// Where a [`Listener`](crate::Listener) listens and what a [`Client`](crate::Client) connects to.
 ///
-/// What is bound or connected to is one of these, or converts into one: a `Path` (`Path::new("/run/app/socket")`), a `SocketAddr`, a host
-/// and port (`("localhost", 6000)`). A text does not by itself, because it may be no address: `text.parse::<Address>()?`. It is
-/// written as follows; [`parse`](str::parse) reads it and `Display` writes it:
+/// A `Path` (`Path::new("/run/app/socket")`), a `SocketAddr`, and a host with a port (`("localhost", 6000)`) convert into one.
+/// A text has to be parsed, `text.parse::<Address>()?`, because it may not be an address. [`parse`](str::parse) reads and
+/// `Display` writes these forms:
 ///
 /// | text | address | Python's `address` |
 /// |---|---|---|
@@ -23,15 +23,15 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 /// | `127.0.0.1:6000`, `[::1]:6000` | [`Tcp`](Self::Tcp) | `("127.0.0.1", 6000)` |
 /// | `localhost:6000`, `[fe80::1%eth0]:6000` | [`Host`](Self::Host) | `("localhost", 6000)` |
 ///
-/// What is written is read as the same place, or not at all: a relative path gets a `./` where it would be taken for something else,
-/// and a `Host` that is a number is read as [`Tcp`](Self::Tcp). Of a path or name that is not UTF-8, what cannot be written becomes
-/// U+FFFD, and no text that contains it is read as an address. The same goes for what no host's name has, a slash or an `@` at its
-/// beginning. The flow label of IPv6 is not written.
+/// The written form is read as the same place, or not at all. A relative path gets a `./` where it would be taken for
+/// something else, and a `Host` that is a number is read as [`Tcp`](Self::Tcp). In a path or name that is not UTF-8, what
+/// cannot be written becomes U+FFFD, and no text that contains U+FFFD is read as an address. The same happens to a slash, or
+/// an `@` at the beginning, in the name of a host. The flow label of IPv6 is not written.
 ///
 /// # Examples
 ///
 /// ```
-/// use mp_core::Address;
+/// use mp_listener::Address;
 ///
 /// assert_eq!("/run/app/socket".parse::<Address>()?, Address::Unix("/run/app/socket".into()));
 /// assert_eq!("@app".parse::<Address>()?, Address::Abstract(b"app".to_vec()));
@@ -44,20 +44,24 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 pub enum Address {
     /// A file that is a unix socket. Its path is at most 107 bytes long.
     Unix(PathBuf),
-    /// A name of Linux's abstract namespace, at most 107 bytes long. It is no file and needs no clearing up, and **every user of the
-    /// machine can connect to it**, so it needs a key. Listening on the empty name makes the kernel choose a free one.
+    /// A name of Linux's abstract namespace, at most 107 bytes long. It is not a file, so nothing has to be removed, and **every
+    /// user of the machine can connect to it**, so it needs a key. Listening on the empty name makes the kernel choose
+    /// a free one.
     Abstract(Vec<u8>),
     /// An internet address and port. Listening on port 0 makes the kernel choose a free one.
     Tcp(SocketAddr),
-    /// The name of a host and a port. The name is looked up when it is used, and can have several addresses, in the order in which the
-    /// system's resolver gives them. A listener has one of them only, the first that can be bound. A client tries them one after another;
-    /// none but the last may use up the time, which is divided evenly among those that are left.
+    /// The name of a host and a port. The name is looked up when it is used, and can have several addresses, in the order of
+    /// the system's resolver. A listener has one of them only, the first that can be bound. A client tries one after
+    /// another and divides its time evenly among those that are left.
     Host(String, u16),
 }
 
+/// The size of the kernel's `sockaddr_un`, in bytes.
+const LONGEST: usize = size_of::<AddressFamily>() + 108;
+
 impl Address {
     /// The addresses that this stands for; there is at least one.
-    pub(super) fn resolve(&self) -> io::Result<Vec<SocketAddrAny>> {
+    pub(crate) fn resolve(&self) -> io::Result<Vec<SocketAddrAny>> {
         let unix = |address: Result<SocketAddrUnix, _>| Ok(vec![address.map_err(io::Error::from)?.as_any()]);
         match self {
             Self::Unix(path) if path.as_os_str().is_empty() => {
@@ -77,11 +81,12 @@ impl Address {
         }
     }
 
-    /// What the kernel says; `None` for a socket without a name, or with one that has no place in this type.
-    pub(super) fn from_kernel(address: SocketAddrAny) -> Option<Self> {
-        // rustix takes the shortest for an abstract name, and panics over the longest: a path of 108 bytes, which the peer may have.
+    /// The kernel's address; `None` for a socket without a name, or with a name that this type cannot hold.
+    pub(crate) fn from_kernel(address: SocketAddrAny) -> Option<Self> {
+        // rustix takes the shortest for an abstract name, and panics over the longest: a path of 108 bytes, which the peer
+        // may have.
         let length = address.addr_len() as usize;
-        if length <= size_of::<AddressFamily>() || length > size_of::<libc::sockaddr_un>() {
+        if length <= size_of::<AddressFamily>() || length > LONGEST {
             return None;
         }
         if let Ok(address) = SocketAddr::try_from(address.clone()) {
@@ -135,12 +140,12 @@ impl From<&Address> for Address {
     }
 }
 
-/// What stands for bytes that are no text, here and in the standard library.
+/// What replaces bytes that are not text, here and in the standard library.
 const UNWRITABLE: &str = "\u{fffd}";
 
-/// The text is no address.
+/// The text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no address: expected a path with a slash, `@name` or `host:port`")]
+#[error("{0:?} is not an address: expected a path with a slash, `@name` or `host:port`")]
 pub struct ParseAddressError(String);
 
 impl FromStr for Address {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Removes the file when it is dropped, if it is still the one that was bound.
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     /// Absolute: the working directory may change.
     path: PathBuf,
     device: u64,
@@ -14,7 +14,7 @@ pub(super) struct SocketFile {
 
 impl SocketFile {
     /// Takes charge of the file that was just bound.
-    pub(super) fn bound(path: &Path) -> io::Result<Self> {
+    pub(crate) fn bound(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let metadata = path.symlink_metadata()?;
         Ok(Self { path, device: metadata.dev(), inode: metadata.ino() })
@@ -30,7 +30,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.is_ours() {
-            // Whoever is not permitted to remove it any more has no use for an error here.
+            // A drop cannot report that the process may not remove it any more.
             let _ = std::fs::remove_file(&self.path);
         }
     }

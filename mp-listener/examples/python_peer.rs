@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mp_core::{Address, AuthKey, Listener};
+use mp_listener::{Address, AuthKey, Listener};
 use serde_json::{Value, json};
 
 /// What Python does: it connects, and counts the words of each text that it gets.
