@@ -1,6 +1,6 @@
 //! A program in Rust and a program in Python that work for each other: requests and answers of JSON.
 //!
-//! `cargo run --example python_peer --features json`
+//! `cargo run -p mp-listener --example python_peer --features json`
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -38,7 +38,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Not among the arguments, which everyone can see.
     python.stdin.take().ok_or("it has no standard input")?.write_all(key.as_bytes())?;
 
-    let connection = listener.accept_timeout(Duration::from_secs(20))?.ok_or("python3 did not connect")?;
+    let incoming = listener.accept_timeout(Duration::from_secs(20))?.ok_or("python3 did not connect")?;
+    let mut connection = incoming.authenticate()?;
     for text in ["to be or not to be", "multiprocessing"] {
         connection.send_json(&json!({ "text": text }))?;
         let answer: Value = connection.recv_json()?;

@@ -84,3 +84,22 @@ impl ByteConnection {
         transfer::receive(self, message_limit(), &PATIENT).await?.ok_or(RecvError::Disconnected)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Address, Client};
+
+    #[test]
+    fn a_silent_client_is_late_at_the_alarm() {
+        let listener = Listener::bind_with_key(Address::Abstract(Vec::new()), b"key").unwrap();
+        let _silent = Client::connect(listener.address()).unwrap();
+        let soon = Duration::from_millis(5);
+        let alarm = Watched::new(timer::at(Deadline::after(soon)).unwrap());
+        let waits = Waits::Task { alarm: Some(alarm) };
+        let late = pollster::block_on(listener.accept().unwrap().authenticate_by(&waits));
+        assert!(matches!(late, Err(AuthenticationError::TimedOut)), "{late:?}");
+    }
+}

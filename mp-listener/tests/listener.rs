@@ -1,6 +1,6 @@
 //! Listening, connecting and authenticating, both sides in Rust.
-#![cfg(feature = "listener")]
 
+#[path = "../../mp-core/tests/support/mod.rs"]
 mod support;
 
 use std::ffi::OsStr;
@@ -13,10 +13,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mp_core::{
-    AcceptError, Address, AuthKey, AuthenticationError, Builder, ByteConnection, Client, ConnectError, Listener,
-    RecvError, process_fn, wait,
-};
+use mp_core::{Builder, process_fn, wait};
+use mp_listener::{Address, AuthKey, AuthenticationError, ByteConnection, Client, ConnectError, Listener, RecvError};
 use support::faults::Random;
 use support::{PATIENCE, eventually, run_for_ever, scenario, watched};
 
@@ -36,11 +34,16 @@ fn addresses(folder: &Path) -> [Address; 6] {
     ]
 }
 
+/// Accepts a client that does its handshake.
+fn accept(listener: &Listener) -> ByteConnection {
+    listener.accept().unwrap().authenticate().unwrap()
+}
+
 /// Both ends of a connection.
 fn connected(listener: &Listener, client: impl FnOnce() -> ByteConnection + Send) -> (ByteConnection, ByteConnection) {
     thread::scope(|scope| {
         let client = scope.spawn(client);
-        let server = listener.accept().unwrap();
+        let server = accept(listener);
         (server, client.join().unwrap())
     })
 }
@@ -65,7 +68,7 @@ fn every_kind_of_address_connects_with_a_key_and_without() {
                 let place = listener.address().clone();
                 assert!(!matches!(&place, Address::Tcp(address) if address.port() == 0));
                 assert!(!matches!(&place, Address::Abstract(name) if name.is_empty()));
-                let (server, client) = connected(&listener, || connects.connect(&place).unwrap());
+                let (mut server, mut client) = connected(&listener, || connects.connect(&place).unwrap());
                 server.send_bytes(b"from the server").unwrap();
                 client.send_bytes(b"from the client").unwrap();
                 assert_eq!(client.recv_bytes().unwrap(), b"from the server");
@@ -106,13 +109,13 @@ fn another_key_is_an_authentication_error_on_both_sides_and_the_listener_goes_on
         thread::scope(|scope| {
             let address = &address;
             let wrong = scope.spawn(move || Client::connect_with_key(address, b"wrong").unwrap_err());
-            let error = listener.accept().unwrap_err();
-            assert!(matches!(error, AcceptError::Authentication(AuthenticationError::WrongKey)), "{error:?}");
+            let error = listener.accept().unwrap().authenticate().unwrap_err();
+            assert!(matches!(error, AuthenticationError::WrongKey), "{error:?}");
             let error = wrong.join().unwrap();
             let rejected = matches!(error, ConnectError::Authentication { source: AuthenticationError::Rejected, .. });
             assert!(rejected, "{error:?}");
             let right = scope.spawn(move || Client::connect_with_key(address, b"right").unwrap());
-            let server = listener.accept().unwrap();
+            let mut server = accept(&listener);
             right.join().unwrap().send_bytes(b"hello").unwrap();
             assert_eq!(server.recv_bytes().unwrap(), b"hello");
         });
@@ -130,11 +133,11 @@ fn a_key_on_one_side_only_ends_in_an_error() {
         assert!(late, "{error:?}");
         drop(listener.accept().unwrap());
         // Only the listener has one: the client sees the question.
-        let listener = Listener::builder().key(b"key").handshake_timeout(short).bind(anywhere()).unwrap();
-        let client = Client::connect(listener.address()).unwrap();
-        let error = listener.accept().unwrap_err();
-        assert!(matches!(error, AcceptError::Authentication(AuthenticationError::TimedOut)), "{error:?}");
-        assert!(support::chain(&error).ends_with("has the peer a key?"), "{error}");
+        let listener = Listener::bind_with_key(anywhere(), b"key").unwrap();
+        let mut client = Client::connect(listener.address()).unwrap();
+        let error = listener.accept().unwrap().authenticate_timeout(short).unwrap_err();
+        assert!(matches!(error, AuthenticationError::TimedOut), "{error:?}");
+        assert!(error.to_string().ends_with("is an authentication key set on both sides?"), "{error}");
         assert!(client.recv_bytes().unwrap().starts_with(b"#CHALLENGE#{sha256}"));
         assert!(matches!(client.recv_bytes(), Err(RecvError::Disconnected)));
     });
@@ -245,7 +248,7 @@ fn connecting_to_a_full_queue_ends_at_the_deadline() {
             thread::scope(|scope| {
                 let late = scope.spawn(|| connect(PATIENCE));
                 for _ in 0..=waiting.len() {
-                    listener.accept().unwrap();
+                    accept(&listener);
                 }
                 late.join().unwrap().unwrap();
             });
@@ -254,22 +257,17 @@ fn connecting_to_a_full_queue_ends_at_the_deadline() {
 }
 
 #[test]
-fn accept_timeout_says_none_until_there_is_a_client() {
+fn accepting_says_none_until_there_is_a_client() {
     watched(|| {
         let listener = Listener::bind_with_key(anywhere(), b"key").unwrap();
         let start = Instant::now();
         assert!(listener.accept_timeout(Duration::from_millis(20)).unwrap().is_none());
         assert!(start.elapsed() >= Duration::from_millis(20));
-        assert!(listener.accept_timeout(Duration::ZERO).unwrap().is_none());
+        assert!(listener.try_accept().unwrap().is_none());
         let address = listener.address().clone();
         let client = thread::spawn(move || Client::connect_with_key(address, b"key").unwrap());
-        // Waiting by descriptor, and looking without waiting, is enough.
-        let server = loop {
-            wait(&[&listener], None).unwrap();
-            if let Some(connection) = listener.accept_timeout(Duration::ZERO).unwrap() {
-                break connection;
-            }
-        };
+        assert_eq!(wait(&[&listener], Some(PATIENCE)).unwrap(), [0]);
+        let mut server = listener.try_accept().unwrap().unwrap().authenticate().unwrap();
         client.join().unwrap().send_bytes(b"hello").unwrap();
         assert_eq!(server.recv_bytes().unwrap(), b"hello");
         assert!(wait(&[&listener], Some(Duration::ZERO)).unwrap().is_empty());
@@ -278,13 +276,13 @@ fn accept_timeout_says_none_until_there_is_a_client() {
 
 #[process_fn]
 fn connect_and_count(address: String, key: Vec<u8>, number: u32) {
-    let connection = Client::connect_with_key(address.parse::<Address>().unwrap(), key).unwrap();
+    let mut connection = Client::connect_with_key(address.parse::<Address>().unwrap(), key).unwrap();
     connection.send_bytes(&number.to_le_bytes()).unwrap();
     assert_eq!(connection.recv_bytes().unwrap(), (number * 2).to_le_bytes());
 }
 
 #[process_fn]
-fn double(connection: ByteConnection) {
+fn double(mut connection: ByteConnection) {
     let message = connection.recv_bytes().unwrap();
     let number = u32::from_le_bytes(message.try_into().unwrap());
     connection.send_bytes(&(number * 2).to_le_bytes()).unwrap();
@@ -301,7 +299,7 @@ fn a_connection_is_an_argument_and_each_client_has_a_child() {
             let clients: Vec<_> = (0..8)
                 .map(|number| connect_and_count::spawn(place.clone(), key.as_bytes().to_vec(), number).unwrap())
                 .collect();
-            let servers: Vec<_> = (0..8).map(|_| double::spawn(listener.accept().unwrap()).unwrap()).collect();
+            let servers: Vec<_> = (0..8).map(|_| double::spawn(accept(&listener)).unwrap()).collect();
             clients.into_iter().chain(servers).for_each(|process| process.join().unwrap());
         }
     });
@@ -318,14 +316,14 @@ fn several_threads_accept_at_one_listener() {
             for _ in 0..4 {
                 scope.spawn(move || {
                     for _ in 0..CLIENTS / 4 {
-                        listener.accept().unwrap().send_bytes(b"hello").unwrap();
+                        accept(listener).send_bytes(b"hello").unwrap();
                     }
                 });
             }
             for _ in 0..4 {
                 scope.spawn(move || {
                     for _ in 0..CLIENTS / 4 {
-                        let client = Client::connect_with_key(address, b"key").unwrap();
+                        let mut client = Client::connect_with_key(address, b"key").unwrap();
                         assert_eq!(client.recv_bytes().unwrap(), b"hello");
                     }
                 });
@@ -336,7 +334,7 @@ fn several_threads_accept_at_one_listener() {
 
 #[process_fn]
 fn connect_and_wait(address: String) {
-    let connection = Client::connect_with_key(address.parse::<Address>().unwrap(), b"key").unwrap();
+    let mut connection = Client::connect_with_key(address.parse::<Address>().unwrap(), b"key").unwrap();
     let _ = connection.recv_bytes();
 }
 
@@ -345,8 +343,8 @@ fn whoever_dies_at_the_other_end_is_the_end() {
     scenario!(whoever_dies_at_the_other_end_is_the_end, {
         let listener = Listener::bind_with_key(anywhere(), b"key").unwrap();
         let client = connect_and_wait::spawn(listener.address().to_string()).unwrap();
-        let server = listener.accept().unwrap();
-        assert!(server.try_recv_bytes().unwrap().is_none());
+        let mut server = accept(&listener);
+        assert!(!server.poll(Some(Duration::ZERO)).unwrap());
         client.kill().unwrap();
         assert!(matches!(server.recv_bytes(), Err(RecvError::Disconnected)));
         assert!(client.join().is_err());

@@ -1,6 +1,6 @@
 //! Python's `multiprocessing.connection` at the other end, each version of it that is here, in either direction.
-#![cfg(all(feature = "json", feature = "listener"))]
 
+#[path = "../../mp-core/tests/support/mod.rs"]
 mod support;
 
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mp_core::{AcceptError, Address, AuthenticationError, ByteConnection, Client, ConnectError, Listener, RecvError};
+use mp_listener::{Address, AuthenticationError, ByteConnection, Client, ConnectError, Listener, RecvError};
 use serde_json::{Value, json};
 use support::python::{self, Program};
 use support::scenario;
@@ -87,8 +87,12 @@ fn addresses(folder: &tempfile::TempDir) -> [(Address, &'static [u8]); 4] {
     ]
 }
 
+fn accept(listener: &Listener) -> ByteConnection {
+    listener.accept().unwrap().authenticate().unwrap()
+}
+
 /// Bytes and JSON to Python and back.
-fn talk(connection: &ByteConnection) {
+fn talk(mut connection: ByteConnection) {
     for length in [0, 1, 16_384, 16_385, 70_000, 3 << 20] {
         let message: Vec<u8> = (0..length).map(|at| (at * 31 % 251) as u8).collect();
         connection.send_bytes(&message).unwrap();
@@ -114,7 +118,7 @@ fn python_connects_and_talks() {
                 let builder = if key.is_empty() { builder } else { builder.key(key) };
                 let listener = builder.bind(&address).unwrap();
                 let mut peer = start(&python, "connect", listener.address(), key);
-                talk(&listener.accept().unwrap());
+                talk(accept(&listener));
                 assert_eq!(peer.line(), "done", "{}", python.display());
                 assert!(peer.wait().success());
             }
@@ -136,7 +140,7 @@ fn python_listens_and_talks() {
                 };
                 let client = Client::builder();
                 let client = if key.is_empty() { client } else { client.key(key) };
-                talk(&client.connect(address).unwrap());
+                talk(client.connect(address).unwrap());
                 assert_eq!(peer.line(), "done", "{}", python.display());
                 assert!(peer.wait().success());
             }
@@ -161,8 +165,8 @@ fn a_wrong_key_is_an_authentication_error_on_both_sides() {
 
             let listener = Listener::bind_with_key(&address, b"wrong").unwrap();
             let mut peer = start(&python, "connect", &address, KEY);
-            let error = listener.accept().unwrap_err();
-            assert!(matches!(error, AcceptError::Authentication(AuthenticationError::WrongKey)), "{error:?}");
+            let error = listener.accept().unwrap().authenticate().unwrap_err();
+            assert!(matches!(error, AuthenticationError::WrongKey), "{error:?}");
             assert_eq!(peer.line(), "AuthenticationError");
             assert!(peer.wait().success());
         }
@@ -179,12 +183,12 @@ fn the_legacy_digest_can_be_refused() {
 
             let listener = Listener::builder().key(KEY).legacy_digest(false).bind(&address).unwrap();
             let mut peer = start(&python, "connect", &address, KEY);
-            match listener.accept() {
+            match listener.accept().unwrap().authenticate() {
                 Ok(connection) => {
                     assert!(modern, "{}", python.display());
-                    talk(&connection);
+                    talk(connection);
                 }
-                Err(AcceptError::Authentication(AuthenticationError::LegacyDigest)) => assert!(!modern),
+                Err(AuthenticationError::LegacyDigest) => assert!(!modern),
                 Err(error) => panic!("{error:?}"),
             }
             assert_eq!(peer.line(), if modern { "done" } else { "AuthenticationError" });
@@ -196,7 +200,7 @@ fn the_legacy_digest_can_be_refused() {
             match Client::builder().key(KEY).legacy_digest(false).connect(&address) {
                 Ok(connection) => {
                     assert!(modern, "{}", python.display());
-                    talk(&connection);
+                    talk(connection);
                     assert_eq!(peer.line(), "done");
                 }
                 Err(ConnectError::Authentication { source: AuthenticationError::LegacyDigest, .. }) => assert!(!modern),
@@ -225,7 +229,7 @@ connection.recv_bytes()
             let path = folder.path().join("socket");
             let listener = Listener::bind(&path).unwrap();
             let peer = Program::start(&python, SCRIPT, &[path.to_str().unwrap()]);
-            let connection = listener.accept().unwrap();
+            let mut connection = accept(&listener);
             match connection.recv_bytes() {
                 Err(RecvError::TooLarge { length, limit }) => assert_eq!((length, limit), ((1 << 31) + 5, 1 << 20)),
                 other => panic!("{other:?}"),
@@ -248,7 +252,7 @@ fn python_reads_the_long_header() {
             let mut stream = UnixStream::connect(folder.path().join("socket")).unwrap();
             // As a message of more than 2 GiB begins; the unit tests hold that it does.
             stream.write_all(&[&[0xff; 4][..], &5_u64.to_be_bytes(), b"hello"].concat()).unwrap();
-            let connection = ByteConnection::from(stream);
+            let mut connection = ByteConnection::from(stream);
             assert_eq!(connection.recv_bytes().unwrap(), b"olleh");
             connection.send_bytes(b"end").unwrap();
             assert_eq!(peer.line(), "done");
@@ -273,7 +277,7 @@ os.kill(os.getpid(), signal.SIGKILL)
             let path = folder.path().join("socket");
             let listener = Listener::bind(&path).unwrap();
             let peer = Program::start(&python, SCRIPT, &[path.to_str().unwrap()]);
-            let connection = listener.accept().unwrap();
+            let mut connection = accept(&listener);
             assert_eq!(connection.recv_bytes().unwrap(), b"whole");
             assert!(matches!(connection.recv_bytes(), Err(RecvError::Truncated)));
             assert!(matches!(connection.recv_bytes(), Err(RecvError::Disconnected)));
