@@ -1,7 +1,8 @@
 //! For code that builds schedulers and transports on mp-core.
 //!
-//! Programs do not need this module: it has what [`pipe`](crate::pipe()) and [`Process`](crate::Process) wait with, for
-//! crates that wait for descriptors of their own. mp-listener is one.
+//! Programs do not need this module: it has what [`pipe`](crate::pipe()) and
+//! [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own.
+//! mp-listener is one.
 
 #[cfg(feature = "async")]
 pub use crate::reactor::Readiness;

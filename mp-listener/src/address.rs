@@ -12,9 +12,9 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 
 /// Where a [`Listener`](crate::Listener) listens and what a [`Client`](crate::Client) connects to.
 ///
-/// A `Path` (`Path::new("/run/app/socket")`), a `SocketAddr`, and a host with a port (`("localhost", 6000)`) convert into one.
-/// A text has to be parsed, `text.parse::<Address>()?`, because it may not be an address. [`parse`](str::parse) reads and
-/// `Display` writes these forms:
+/// A `Path` (`Path::new("/run/app/socket")`), a `SocketAddr`, and a host with a port
+/// (`("localhost", 6000)`) convert into one. A text has to be parsed, `text.parse::<Address>()?`,
+/// because it may not be an address. [`parse`](str::parse) reads and `Display` writes these forms:
 ///
 /// | text | address | Python's `address` |
 /// |---|---|---|
@@ -23,10 +23,11 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 /// | `127.0.0.1:6000`, `[::1]:6000` | [`Tcp`](Self::Tcp) | `("127.0.0.1", 6000)` |
 /// | `localhost:6000`, `[fe80::1%eth0]:6000` | [`Host`](Self::Host) | `("localhost", 6000)` |
 ///
-/// The written form is read as the same place, or not at all. A relative path gets a `./` where it would be taken for
-/// something else, and a `Host` that is a number is read as [`Tcp`](Self::Tcp). In a path or name that is not UTF-8, what
-/// cannot be written becomes U+FFFD, and no text that contains U+FFFD is read as an address. The same happens to a slash, or
-/// an `@` at the beginning, in the name of a host. The flow label of IPv6 is not written.
+/// The written form is read as the same place, or not at all. A relative path gets a `./` where it
+/// would be taken for something else, and a `Host` that is a number is read as [`Tcp`](Self::Tcp).
+/// In a path or name that is not UTF-8, what cannot be written becomes U+FFFD, and no text that
+/// contains U+FFFD is read as an address. The same happens to a slash, or an `@` at the beginning,
+/// in the name of a host. The flow label of IPv6 is not written.
 ///
 /// # Examples
 ///
@@ -44,15 +45,16 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 pub enum Address {
     /// A file that is a unix socket. Its path is at most 107 bytes long.
     Unix(PathBuf),
-    /// A name of Linux's abstract namespace, at most 107 bytes long. It is not a file, so nothing has to be removed, and **every
-    /// user of the machine can connect to it**, so it needs a key. Listening on the empty name makes the kernel choose
-    /// a free one.
+    /// A name of Linux's abstract namespace, at most 107 bytes long. It is not a file, so nothing
+    /// has to be removed, and **every user of the machine can connect to it**, so it needs a key.
+    /// Listening on the empty name makes the kernel choose a free one.
     Abstract(Vec<u8>),
     /// An internet address and port. Listening on port 0 makes the kernel choose a free one.
     Tcp(SocketAddr),
-    /// The name of a host and a port. The name is looked up when it is used, and can have several addresses, in the order of
-    /// the system's resolver. A listener has one of them only, the first that can be bound. A client tries one after
-    /// another and divides its time evenly among those that are left.
+    /// The name of a host and a port. The name is looked up when it is used, and can have several
+    /// addresses, in the order of the system's resolver. A listener has one of them only, the first
+    /// that can be bound. A client tries one after another and divides its time evenly among those
+    /// that are left.
     Host(String, u16),
 }
 
@@ -81,10 +83,11 @@ impl Address {
         }
     }
 
-    /// The kernel's address; `None` for a socket without a name, or with a name that this type cannot hold.
+    /// The kernel's address; `None` for a socket without a name, or with a name that this type
+    /// cannot hold.
     pub(crate) fn from_kernel(address: SocketAddrAny) -> Option<Self> {
-        // rustix takes the shortest for an abstract name, and panics over the longest: a path of 108 bytes, which the peer
-        // may have.
+        // rustix takes the shortest for an abstract name, and panics over the longest: a path of
+        // 108 bytes, which the peer may have.
         let length = address.addr_len() as usize;
         if length <= size_of::<AddressFamily>() || length > LONGEST {
             return None;

@@ -48,13 +48,16 @@ impl Listener {
 }
 
 impl Incoming {
-    /// Does the handshake within 10 seconds, without a thread and on any executor (feature `async`).
+    /// Does the handshake within 10 seconds, without a thread and on any executor (feature
+    /// `async`).
     ///
-    /// Dropping the future closes the connection, so a time limit of the executor makes the deadline shorter.
+    /// Dropping the future closes the connection, so a time limit of the executor makes the
+    /// deadline shorter.
     ///
     /// # Errors
     ///
-    /// As [`authenticate`](Self::authenticate); also if the thread that waits for all tasks cannot be started.
+    /// As [`authenticate`](Self::authenticate); also if the thread that waits for all tasks cannot
+    /// be started.
     pub async fn authenticate_async(self) -> Result<ByteConnection, AuthenticationError> {
         let timer = timer::at(Deadline::after(HANDSHAKE_TIMEOUT)).map_err(AuthenticationError::Io)?;
         self.authenticate_by(&Waits::Task { alarm: Some(Watched::new(timer)) }).await
@@ -62,24 +65,29 @@ impl Incoming {
 }
 
 impl ByteConnection {
-    /// Sends bytes as one message, waiting for room without a thread and on any executor (feature `async`).
+    /// Sends bytes as one message, waiting for room without a thread and on any executor (feature
+    /// `async`).
     ///
     /// Dropping the future in the middle of the message closes the connection.
     ///
     /// # Errors
     ///
-    /// As [`send_bytes`](Self::send_bytes); also [`SendError::Io`] if the thread that waits for all tasks cannot be started.
+    /// As [`send_bytes`](Self::send_bytes); also [`SendError::Io`] if the thread that waits for all
+    /// tasks cannot be started.
     pub async fn send_bytes_async(&mut self, bytes: &[u8]) -> Result<(), SendError> {
         transfer::send(self, bytes, &PATIENT).await
     }
 
-    /// Receives the next message, waiting for it without a thread and on any executor (feature `async`).
+    /// Receives the next message, waiting for it without a thread and on any executor (feature
+    /// `async`).
     ///
-    /// Dropping the future before the message begins to arrive does no harm; in the middle of it, it closes the connection.
+    /// Dropping the future before the message begins to arrive does no harm; in the middle of it,
+    /// it closes the connection.
     ///
     /// # Errors
     ///
-    /// As [`recv_bytes`](Self::recv_bytes); also [`RecvError::Io`] if the thread that waits for all tasks cannot be started.
+    /// As [`recv_bytes`](Self::recv_bytes); also [`RecvError::Io`] if the thread that waits for all
+    /// tasks cannot be started.
     pub async fn recv_bytes_async(&mut self) -> Result<Vec<u8>, RecvError> {
         transfer::receive(self, message_limit(), &PATIENT).await?.ok_or(RecvError::Disconnected)
     }

@@ -1,12 +1,13 @@
 //! The challenges of the handshakes that this process is in.
 //!
-//! A response does not say who it is from. So a program without the key, to which two clients of this process connect, could
-//! have one of them answer what the other asks. Against that, a process remembers each of its challenges until the handshake
-//! ends: a client never answers what a client of this process asks, and a listener never answers what a listener of
-//! this process asks. A client may answer a listener of the same process, which is an ordinary connection.
+//! A response does not say who it is from. So a program without the key, to which two clients of
+//! this process connect, could have one of them answer what the other asks. Against that, a process
+//! remembers each of its challenges until the handshake ends: a client never answers what a client
+//! of this process asks, and a listener never answers what a listener of this process asks. A
+//! client may answer a listener of the same process, which is an ordinary connection.
 //!
-//! The protocol allows no more than that: a program between two that have the key can relay the handshake from one to the
-//! other.
+//! The protocol allows no more than that: a program between two that have the key can relay the
+//! handshake from one to the other.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -46,12 +47,14 @@ impl Challenge {
         Ok(Self { role, random })
     }
 
-    /// What the peer signs. It includes the name of the digest, so that nobody on the wire can replace that.
+    /// What the peer signs. It includes the name of the digest, so that nobody on the wire can
+    /// replace that.
     pub(crate) fn message(&self) -> Vec<u8> {
         [Digest::Sha256.prefix(), &self.random].concat()
     }
 
-    /// Tells whether `message` is a challenge of this process, made for the same side `role` that is to answer it.
+    /// Tells whether `message` is a challenge of this process, made for the same side `role` that
+    /// is to answer it.
     pub(crate) fn is_reflected(role: Role, message: &[u8]) -> bool {
         outstanding().iter().any(|(asking, random)| *asking == role && message.ends_with(random))
     }

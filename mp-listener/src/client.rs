@@ -13,9 +13,9 @@ use crate::{Address, AuthKey, ByteConnection, ConnectError, HANDSHAKE_TIMEOUT};
 
 /// Connects to a [`Listener`](crate::Listener), of this library or Python's.
 ///
-/// Both sides have to agree whether there is a key. If only the listener has one, the client gets a connection whose
-/// first message is the listener's challenge, and which the listener closes. If only the client has one, it waits for a
-/// challenge until its deadline.
+/// Both sides have to agree whether there is a key. If only the listener has one, the client gets a
+/// connection whose first message is the listener's challenge, and which the listener closes. If
+/// only the client has one, it waits for a challenge until its deadline.
 ///
 /// # Examples
 ///
@@ -41,7 +41,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Connect`] if nobody listens there, or the queue of the listener is full for 10 seconds.
+    /// [`ConnectError::Connect`] if nobody listens there, or the queue of the listener is full for
+    /// 10 seconds.
     pub fn connect(address: impl Into<Address>) -> Result<ByteConnection, ConnectError> {
         Self::builder().connect(address)
     }
@@ -50,8 +51,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect), and [`ConnectError::Authentication`] if the listener has another key or none, or has
-    /// not done its part within 10 seconds.
+    /// As [`connect`](Self::connect), and [`ConnectError::Authentication`] if the listener has
+    /// another key or none, or has not done its part within 10 seconds.
     pub fn connect_with_key(
         address: impl Into<Address>,
         key: impl Into<AuthKey>,
@@ -87,28 +88,31 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Shows the listener that this side has this key, and demands the same of it. It must not be empty.
+    /// Shows the listener that this side has this key, and demands the same of it. It must not be
+    /// empty.
     pub fn key(mut self, key: impl Into<AuthKey>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Sets whether the listener may use HMAC-MD5, which is all that Python until 3.11 knows; true by default. See
-    /// [`ListenerBuilder::legacy_digest`](crate::ListenerBuilder::legacy_digest).
+    /// Sets whether the listener may use HMAC-MD5, which is all that Python until 3.11 knows; true
+    /// by default. See [`ListenerBuilder::legacy_digest`](crate::ListenerBuilder::legacy_digest).
     pub fn legacy_digest(mut self, accept: bool) -> Self {
         self.legacy = accept;
         self
     }
 
-    /// Sets how long connecting and the handshake may take together; 10 seconds by default. `Duration::MAX` means no limit.
+    /// Sets how long connecting and the handshake may take together; 10 seconds by default.
+    /// `Duration::MAX` means no limit.
     ///
-    /// If a host has several addresses, the client tries one after another, and a dead one cannot use up the time of the
-    /// others: with three addresses, the first gets a third of the time, and what it leaves is divided between the other
-    /// two. Without a limit, each is tried until the operating system gives it up, which can take minutes. The
-    /// handshake has all the time that is left.
+    /// If a host has several addresses, the client tries one after another, and a dead one cannot
+    /// use up the time of the others: with three addresses, the first gets a third of the time, and
+    /// what it leaves is divided between the other two. Without a limit, each is tried until the
+    /// operating system gives it up, which can take minutes. The handshake has all the time that is
+    /// left.
     ///
-    /// A listener in Python does one handshake at a time, and only while it is in `accept`. Looking up the name of a host
-    /// has a time limit of its own.
+    /// A listener in Python does one handshake at a time, and only while it is in `accept`. Looking
+    /// up the name of a host has a time limit of its own.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -141,8 +145,8 @@ fn connect(address: &Address, deadline: Deadline) -> io::Result<ByteConnection> 
     try_each(&resolved, deadline, stream::connect).map(ByteConnection::new)
 }
 
-/// Returns the first that succeeds, or the error of the last. Only the last can use up the time; what one leaves is for all that come
-/// after it.
+/// Returns the first that succeeds, or the error of the last. Only the last can use up the time;
+/// what one leaves is for all that come after it.
 fn try_each<A, C>(
     addresses: &[A],
     deadline: Deadline,

@@ -16,35 +16,38 @@ use crate::{Address, RecvError, SendError, transfer};
 
 /// A connection to another program: messages of plain bytes, both ways, over a unix or TCP socket.
 ///
-/// [`Incoming::authenticate`](crate::Incoming::authenticate) and [`Client::connect`](crate::Client::connect) give one. The peer
-/// has another of these, or what Python's `multiprocessing.connection` calls a `Connection`. A Python peer uses `send_bytes` and
-/// `recv_bytes`; its `send` and `recv` are for pickles, which are code, and this type does not read them. A connected
-/// `UnixStream` or `TcpStream` converts into a connection as well.
+/// [`Incoming::authenticate`](crate::Incoming::authenticate) and
+/// [`Client::connect`](crate::Client::connect) give one. The peer has another of these, or what
+/// Python's `multiprocessing.connection` calls a `Connection`. A Python peer uses `send_bytes` and
+/// `recv_bytes`; its `send` and `recv` are for pickles, which are code, and this type does not read
+/// them. A connected `UnixStream` or `TcpStream` converts into a connection as well.
 ///
 /// Messages have boundaries, can be empty, and can be [`message_limit`] bytes long. Unlike
 /// [`mp_core::Connection`] it carries no descriptors.
 ///
-/// **A message that is given up in the middle closes the connection**, both ways: half a message would mix with the next
-/// one. A timeout gives a message up if part of it was sent or received by then, and so does an error of the operating
-/// system, or dropping the future that sends or receives it. That call and all later ones return
-/// [`SendError::Closed`] and [`RecvError::Closed`]. A timeout between two messages does no harm, so look for a message
-/// with a timeout that is long enough for a whole one.
+/// **A message that is given up in the middle closes the connection**, both ways: half a message
+/// would mix with the next one. A timeout gives a message up if part of it was sent or received by
+/// then, and so does an error of the operating system, or dropping the future that sends or
+/// receives it. That call and all later ones return [`SendError::Closed`] and
+/// [`RecvError::Closed`]. A timeout between two messages does no harm, so look for a message with a
+/// timeout that is long enough for a whole one.
 ///
-/// Sending and receiving take `&mut self`. For one thread that sends and one that receives, make a second connection with
-/// [`try_clone`](Self::try_clone).
+/// Sending and receiving take `&mut self`. For one thread that sends and one that receives, make a
+/// second connection with [`try_clone`](Self::try_clone).
 ///
-/// Nothing after a message is read ahead, so [`wait`](mp_core::wait()) works: the descriptor is readable when a
-/// message has begun to arrive.
+/// Nothing after a message is read ahead, so [`wait`](mp_core::wait()) works: the descriptor is
+/// readable when a message has begun to arrive.
 ///
-/// A connection can be an argument of a call, or be sent over a [`pipe`](mp_core::pipe()), and so each client can have a child
-/// process of its own. While part of a message is in it, sending it is an error. Only one process may go on using it.
+/// A connection can be an argument of a call, or be sent over a [`pipe`](mp_core::pipe()), and so
+/// each client can have a child process of its own. While part of a message is in it, sending it is
+/// an error. Only one process may go on using it.
 ///
 /// # Process death
 ///
-/// A peer that dies between two messages is [`RecvError::Disconnected`], after everything that it had sent. A peer that dies
-/// in the middle of one is [`RecvError::Truncated`], and then `Disconnected`. Sending to a dead peer is
-/// [`SendError::Disconnected`]. A peer on another machine can vanish without a trace, with its network for example; only a
-/// timeout notices that.
+/// A peer that dies between two messages is [`RecvError::Disconnected`], after everything that it
+/// had sent. A peer that dies in the middle of one is [`RecvError::Truncated`], and then
+/// `Disconnected`. Sending to a dead peer is [`SendError::Disconnected`]. A peer on another machine
+/// can vanish without a trace, with its network for example; only a timeout notices that.
 ///
 /// # Examples
 ///
@@ -78,7 +81,8 @@ impl ByteConnection {
     ///
     /// # Errors
     ///
-    /// Fails if the peer is gone, the message is longer than [`message_limit`], or the operating system refuses.
+    /// Fails if the peer is gone, the message is longer than [`message_limit`], or the operating
+    /// system refuses.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError> {
         now(transfer::send(self, bytes, &Waits::Thread(Deadline::NEVER)))
     }
@@ -87,8 +91,9 @@ impl ByteConnection {
     ///
     /// # Errors
     ///
-    /// As [`send_bytes`](Self::send_bytes); [`SendError::TimedOut`] if there was no room for any of the message, and
-    /// [`SendError::Closed`] if there was room for a part of it: then the connection is closed.
+    /// As [`send_bytes`](Self::send_bytes); [`SendError::TimedOut`] if there was no room for any of
+    /// the message, and [`SendError::Closed`] if there was room for a part of it: then the
+    /// connection is closed.
     pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), SendError> {
         now(transfer::send(self, bytes, &Waits::Thread(Deadline::after(timeout))))
     }
@@ -97,26 +102,30 @@ impl ByteConnection {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Disconnected`] once the peer is gone and everything was received. After [`RecvError::TooLarge`] the next call
-    /// continues with the message after it.
+    /// [`RecvError::Disconnected`] once the peer is gone and everything was received. After
+    /// [`RecvError::TooLarge`] the next call continues with the message after it.
     pub fn recv_bytes(&mut self) -> Result<Vec<u8>, RecvError> {
         self.recv(message_limit(), &Waits::Thread(Deadline::NEVER))?.ok_or(RecvError::Disconnected)
     }
 
-    /// Receives the next message, waiting for `timeout` at most; `None` if it has not begun to arrive by then.
+    /// Receives the next message, waiting for `timeout` at most; `None` if it has not begun to
+    /// arrive by then.
     ///
     /// # Errors
     ///
-    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::Closed`] if only a part of the message has arrived by then.
+    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::Closed`] if only a part of the message
+    /// has arrived by then.
     pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, RecvError> {
         self.recv(message_limit(), &Waits::Thread(Deadline::after(timeout)))
     }
 
-    /// Receives the next message into the beginning of `buffer`, waiting for it without a limit, and returns its length.
+    /// Receives the next message into the beginning of `buffer`, waiting for it without a limit,
+    /// and returns its length.
     ///
     /// # Errors
     ///
-    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::BufferTooShort`], which holds the message.
+    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::BufferTooShort`], which holds the
+    /// message.
     pub fn recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvError> {
         let waits = Waits::Thread(Deadline::NEVER);
         now(transfer::receive_into(self, buffer, message_limit(), &waits))?.ok_or(RecvError::Disconnected)
@@ -133,11 +142,12 @@ impl ByteConnection {
         raw::readable(self.as_fd(), Deadline::from_timeout(timeout))
     }
 
-    /// Makes a second connection of the same socket, for one thread that sends and another one that receives.
+    /// Makes a second connection of the same socket, for one thread that sends and another one that
+    /// receives.
     ///
-    /// Each of the two directions must be used through one of the two connections only: two threads that receive would each
-    /// get parts of messages, and two that send would mix theirs. Both are closed if a message is given up in the
-    /// middle.
+    /// Each of the two directions must be used through one of the two connections only: two threads
+    /// that receive would each get parts of messages, and two that send would mix theirs. Both are
+    /// closed if a message is given up in the middle.
     ///
     /// # Errors
     ///
@@ -168,7 +178,8 @@ impl ByteConnection {
         Ok(Self { socket: Watched::new(socket), skip: self.skip, is_closed: self.is_closed })
     }
 
-    /// Ends one direction, or both, for everyone who has this connection: the peer sees the end, and so do waiting threads.
+    /// Ends one direction, or both, for everyone who has this connection: the peer sees the end,
+    /// and so do waiting threads.
     ///
     /// # Errors
     ///
@@ -177,7 +188,8 @@ impl ByteConnection {
         stream::shutdown(self.as_fd(), how)
     }
 
-    /// Returns the address of the peer; `None` if it has none, which is usual for clients of unix sockets.
+    /// Returns the address of the peer; `None` if it has none, which is usual for clients of unix
+    /// sockets.
     ///
     /// # Errors
     ///

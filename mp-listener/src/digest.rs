@@ -30,7 +30,8 @@ macro_rules! with_mac {
 impl Digest {
     /// Splits a challenge or a response into its digest and what follows the digest's name.
     ///
-    /// Python until 3.11 names none, and is recognised by the length: a challenge of 20 bytes, a response of 16.
+    /// Python until 3.11 names none, and is recognised by the length: a challenge of 20 bytes, a
+    /// response of 16.
     pub(crate) fn of(message: &[u8]) -> Option<(Self, &[u8])> {
         if matches!(message.len(), 16 | 20) {
             return Some((Self::Md5, message));

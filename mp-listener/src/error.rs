@@ -11,7 +11,8 @@ pub enum SendError {
     /// The peer is closed or dead.
     #[error("the peer is gone")]
     Disconnected,
-    /// A message was given up in the middle, by this call or an earlier one, so the connection was closed.
+    /// A message was given up in the middle, by this call or an earlier one, so the connection was
+    /// closed.
     #[error("the connection was closed in the middle of a message")]
     Closed,
     /// The connection had no room until the deadline. Nothing of the message was sent.
@@ -44,13 +45,16 @@ pub enum RecvError {
     /// The peer was closed or died in the middle of a message.
     #[error("a message is incomplete")]
     Truncated,
-    /// A message was given up in the middle, by this call or an earlier one, so the connection was closed.
+    /// A message was given up in the middle, by this call or an earlier one, so the connection was
+    /// closed.
     #[error("the connection was closed in the middle of a message")]
     Closed,
-    /// What arrived is not a message. Nothing tells where the next one begins, so the connection was closed.
+    /// What arrived is not a message. Nothing tells where the next one begins, so the connection
+    /// was closed.
     #[error("a message is malformed: {0}")]
     Malformed(&'static str),
-    /// The message is longer than [`message_limit`](mp_core::message_limit) allows. The next call continues after it.
+    /// The message is longer than [`message_limit`](mp_core::message_limit) allows. The next call
+    /// continues after it.
     #[error("a message of {length} bytes is longer than the limit of {limit}")]
     TooLarge {
         /// The length that the peer announced, in bytes.
@@ -61,7 +65,8 @@ pub enum RecvError {
     /// The message, which this error holds, is longer than the buffer that was meant for it.
     #[error("a message of {} bytes does not fit into the buffer", .0.len())]
     BufferTooShort(Vec<u8>),
-    /// The message is not JSON, or not a value of the expected type. The next call continues after it.
+    /// The message is not JSON, or not a value of the expected type. The next call continues after
+    /// it.
     #[cfg(feature = "json")]
     #[error("a message could not be decoded")]
     Json(#[source] serde_json::Error),
@@ -85,16 +90,20 @@ pub enum AuthenticationError {
     /// The peer uses HMAC-MD5, as Python until 3.11 does, and this side was told to refuse that.
     #[error("the peer authenticates by HMAC-MD5, which this side refuses")]
     LegacyDigest,
-    /// The peer sent back a challenge of this process, to have it answered by a side that has the key.
+    /// The peer sent back a challenge of this process, to have it answered by a side that has the
+    /// key.
     #[error("the peer sent back a challenge of this process")]
     Reflected,
-    /// The peer sent something that is not part of the handshake. It may have no key, or be another kind of program.
+    /// The peer sent something that is not part of the handshake. It may have no key, or be another
+    /// kind of program.
     #[error("the peer does not follow the handshake: {0}")]
     Protocol(&'static str),
-    /// The peer closed the connection during the handshake. It may have no key, and have taken the challenge for a message.
+    /// The peer closed the connection during the handshake. It may have no key, and have taken the
+    /// challenge for a message.
     #[error("the peer closed the connection during the handshake; is an authentication key set on both sides?")]
     Disconnected,
-    /// The handshake was not done in time. The peer may have no key and wait for a message, or be busy.
+    /// The handshake was not done in time. The peer may have no key and wait for a message, or be
+    /// busy.
     #[error("the handshake was not done in time; is an authentication key set on both sides?")]
     TimedOut,
     /// The operating system refused, for lack of descriptors for example.
@@ -106,7 +115,8 @@ pub enum AuthenticationError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Nobody listens there, the address is invalid, the queue was full until the deadline, or the operating system refused.
+    /// Nobody listens there, the address is invalid, the queue was full until the deadline, or the
+    /// operating system refused.
     #[error("could not connect to {address}")]
     Connect {
         /// What was to be connected to.

@@ -1,7 +1,8 @@
 //! The handshake.
 //!
-//! Each side asks the other once: the listener asks first and answers then, the client answers first and asks then. So the
-//! listener answers no client that has not proved yet that it has the key.
+//! Each side asks the other once: the listener asks first and answers then, the client answers
+//! first and asks then. So the listener answers no client that has not proved yet that it has the
+//! key.
 
 use std::io;
 
@@ -17,7 +18,8 @@ const FAILURE: &[u8] = b"#FAILURE#";
 /// The longest message of a handshake, in bytes.
 const LONGEST: u64 = 256;
 
-/// The shortest challenge that is answered, in bytes, the name of its digest included. A challenge without a name is as long.
+/// The shortest challenge that is answered, in bytes, the name of its digest included. A challenge
+/// without a name is as long.
 const SHORTEST_CHALLENGE: usize = 20;
 
 /// How this side authenticates.

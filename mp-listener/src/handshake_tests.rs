@@ -103,7 +103,8 @@ fn what_is_not_part_of_a_handshake_is_refused() {
         assert!(matches!(error, AuthenticationError::Protocol(_)), "{error:?}");
     }
     assert!(matches!(key.verify(b"challenge", b"{sha256}"), Err(AuthenticationError::WrongKey)));
-    // Signing a challenge that is hardly more than the digest's name would give every peer the same response.
+    // Signing a challenge that is hardly more than the digest's name would give every peer the same
+    // response.
     let short = [&b"{sha256}"[..], &[7; 11]].concat();
     assert!(matches!(respond(&key, &short), Err(AuthenticationError::Protocol(_))));
 }

@@ -6,12 +6,13 @@ use serde::de::DeserializeOwned;
 use crate::{ByteConnection, RecvError, SendError};
 
 impl ByteConnection {
-    /// Sends a value as a message of JSON, waiting for room without a limit. In Python: `json.loads(connection.recv_bytes())`.
+    /// Sends a value as a message of JSON, waiting for room without a limit. In Python:
+    /// `json.loads(connection.recv_bytes())`.
     ///
     /// # Errors
     ///
-    /// As [`send_bytes`](Self::send_bytes), and [`SendError::Json`] for what JSON cannot express, such as a map whose keys
-    /// are not strings.
+    /// As [`send_bytes`](Self::send_bytes), and [`SendError::Json`] for what JSON cannot express,
+    /// such as a map whose keys are not strings.
     ///
     /// # Examples
     ///
@@ -36,8 +37,8 @@ impl ByteConnection {
     ///
     /// # Errors
     ///
-    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::Json`] for what is not JSON or not a `T`; the next call continues
-    /// with the message after it.
+    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::Json`] for what is not JSON or not a
+    /// `T`; the next call continues with the message after it.
     pub fn recv_json<T: DeserializeOwned>(&mut self) -> Result<T, RecvError> {
         serde_json::from_slice(&self.recv_bytes()?).map_err(RecvError::Json)
     }

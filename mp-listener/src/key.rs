@@ -7,12 +7,13 @@ use zeroize::Zeroizing;
 
 /// The secret by which the two sides of a connection authenticate each other; Python's `authkey`.
 ///
-/// One byte or more, written as `b"..."`; a text converts by `text.as_bytes()`. A key is as strong as its bytes are hard to
-/// guess: a program that sees a handshake, or takes a listener's place, can try words against it offline.
-/// [`random`](Self::random) makes one that cannot be guessed.
+/// One byte or more, written as `b"..."`; a text converts by `text.as_bytes()`. A key is as strong
+/// as its bytes are hard to guess: a program that sees a handshake, or takes a listener's place,
+/// can try words against it offline. [`random`](Self::random) makes one that cannot be guessed.
 ///
-/// A key does not print, cannot be compared, and its memory is overwritten with zeros when it is dropped. The caller has to
-/// overwrite the bytes that it was made from, unless it was made from a `Vec`, whose memory it takes over.
+/// A key does not print, cannot be compared, and its memory is overwritten with zeros when it is
+/// dropped. The caller has to overwrite the bytes that it was made from, unless it was made from a
+/// `Vec`, whose memory it takes over.
 ///
 /// # Examples
 ///

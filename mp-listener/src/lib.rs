@@ -1,7 +1,8 @@
 //! Authenticated connections to other programs, in Rust or in Python.
 //!
-//! A [`Listener`] waits at an [`Address`], a [`Client`] connects to it, and both get a [`ByteConnection`]: messages of
-//! bytes, both ways, over a unix or TCP socket. With an [`AuthKey`], each side proves to the other that it has the same key.
+//! A [`Listener`] waits at an [`Address`], a [`Client`] connects to it, and both get a
+//! [`ByteConnection`]: messages of bytes, both ways, over a unix or TCP socket. With an
+//! [`AuthKey`], each side proves to the other that it has the same key.
 //!
 //! ```
 //! use mp_listener::{Address, AuthKey, Client, Listener};
@@ -20,13 +21,14 @@
 //!
 //! # Python
 //!
-//! The wire protocol is that of CPython's `multiprocessing.connection`, so a Rust program and a Python program connect in
-//! either direction. Its documentation has the sections "Listeners and Clients" and "Authentication keys":
+//! The wire protocol is that of CPython's `multiprocessing.connection`, so a Rust program and a
+//! Python program connect in either direction. Its documentation has the sections "Listeners and
+//! Clients" and "Authentication keys":
 //! <https://docs.python.org/3/library/multiprocessing.html#module-multiprocessing.connection>.
 //!
-//! A message is its length and its bytes. The length is a signed 32-bit number, most significant byte first; beyond
-//! 2^31 - 1 it is -1, followed by an unsigned 64-bit number. With a key, these messages come first; L is the listener, C the
-//! client:
+//! A message is its length and its bytes. The length is a signed 32-bit number, most significant
+//! byte first; beyond 2^31 - 1 it is -1, followed by an unsigned 64-bit number. With a key, these
+//! messages come first; L is the listener, C the client:
 //!
 //! | from | message |
 //! |---|---|
@@ -39,14 +41,15 @@
 //!
 //! | side | challenge | response |
 //! |---|---|---|
-//! | this library, Python from 3.12 on | `{sha256}` and 40 random bytes | `{digest}` and the HMAC of the whole challenge |
-//! | Python until 3.11 | 20 random bytes | the HMAC-MD5 of the whole challenge |
+//! | this library, Python from 3.12 on | `{sha256}` and 40 random bytes | `{digest}` and the HMAC of the challenge |
+//! | Python until 3.11 | 20 random bytes | the HMAC-MD5 of the challenge |
 //!
-//! A challenge that names no digest is answered with HMAC-MD5, and a response of 16 bytes is taken for HMAC-MD5.
+//! A challenge that names no digest is answered with HMAC-MD5, and a response of 16 bytes is taken
+//! for HMAC-MD5.
 //!
-//! This library adds three rules to CPython's. A handshake has a deadline. A process does not answer its own challenges, so
-//! that nobody can have one connection answer what another one asks. An empty key is refused; Python until 3.12 takes it for
-//! no key.
+//! This library adds three rules to CPython's. A handshake has a deadline. A process does not
+//! answer its own challenges, so that nobody can have one connection answer what another one asks.
+//! An empty key is refused; Python until 3.12 takes it for no key.
 //!
 //! # Features
 //!

@@ -17,24 +17,27 @@ use crate::{Address, AuthKey, AuthenticationError, ByteConnection, HANDSHAKE_TIM
 
 /// Waits at an [`Address`] for programs that connect, in Rust or in Python.
 ///
-/// [`accept`](Self::accept) returns a client that has connected, and [`Incoming::authenticate`] does the handshake with it.
-/// They are two steps so that a client that is slow or silent in its handshake holds up no other: accept in a loop,
-/// and authenticate on a thread (or in a task) for each client, as below.
+/// [`accept`](Self::accept) returns a client that has connected, and [`Incoming::authenticate`]
+/// does the handshake with it. They are two steps so that a client that is slow or silent in its
+/// handshake holds up no other: accept in a loop, and authenticate on a thread (or in a task) for
+/// each client, as below.
 ///
-/// With a key, a handshake succeeds only if the client proves that it has the same key, and this side proves the same to the
-/// client. **Without a key, every program that can connect is let in**: over TCP and for abstract names, that is
-/// everyone. Nothing is encrypted in either case, so a program that can read or change what is on the wire can do so after
-/// the handshake as well. Use a tunnel between machines.
+/// With a key, a handshake succeeds only if the client proves that it has the same key, and this
+/// side proves the same to the client. **Without a key, every program that can connect is let in**:
+/// over TCP and for abstract names, that is everyone. Nothing is encrypted in either case, so a
+/// program that can read or change what is on the wire can do so after the handshake as well. Use a
+/// tunnel between machines.
 ///
-/// Only its user can connect to the file of a unix socket; [`mode`](ListenerBuilder::mode) lets others connect. The listener
-/// removes the file when it is dropped, unless another file has taken its place.
+/// Only its user can connect to the file of a unix socket; [`mode`](ListenerBuilder::mode) lets
+/// others connect. The listener removes the file when it is dropped, unless another file has taken
+/// its place.
 ///
 /// # Process death
 ///
-/// The file of a unix socket stays behind when its process is killed, and has to be removed before its path can be bound
-/// again: `bind` fails with `AddrInUse`, as in Python, because it cannot tell a dead owner from one that is about to listen.
-/// Abstract names and ports do not have this problem. Clients that are not accepted yet see the end of their
-/// connections.
+/// The file of a unix socket stays behind when its process is killed, and has to be removed before
+/// its path can be bound again: `bind` fails with `AddrInUse`, as in Python, because it cannot tell
+/// a dead owner from one that is about to listen. Abstract names and ports do not have this
+/// problem. Clients that are not accepted yet see the end of their connections.
 ///
 /// # Examples
 ///
@@ -70,17 +73,19 @@ pub struct Listener {
 impl Listener {
     /// Listens at `address` without a key: **every program that can connect is let in**.
     ///
-    /// The address is an [`Address`] or what converts into one: `Path::new("/run/app/socket")`, a `SocketAddr`,
-    /// `("localhost", 6000)`; a text has to be parsed, `text.parse::<Address>()?`.
+    /// The address is an [`Address`] or what converts into one: `Path::new("/run/app/socket")`, a
+    /// `SocketAddr`, `("localhost", 6000)`; a text has to be parsed, `text.parse::<Address>()?`.
     ///
-    /// A host can have several addresses. The listener has one of them, the first that can be bound, and
-    /// [`address`](Self::address) says which. `localhost` may be `::1` or `127.0.0.1`, and a client that knows only the other
-    /// one does not find the listener. Give an address instead of a name if that matters.
+    /// A host can have several addresses. The listener has one of them, the first that can be
+    /// bound, and [`address`](Self::address) says which. `localhost` may be `::1` or `127.0.0.1`,
+    /// and a client that knows only the other one does not find the listener. Give an address
+    /// instead of a name if that matters.
     ///
     /// # Errors
     ///
-    /// `AddrInUse` if another process listens there, or if the file of a unix socket exists, whether or not a process has it
-    /// open. Fails if the address does not belong to this machine, its host is not found, or the operating system refuses.
+    /// `AddrInUse` if another process listens there, or if the file of a unix socket exists,
+    /// whether or not a process has it open. Fails if the address does not belong to this machine,
+    /// its host is not found, or the operating system refuses.
     pub fn bind(address: impl Into<Address>) -> io::Result<Self> {
         Self::builder().bind(address)
     }
@@ -99,8 +104,8 @@ impl Listener {
         ListenerBuilder { key: None, legacy: true, backlog: 128, mode: 0o600 }
     }
 
-    /// Returns where this listens: with the port or the abstract name that the kernel chose, and the address that was found
-    /// for a host.
+    /// Returns where this listens: with the port or the abstract name that the kernel chose, and
+    /// the address that was found for a host.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -109,7 +114,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Fails if the operating system refuses, for lack of descriptors for example. The client may still be waiting.
+    /// Fails if the operating system refuses, for lack of descriptors for example. The client may
+    /// still be waiting.
     pub fn accept(&self) -> io::Result<Incoming> {
         loop {
             if let Some(incoming) = now(self.accept_by(&Waits::Thread(Deadline::NEVER)))? {
@@ -172,12 +178,13 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Does the handshake within 10 seconds. If the listener has no key there is none, and this succeeds at once.
+    /// Does the handshake within 10 seconds. If the listener has no key there is none, and this
+    /// succeeds at once.
     ///
     /// # Errors
     ///
-    /// Fails if the client does not prove in time that it has the listener's key, or does not accept that the listener has it.
-    /// The connection is closed then.
+    /// Fails if the client does not prove in time that it has the listener's key, or does not
+    /// accept that the listener has it. The connection is closed then.
     pub fn authenticate(self) -> Result<ByteConnection, AuthenticationError> {
         self.authenticate_timeout(HANDSHAKE_TIMEOUT)
     }
@@ -191,7 +198,8 @@ impl Incoming {
         now(self.authenticate_by(&Waits::Thread(Deadline::after(timeout))))
     }
 
-    /// Returns the address of the client; `None` if it has none, which is usual for clients of unix sockets.
+    /// Returns the address of the client; `None` if it has none, which is usual for clients of unix
+    /// sockets.
     ///
     /// # Errors
     ///
@@ -245,22 +253,23 @@ impl ListenerBuilder {
         self
     }
 
-    /// Sets whether clients may authenticate by HMAC-MD5, which is all that Python until 3.11 knows; true by default. Python
-    /// from 3.12 on accepts HMAC-MD5 as well. It is not known to be broken, but nothing new should rely on it.
+    /// Sets whether clients may authenticate by HMAC-MD5, which is all that Python until 3.11
+    /// knows; true by default. Python from 3.12 on accepts HMAC-MD5 as well. It is not known to be
+    /// broken, but nothing new should rely on it.
     pub fn legacy_digest(mut self, accept: bool) -> Self {
         self.legacy = accept;
         self
     }
 
-    /// Sets how many clients the kernel lets wait until they are accepted; 128 by default. The kernel has a limit of its own,
-    /// `net.core.somaxconn`.
+    /// Sets how many clients the kernel lets wait until they are accepted; 128 by default. The
+    /// kernel has a limit of its own, `net.core.somaxconn`.
     pub fn backlog(mut self, clients: u16) -> Self {
         self.backlog = clients.into();
         self
     }
 
-    /// Sets the mode of the file of a unix path, less the umask; `0o600` by default. Connecting takes permission to write.
-    /// Other addresses have no mode.
+    /// Sets the mode of the file of a unix path, less the umask; `0o600` by default. Connecting
+    /// takes permission to write. Other addresses have no mode.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self

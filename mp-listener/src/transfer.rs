@@ -1,12 +1,16 @@
 //! One message on its way in or out.
 //!
-//! A stream knows only bytes, so a message that is given up in the middle would mix with the next one. A [`Transfer`]
-//! therefore closes the connection when it is dropped in the middle of a message: after a deadline, an error of the
-//! operating system, or with a future that nobody polls to its end.
+//! A stream knows only bytes, so a message that is given up in the middle would mix with the next
+//! one. A [`Transfer`] therefore closes the connection when it is dropped in the middle of a
+//! message: after a deadline, an error of the operating system, or with a future that nobody polls
+//! to its end.
 //!
-//! 1. Nothing after a message is read, so the descriptor is readable exactly when the next one has begun to arrive.
-//! 2. Memory is taken for twice what has arrived and a little more, never for what the peer announced.
-//! 3. A message that was refused because of its length is skipped by the next call, which can be given up at any time.
+//! 1. Nothing after a message is read, so the descriptor is readable exactly when the next one has
+//!    begun to arrive.
+//! 2. Memory is taken for twice what has arrived and a little more, never for what the peer
+//!    announced.
+//! 3. A message that was refused because of its length is skipped by the next call, which can be
+//!    given up at any time.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
@@ -50,7 +54,8 @@ pub(crate) async fn receive(
     message.body(length, waits).await.map(Some)
 }
 
-/// Receives a message into the beginning of `buffer`, and returns its length; `None` if none has begun in time.
+/// Receives a message into the beginning of `buffer`, and returns its length; `None` if none has
+/// begun in time.
 pub(crate) async fn receive_into(
     connection: &mut ByteConnection,
     buffer: &mut [u8],
@@ -124,7 +129,8 @@ async fn skip(connection: &mut ByteConnection, waits: &Waits) -> Result<bool, Re
     Ok(true)
 }
 
-/// Reads what has arrived into the beginning of `buffer`, after waiting for it; 0 is the end, `None` the deadline.
+/// Reads what has arrived into the beginning of `buffer`, after waiting for it; 0 is the end,
+/// `None` the deadline.
 async fn read(connection: &ByteConnection, buffer: &mut [u8], waits: &Waits) -> Result<Option<usize>, RecvError> {
     loop {
         match stream::receive(connection.as_fd(), buffer) {
@@ -149,7 +155,8 @@ impl Transfer<'_> {
             match read(self.connection, &mut buffer[filled..], waits).await? {
                 None => return Err(RecvError::Closed),
                 Some(0) => {
-                    // Nothing follows that could be mixed up, and what this side sends may still arrive.
+                    // Nothing follows that could be mixed up, and what this side sends may still
+                    // arrive.
                     self.is_halfway = false;
                     return Err(RecvError::Truncated);
                 }
@@ -239,5 +246,20 @@ fn is_end(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-#[path = "transfer_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_those_of_cpython() {
+        // `struct.pack("!i", n)`, and from 2^31 on `struct.pack("!i", -1) + struct.pack("!Q", n)`.
+        let header = |length| {
+            let (bytes, used) = header(length);
+            bytes[..used].to_vec()
+        };
+        assert_eq!(header(0), [0, 0, 0, 0]);
+        assert_eq!(header(0x0102), [0, 0, 1, 2]);
+        assert_eq!(header(0x7fff_ffff), [0x7f, 0xff, 0xff, 0xff]);
+        assert_eq!(header(0x8000_0000), [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0x80, 0, 0, 0]);
+        assert_eq!(header(0x1_0000_0002), [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 0, 0, 0, 2]);
+    }
+}

@@ -1,7 +1,8 @@
 //! Who waits: a thread until a deadline, or a task until an alarm.
 //!
-//! Everything that waits for a socket is written once, as an `async fn` that takes a [`Waits`]. A thread waits inside of it,
-//! by poll(2), so the future never suspends and [`now`] runs it to its end.
+//! Everything that waits for a socket is written once, as an `async fn` that takes a [`Waits`]. A
+//! thread waits inside of it, by poll(2), so the future never suspends and [`now`] runs it to its
+//! end.
 
 use std::future::Future;
 use std::io;

@@ -70,7 +70,8 @@ fn a_timeout_between_messages_loses_nothing() {
         let start = Instant::now();
         assert_eq!(connection.recv_bytes_timeout(Duration::from_millis(10)).unwrap(), None);
         assert!(start.elapsed() >= Duration::from_millis(10));
-        peer.write_all(b"\0\0\0\x05hello\0\0\0\x02yo").unwrap();
+        // Two messages, of which the second has the long form of a header.
+        peer.write_all(&[&b"\0\0\0\x05hello"[..], &[0xff; 4], &2_u64.to_be_bytes(), b"yo"].concat()).unwrap();
         assert!(connection.poll(None).unwrap());
         assert_eq!(wait(&[&connection], None).unwrap(), [0]);
         assert_eq!(connection.recv_bytes_timeout(PATIENCE).unwrap().unwrap(), b"hello");
@@ -82,17 +83,20 @@ fn a_timeout_between_messages_loses_nothing() {
 #[test]
 fn a_message_that_arrives_too_slowly_closes_the_connection() {
     watched(|| {
-        let (mut connection, mut peer) = bare();
-        let mut clone = connection.try_clone().unwrap();
-        peer.write_all(b"\0\0\0\x05hel").unwrap();
-        let start = Instant::now();
-        let refused = connection.recv_bytes_timeout(Duration::from_millis(10));
-        assert!(matches!(refused, Err(RecvError::Closed)), "{refused:?}");
-        assert!(start.elapsed() >= Duration::from_millis(10));
-        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
-        assert!(matches!(connection.recv_bytes(), Err(RecvError::Closed)));
-        assert!(matches!(connection.send_bytes(b""), Err(SendError::Closed)));
-        assert!(matches!(clone.send_bytes(b""), Err(SendError::Disconnected)));
+        let parts: [&[u8]; 4] = [b"\0", b"\xff\xff\xff\xff\0", b"\0\0\0\x05", b"\0\0\0\x05hel"];
+        for part in parts {
+            let (mut connection, mut peer) = bare();
+            let mut clone = connection.try_clone().unwrap();
+            peer.write_all(part).unwrap();
+            let start = Instant::now();
+            let refused = connection.recv_bytes_timeout(Duration::from_millis(10));
+            assert!(matches!(refused, Err(RecvError::Closed)), "{refused:?}");
+            assert!(start.elapsed() >= Duration::from_millis(10));
+            assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+            assert!(matches!(connection.recv_bytes(), Err(RecvError::Closed)));
+            assert!(matches!(connection.send_bytes(b""), Err(SendError::Closed)));
+            assert!(matches!(clone.send_bytes(b""), Err(SendError::Disconnected)));
+        }
     });
 }
 
@@ -197,6 +201,21 @@ fn what_is_announced_takes_no_memory_and_what_is_too_long_is_skipped() {
             assert!(matches!(connection.recv_bytes(), Err(RecvError::Malformed(_))));
             assert!(matches!(connection.recv_bytes(), Err(RecvError::Closed)));
         });
+
+        // Skipping takes as many calls as the message takes to arrive.
+        let (mut connection, mut peer) = bare();
+        peer.write_all(&(MIB as u32 + 1).to_be_bytes()).unwrap();
+        assert!(matches!(connection.recv_bytes(), Err(RecvError::TooLarge { .. })));
+        for part in bytes(MIB + 1).chunks(60_000) {
+            peer.write_all(part).unwrap();
+            assert!(connection.recv_bytes_timeout(Duration::ZERO).unwrap().is_none());
+        }
+        peer.write_all(&[&b"\0\0\0\x04next"[..], &[0xff; 12]].concat()).unwrap();
+        assert_eq!(connection.recv_bytes().unwrap(), b"next");
+        assert!(matches!(connection.recv_bytes(), Err(RecvError::TooLarge { length: u64::MAX, .. })));
+        drop(peer);
+        assert!(matches!(connection.recv_bytes(), Err(RecvError::Truncated)));
+        assert!(matches!(connection.recv_bytes(), Err(RecvError::Disconnected)));
     });
 }
 
@@ -228,11 +247,14 @@ fn the_end_is_told_from_a_message_that_was_cut_off() {
         assert!(right.poll(Some(Duration::ZERO)).unwrap());
         assert!(matches!(right.send_bytes(b"too late"), Err(SendError::Disconnected)));
 
-        let (mut connection, mut peer) = bare();
-        peer.write_all(b"\0\0\0\x05hel").unwrap();
-        drop(peer);
-        assert!(matches!(connection.recv_bytes(), Err(RecvError::Truncated)));
-        assert!(matches!(connection.recv_bytes(), Err(RecvError::Disconnected)));
+        let parts: [&[u8]; 3] = [b"\0", b"\0\0\0\x05", b"\0\0\0\x05hel"];
+        for part in parts {
+            let (mut connection, mut peer) = bare();
+            peer.write_all(part).unwrap();
+            drop(peer);
+            assert!(matches!(connection.recv_bytes(), Err(RecvError::Truncated)));
+            assert!(matches!(connection.recv_bytes(), Err(RecvError::Disconnected)));
+        }
 
         // A peer that leaves something unread resets the connection; what it had sent comes first.
         let (mut left, mut right) = pair();

@@ -140,7 +140,8 @@ fn a_client_gives_up_on_a_listener_that_makes_no_sense() {
     });
 }
 
-/// A listener without the key, and a client with it that connects; the listener welcomes it and receives its question.
+/// A listener without the key, and a client with it that connects; the listener welcomes it and
+/// receives its question.
 fn welcomed() -> (Listener, ByteConnection, Vec<u8>, thread::JoinHandle<AuthenticationError>) {
     let fake = Listener::bind(Address::Abstract(Vec::new())).unwrap();
     let (mut to_client, client) = connect(&fake);

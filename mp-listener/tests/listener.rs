@@ -194,7 +194,8 @@ fn a_file_that_is_not_the_listeners_own_is_left_alone() {
     assert_eq!(fs::read(&path).unwrap(), b"precious");
     fs::remove_file(&path).unwrap();
 
-    // What a process that was killed leaves behind, and what a process that lives has, look the same.
+    // What a process that was killed leaves behind, and what a process that lives has, look the
+    // same.
     drop(UnixListener::bind(&path).unwrap());
     assert_eq!(Listener::bind(&path).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     fs::remove_file(&path).unwrap();

@@ -1,4 +1,5 @@
-//! Python's `multiprocessing.connection` at the other end, each version of it that is here, in either direction.
+//! Python's `multiprocessing.connection` at the other end, each version of it that is here, in
+//! either direction.
 
 #[path = "../../mp-core/tests/support/mod.rs"]
 mod support;
@@ -24,7 +25,8 @@ fn is_modern(python: &PathBuf) -> bool {
     program.line() == "True"
 }
 
-/// `listen` or `connect`, kind of address, address, key in hexadecimal. It answers messages until an empty one comes.
+/// `listen` or `connect`, kind of address, address, key in hexadecimal. It answers messages until
+/// an empty one comes.
 const PEER: &str = r#"
 import json, sys
 from multiprocessing import AuthenticationError

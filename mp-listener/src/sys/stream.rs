@@ -13,14 +13,15 @@ use rustix::net::{
     connect as connect_to, getpeername, getsockname, recv, sendmsg, socket_with, sockopt,
 };
 
-/// Makes a non-blocking socket and binds it to `address`. `mode` is the mode of the file of a unix path.
+/// Makes a non-blocking socket and binds it to `address`. `mode` is the mode of the file of a unix
+/// path.
 ///
 /// Nobody can connect to it before [`listen`].
 pub(crate) fn bind(address: &SocketAddrAny, mode: u32) -> io::Result<OwnedFd> {
     let socket = make(address, SocketFlags::NONBLOCK)?;
     if address.address_family() == AddressFamily::UNIX {
-        // Linux gives the file the mode of the socket that is bound to it, less the umask, so at no moment does the file
-        // have another mode.
+        // Linux gives the file the mode of the socket that is bound to it, less the umask, so at no
+        // moment does the file have another mode.
         fchmod(&socket, Mode::from_raw_mode(mode))?;
     } else {
         // Otherwise the port could not be bound again for minutes after its connections have ended.
@@ -39,7 +40,8 @@ pub(crate) fn listen(socket: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
 pub(crate) fn accept(listening: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     match retry_on_intr(|| accept_with(listening, SocketFlags::CLOEXEC)) {
         Ok(socket) => Ok(Some(prepared(socket)?)),
-        // All but the first report what went wrong with the connection before it was accepted, see accept(2).
+        // All but the first report what went wrong with the connection before it was accepted, see
+        // accept(2).
         Err(
             Errno::AGAIN
             | Errno::CONNABORTED
@@ -64,12 +66,14 @@ pub(crate) fn accept(listening: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
 pub(crate) fn connect(address: &SocketAddrAny, deadline: Deadline) -> io::Result<OwnedFd> {
     let socket = make(address, SocketFlags::empty())?;
     loop {
-        // A unix socket whose queue is full can be waited for in no other way: poll(2) reports nothing.
+        // A unix socket whose queue is full can be waited for in no other way: poll(2) reports
+        // nothing.
         let left = deadline.left().map(|left| left.max(Duration::from_micros(1)));
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, left)?;
         match connect_to(&socket, address) {
             Ok(()) | Err(Errno::ISCONN) => break,
-            // Interrupted, or the timeout ended slightly before the deadline. The next call continues the same attempt.
+            // Interrupted, or the timeout ended slightly before the deadline. The next call
+            // continues the same attempt.
             Err(Errno::INTR | Errno::AGAIN | Errno::INPROGRESS | Errno::ALREADY) => {
                 if deadline.has_passed() {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was not accepted in time"));
@@ -87,7 +91,8 @@ fn make(address: &SocketAddrAny, flags: SocketFlags) -> io::Result<OwnedFd> {
     above_standard_streams(socket_with(address.address_family(), SocketType::STREAM, flags, None)?)
 }
 
-/// Prepares a connected socket for messages: TCP must not delay one until an earlier one is acknowledged.
+/// Prepares a connected socket for messages: TCP must not delay one until an earlier one is
+/// acknowledged.
 fn prepared(socket: OwnedFd) -> io::Result<OwnedFd> {
     let socket = above_standard_streams(socket)?;
     if sockopt::socket_domain(&socket)? != AddressFamily::UNIX {
@@ -105,17 +110,20 @@ pub(crate) fn is_stream(fd: BorrowedFd<'_>) -> bool {
 ///
 /// # Errors
 ///
-/// `WouldBlock` if there is no room, `BrokenPipe` or `ConnectionReset` if the peer cannot receive it.
+/// `WouldBlock` if there is no room, `BrokenPipe` or `ConnectionReset` if the peer cannot receive
+/// it.
 pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     Ok(retry_on_intr(|| sendmsg(socket, parts, &mut SendAncillaryBuffer::default(), flags))?)
 }
 
-/// Receives into the beginning of `buffer` what has arrived, without waiting, and returns how many bytes; 0 is the end.
+/// Receives into the beginning of `buffer` what has arrived, without waiting, and returns how many
+/// bytes; 0 is the end.
 ///
 /// # Errors
 ///
-/// `WouldBlock` if nothing has arrived, `ConnectionReset` if the peer was closed with something unread.
+/// `WouldBlock` if nothing has arrived, `ConnectionReset` if the peer was closed with something
+/// unread.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(retry_on_intr(|| recv(socket, &mut *buffer, RecvFlags::DONTWAIT))?.0)
 }
