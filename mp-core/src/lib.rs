@@ -22,12 +22,11 @@
 //! - [`process_fn`](macro@process_fn), and what it makes: [`ProcessFn`], [`Call`];
 //! - [`Builder`], [`Process`]: processes; [`current()`], [`parent()`], [`active_children`]: this one and those around it;
 //! - [`pipe`], [`duplex`]: typed channels between them;
-//! - `Listener`, `Client` and `ByteConnection`: connections to programs that need not be of this library, Python's
-//!   `multiprocessing.connection` among them, with authentication (feature `listener`, which is on by default);
 //! - [`Fd`], [`fd`](mod@fd): files, sockets and other descriptors inside values;
 //! - [`wait`]: whichever comes first;
 //! - `.await` on a [`Process`], `recv_async`, `send_async`: the same without a thread for each wait (feature `async`);
-//! - [`Message`], [`EncodedCall`], [`Outcome`]: the same without types, for code that schedules calls of others.
+//! - [`Message`], [`EncodedCall`], [`Outcome`]: the same without types, for code that schedules calls of others;
+//! - [`raw`]: what such code and transports of other crates wait with.
 //!
 //! # What values can be
 //!
@@ -124,8 +123,7 @@
 //! | feature | default | what it brings |
 //! |---|---|---|
 //! | `auto-init` | yes | a process finds out before `main` that it is a child; without it, [`init`] has to be the first line of `main` |
-//! | `listener` | yes | `Listener`, `Client`, `ByteConnection`; depends on `hmac`, `md-5`, `sha2` and `zeroize` |
-//! | `json` | no | `Json`, and JSON over a `ByteConnection`; depends on `serde_json` |
+//! | `json` | no | `Json`; depends on `serde_json` |
 //! | `tracing` | no | events of processes for `tracing`, under the target `mp_core::process` |
 //! | `async` | no | awaiting processes and messages, on any executor; no further dependency |
 //!
@@ -152,13 +150,12 @@ mod function;
 mod handle;
 #[cfg(feature = "json")]
 mod json;
-#[cfg(feature = "listener")]
-mod listener;
 mod message;
 mod outcome;
 mod panic;
 mod parent;
 mod process;
+pub mod raw;
 #[cfg(feature = "async")]
 mod reactor;
 mod referent;
@@ -179,11 +176,6 @@ pub use function::{Call, EncodedCall, ProcessFn};
 pub use handle::{Fd, fd};
 #[cfg(feature = "json")]
 pub use json::Json;
-#[cfg(feature = "listener")]
-pub use listener::{
-    AcceptError, Address, AuthKey, AuthenticationError, ByteConnection, Client, ClientBuilder, ConnectError, Listener,
-    ListenerBuilder, ParseAddressError,
-};
 pub use message::Message;
 /// Makes a function one that can run in another process.
 ///

@@ -194,9 +194,11 @@ impl Drop for Source {
     }
 }
 
-/// Waits for a descriptor.
+/// The future of [`Watched::readable`](crate::raw::Watched::readable) and [`writable`](crate::raw::Watched::writable).
+///
+/// It fails if the thread that waits for all tasks cannot be started, or the operating system refuses to wait.
 #[must_use = "futures do nothing unless polled"]
-pub(crate) struct Readiness {
+pub struct Readiness {
     source: Arc<Source>,
     interest: Interest,
     /// The number under which it was listed.

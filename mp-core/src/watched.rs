@@ -8,8 +8,8 @@ use std::sync::Arc;
 #[cfg(feature = "async")]
 use crate::reactor::{Interest, Readiness, Source};
 
-/// A descriptor that is closed when this is dropped. Without the feature `async` it is nothing else.
-pub(crate) struct Watched {
+/// A descriptor that tasks can wait for with the feature `async`. Without the feature it is an [`OwnedFd`] and nothing else.
+pub struct Watched {
     #[cfg(not(feature = "async"))]
     fd: OwnedFd,
     #[cfg(feature = "async")]
@@ -18,24 +18,28 @@ pub(crate) struct Watched {
 
 #[cfg(not(feature = "async"))]
 impl Watched {
-    pub(crate) fn new(fd: OwnedFd) -> Self {
+    /// Takes over a descriptor.
+    pub fn new(fd: OwnedFd) -> Self {
         Self { fd }
     }
 }
 
 #[cfg(feature = "async")]
 impl Watched {
-    pub(crate) fn new(fd: OwnedFd) -> Self {
+    /// Takes over a descriptor.
+    pub fn new(fd: OwnedFd) -> Self {
         Self { source: Arc::new(Source::new(fd)) }
     }
 
-    /// Waits until the descriptor may be readable, or at its end, or in error. The descriptor stays open as long as the future exists.
-    pub(crate) fn readable(&self) -> Readiness {
+    /// Waits until the descriptor may be readable, at its end or in error. The future keeps the descriptor open.
+    ///
+    /// It is a hint: try the operation again, and wait again if it would block.
+    pub fn readable(&self) -> Readiness {
         Readiness::new(&self.source, Interest::Read)
     }
 
-    /// Waits until the descriptor may be writable, or broken.
-    pub(crate) fn writable(&self) -> Readiness {
+    /// Waits until the descriptor may be writable or in error; otherwise as [`readable`](Self::readable).
+    pub fn writable(&self) -> Readiness {
         Readiness::new(&self.source, Interest::Write)
     }
 

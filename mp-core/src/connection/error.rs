@@ -6,7 +6,7 @@ use crate::codec::{DecodeError, EncodeError};
 
 /// A message that could not be sent, and why.
 ///
-/// Nothing of it was sent: a message goes whole or not at all, `SendErrorReason::Unfinished` excepted. The value is given back.
+/// Nothing of it was sent: a message goes whole or not at all. The value is given back.
 pub struct SendError<T> {
     /// The value that was to be sent.
     pub value: T,
@@ -27,12 +27,6 @@ pub enum SendErrorReason {
     /// The connection had no room until the deadline.
     #[error("the connection had no room in time")]
     TimedOut,
-    /// Part of the message was sent: then there was no more room, or the operating system refused, for lack of memory for example.
-    /// The rest is kept, and is sent before the next message or by [`flush`](crate::ByteConnection::flush), which tell what is wrong if it
-    /// still is: do not send it again. Of all connections a [`ByteConnection`](crate::ByteConnection) alone says so.
-    #[cfg(feature = "listener")]
-    #[error("the rest of the message could not be sent yet, and will be before the next")]
-    Unfinished,
     /// The value could not be encoded, or is longer than [`message_limit`](crate::message_limit).
     #[error("the message could not be encoded")]
     Encode(#[source] EncodeError),

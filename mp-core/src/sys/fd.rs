@@ -15,8 +15,12 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(fd, FIRST_ORDINARY)?)
 }
 
-/// Moves `fd` above the standard streams if it took the place of a closed one.
-pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
+/// Moves `fd` above the standard streams if it took the place of a closed one, so that no child inherits it as one.
+///
+/// # Errors
+///
+/// Fails if no other descriptor is free.
+pub fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() >= FIRST_ORDINARY { Ok(fd) } else { duplicate(fd.as_fd()) }
 }
 

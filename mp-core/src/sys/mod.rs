@@ -9,8 +9,6 @@ compile_error!("mp-core supports Linux only so far: it stands on posix_spawn, pi
 pub(crate) mod bytes;
 pub(crate) mod control;
 pub(crate) mod credentials;
-#[cfg(feature = "listener")]
-pub(crate) mod events;
 pub(crate) mod fd;
 pub(crate) mod lifeline;
 pub(crate) mod limits;
@@ -24,5 +22,3 @@ pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod stack;
-#[cfg(feature = "listener")]
-pub(crate) mod stream;

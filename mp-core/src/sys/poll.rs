@@ -11,7 +11,7 @@ use rustix::io::Errno;
 ///
 /// It is fixed once per operation, so an interrupted wait does not start over.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Limit);
+pub struct Deadline(Limit);
 
 #[derive(Clone, Copy, Debug)]
 enum Limit {
@@ -22,13 +22,13 @@ enum Limit {
 
 impl Deadline {
     /// Wait without a limit.
-    pub(crate) const NEVER: Self = Self(Limit::Never);
+    pub const NEVER: Self = Self(Limit::Never);
 
     /// Look, but do not wait.
-    pub(crate) const PASSED: Self = Self(Limit::Passed);
+    pub const PASSED: Self = Self(Limit::Passed);
 
     /// The deadline `timeout` from now; one that is too far away to be represented is never.
-    pub(crate) fn after(timeout: Duration) -> Self {
+    pub fn after(timeout: Duration) -> Self {
         if timeout.is_zero() {
             return Self::PASSED;
         }
@@ -36,26 +36,27 @@ impl Deadline {
     }
 
     /// The same, where `None` is never.
-    pub(crate) fn from_timeout(timeout: Option<Duration>) -> Self {
+    pub fn from_timeout(timeout: Option<Duration>) -> Self {
         timeout.map_or(Self::NEVER, Self::after)
     }
 
-    pub(crate) fn is_never(self) -> bool {
+    /// Tells whether there is no deadline.
+    pub fn is_never(self) -> bool {
         matches!(self.0, Limit::Never)
     }
 
     /// Tells whether there was nothing to wait for from the beginning.
-    pub(crate) fn is_now(self) -> bool {
+    pub fn is_now(self) -> bool {
         matches!(self.0, Limit::Passed)
     }
 
     /// Tells whether it is over.
-    pub(crate) fn has_passed(self) -> bool {
+    pub fn has_passed(self) -> bool {
         self.left().is_some_and(|left| left.is_zero())
     }
 
     /// What is left, zero after the deadline; `None` is no limit.
-    pub(crate) fn left(self) -> Option<Duration> {
+    pub fn left(self) -> Option<Duration> {
         match self.0 {
             Limit::Never => None,
             Limit::At(at) => Some(at.saturating_duration_since(Instant::now())),
@@ -82,13 +83,21 @@ pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<usi
     }
 }
 
-/// Waits until `fd` is readable, or at its end, or in error; false is the deadline.
-pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+/// Waits until `fd` is readable, at its end or in error, and returns false if the deadline passes first.
+///
+/// # Errors
+///
+/// Fails if the operating system refuses to wait.
+pub fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
     wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], deadline).map(|ready| ready > 0)
 }
 
-/// Waits until `fd` is writable, or broken; false is the deadline.
-pub(crate) fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+/// Waits until `fd` is writable or in error, and returns false if the deadline passes first.
+///
+/// # Errors
+///
+/// Fails if the operating system refuses to wait.
+pub fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
     wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], deadline).map(|ready| ready > 0)
 }
 

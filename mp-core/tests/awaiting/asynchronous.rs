@@ -7,7 +7,8 @@ use std::io::{Read, Write};
 use std::time::Duration;
 use std::{fs, process, thread};
 
-use crate::reactor::{async_scenario, on_tokio};
+use crate::on_tokio;
+use crate::reactor::async_scenario;
 use futures_lite::future::{block_on, or, poll_once, zip};
 use mp_core::{Builder, ExitStatus, JoinError, Process, Receiver, RecvError, Stdio, active_children, pipe, process_fn};
 use mp_testing::{PATIENCE, eventually, run_for_ever, scenario};

@@ -1,20 +1,15 @@
 //! Messages that tasks wait for, and room for them.
-#![cfg(all(feature = "async", feature = "listener"))]
+#![cfg(feature = "async")]
 
 use std::cell::Cell;
-use std::io::Write;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
 use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
-use crate::reactor::{async_scenario, on_tokio};
+use crate::on_tokio;
+use crate::reactor::async_scenario;
 use futures_lite::future::{block_on, poll_once, zip};
-use mp_core::{
-    Address, AuthKey, ByteConnection, Client, Connection, Listener, Receiver, RecvError, SendErrorReason, Sender,
-    duplex, pipe, process_fn,
-};
+use mp_core::{Connection, Receiver, RecvError, SendErrorReason, Sender, duplex, pipe, process_fn};
 use mp_testing::PATIENCE;
 use rustix::fs::OFlags;
 use serde_bytes::ByteBuf;
@@ -292,44 +287,6 @@ async_scenario!(the_socket_stays_as_it_is_and_the_futures_can_go_to_other_thread
     block_on(ends.recv_async()).unwrap().send(3).unwrap();
     assert_eq!(far.recv().unwrap(), 3);
     assert!(matches!(far.recv(), Err(RecvError::Disconnected)));
-});
-
-async_scenario!(a_listener_and_its_connections_are_awaited, {
-    let key = AuthKey::random().unwrap();
-    let listener = Listener::bind_with_key(Address::Abstract(Vec::new()), &key).unwrap();
-    let mut accepts = pin!(listener.accept_async());
-    assert!(block_on(poll_once(&mut accepts)).is_none());
-    let (client, server) = thread::scope(|scope| {
-        let client = scope.spawn(|| Client::connect_with_key(listener.address(), &key).unwrap());
-        let server = block_on(accepts).unwrap();
-        (client.join().unwrap(), server)
-    });
-    {
-        let mut message = pin!(server.recv_bytes_async());
-        assert!(block_on(poll_once(&mut message)).is_none());
-        client.send_bytes(b"hello").unwrap();
-        assert_eq!(block_on(message).unwrap(), b"hello");
-    }
-    drop(server);
-    assert!(matches!(block_on(client.recv_bytes_async()), Err(RecvError::Disconnected)));
-    // A client that says nothing is late, and the task hears of it.
-    let listener = Listener::builder().key(&key).handshake_timeout(Duration::from_millis(5));
-    let listener = listener.bind(Address::Abstract(Vec::new())).unwrap();
-    let Address::Abstract(name) = listener.address() else { panic!("{listener:?}") };
-    let address = SocketAddr::from_abstract_name(name).unwrap();
-    let _silent = UnixStream::connect_addr(&address).unwrap();
-    block_on(listener.accept_async()).unwrap_err();
-});
-
-async_scenario!(a_future_that_is_dropped_in_the_middle_of_a_message_loses_nothing_of_it, {
-    let (mut peer, stream) = UnixStream::pair().unwrap();
-    let connection = ByteConnection::from(stream);
-    for part in [&[0, 0][..], &[0, 7], b"in ", b"pa"] {
-        peer.write_all(part).unwrap();
-        assert!(block_on(poll_once(connection.recv_bytes_async())).is_none());
-    }
-    let ((), message) = block_on(zip(async { peer.write_all(b"rt").unwrap() }, connection.recv_bytes_async()));
-    assert_eq!(message.unwrap(), b"in part");
 });
 
 async_scenario!(who_begins_to_wait_ends_nobody_elses_wait, {

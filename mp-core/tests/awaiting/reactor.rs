@@ -25,8 +25,3 @@ pub(crate) fn start() {
     let (_sender, receiver) = pipe::<()>().unwrap();
     assert!(pollster::block_on(poll_once(receiver.recv_async())).is_none());
 }
-
-/// Runs a future with tokio, on this thread.
-pub(crate) fn on_tokio<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
-}

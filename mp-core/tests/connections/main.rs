@@ -2,4 +2,5 @@
 
 mod connection;
 mod crowd;
+mod large_messages;
 mod shared_ends;

@@ -1,12 +1,11 @@
 //! What every error of this crate promises.
-#![cfg(feature = "listener")]
 
 use std::error::Error;
 use std::io;
 
 use mp_core::{
-    AcceptError, Address, AuthenticationError, CallError, ConnectError, DecodeError, DuplicateFunction, EncodeError,
-    ExitStatus, JoinError, Panic, ParseAddressError, RecvError, SendError, SendErrorReason, SpawnError,
+    CallError, DecodeError, DuplicateFunction, EncodeError, ExitStatus, JoinError, Panic, RecvError, SendError,
+    SendErrorReason, SpawnError,
 };
 use mp_testing::chain;
 use serde::{de, ser};
@@ -15,16 +14,12 @@ fn is_an_error<E: Error + Send + Sync + 'static>() {}
 
 #[test]
 fn every_error_is_one_that_goes_anywhere() {
-    is_an_error::<AcceptError>();
-    is_an_error::<AuthenticationError>();
     is_an_error::<CallError>();
-    is_an_error::<ConnectError>();
     is_an_error::<DecodeError>();
     is_an_error::<DuplicateFunction>();
     is_an_error::<EncodeError>();
     is_an_error::<JoinError>();
     is_an_error::<Panic>();
-    is_an_error::<ParseAddressError>();
     is_an_error::<RecvError>();
     is_an_error::<SendError<()>>();
     // Also if the value that could not be sent cannot be printed.
@@ -43,10 +38,6 @@ fn decode() -> DecodeError {
 
 fn system() -> io::Error {
     io::Error::from_raw_os_error(libc::EMFILE)
-}
-
-fn address() -> Address {
-    Address::Host("localhost".to_owned(), 1)
 }
 
 fn every_error() -> Vec<Box<dyn Error>> {
@@ -78,24 +69,10 @@ fn every_error() -> Vec<Box<dyn Error>> {
         Box::new(SendErrorReason::Disconnected),
         Box::new(SendErrorReason::Full),
         Box::new(SendErrorReason::TimedOut),
-        Box::new(SendErrorReason::Unfinished),
         Box::new(SendErrorReason::Encode(encode())),
         Box::new(SendErrorReason::Io(system())),
         Box::new(SendError { value: (), reason: SendErrorReason::Encode(encode()) }),
         Box::new(SendError { value: (), reason: SendErrorReason::Io(system()) }),
-        Box::new(AuthenticationError::WrongKey),
-        Box::new(AuthenticationError::Rejected),
-        Box::new(AuthenticationError::LegacyDigest),
-        Box::new(AuthenticationError::Reflected),
-        Box::new(AuthenticationError::Protocol("the reason")),
-        Box::new(AuthenticationError::Disconnected),
-        Box::new(AuthenticationError::TimedOut),
-        Box::new(AuthenticationError::Io(system())),
-        Box::new(AcceptError::Authentication(AuthenticationError::WrongKey)),
-        Box::new(AcceptError::Io(system())),
-        Box::new(ConnectError::Connect { address: address(), source: system() }),
-        Box::new(ConnectError::Authentication { address: address(), source: AuthenticationError::Rejected }),
-        Box::new("nowhere".parse::<Address>().unwrap_err()),
     ]
 }
 
@@ -118,11 +95,6 @@ fn errors_of_the_system_can_be_told_apart() {
     let error = SpawnError::Io { action: "posix_spawn", source: io::ErrorKind::OutOfMemory.into() };
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::OutOfMemory);
     assert_eq!(io::Error::from(SpawnError::Encode(encode())).kind(), io::ErrorKind::InvalidInput);
-    let error = AcceptError::Io(io::ErrorKind::OutOfMemory.into());
-    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::OutOfMemory);
-    assert_eq!(io::Error::from(AuthenticationError::TimedOut).kind(), io::ErrorKind::TimedOut);
-    let error = ConnectError::Authentication { address: address(), source: AuthenticationError::Rejected };
-    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::PermissionDenied);
     let error = io::Error::from(SpawnError::NotInitialized);
     assert!(error.get_ref().is_some_and(|inner| inner.is::<SpawnError>()));
 }

@@ -6,9 +6,9 @@ use std::io::{IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::support::leaks::{Resources, status_kib};
-use crate::support::scenario;
 use mp_core::{Message, Receiver, RecvError};
+use mp_testing::leaks::{Resources, status_kib};
+use mp_testing::scenario;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socket_with,
@@ -97,247 +97,220 @@ fn memory(bytes: &[u8]) -> OwnedFd {
     file.into()
 }
 
-#[test]
-fn a_packet_that_ends_early_is_truncated() {
-    scenario!(a_packet_that_ends_early_is_truncated, {
-        let attack = Attack::<u32>::new();
-        let whole = packet(INLINE, 0, 0, 4, &[1, 2, 3, 4]);
-        for length in 1..whole.len() {
-            assert!(matches!(attack.send(&whole[..length], &[]), RecvError::Truncated), "{length} bytes");
-        }
-        assert!(matches!(attack.send(&packet(INLINE, 0, 0, 1 << 30, &[1]), &[]), RecvError::Truncated));
-        // A packet of nothing looks like the end.
-        assert!(matches!(attack.send(&[], &[null().as_fd()]), RecvError::Disconnected));
-        attack.end(&[0; 4]);
-    });
-}
+scenario!(a_packet_that_ends_early_is_truncated, {
+    let attack = Attack::<u32>::new();
+    let whole = packet(INLINE, 0, 0, 4, &[1, 2, 3, 4]);
+    for length in 1..whole.len() {
+        assert!(matches!(attack.send(&whole[..length], &[]), RecvError::Truncated), "{length} bytes");
+    }
+    assert!(matches!(attack.send(&packet(INLINE, 0, 0, 1 << 30, &[1]), &[]), RecvError::Truncated));
+    // A packet of nothing looks like the end.
+    assert!(matches!(attack.send(&[], &[null().as_fd()]), RecvError::Disconnected));
+    attack.end(&[0; 4]);
+});
 
-#[test]
-fn a_packet_of_another_form_is_malformed() {
-    scenario!(a_packet_of_another_form_is_malformed, {
-        let attack = Attack::<u32>::new();
-        let malformed = |packet: &[u8], handles: &[BorrowedFd<'_>]| {
-            let error = attack.send(packet, handles);
-            assert!(matches!(error, RecvError::Malformed(_)), "{packet:?}: {error:?}");
-        };
-        malformed(&packet(INLINE, 0, 0, 3, &[1, 2, 3, 4]), &[]);
-        malformed(&packet(2, 0, 0, 4, &[1, 2, 3, 4]), &[]);
-        malformed(&packet(255, 0, 0, 4, &[1, 2, 3, 4]), &[]);
-        for flags in [4, 8, 128, 255] {
-            malformed(&packet(INLINE, flags, 0, 4, &[1, 2, 3, 4]), &[null().as_fd(), null().as_fd()]);
-        }
-        for reserved in [2, 3] {
-            let mut packet = packet(INLINE, 0, 0, 4, &[1, 2, 3, 4]);
-            packet[reserved] = 1;
-            malformed(&packet, &[]);
-        }
-        malformed(&packet(FILE, 0, 0, 4, &[1, 2, 3, 4]), &[memory(&[0; 4]).as_fd()]);
-        attack.end(&[0; 4]);
-    });
-}
+scenario!(a_packet_of_another_form_is_malformed, {
+    let attack = Attack::<u32>::new();
+    let malformed = |packet: &[u8], handles: &[BorrowedFd<'_>]| {
+        let error = attack.send(packet, handles);
+        assert!(matches!(error, RecvError::Malformed(_)), "{packet:?}: {error:?}");
+    };
+    malformed(&packet(INLINE, 0, 0, 3, &[1, 2, 3, 4]), &[]);
+    malformed(&packet(2, 0, 0, 4, &[1, 2, 3, 4]), &[]);
+    malformed(&packet(255, 0, 0, 4, &[1, 2, 3, 4]), &[]);
+    for flags in [4, 8, 128, 255] {
+        malformed(&packet(INLINE, flags, 0, 4, &[1, 2, 3, 4]), &[null().as_fd(), null().as_fd()]);
+    }
+    for reserved in [2, 3] {
+        let mut packet = packet(INLINE, 0, 0, 4, &[1, 2, 3, 4]);
+        packet[reserved] = 1;
+        malformed(&packet, &[]);
+    }
+    malformed(&packet(FILE, 0, 0, 4, &[1, 2, 3, 4]), &[memory(&[0; 4]).as_fd()]);
+    attack.end(&[0; 4]);
+});
 
-#[test]
-fn an_announced_length_beyond_the_limit_is_too_large() {
-    scenario!(an_announced_length_beyond_the_limit_is_too_large, {
-        let attack = Attack::<ByteBuf>::new();
-        let limit = mp_core::message_limit();
-        for announced in [u64::MAX, limit + 1] {
-            for (kind, handles) in [(INLINE, vec![]), (FILE, vec![memory(&[0; 4])])] {
-                let handles: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
-                match attack.send(&packet(kind, 0, 0, announced, &[]), &handles) {
-                    RecvError::TooLarge { length, limit: of } => assert_eq!((length, of), (announced, limit)),
-                    other => panic!("{other:?}"),
-                }
+scenario!(an_announced_length_beyond_the_limit_is_too_large, {
+    let attack = Attack::<ByteBuf>::new();
+    let limit = mp_core::message_limit();
+    for announced in [u64::MAX, limit + 1] {
+        for (kind, handles) in [(INLINE, vec![]), (FILE, vec![memory(&[0; 4])])] {
+            let handles: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
+            match attack.send(&packet(kind, 0, 0, announced, &[]), &handles) {
+                RecvError::TooLarge { length, limit: of } => assert_eq!((length, of), (announced, limit)),
+                other => panic!("{other:?}"),
             }
         }
-        attack.end(&[0]);
-    });
-}
+    }
+    attack.end(&[0]);
+});
 
-#[test]
-fn missing_and_surplus_descriptors_are_malformed() {
-    scenario!(missing_and_surplus_descriptors_are_malformed, {
-        let attack = Attack::<Vec<Opened>>::new();
-        let (a, b) = (null(), null());
-        let both = [a.as_fd(), b.as_fd()];
-        let cases: [(u8, u8, u32, &[BorrowedFd<'_>]); 10] = [
-            (INLINE, 0, 1, &[]),
-            (INLINE, 0, u32::MAX, &both),
-            (INLINE, 0, 0, &both),
-            (INLINE, 0, 1, &both),
-            (FILE, 0, 0, &[]),
-            (INLINE, RECEIPT, 0, &[]),
-            (INLINE, BUNDLE, 0, &[]),
-            (INLINE, BUNDLE | RECEIPT, 0, &[a.as_fd()]),
-            (FILE, RECEIPT, 0, &[a.as_fd()]),
-            (INLINE, RECEIPT, 2, &both),
-        ];
-        for (kind, flags, count, handles) in cases {
-            let body: &[u8] = if kind == INLINE { &[0] } else { &[] };
-            let error = attack.send(&packet(kind, flags, count, body.len() as u64, body), handles);
-            assert!(matches!(error, RecvError::Malformed(_)), "{kind} {flags} {count}: {error:?}");
-        }
-        drop((a, b));
-        attack.end(&[0]);
-    });
-}
+scenario!(missing_and_surplus_descriptors_are_malformed, {
+    let attack = Attack::<Vec<Opened>>::new();
+    let (a, b) = (null(), null());
+    let both = [a.as_fd(), b.as_fd()];
+    let cases: [(u8, u8, u32, &[BorrowedFd<'_>]); 10] = [
+        (INLINE, 0, 1, &[]),
+        (INLINE, 0, u32::MAX, &both),
+        (INLINE, 0, 0, &both),
+        (INLINE, 0, 1, &both),
+        (FILE, 0, 0, &[]),
+        (INLINE, RECEIPT, 0, &[]),
+        (INLINE, BUNDLE, 0, &[]),
+        (INLINE, BUNDLE | RECEIPT, 0, &[a.as_fd()]),
+        (FILE, RECEIPT, 0, &[a.as_fd()]),
+        (INLINE, RECEIPT, 2, &both),
+    ];
+    for (kind, flags, count, handles) in cases {
+        let body: &[u8] = if kind == INLINE { &[0] } else { &[] };
+        let error = attack.send(&packet(kind, flags, count, body.len() as u64, body), handles);
+        assert!(matches!(error, RecvError::Malformed(_)), "{kind} {flags} {count}: {error:?}");
+    }
+    drop((a, b));
+    attack.end(&[0]);
+});
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Opened(#[serde(with = "mp_core::fd")] OwnedFd);
 
-#[test]
-fn handles_that_the_value_does_not_name_as_it_should_are_undecodable() {
-    scenario!(handles_that_the_value_does_not_name_as_it_should_are_undecodable, {
-        let attack = Attack::<Vec<Opened>>::new();
-        let (a, b) = (null(), null());
-        let both = [a.as_fd(), b.as_fd()];
-        let indices = |indices: &[u32]| {
-            let mut body = vec![indices.len() as u8];
-            indices.iter().for_each(|index| body.extend(index.to_le_bytes()));
-            packet(INLINE, 0, 2, body.len() as u64, &body)
-        };
-        for wrong in [&[0][..], &[], &[0, 0], &[0, 2], &[0, u32::MAX], &[0, 1, 1]] {
-            assert!(matches!(attack.send(&indices(wrong), &both), RecvError::Decode(_)), "{wrong:?}");
-        }
-        send(&attack.raw, &indices(&[1, 0]), &both);
-        assert_eq!(attack.receiver.recv().unwrap().len(), 2);
-        drop((a, b));
-        attack.end(&[0]);
-    });
-}
+scenario!(handles_that_the_value_does_not_name_as_it_should_are_undecodable, {
+    let attack = Attack::<Vec<Opened>>::new();
+    let (a, b) = (null(), null());
+    let both = [a.as_fd(), b.as_fd()];
+    let indices = |indices: &[u32]| {
+        let mut body = vec![indices.len() as u8];
+        indices.iter().for_each(|index| body.extend(index.to_le_bytes()));
+        packet(INLINE, 0, 2, body.len() as u64, &body)
+    };
+    for wrong in [&[0][..], &[], &[0, 0], &[0, 2], &[0, u32::MAX], &[0, 1, 1]] {
+        assert!(matches!(attack.send(&indices(wrong), &both), RecvError::Decode(_)), "{wrong:?}");
+    }
+    send(&attack.raw, &indices(&[1, 0]), &both);
+    assert_eq!(attack.receiver.recv().unwrap().len(), 2);
+    drop((a, b));
+    attack.end(&[0]);
+});
 
-#[test]
-fn a_large_message_has_to_be_a_memory_file_that_is_long_enough() {
-    scenario!(a_large_message_has_to_be_a_memory_file_that_is_long_enough, {
-        let attack = Attack::<ByteBuf>::new();
-        let bytes = [5, 1, 2, 3, 4, 5];
-        let mut regular = tempfile::tempfile().unwrap();
-        regular.write_all(&bytes).unwrap();
-        let (reader, _writer) = rustix::pipe::pipe().unwrap();
-        let (socket, _peer) = sockets(SocketType::SEQPACKET);
-        let files = [
-            memory(&bytes[..5]),
-            memory(&[]),
-            regular.into(),
-            reader,
-            socket,
-            null(),
-            File::open("/proc/self/exe").unwrap().into(),
-            File::open("/").unwrap().into(),
-            File::open("/proc/self/status").unwrap().into(),
-        ];
-        for file in &files {
-            let error = attack.send(&packet(FILE, 0, 0, 6, &[]), &[file.as_fd()]);
-            assert!(matches!(error, RecvError::Decode(_)), "{file:?}: {error:?}");
-        }
-        drop((files, _writer, _peer));
-        let good = memory(&bytes);
-        send(&attack.raw, &packet(FILE, 0, 0, 6, &[]), &[good.as_fd()]);
-        assert_eq!(attack.receiver.recv().unwrap(), bytes[1..]);
-        // What is in it is checked like anything else.
-        for garbage in [[0xFF; 6], [6; 6]] {
-            let file = memory(&garbage);
-            let error = attack.send(&packet(FILE, 0, 0, 6, &[]), &[file.as_fd()]);
+scenario!(a_large_message_has_to_be_a_memory_file_that_is_long_enough, {
+    let attack = Attack::<ByteBuf>::new();
+    let bytes = [5, 1, 2, 3, 4, 5];
+    let mut regular = tempfile::tempfile().unwrap();
+    regular.write_all(&bytes).unwrap();
+    let (reader, _writer) = rustix::pipe::pipe().unwrap();
+    let (socket, _peer) = sockets(SocketType::SEQPACKET);
+    let files = [
+        memory(&bytes[..5]),
+        memory(&[]),
+        regular.into(),
+        reader,
+        socket,
+        null(),
+        File::open("/proc/self/exe").unwrap().into(),
+        File::open("/").unwrap().into(),
+        File::open("/proc/self/status").unwrap().into(),
+    ];
+    for file in &files {
+        let error = attack.send(&packet(FILE, 0, 0, 6, &[]), &[file.as_fd()]);
+        assert!(matches!(error, RecvError::Decode(_)), "{file:?}: {error:?}");
+    }
+    drop((files, _writer, _peer));
+    let good = memory(&bytes);
+    send(&attack.raw, &packet(FILE, 0, 0, 6, &[]), &[good.as_fd()]);
+    assert_eq!(attack.receiver.recv().unwrap(), bytes[1..]);
+    // What is in it is checked like anything else.
+    for garbage in [[0xFF; 6], [6; 6]] {
+        let file = memory(&garbage);
+        let error = attack.send(&packet(FILE, 0, 0, 6, &[]), &[file.as_fd()]);
+        assert!(matches!(error, RecvError::Decode(_)), "{error:?}");
+    }
+    drop(good);
+    attack.end(&[0]);
+});
+
+scenario!(a_bundle_of_handles_has_to_be_one, {
+    let attack = Attack::<Vec<Opened>>::new();
+    let body = [2, 0, 0, 0, 0, 1, 0, 0, 0];
+    let with_bundle = packet(INLINE, BUNDLE, 2, 9, &body);
+    let handle = null();
+    let malformed = |what: &str, bundle: &OwnedFd| {
+        let error = attack.send(&with_bundle, &[bundle.as_fd()]);
+        assert!(matches!(error, RecvError::Malformed(_) | RecvError::Io(_)), "{what}: {error:?}");
+    };
+    malformed("a file", &handle);
+    // It holds what a bundle should, but without the boundaries between packets.
+    let (near, far) = sockets(SocketType::STREAM);
+    send(&near, &[0], &[handle.as_fd(), handle.as_fd()]);
+    malformed("a stream", &far);
+    drop((near, far));
+    let unconnected = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    malformed("not connected", &unconnected);
+    drop(unconnected);
+
+    let (near, far) = sockets(SocketType::SEQPACKET);
+    malformed("empty and open", &far);
+    send(&near, &[0], &[handle.as_fd()]);
+    malformed("one too few, and open", &far);
+    send(&near, &[0], &[handle.as_fd()]);
+    drop(near);
+    malformed("one too few", &far);
+    drop(far);
+
+    let (near, far) = sockets(SocketType::SEQPACKET);
+    send(&near, &[0], &[]);
+    send(&near, &[0], &[handle.as_fd(), handle.as_fd()]);
+    malformed("with a packet without handles", &far);
+    drop((near, far));
+    let (near, far) = sockets(SocketType::SEQPACKET);
+    send(&near, &[0, 0], &[handle.as_fd(), handle.as_fd()]);
+    malformed("with a packet that is too long", &far);
+    drop((near, far));
+    let (near, far) = sockets(SocketType::SEQPACKET);
+    send(&near, &[0], &[handle.as_fd(); 3]);
+    malformed("one too many", &far);
+    drop((near, far));
+    // A bundle that holds its own other end, which is a loop that the kernel has to collect.
+    let (near, far) = sockets(SocketType::SEQPACKET);
+    send(&near, &[0], &[far.as_fd()]);
+    malformed("a loop", &far);
+    drop((near, far));
+
+    let (near, far) = sockets(SocketType::SEQPACKET);
+    send(&near, &[0], &[handle.as_fd()]);
+    send(&near, &[0], &[handle.as_fd()]);
+    send(&attack.raw, &with_bundle, &[far.as_fd()]);
+    assert_eq!(attack.receiver.recv().unwrap().len(), 2);
+    drop((near, far, handle));
+    attack.end(&[0]);
+});
+
+scenario!(a_packet_longer_than_any_of_ours_is_an_error, {
+    let attack = Attack::<ByteBuf>::new();
+    let handle = null();
+    let long = packet(INLINE, 0, 0, 206_000, &[0; 206_000]);
+    assert!(matches!(attack.send(&long, &[handle.as_fd(); 253]), RecvError::Io(_) | RecvError::Malformed(_)));
+    let most = packet(INLINE, 0, 0, 1, &[0]);
+    assert!(matches!(attack.send(&most, &[handle.as_fd(); 253]), RecvError::Malformed(_)));
+    drop(handle);
+    attack.end(&[0]);
+});
+
+scenario!(huge_numbers_inside_of_a_value_take_no_memory, {
+    let attack = Attack::<Vec<Vec<[u64; 32]>>>::new();
+    let before = status_kib("VmHWM");
+    for length in [u64::MAX, u64::MAX / 256, 1 << 40, 1 << 30, 1 << 20] {
+        let mut body = vec![0xFF];
+        body.extend(length.to_le_bytes());
+        let mut nested = vec![1, 0xFF];
+        nested.extend(length.to_le_bytes());
+        for body in [&body, &nested] {
+            let error = attack.send(&packet(INLINE, 0, 0, body.len() as u64, body), &[]);
             assert!(matches!(error, RecvError::Decode(_)), "{error:?}");
         }
-        drop(good);
-        attack.end(&[0]);
-    });
-}
-
-#[test]
-fn a_bundle_of_handles_has_to_be_one() {
-    scenario!(a_bundle_of_handles_has_to_be_one, {
-        let attack = Attack::<Vec<Opened>>::new();
-        let body = [2, 0, 0, 0, 0, 1, 0, 0, 0];
-        let with_bundle = packet(INLINE, BUNDLE, 2, 9, &body);
-        let handle = null();
-        let malformed = |what: &str, bundle: &OwnedFd| {
-            let error = attack.send(&with_bundle, &[bundle.as_fd()]);
-            assert!(matches!(error, RecvError::Malformed(_) | RecvError::Io(_)), "{what}: {error:?}");
-        };
-        malformed("a file", &handle);
-        // It holds what a bundle should, but without the boundaries between packets.
-        let (near, far) = sockets(SocketType::STREAM);
-        send(&near, &[0], &[handle.as_fd(), handle.as_fd()]);
-        malformed("a stream", &far);
-        drop((near, far));
-        let unconnected = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        malformed("not connected", &unconnected);
-        drop(unconnected);
-
-        let (near, far) = sockets(SocketType::SEQPACKET);
-        malformed("empty and open", &far);
-        send(&near, &[0], &[handle.as_fd()]);
-        malformed("one too few, and open", &far);
-        send(&near, &[0], &[handle.as_fd()]);
-        drop(near);
-        malformed("one too few", &far);
-        drop(far);
-
-        let (near, far) = sockets(SocketType::SEQPACKET);
-        send(&near, &[0], &[]);
-        send(&near, &[0], &[handle.as_fd(), handle.as_fd()]);
-        malformed("with a packet without handles", &far);
-        drop((near, far));
-        let (near, far) = sockets(SocketType::SEQPACKET);
-        send(&near, &[0, 0], &[handle.as_fd(), handle.as_fd()]);
-        malformed("with a packet that is too long", &far);
-        drop((near, far));
-        let (near, far) = sockets(SocketType::SEQPACKET);
-        send(&near, &[0], &[handle.as_fd(); 3]);
-        malformed("one too many", &far);
-        drop((near, far));
-        // A bundle that holds its own other end, which is a loop that the kernel has to collect.
-        let (near, far) = sockets(SocketType::SEQPACKET);
-        send(&near, &[0], &[far.as_fd()]);
-        malformed("a loop", &far);
-        drop((near, far));
-
-        let (near, far) = sockets(SocketType::SEQPACKET);
-        send(&near, &[0], &[handle.as_fd()]);
-        send(&near, &[0], &[handle.as_fd()]);
-        send(&attack.raw, &with_bundle, &[far.as_fd()]);
-        assert_eq!(attack.receiver.recv().unwrap().len(), 2);
-        drop((near, far, handle));
-        attack.end(&[0]);
-    });
-}
-
-#[test]
-fn a_packet_longer_than_any_of_ours_is_an_error() {
-    scenario!(a_packet_longer_than_any_of_ours_is_an_error, {
-        let attack = Attack::<ByteBuf>::new();
-        let handle = null();
-        let long = packet(INLINE, 0, 0, 206_000, &[0; 206_000]);
-        assert!(matches!(attack.send(&long, &[handle.as_fd(); 253]), RecvError::Io(_) | RecvError::Malformed(_)));
-        let most = packet(INLINE, 0, 0, 1, &[0]);
-        assert!(matches!(attack.send(&most, &[handle.as_fd(); 253]), RecvError::Malformed(_)));
-        drop(handle);
-        attack.end(&[0]);
-    });
-}
-
-#[test]
-fn huge_numbers_inside_of_a_value_take_no_memory() {
-    scenario!(huge_numbers_inside_of_a_value_take_no_memory, {
-        let attack = Attack::<Vec<Vec<[u64; 32]>>>::new();
-        let before = status_kib("VmHWM");
-        for length in [u64::MAX, u64::MAX / 256, 1 << 40, 1 << 30, 1 << 20] {
-            let mut body = vec![0xFF];
-            body.extend(length.to_le_bytes());
-            let mut nested = vec![1, 0xFF];
-            nested.extend(length.to_le_bytes());
-            for body in [&body, &nested] {
-                let error = attack.send(&packet(INLINE, 0, 0, body.len() as u64, body), &[]);
-                assert!(matches!(error, RecvError::Decode(_)), "{error:?}");
-            }
-        }
-        let grown = status_kib("VmHWM") - before;
-        assert!(grown < 16 << 10, "{grown} KiB");
-        attack.end(&[0]);
-    });
-}
+    }
+    let grown = status_kib("VmHWM") - before;
+    assert!(grown < 16 << 10, "{grown} KiB");
+    attack.end(&[0]);
+});
 
 /// Numbers that are the same in every run: xorshift64*.
 struct Random(u64);
@@ -364,41 +337,38 @@ enum Anything {
     Boxed(Box<Anything>),
 }
 
-#[test]
-fn packets_of_chance_are_errors_or_values_and_leave_nothing() {
-    scenario!(packets_of_chance_are_errors_or_values_and_leave_nothing, {
-        let attack = Attack::<Anything>::new();
-        let (memory_file, handle) = (memory(&[7; 64]), null());
-        let (near, far) = sockets(SocketType::SEQPACKET);
-        let mut values = 0;
-        for seed in 1..=20_000 {
-            let mut random = Random(seed);
-            // Mostly of the right form, so that some get far.
-            let length = random.below(if seed % 4 == 0 { 48 } else { 8 }) as usize;
-            let body: Vec<u8> = (0..length).map(|_| random.below(4) as u8).collect();
-            let odd = |random: &mut Random| random.below(8) == 0;
-            let announced = if odd(&mut random) { random.next() } else { length as u64 };
-            let kind = if odd(&mut random) { random.below(3) as u8 } else { INLINE };
-            let flags = if odd(&mut random) { random.below(5) as u8 } else { 0 };
-            let count = random.below(3);
-            let said = if odd(&mut random) { random.below(4) } else { count };
-            let mut packet = packet(kind, flags, said as u32, announced, &body);
-            if seed % 200 == 0 {
-                send(&near, &[0], &[handle.as_fd()]);
-            }
-            if random.below(16) == 0 {
-                let place = random.below(packet.len() as u64) as usize;
-                packet[place] = random.next() as u8;
-            }
-            let choices = [handle.as_fd(), memory_file.as_fd(), far.as_fd()];
-            let handles: Vec<_> = (0..count).map(|_| choices[random.below(3) as usize]).collect();
-            send(&attack.raw, &packet, &handles);
-            if attack.receiver.try_recv().is_ok() {
-                values += 1;
-            }
+scenario!(packets_of_chance_are_errors_or_values_and_leave_nothing, {
+    let attack = Attack::<Anything>::new();
+    let (memory_file, handle) = (memory(&[7; 64]), null());
+    let (near, far) = sockets(SocketType::SEQPACKET);
+    let mut values = 0;
+    for seed in 1..=20_000 {
+        let mut random = Random(seed);
+        // Mostly of the right form, so that some get far.
+        let length = random.below(if seed % 4 == 0 { 48 } else { 8 }) as usize;
+        let body: Vec<u8> = (0..length).map(|_| random.below(4) as u8).collect();
+        let odd = |random: &mut Random| random.below(8) == 0;
+        let announced = if odd(&mut random) { random.next() } else { length as u64 };
+        let kind = if odd(&mut random) { random.below(3) as u8 } else { INLINE };
+        let flags = if odd(&mut random) { random.below(5) as u8 } else { 0 };
+        let count = random.below(3);
+        let said = if odd(&mut random) { random.below(4) } else { count };
+        let mut packet = packet(kind, flags, said as u32, announced, &body);
+        if seed % 200 == 0 {
+            send(&near, &[0], &[handle.as_fd()]);
         }
-        assert!(values > 100, "only {values} packets were good enough to test anything");
-        drop((memory_file, handle, near, far));
-        attack.end(&[0]);
-    });
-}
+        if random.below(16) == 0 {
+            let place = random.below(packet.len() as u64) as usize;
+            packet[place] = random.next() as u8;
+        }
+        let choices = [handle.as_fd(), memory_file.as_fd(), far.as_fd()];
+        let handles: Vec<_> = (0..count).map(|_| choices[random.below(3) as usize]).collect();
+        send(&attack.raw, &packet, &handles);
+        if attack.receiver.try_recv().is_ok() {
+            values += 1;
+        }
+    }
+    assert!(values > 100, "only {values} packets were good enough to test anything");
+    drop((memory_file, handle, near, far));
+    attack.end(&[0]);
+});

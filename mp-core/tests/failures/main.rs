@@ -1,8 +1,5 @@
 //! Whatever is killed, runs out, or is sent wrongly: an error, and nothing is left.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod bad_input;
 mod errors;
 mod fault_streams;

@@ -1,0 +1,200 @@
+//! Messages that do not fit into a packet: one is under way at a time, and only its bytes travel elsewhere.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use mp_core::{RecvError, SendErrorReason, pipe};
+use mp_testing::leaks::Resources;
+use mp_testing::{PATIENCE, eventually, scenario, watched};
+use serde_bytes::ByteBuf;
+
+const KIB: usize = 1 << 10;
+
+fn bytes(size: usize) -> Vec<u8> {
+    // Repeated, because byte by byte is slow without optimisation.
+    let period: Vec<u8> = (0..251).map(|index| (index * 31 % 251) as u8).collect();
+    let mut bytes = period.repeat(size / 251 + 1);
+    bytes.truncate(size);
+    bytes
+}
+
+fn large() -> ByteBuf {
+    ByteBuf::from(vec![9; 256 * KIB])
+}
+
+#[test]
+fn a_message_of_64_mib_arrives_whole() {
+    watched(|| {
+        let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+        sender.send(ByteBuf::from(bytes(64 << 20))).unwrap();
+        assert!(receiver.recv().unwrap() == bytes(64 << 20));
+        sender.send_bytes(&bytes(64 << 20)).unwrap();
+        assert!(receiver.recv_bytes().unwrap() == bytes(64 << 20));
+    });
+}
+
+#[test]
+fn a_sender_that_waits_is_told_when_the_receiver_goes() {
+    watched(|| {
+        for size in [1, 128 * KIB] {
+            let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+            while sender.try_send(ByteBuf::from(bytes(size))).is_ok() {}
+            let (reported, report) = mpsc::channel();
+            let waiting = thread::spawn(move || {
+                reported.send(rustix::thread::gettid().as_raw_nonzero()).unwrap();
+                sender.send(ByteBuf::from(bytes(size))).unwrap_err().reason
+            });
+            let thread = report.recv().unwrap();
+            eventually("the sender waits", || sleeps(thread.get()));
+            drop(receiver);
+            assert!(matches!(waiting.join().unwrap(), SendErrorReason::Disconnected));
+        }
+    });
+}
+
+fn sleeps(thread: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap().contains(") S ")
+}
+
+#[test]
+fn two_large_messages_are_in_flight_at_most() {
+    watched(|| {
+        let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+        // A thread can send them to itself.
+        sender.send(large()).unwrap();
+        sender.send(large()).unwrap();
+        let refused = sender.try_send(large()).unwrap_err();
+        assert!(matches!(refused.reason, SendErrorReason::Full), "{refused:?}");
+        assert_eq!(refused.value, large());
+        let refused = sender.send_timeout(large(), Duration::from_millis(10)).unwrap_err();
+        assert!(matches!(refused.reason, SendErrorReason::TimedOut), "{refused:?}");
+        // Short ones go on.
+        sender.try_send(ByteBuf::from(vec![1])).unwrap();
+        assert_eq!(receiver.recv().unwrap(), large());
+        sender.try_send(large()).unwrap();
+        assert!(matches!(sender.try_send(large()).unwrap_err().reason, SendErrorReason::Full));
+        assert_eq!(receiver.recv().unwrap(), large());
+        assert_eq!(receiver.recv().unwrap().len(), 1);
+        assert_eq!(receiver.recv().unwrap(), large());
+        // Each duplicate is a sender of its own.
+        let second = sender.try_clone().unwrap();
+        sender.try_send(large()).unwrap();
+        sender.try_send(large()).unwrap();
+        second.try_send(large()).unwrap();
+        assert_eq!(receiver.recv().unwrap(), large());
+        assert_eq!((receiver.recv().unwrap(), receiver.recv().unwrap()), (large(), large()));
+    });
+}
+
+/// The pages of a message are written again by the next one, the length of which differs.
+#[test]
+fn messages_that_use_the_same_memory_do_not_mix() {
+    watched(|| {
+        let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+        let receiving = thread::spawn(move || receiver.iter().map(|message| message.unwrap()).collect::<Vec<_>>());
+        let message = |place: usize| ByteBuf::from(vec![place as u8; 200 * KIB + place * 37 * KIB % (700 * KIB)]);
+        for place in 0..100 {
+            sender.send(message(place)).unwrap();
+        }
+        drop(sender);
+        let received = receiving.join().unwrap();
+        assert_eq!(received.len(), 100);
+        for (place, received) in received.iter().enumerate() {
+            assert!(*received == message(place), "message {place} is another one");
+        }
+    });
+}
+
+#[test]
+fn a_large_message_does_not_wait_for_that_of_another_thread_beyond_its_patience() {
+    watched(|| {
+        let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+        sender.send(large()).unwrap();
+        sender.send(large()).unwrap();
+        thread::scope(|scope| {
+            let (reported, report) = mpsc::channel();
+            let sender = &sender;
+            let waiting = scope.spawn(move || {
+                reported.send(rustix::thread::gettid().as_raw_nonzero()).unwrap();
+                sender.send(large()).unwrap();
+            });
+            let thread = report.recv().unwrap();
+            eventually("the other sender waits", || sleeps(thread.get()));
+            let (done, end) = mpsc::channel();
+            scope.spawn(move || {
+                let reasons = [
+                    sender.try_send(large()).unwrap_err().reason,
+                    sender.send_timeout(large(), Duration::from_millis(10)).unwrap_err().reason,
+                ];
+                done.send(reasons).unwrap();
+            });
+            // If not, receiving below lets the threads go, so that the test fails and does not hang.
+            let reasons = end.recv_timeout(PATIENCE);
+            for _ in 0..3 {
+                receiver.recv().unwrap();
+            }
+            waiting.join().unwrap();
+            let reasons = reasons.expect("they waited for the other thread");
+            assert!(matches!(reasons, [SendErrorReason::Full, SendErrorReason::TimedOut]), "{reasons:?}");
+        });
+    });
+}
+
+#[test]
+fn many_threads_send_large_messages_through_one_end() {
+    watched(|| {
+        let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+        thread::scope(|scope| {
+            for number in 1..=4_u8 {
+                let sender = &sender;
+                scope.spawn(move || {
+                    for size in [65 * KIB, 3, 300 * KIB, 70 * KIB, 0] {
+                        sender.send(ByteBuf::from(vec![number; size])).unwrap();
+                    }
+                });
+            }
+            let messages: Vec<_> = (0..20).map(|_| receiver.recv().unwrap()).collect();
+            assert!(messages.iter().all(|message| message.iter().all(|byte| *byte == message[0])));
+            for number in 1..=4 {
+                let of_one = messages.iter().filter(|message| message.first() == Some(&number));
+                let sizes: Vec<_> = of_one.map(|message| message.len()).collect();
+                assert_eq!(sizes, [65 * KIB, 3, 300 * KIB, 70 * KIB]);
+            }
+        });
+    });
+}
+
+scenario!(messages_beyond_the_limit_are_refused_on_both_sides, {
+    let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+    sender.send(ByteBuf::from(bytes(1 << 20))).unwrap();
+    mp_core::set_message_limit(128 << 10);
+    sender.send(ByteBuf::from(vec![1])).unwrap();
+    match receiver.recv() {
+        Err(RecvError::TooLarge { length, limit }) => assert_eq!((length, limit), ((1 << 20) + 9, 128 << 10)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(receiver.recv().unwrap().len(), 1);
+    for size in [128 * KIB, 1 << 20] {
+        let error = sender.send(ByteBuf::from(bytes(size))).unwrap_err();
+        assert_eq!(error.value.len(), size);
+        assert!(matches!(error.reason, SendErrorReason::Encode(error) if error.is_too_large()));
+        let error = sender.send_bytes(&bytes(size + 1)).unwrap_err();
+        assert!(matches!(error.reason, SendErrorReason::Encode(error) if error.is_too_large()));
+    }
+    sender.send_bytes(&bytes(128 * KIB)).unwrap();
+    assert_eq!(receiver.recv_bytes().unwrap().len(), 128 * KIB);
+});
+
+scenario!(what_was_never_received_leaves_nothing, {
+    let before = Resources::of_this_process();
+    let (sender, receiver) = pipe::<(ByteBuf, Option<mp_core::Sender<u8>>)>().unwrap();
+    let (inner, inner_receiver) = pipe::<u8>().unwrap();
+    sender.send((ByteBuf::new(), Some(inner))).unwrap();
+    sender.send((large(), None)).unwrap();
+    drop(receiver);
+    // The end that was under way is closed with the connection that carried it.
+    assert!(matches!(inner_receiver.recv(), Err(RecvError::Disconnected)));
+    drop((sender, inner_receiver));
+    assert_eq!(Resources::of_this_process(), before);
+});

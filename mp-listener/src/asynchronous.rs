@@ -1,0 +1,113 @@
+//! Waiting for clients, handshakes and messages without a thread for each.
+
+use std::io;
+
+use mp_core::message_limit;
+use mp_core::raw::{Deadline, Watched};
+
+use crate::sys::timer;
+use crate::waits::Waits;
+use crate::{
+    AuthenticationError, ByteConnection, HANDSHAKE_TIMEOUT, Incoming, Listener, RecvError, SendError, transfer,
+};
+
+/// Waits without a limit.
+const PATIENT: Waits = Waits::Task { alarm: None };
+
+impl Listener {
+    /// Waits for a client, without a thread and on any executor (feature `async`).
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept); also if the thread that waits for all tasks cannot be started.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_listener::{Address, Client, Listener};
+    ///
+    /// let listener = Listener::bind(Address::Abstract(Vec::new()))?;
+    /// let mut client = Client::connect(listener.address())?;
+    /// client.send_bytes(b"hello")?;
+    /// pollster::block_on(async {
+    ///     // A server would authenticate in a task of its own, so that this client holds no other up.
+    ///     let mut server = listener.accept_async().await?.authenticate_async().await?;
+    ///     assert_eq!(server.recv_bytes_async().await?, b"hello");
+    ///     Ok::<(), Box<dyn std::error::Error>>(())
+    /// })
+    /// # .unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn accept_async(&self) -> io::Result<Incoming> {
+        loop {
+            if let Some(incoming) = self.accept_by(&PATIENT).await? {
+                return Ok(incoming);
+            }
+        }
+    }
+}
+
+impl Incoming {
+    /// Does the handshake within 10 seconds, without a thread and on any executor (feature
+    /// `async`).
+    ///
+    /// Dropping the future closes the connection, so a time limit of the executor makes the
+    /// deadline shorter.
+    ///
+    /// # Errors
+    ///
+    /// As [`authenticate`](Self::authenticate); also if the thread that waits for all tasks cannot
+    /// be started.
+    pub async fn authenticate_async(self) -> Result<ByteConnection, AuthenticationError> {
+        let timer = timer::at(Deadline::after(HANDSHAKE_TIMEOUT)).map_err(AuthenticationError::Io)?;
+        self.authenticate_by(&Waits::Task { alarm: Some(Watched::new(timer)) }).await
+    }
+}
+
+impl ByteConnection {
+    /// Sends bytes as one message, waiting for room without a thread and on any executor (feature
+    /// `async`).
+    ///
+    /// Dropping the future in the middle of the message closes the connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_bytes`](Self::send_bytes); also [`SendError::Io`] if the thread that waits for all
+    /// tasks cannot be started.
+    pub async fn send_bytes_async(&mut self, bytes: &[u8]) -> Result<(), SendError> {
+        transfer::send(self, bytes, &PATIENT).await
+    }
+
+    /// Receives the next message, waiting for it without a thread and on any executor (feature
+    /// `async`).
+    ///
+    /// Dropping the future before the message begins to arrive does no harm; in the middle of it,
+    /// it closes the connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_bytes`](Self::recv_bytes); also [`RecvError::Io`] if the thread that waits for all
+    /// tasks cannot be started.
+    pub async fn recv_bytes_async(&mut self) -> Result<Vec<u8>, RecvError> {
+        transfer::receive(self, message_limit(), &PATIENT).await?.ok_or(RecvError::Disconnected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Address, Client};
+
+    #[test]
+    fn a_silent_client_is_late_at_the_alarm() {
+        let listener = Listener::bind_with_key(Address::Abstract(Vec::new()), b"key").unwrap();
+        let _silent = Client::connect(listener.address()).unwrap();
+        let soon = Duration::from_millis(5);
+        let alarm = Watched::new(timer::at(Deadline::after(soon)).unwrap());
+        let waits = Waits::Task { alarm: Some(alarm) };
+        let late = pollster::block_on(listener.accept().unwrap().authenticate_by(&waits));
+        assert!(matches!(late, Err(AuthenticationError::TimedOut)), "{late:?}");
+    }
+}

@@ -1,0 +1,205 @@
+//! Connecting.
+
+use std::io;
+use std::time::Duration;
+
+use mp_core::raw::Deadline;
+
+use crate::challenge::Role;
+use crate::handshake::{Credentials, authenticate};
+use crate::sys::stream;
+use crate::waits::{Waits, now};
+use crate::{Address, AuthKey, ByteConnection, ConnectError, HANDSHAKE_TIMEOUT};
+
+/// Connects to a [`Listener`](crate::Listener), of this library or Python's.
+///
+/// Both sides have to agree whether there is a key. If only the listener has one, the client gets a
+/// connection whose first message is the listener's challenge, and which the listener closes. If
+/// only the client has one, it waits for a challenge until its deadline.
+///
+/// # Examples
+///
+/// ```
+/// use mp_listener::{Address, AuthenticationError, Client, ConnectError, Listener};
+///
+/// let listener = Listener::bind_with_key(Address::Abstract(Vec::new()), b"right")?;
+/// let address = listener.address().clone();
+/// let server = std::thread::spawn(move || listener.accept().unwrap().authenticate());
+/// let error = Client::connect_with_key(&address, b"wrong").unwrap_err();
+/// assert!(matches!(error, ConnectError::Authentication { source: AuthenticationError::Rejected, .. }));
+/// assert!(server.join().unwrap().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// There are no values of this type: what connecting gives is a [`ByteConnection`].
+#[derive(Debug)]
+pub enum Client {}
+
+impl Client {
+    /// Connects to a listener that has no key. Nothing proves who that is. The address is as for
+    /// [`Listener::bind`](crate::Listener::bind).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Connect`] if nobody listens there, or the queue of the listener is full for
+    /// 10 seconds.
+    pub fn connect(address: impl Into<Address>) -> Result<ByteConnection, ConnectError> {
+        Self::builder().connect(address)
+    }
+
+    /// Connects to a listener that has the same key, and makes sure of that.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect), and [`ConnectError::Authentication`] if the listener has
+    /// another key or none, or has not done its part within 10 seconds.
+    pub fn connect_with_key(
+        address: impl Into<Address>,
+        key: impl Into<AuthKey>,
+    ) -> Result<ByteConnection, ConnectError> {
+        Self::builder().key(key).connect(address)
+    }
+
+    /// Sets more than an address and a key.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder { key: None, legacy: true, timeout: HANDSHAKE_TIMEOUT }
+    }
+}
+
+/// How to connect; see [`Client::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mp_listener::{Address, Client, ConnectError};
+///
+/// let nobody = Address::Abstract(b"nobody listens here".to_vec());
+/// let result = Client::builder().key(b"secret password").timeout(Duration::from_secs(1)).connect(nobody);
+/// assert!(matches!(result, Err(ConnectError::Connect { .. })));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is connected before `connect`"]
+pub struct ClientBuilder {
+    key: Option<AuthKey>,
+    legacy: bool,
+    timeout: Duration,
+}
+
+impl ClientBuilder {
+    /// Shows the listener that this side has this key, and demands the same of it. It must not be
+    /// empty.
+    pub fn key(mut self, key: impl Into<AuthKey>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Sets whether the listener may use HMAC-MD5, which is all that Python until 3.11 knows; true
+    /// by default. See [`ListenerBuilder::legacy_digest`](crate::ListenerBuilder::legacy_digest).
+    pub fn legacy_digest(mut self, accept: bool) -> Self {
+        self.legacy = accept;
+        self
+    }
+
+    /// Sets how long connecting and the handshake may take together; 10 seconds by default.
+    /// `Duration::MAX` means no limit.
+    ///
+    /// If a host has several addresses, the client tries one after another, and a dead one cannot
+    /// use up the time of the others: with three addresses, the first gets a third of the time, and
+    /// what it leaves is divided between the other two. Without a limit, each is tried until the
+    /// operating system gives it up, which can take minutes. The handshake has all the time that is
+    /// left.
+    ///
+    /// A listener in Python does one handshake at a time, and only while it is in `accept`. Looking
+    /// up the name of a host has a time limit of its own.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::connect_with_key`]. An empty key is `InvalidInput`.
+    pub fn connect(self, address: impl Into<Address>) -> Result<ByteConnection, ConnectError> {
+        let address = address.into();
+        let deadline = Deadline::after(self.timeout);
+        let connected = Credentials::new(self.key, self.legacy)
+            .and_then(|credentials| Ok((connect(&address, deadline)?, credentials)));
+        let (mut connection, credentials) = match connected {
+            Ok(connected) => connected,
+            Err(source) => return Err(ConnectError::Connect { address, source }),
+        };
+        let Some(credentials) = credentials else { return Ok(connection) };
+        match now(authenticate(&mut connection, &credentials, Role::Client, &Waits::Thread(deadline))) {
+            Ok(()) => Ok(connection),
+            Err(source) => Err(ConnectError::Authentication { address, source }),
+        }
+    }
+}
+
+fn connect(address: &Address, deadline: Deadline) -> io::Result<ByteConnection> {
+    let resolved = address.resolve()?;
+    try_each(&resolved, deadline, stream::connect).map(ByteConnection::new)
+}
+
+/// Returns the first that succeeds, or the error of the last. Only the last can use up the time;
+/// what one leaves is for all that come after it.
+fn try_each<A, C>(
+    addresses: &[A],
+    deadline: Deadline,
+    mut connect: impl FnMut(&A, Deadline) -> io::Result<C>,
+) -> io::Result<C> {
+    let mut refused = io::Error::from(io::ErrorKind::NotFound);
+    let mut shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    for address in addresses {
+        let until = match deadline.left() {
+            Some(left) if shares > 1 => Deadline::after(left / shares),
+            _ => deadline,
+        };
+        match connect(address, until) {
+            Ok(connected) => return Ok(connected),
+            Err(error) => refused = error,
+        }
+        shares = shares.saturating_sub(1);
+    }
+    Err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_leaves_time_for_those_after_it() {
+        // So much that it makes no difference how fast this machine is.
+        let whole = Duration::from_secs(300_000);
+        let mut given = Vec::new();
+        let error = try_each(&["a", "b", "c"], Deadline::after(whole), |address, deadline| -> io::Result<()> {
+            given.push(deadline.left().unwrap());
+            Err(io::Error::other(*address))
+        });
+        assert_eq!(error.unwrap_err().to_string(), "c");
+        for (given, shares) in given.iter().zip([3, 2, 1]) {
+            let most = whole / shares;
+            assert!(*given <= most && *given > most - Duration::from_secs(1000), "{given:?} of {most:?}");
+        }
+        assert_eq!(given.len(), 3);
+    }
+
+    #[test]
+    fn the_first_that_succeeds_is_the_last_that_is_tried() {
+        let mut tried = Vec::new();
+        let found = try_each(&[1, 2, 3], Deadline::NEVER, |address, deadline| {
+            assert!(deadline.is_never());
+            tried.push(*address);
+            if *address == 2 { Ok(20) } else { Err(io::ErrorKind::ConnectionRefused.into()) }
+        });
+        assert_eq!((found.unwrap(), tried), (20, vec![1, 2]));
+        let nothing: [u8; 0] = [];
+        let error = try_each(&nothing, Deadline::NEVER, |_, _| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

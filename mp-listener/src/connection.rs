@@ -1,0 +1,231 @@
+//! Messages of bytes over a stream socket.
+
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use mp_core::message_limit;
+use mp_core::raw::{self, Deadline, Watched, above_standard_streams};
+
+use crate::sys::stream;
+use crate::waits::{Waits, now};
+use crate::{Address, RecvError, SendError, transfer};
+
+/// A connection to another program: messages of plain bytes, both ways, over a unix or TCP socket.
+///
+/// [`Incoming::authenticate`](crate::Incoming::authenticate) and
+/// [`Client::connect`](crate::Client::connect) give one. The peer has another of these, or what
+/// Python's `multiprocessing.connection` calls a `Connection`. A Python peer uses `send_bytes` and
+/// `recv_bytes`; its `send` and `recv` are for pickles, which are code, and this type does not read
+/// them. A connected `UnixStream` or `TcpStream` converts into a connection as well.
+///
+/// Messages have boundaries, can be empty, and can be [`message_limit`] bytes long. Unlike
+/// [`mp_core::Connection`] it carries no descriptors.
+///
+/// **A message that is given up in the middle closes the connection**, both ways: half a message
+/// would mix with the next one. A timeout gives a message up if part of it was sent or received by
+/// then, and so does an error of the operating system, or dropping the future that sends or
+/// receives it. That call and all later ones return [`SendError::Closed`] and
+/// [`RecvError::Closed`]. A timeout between two messages does no harm, so look for a message with a
+/// timeout that is long enough for a whole one.
+///
+/// Sending and receiving take `&mut self`. For one thread that sends and one that receives, make a
+/// second connection with [`try_clone`](Self::try_clone).
+///
+/// Nothing after a message is read ahead, so [`wait`](mp_core::wait()) works: the descriptor is
+/// readable when a message has begun to arrive.
+///
+/// A connection can be an argument of a call, or be sent over a [`pipe`](mp_core::pipe()), and so
+/// each client can have a child process of its own. While part of a message is in it, sending it is
+/// an error. Only one process may go on using it.
+///
+/// # Process death
+///
+/// A peer that dies between two messages is [`RecvError::Disconnected`], after everything that it
+/// had sent. A peer that dies in the middle of one is [`RecvError::Truncated`], and then
+/// `Disconnected`. Sending to a dead peer is [`SendError::Disconnected`]. A peer on another machine
+/// can vanish without a trace, with its network for example; only a timeout notices that.
+///
+/// # Examples
+///
+/// ```
+/// use mp_listener::{Address, Client, Listener};
+///
+/// let listener = Listener::bind(Address::Abstract(Vec::new()))?;
+/// let mut client = Client::connect(listener.address())?;
+/// let mut server = listener.accept()?.authenticate()?;
+///
+/// client.send_bytes(b"hello")?;
+/// client.send_bytes(b"")?;
+/// assert_eq!(server.recv_bytes()?, b"hello");
+/// assert_eq!(server.recv_bytes()?, b"");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ByteConnection {
+    pub(crate) socket: Watched,
+    /// How many bytes of a message that was refused have not arrived yet.
+    pub(crate) skip: u64,
+    /// Whether a message was given up in the middle.
+    pub(crate) is_closed: bool,
+}
+
+impl ByteConnection {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self { socket: Watched::new(socket), skip: 0, is_closed: false }
+    }
+
+    /// Sends bytes as one message, which can be empty, waiting for room without a limit.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the peer is gone, the message is longer than [`message_limit`], or the operating
+    /// system refuses.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError> {
+        now(transfer::send(self, bytes, &Waits::Thread(Deadline::NEVER)))
+    }
+
+    /// Sends bytes as one message, waiting for room for `timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_bytes`](Self::send_bytes); [`SendError::TimedOut`] if there was no room for any of
+    /// the message, and [`SendError::Closed`] if there was room for a part of it: then the
+    /// connection is closed.
+    pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), SendError> {
+        now(transfer::send(self, bytes, &Waits::Thread(Deadline::after(timeout))))
+    }
+
+    /// Receives the next message, waiting for it without a limit.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Disconnected`] once the peer is gone and everything was received. After
+    /// [`RecvError::TooLarge`] the next call continues with the message after it.
+    pub fn recv_bytes(&mut self) -> Result<Vec<u8>, RecvError> {
+        self.recv(message_limit(), &Waits::Thread(Deadline::NEVER))?.ok_or(RecvError::Disconnected)
+    }
+
+    /// Receives the next message, waiting for `timeout` at most; `None` if it has not begun to
+    /// arrive by then.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::Closed`] if only a part of the message
+    /// has arrived by then.
+    pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, RecvError> {
+        self.recv(message_limit(), &Waits::Thread(Deadline::after(timeout)))
+    }
+
+    /// Receives the next message into the beginning of `buffer`, waiting for it without a limit,
+    /// and returns its length.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::BufferTooShort`], which holds the
+    /// message.
+    pub fn recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvError> {
+        let waits = Waits::Thread(Deadline::NEVER);
+        now(transfer::receive_into(self, buffer, message_limit(), &waits))?.ok_or(RecvError::Disconnected)
+    }
+
+    /// Waits until a message has begun to arrive or the peer is gone; `None` waits without a limit.
+    ///
+    /// Returns false if neither happened in time.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the operating system refuses to wait.
+    pub fn poll(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        raw::readable(self.as_fd(), Deadline::from_timeout(timeout))
+    }
+
+    /// Makes a second connection of the same socket, for one thread that sends and another one that
+    /// receives.
+    ///
+    /// Each of the two directions must be used through one of the two connections only: two threads
+    /// that receive would each get parts of messages, and two that send would mix theirs. Both are
+    /// closed if a message is given up in the middle.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no descriptor is free.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_listener::{Address, Client, Listener};
+    ///
+    /// let listener = Listener::bind(Address::Abstract(Vec::new()))?;
+    /// let mut client = Client::connect(listener.address())?;
+    /// let mut receiver = listener.accept()?.authenticate()?;
+    /// let mut sender = receiver.try_clone()?;
+    ///
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| assert_eq!(receiver.recv_bytes().unwrap(), b"question"));
+    ///     sender.send_bytes(b"news")?;
+    ///     client.send_bytes(b"question")?;
+    ///     assert_eq!(client.recv_bytes()?, b"news");
+    ///     Ok::<(), Box<dyn std::error::Error>>(())
+    /// })
+    /// # .unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let socket = above_standard_streams(self.as_fd().try_clone_to_owned()?)?;
+        Ok(Self { socket: Watched::new(socket), skip: self.skip, is_closed: self.is_closed })
+    }
+
+    /// Ends one direction, or both, for everyone who has this connection: the peer sees the end,
+    /// and so do waiting threads.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection has ended already.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        stream::shutdown(self.as_fd(), how)
+    }
+
+    /// Returns the address of the peer; `None` if it has none, which is usual for clients of unix
+    /// sockets.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection has ended.
+    pub fn peer_address(&self) -> io::Result<Option<Address>> {
+        Ok(stream::peer_address(self.as_fd())?.and_then(Address::from_kernel))
+    }
+
+    fn recv(&mut self, limit: u64, waits: &Waits) -> Result<Option<Vec<u8>>, RecvError> {
+        now(transfer::receive(self, limit, waits))
+    }
+}
+
+/// Takes over a connected socket.
+impl From<UnixStream> for ByteConnection {
+    fn from(stream: UnixStream) -> Self {
+        Self::new(stream.into())
+    }
+}
+
+/// Takes over a connected socket.
+impl From<TcpStream> for ByteConnection {
+    fn from(stream: TcpStream) -> Self {
+        Self::new(stream.into())
+    }
+}
+
+/// Readable when a message has begun to arrive, or the peer is gone.
+impl AsFd for ByteConnection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl fmt::Debug for ByteConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByteConnection").field("fd", &self.as_fd()).finish_non_exhaustive()
+    }
+}

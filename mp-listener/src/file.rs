@@ -1,0 +1,37 @@
+//! The file of a unix socket.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Removes the file when it is dropped, if it is still the one that was bound.
+pub(crate) struct SocketFile {
+    /// Absolute: the working directory may change.
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// Takes charge of the file that was just bound.
+    pub(crate) fn bound(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        let metadata = path.symlink_metadata()?;
+        Ok(Self { path, device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    fn is_ours(&self) -> bool {
+        self.path.symlink_metadata().is_ok_and(|metadata| {
+            metadata.file_type().is_socket() && (metadata.dev(), metadata.ino()) == (self.device, self.inode)
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            // A drop cannot report that the process may not remove it any more.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
