@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use crate::codec::{self, DecodeError, EncodeError, Output, Source, message_limit};
+use crate::codec::{self, DecodeError, EncodeError, Input, Output, message_limit};
 use crate::handle::{self, Beside, Undelivered};
 use crate::sys;
 use crate::sys::memfd::Reader;
@@ -57,6 +57,23 @@ const INLINE: usize = 1 << 20;
 /// one travels in a memory file.
 const NESTED: usize = 16 << 10;
 
+/// Encodes `value` into `output` and returns what goes beside it: the handles that it holds, duplicated.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, output: &mut impl Output) -> Result<Beside, EncodeError> {
+    let collecting = handle::Collecting::begin();
+    codec::encode(value, output)?;
+    Ok(collecting.finish())
+}
+
+/// Decodes one value that takes all of `input` and all of `handles`.
+///
+/// Handles that the value does not take are closed, also when decoding fails.
+pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
+    let offering = handle::Offering::begin(handles);
+    let value = codec::decode(input)?;
+    offering.finish()?;
+    Ok(value)
+}
+
 impl Message {
     /// Encodes `value`. Handles in it are duplicated; the value keeps its own.
     ///
@@ -74,7 +91,7 @@ impl Message {
     ///
     /// The message is not an encoded `T`, or is longer than [`message_limit`], or holds a value of which there is only one and was sent
     /// already. Its handles are closed then.
-    pub fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
+    pub fn decode<T: DeserializeOwned>(mut self) -> Result<T, DecodeError> {
         self.beside.undelivered.take().map_err(|elsewhere| DecodeError::new(elsewhere.to_string()))?;
         self.body.decode(self.beside.handles)
     }
@@ -115,7 +132,7 @@ impl Body {
         scratch: Vec<u8>,
     ) -> Result<(Self, Beside), EncodeError> {
         let mut writer = Writer::new(scratch, inline);
-        let beside = codec::encode(value, &mut writer)?;
+        let beside = encode(value, &mut writer)?;
         Ok((writer.finish()?, beside))
     }
 
@@ -134,10 +151,15 @@ impl Body {
         }
     }
 
-    pub(crate) fn decode<T: DeserializeOwned>(&self, handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
+    pub(crate) fn decode<T: DeserializeOwned>(&mut self, handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
         match self {
-            Self::Inline(bytes) => codec::decode(bytes, handles),
-            Self::Sealed { file, length } => codec::decode_stream(&mut open(file, *length)?, handles),
+            Self::Inline(bytes) => decode(Input::whole(bytes), handles),
+            Self::Sealed { file, length } => {
+                let file = open(file, *length)?;
+                let mut scratch =
+                    vec![0; usize::try_from(*length).map_or(Input::AT_ONCE, |all| all.min(Input::AT_ONCE))];
+                decode(Input::file(&mut scratch, file), handles)
+            }
         }
     }
 }
@@ -149,24 +171,6 @@ pub(crate) fn open(file: &OwnedFd, length: u64) -> Result<Reader<'_>, DecodeErro
         return Err(DecodeError::new(format!("a message of {length} bytes is longer than the limit of {limit}")));
     }
     Reader::new(file.as_fd(), length).map_err(|error| DecodeError::new(error.to_string()))
-}
-
-impl Source for Reader<'_> {
-    fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<usize, DecodeError> {
-        Reader::read(self, into, most).map_err(unreadable)
-    }
-
-    fn read_slice(&mut self, into: &mut [u8]) -> Result<usize, DecodeError> {
-        Reader::read_slice(self, into).map_err(unreadable)
-    }
-
-    fn announced(&self) -> usize {
-        usize::try_from(self.left()).unwrap_or(usize::MAX)
-    }
-}
-
-fn unreadable(error: std::io::Error) -> DecodeError {
-    DecodeError::new(format!("a large message could not be read: {error}"))
 }
 
 /// Collects what is encoded: in memory until it is too long for that, then in a file by large writes.
@@ -182,6 +186,9 @@ struct Writer {
 
 /// How much is collected for one write.
 const CHUNK: usize = 256 << 10;
+
+/// How much room a message begins with: most need no more.
+const SMALL: usize = 128;
 
 impl Writer {
     fn new(bytes: Vec<u8>, inline: usize) -> Self {
@@ -204,6 +211,15 @@ impl Writer {
     }
 
     #[cold]
+    fn grow(&mut self, more: &[u8]) -> Result<(), EncodeError> {
+        if self.bytes.len() + more.len() > self.inline.max(CHUNK) {
+            return self.spill(more);
+        }
+        self.bytes.reserve(more.len().max(SMALL));
+        self.bytes.extend_from_slice(more);
+        Ok(())
+    }
+
     fn spill(&mut self, more: &[u8]) -> Result<(), EncodeError> {
         self.check(self.bytes.len() + more.len())?;
         if !self.bytes.is_empty() {
@@ -237,18 +253,10 @@ impl Output for Writer {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         // The limit is looked at when there is a chunk, and at the end, so that a byte costs no more than a byte.
-        if self.bytes.len() + bytes.len() > self.inline.max(CHUNK) {
-            return self.spill(bytes);
+        if bytes.len() > self.bytes.capacity() - self.bytes.len() {
+            return self.grow(bytes);
         }
         self.bytes.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-#[cfg(any(test, fuzzing))]
-impl Output for Vec<u8> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.extend_from_slice(bytes);
         Ok(())
     }
 }
@@ -307,7 +315,7 @@ impl<'de> Deserialize<'de> for Message {
         let body = match body {
             Nested::Inline(bytes) => Body::Inline(bytes),
             Nested::Sealed(file, length) if length <= INLINE as u64 => {
-                let bytes = open(&file.0, length).and_then(|file| file.read_all().map_err(unreadable));
+                let bytes = open(&file.0, length).and_then(|file| Input::file(&mut [], file).into_vec());
                 Body::Inline(bytes.map_err(de::Error::custom)?)
             }
             Nested::Sealed(file, length) => Body::Sealed { file: file.0, length },

@@ -15,7 +15,7 @@ use super::error::{RecvError, SendErrorReason};
 use super::packet::{self, Failure, MAX_INLINE, MAX_PACKET, Packet, Received};
 use super::spin::Spin;
 use super::turn::Turn;
-use crate::codec::{self, DecodeError, Source};
+use crate::codec::{DecodeError, Input};
 use crate::handle::Beside;
 use crate::message::{self, Body};
 use crate::sys::poll::{self, Deadline};
@@ -144,7 +144,7 @@ impl Socket {
         }
         let result = match self.receive_packet(&mut buffer, patience) {
             Ok(Some(packet)) => take(match packet.body {
-                Received::Inline(range) => Incoming::Inline(&buffer[range], packet.handles),
+                Received::Inline(range) => Incoming::Inline(&mut buffer[range], packet.handles),
                 Received::Sealed { file, length } => Incoming::Sealed(file, length, packet.handles),
             })
             .map(Some),
@@ -200,7 +200,9 @@ impl Socket {
 
     pub(super) fn recv<T: DeserializeOwned>(&self, patience: Patience) -> Result<Option<T>, RecvError> {
         self.receive(patience, |incoming| match incoming {
-            Incoming::Inline(bytes, handles) => codec::decode(bytes, handles).map_err(RecvError::Decode),
+            Incoming::Inline(bytes, handles) => {
+                message::decode(Input::whole(bytes), handles).map_err(RecvError::Decode)
+            }
             Incoming::Sealed(file, length, handles) => {
                 Body::Sealed { file, length }.decode(handles).map_err(RecvError::Decode)
             }
@@ -208,21 +210,11 @@ impl Socket {
     }
 
     pub(super) fn recv_bytes(&self, patience: Patience) -> Result<Option<Vec<u8>>, RecvError> {
-        self.receive(patience, |incoming| {
-            incoming.plain(|plain| match plain {
-                Plain::Bytes(bytes) => codec::copy(bytes).map(Ok),
-                Plain::Source(source) => codec::read_all(source).map(Ok),
-            })
-        })
+        self.receive(patience, |incoming| incoming.plain(|input| input.into_vec().map_err(RecvError::Decode)))
     }
 
     pub(super) fn recv_bytes_into(&self, into: &mut [u8]) -> Result<usize, RecvError> {
-        let received = self.receive(Patience::Forever, |incoming| {
-            incoming.plain(|plain| match plain {
-                Plain::Bytes(bytes) => copy(bytes, into),
-                Plain::Source(source) => fill(into, source),
-            })
-        })?;
+        let received = self.receive(Patience::Forever, |incoming| incoming.plain(|input| fill(into, input)))?;
         received.ok_or(RecvError::Disconnected)
     }
 
@@ -244,63 +236,34 @@ impl AsFd for Socket {
 
 /// A message that can be taken.
 enum Incoming<'a> {
-    Inline(&'a [u8], Vec<OwnedFd>),
+    Inline(&'a mut [u8], Vec<OwnedFd>),
     Sealed(OwnedFd, u64, Vec<OwnedFd>),
 }
 
 impl Incoming<'_> {
     /// Takes a message of plain bytes; it can carry no handles.
-    fn plain<R>(
-        self,
-        take: impl FnOnce(Plain<'_>) -> Result<Result<R, RecvError>, DecodeError>,
-    ) -> Result<R, RecvError> {
-        let (result, has_handles) = match self {
-            Self::Inline(bytes, handles) => (take(Plain::Bytes(bytes)), !handles.is_empty()),
-            Self::Sealed(file, length, handles) => {
-                let result = message::open(&file, length).and_then(|mut source| take(Plain::Source(&mut source)));
-                (result, !handles.is_empty())
-            }
-        };
-        if has_handles {
+    fn plain<R>(self, take: impl FnOnce(Input<'_>) -> Result<R, RecvError>) -> Result<R, RecvError> {
+        let (Self::Inline(_, handles) | Self::Sealed(.., handles)) = &self;
+        if !handles.is_empty() {
             return Err(RecvError::Decode(DecodeError::new("a message of plain bytes carries handles")));
         }
-        result.map_err(RecvError::Decode)?
-    }
-}
-
-/// A message that is bytes as they are.
-enum Plain<'a> {
-    Bytes(&'a [u8]),
-    Source(&'a mut dyn Source),
-}
-
-/// Copies a whole message into `into`. If it does not fit, the error holds it.
-fn copy(bytes: &[u8], into: &mut [u8]) -> Result<Result<usize, RecvError>, DecodeError> {
-    match into.get_mut(..bytes.len()) {
-        Some(place) => {
-            place.copy_from_slice(bytes);
-            Ok(Ok(bytes.len()))
+        match self {
+            Self::Inline(bytes, _) => take(Input::whole(bytes)),
+            Self::Sealed(file, length, _) => {
+                take(Input::file(&mut [], message::open(&file, length).map_err(RecvError::Decode)?))
+            }
         }
-        None => codec::copy(bytes).map(RecvError::BufferTooShort).map(Err),
     }
 }
 
 /// Reads a whole message into `into`. If it does not fit, the error holds it.
-fn fill(into: &mut [u8], source: &mut dyn Source) -> Result<Result<usize, RecvError>, DecodeError> {
-    let mut filled = 0;
-    while filled < into.len() {
-        match source.read_slice(&mut into[filled..])? {
-            0 => return Ok(Ok(filled)),
-            some => filled += some,
-        }
-    }
-    let rest = codec::read_all(source)?;
-    if rest.is_empty() {
-        return Ok(Ok(filled));
-    }
-    let mut message = codec::copy(into)?;
-    codec::append(&mut message, &rest)?;
-    Ok(Err(RecvError::BufferTooShort(message)))
+fn fill(into: &mut [u8], mut input: Input<'_>) -> Result<usize, RecvError> {
+    let place = usize::try_from(input.left()).ok().and_then(|length| into.get_mut(..length));
+    let Some(place) = place else {
+        return Err(input.into_vec().map_or_else(RecvError::Decode, RecvError::BufferTooShort));
+    };
+    input.read_exact(place).map_err(RecvError::Decode)?;
+    Ok(place.len())
 }
 
 /// Takes a buffer; a new one where the thread is about to end and its own are gone.

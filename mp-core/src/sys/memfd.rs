@@ -81,27 +81,42 @@ impl<'a> Reader<'a> {
         self.length - self.position
     }
 
-    /// Appends some bytes to `into`, `most` at most, and returns how many: 0 is the end.
-    pub(crate) fn read(&mut self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-        let most = usize::try_from(self.left()).map_or(most, |left| left.min(most));
-        if most == 0 {
-            return Ok(0);
+    /// Fills `into`.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` if fewer bytes are left.
+    pub(crate) fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < into.len() {
+            let most = self.most(into.len() - filled);
+            let read = retry_on_intr(|| pread(self.file, &mut into[filled..filled + most], self.position))?;
+            filled += self.advance(read)?;
         }
-        // SAFETY: rustix returns the part of the room that the kernel has filled, which is its beginning.
-        let read = unsafe {
-            append_to(into, most, |room| pread(self.file, room, self.position).map(|(filled, _)| filled.len()))
-        }?;
-        self.advance(read)
+        Ok(())
     }
 
-    /// Puts some bytes into the beginning of `into` and returns how many: 0 is the end.
-    pub(crate) fn read_slice(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left()).map_or(into.len(), |left| left.min(into.len()));
-        if most == 0 {
-            return Ok(0);
+    /// Appends the next `count` bytes to `into`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_exact`](Self::read_exact), and `OutOfMemory`.
+    pub(crate) fn append(&mut self, into: &mut Vec<u8>, count: usize) -> io::Result<()> {
+        let end = into.len() + count;
+        while into.len() < end {
+            let most = self.most(end - into.len());
+            // SAFETY: rustix returns the part of the room that the kernel has filled, which is its beginning.
+            let read = unsafe {
+                append_to(into, most, |room| pread(self.file, room, self.position).map(|(filled, _)| filled.len()))
+            }?;
+            self.advance(read)?;
         }
-        let read = retry_on_intr(|| pread(self.file, &mut into[..most], self.position))?;
-        self.advance(read)
+        Ok(())
+    }
+
+    /// How many of `wanted` bytes are left.
+    fn most(&self, wanted: usize) -> usize {
+        usize::try_from(self.left()).map_or(wanted, |left| left.min(wanted))
     }
 
     fn advance(&mut self, read: usize) -> io::Result<usize> {
@@ -112,15 +127,6 @@ impl<'a> Reader<'a> {
         self.position += read as u64;
         Ok(read)
     }
-
-    /// Reads everything that is left.
-    pub(crate) fn read_all(mut self) -> io::Result<Vec<u8>> {
-        let length = usize::try_from(self.left()).map_err(|_| io::Error::from(Errno::OVERFLOW))?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(length)?;
-        while self.read(&mut bytes, length)? > 0 {}
-        Ok(bytes)
-    }
 }
 
 #[cfg(test)]
@@ -130,7 +136,10 @@ mod tests {
     use super::*;
 
     fn read(file: &OwnedFd, length: u64) -> io::Result<Vec<u8>> {
-        Reader::new(file.as_fd(), length)?.read_all()
+        let mut reader = Reader::new(file.as_fd(), length)?;
+        let mut bytes = Vec::new();
+        reader.append(&mut bytes, length as usize)?;
+        Ok(bytes)
     }
 
     #[test]
@@ -143,8 +152,13 @@ mod tests {
         assert_eq!(read(&file, 0).unwrap(), b"");
         let mut some = b"I say ".to_vec();
         let mut reader = Reader::new(file.as_fd(), 11).unwrap();
-        assert_eq!((reader.read(&mut some, 5).unwrap(), reader.left()), (5, 6));
-        assert_eq!(some, b"I say hello");
+        reader.append(&mut some, 5).unwrap();
+        assert_eq!((&some[..], reader.left()), (&b"I say hello"[..], 6));
+        let mut rest = [0; 6];
+        reader.read_exact(&mut rest).unwrap();
+        assert_eq!(&rest, b" world");
+        assert!(reader.read_exact(&mut [0]).is_err());
+        assert!(reader.append(&mut some, 1).is_err());
         assert!(append(file.as_fd(), b"!", 12).is_err());
     }
 
