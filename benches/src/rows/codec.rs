@@ -65,7 +65,9 @@ pub(super) fn rows() -> Vec<Row> {
         of("strings", (0..300).map(text).collect::<Vec<_>>()),
         of("map", map),
         of("numbers", (0..1000).map(f64::from).collect::<Vec<_>>()),
+        of("integers", (0..1000_u64).map(|index| index.pow(4)).collect::<Vec<_>>()),
         of("bytes", ByteBuf::from(vec![7; 10_000])),
+        // Most of this is what a message takes for any value, so there is no goal.
         of("small", (7_u32, Some("text".to_owned()), true)),
     ]
     .into_iter()
@@ -76,11 +78,12 @@ pub(super) fn rows() -> Vec<Row> {
 /// Both ways for one value. All values are shorter than what a message keeps in a memory file.
 fn of<T: Serialize + DeserializeOwned + Clone + 'static>(name: &str, value: T) -> [Row; 2] {
     let decoded = value.clone();
+    let goal = (name != "small").then_some(1.1);
     [
         row(&format!("codec/encode/{name}"), move |_| {
             vec![
                 Contender::ours("Message", encode(&value, |value| Message::encode(value))),
-                Contender::limit("bincode", 1.1, encode(&value, |value| bincode::serde::encode_to_vec(value, FIXED))),
+                Contender::limit("bincode", goal, encode(&value, |value| bincode::serde::encode_to_vec(value, FIXED))),
                 peer("postcard", encode(&value, |value| postcard::to_allocvec(value))),
                 peer("bincode, varint", encode(&value, |value| bincode::serde::encode_to_vec(value, VARIABLE))),
             ]
@@ -94,7 +97,7 @@ fn of<T: Serialize + DeserializeOwned + Clone + 'static>(name: &str, value: T) -
                 ),
                 Contender::limit(
                     "bincode",
-                    1.1,
+                    goal,
                     decode(
                         value,
                         |value| bincode::serde::encode_to_vec(value, FIXED),

@@ -135,28 +135,20 @@ impl<'a> Input<'a> {
         *length += rest.left();
         Ok(())
     }
-
-    #[cold]
-    fn read_refilled(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
-        self.refill(bytes.len())?;
-        bytes.copy_from_slice(&self.scratch[self.start..][..bytes.len()]);
-        self.start += bytes.len();
-        Ok(())
-    }
 }
 
 /// What bincode reads its primitives from.
 impl Reader for Input<'_> {
     #[inline]
     fn read(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
-        let end = self.start + bytes.len();
-        match self.scratch.get(self.start..end) {
-            Some(at_hand) => {
+        loop {
+            if let Some(at_hand) = self.scratch.get(self.start..).and_then(|at_hand| at_hand.get(..bytes.len())) {
                 bytes.copy_from_slice(at_hand);
-                self.start = end;
-                Ok(())
+                self.start += bytes.len();
+                return Ok(());
             }
-            None => self.read_refilled(bytes),
+            // `bytes` do not go there, so that those of a number can stay in a register.
+            self.refill(bytes.len())?;
         }
     }
 }

@@ -115,7 +115,18 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
         serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64, serialize_i128: i128,
         serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64, serialize_u128: u128,
         serialize_f32: f32, serialize_f64: f64, serialize_bool: bool, serialize_char: char,
-        serialize_str: &str, serialize_bytes: &[u8],
+    }
+
+    #[inline]
+    fn serialize_str(self, value: &str) -> Result<(), EncodeError> {
+        self.serialize_bytes(value.as_bytes())
+    }
+
+    #[inline]
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
+        self.put(&value.len())?;
+        let written = self.encoder.writer().write(value);
+        written.map_err(|failure| self.failed(&failure))
     }
 
     fn serialize_none(self) -> Result<(), EncodeError> {
