@@ -38,7 +38,7 @@ fn main() -> io::Result<()> {
     seeds.add(1, &Handles::Message(Message::encode(&file()?).map_err(io::Error::other)?), &[0])?;
     let (near, _far) = pair(SocketType::SEQPACKET);
     seeds.add(1, &Handles::File(Opened(near)), &[5])?;
-    seeds.sealed(b"\x05hello")?;
+    seeds.sealed(b"\x05\0\0\0\0\0\0\0hello")?;
     println!("{} seeds for each target", seeds.count);
     Ok(())
 }
@@ -77,7 +77,8 @@ impl Seeds<'_> {
             self.write("packet", &receipt)?;
         }
         let bundle = [11, 2, 2, 1, 1, 1];
-        let body = [1, 3, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0];
+        // The files of `Handles::Files`.
+        let body = [&[1, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0][..], &[0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]].concat();
         let packet = [&header(0, 1, 3)[..], &body].concat();
         self.write("packet", &[&[1, 0x81][..], &bundle, &[packet.len() as u8, 0], &packet].concat())
     }

@@ -7,10 +7,10 @@ use std::os::fd::OwnedFd;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, DecodeError, EncodeError};
+use crate::codec::{self, DecodeError, EncodeError, Input};
 use crate::function::EncodedCall;
 use crate::outcome::Outcome;
-use crate::{boot, current};
+use crate::{boot, current, message};
 
 /// Encodes a value as every transport does, without one.
 ///
@@ -19,7 +19,7 @@ use crate::{boot, current};
 /// As sending it.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<OwnedFd>), EncodeError> {
     let mut bytes = Vec::new();
-    let handles = codec::encode(value, &mut bytes)?;
+    let handles = message::encode_into(value, &mut bytes)?;
     Ok((bytes, handles))
 }
 
@@ -29,7 +29,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<OwnedFd>
 ///
 /// As receiving it.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
-    codec::decode(bytes, handles)
+    message::decode(Input::whole(&mut bytes.to_vec()), handles)
 }
 
 /// What a child is told.

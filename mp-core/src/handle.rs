@@ -198,12 +198,18 @@ pub mod fd {
 #[cfg(test)]
 mod tests {
     use super::fd;
-    use crate::codec;
+    use crate::codec::{DecodeError, Input};
+    use crate::message;
+    use serde::de::DeserializeOwned;
     use serde::{Deserialize, Serialize};
     use std::os::fd::OwnedFd;
 
     #[derive(Serialize, Deserialize)]
     struct Handle(#[serde(with = "fd")] OwnedFd);
+
+    fn decode<T: DeserializeOwned>(bytes: &[u8], handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
+        message::decode(Input::whole(&mut bytes.to_vec()), handles)
+    }
 
     fn handle() -> Handle {
         Handle(std::fs::File::open("/dev/null").unwrap().into())
@@ -212,22 +218,22 @@ mod tests {
     #[test]
     fn a_surplus_a_missing_and_a_doubled_handle_are_errors() {
         let mut bytes = Vec::new();
-        let handles = codec::encode(&(handle(), handle()), &mut bytes).unwrap();
+        let handles = message::encode_into(&(handle(), handle()), &mut bytes).unwrap();
         assert_eq!(handles.len(), 2);
-        codec::decode::<(Handle, Handle)>(&bytes, handles).unwrap();
+        decode::<(Handle, Handle)>(&bytes, handles).unwrap();
 
-        let missing = codec::decode::<(Handle, Handle)>(&bytes, vec![handle().0]);
+        let missing = decode::<(Handle, Handle)>(&bytes, vec![handle().0]);
         assert!(missing.err().unwrap().to_string().contains("no handle number 1"));
-        let surplus = codec::decode::<(Handle, Handle)>(&bytes, vec![handle().0, handle().0, handle().0]);
+        let surplus = decode::<(Handle, Handle)>(&bytes, vec![handle().0, handle().0, handle().0]);
         assert!(surplus.err().unwrap().to_string().contains("1 handles are left over"));
-        let twice = codec::decode::<(Handle, Handle)>(&[0; 8], vec![handle().0]);
+        let twice = decode::<(Handle, Handle)>(&[0; 8], vec![handle().0]);
         assert!(twice.err().unwrap().to_string().contains("taken twice"));
     }
 
     #[test]
     fn a_handle_is_refused_outside_a_transport_also_after_one() {
         let mut bytes = Vec::new();
-        codec::encode(&handle(), &mut bytes).unwrap();
+        message::encode_into(&handle(), &mut bytes).unwrap();
         let error = serde_json::to_string(&handle()).unwrap_err();
         assert!(error.to_string().contains("only be encoded inside a message"));
     }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use crate::codec::{self, DecodeError, EncodeError, Output, Source, message_limit};
+use crate::codec::{self, DecodeError, EncodeError, Input, Output, message_limit};
 use crate::handle;
 use crate::sys::memfd::{MemoryFile, Reader};
 use writer::Writer;
@@ -55,15 +55,35 @@ const MOST_ON_HEAP: usize = 1 << 20;
 /// limit of the length holds for each of the two alone.
 const MOST_NESTED: usize = 16 << 10;
 
-/// Encodes `value` and collects its descriptors. The bytes go into `buffer`, which is empty, or where `spill` says.
+/// Encodes `value` into `output` and returns its descriptors, duplicated.
+pub(crate) fn encode_into<T: Serialize + ?Sized>(
+    value: &T,
+    output: &mut impl Output,
+) -> Result<Vec<OwnedFd>, EncodeError> {
+    let collecting = handle::Collecting::begin();
+    codec::encode(value, output)?;
+    Ok(collecting.finish())
+}
+
+/// The same, where the bytes go into `buffer`, which is empty, or where `spill` says.
 pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: Vec<u8>,
     spill: Spill<'_>,
 ) -> Result<(Body, Vec<OwnedFd>), EncodeError> {
     let mut writer = Writer::new(buffer, spill);
-    let handles = codec::encode(value, &mut writer)?;
+    let handles = encode_into(value, &mut writer)?;
     Ok((writer.finish()?, handles))
+}
+
+/// Decodes one value that takes all of `input` and all of `handles`.
+///
+/// Descriptors that the value does not take are closed, even when decoding fails.
+pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
+    let offering = handle::Offering::begin(handles);
+    let value = codec::decode(input)?;
+    offering.finish()?;
+    Ok(value)
 }
 
 /// Takes bytes that are a message as they are.
@@ -99,8 +119,11 @@ impl Message {
     /// The message is not an encoded `T`, or is longer than [`message_limit`]. Its descriptors are closed then.
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
         match self.bytes {
-            Bytes::Heap(bytes) => codec::decode(&bytes, self.handles),
-            Bytes::File { file, length } => codec::decode_stream(&mut open(&file, length)?, self.handles),
+            Bytes::Heap(mut bytes) => decode(Input::whole(&mut bytes), self.handles),
+            Bytes::File { file, length } => {
+                let file = open(&file, length)?;
+                decode(Input::file(&mut vec![0; Input::AT_ONCE], file), self.handles)
+            }
         }
     }
 
@@ -132,12 +155,6 @@ impl fmt::Debug for Message {
     }
 }
 
-impl Source for Reader<'_> {
-    fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<usize, DecodeError> {
-        Reader::read(self, into, most).map_err(unreadable)
-    }
-}
-
 /// Opens a value in a memory file, after checking its length against the limit.
 fn open(file: &OwnedFd, length: u64) -> Result<Reader<'_>, DecodeError> {
     let limit = message_limit();
@@ -149,14 +166,6 @@ fn open(file: &OwnedFd, length: u64) -> Result<Reader<'_>, DecodeError> {
 
 pub(crate) fn unreadable(error: std::io::Error) -> DecodeError {
     DecodeError::new(format!("a large message could not be read: {error}"))
-}
-
-#[cfg(any(test, fuzzing))]
-impl Output for Vec<u8> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.extend_from_slice(bytes);
-        Ok(())
-    }
 }
 
 struct BorrowedHandle<'a>(BorrowedFd<'a>);
@@ -214,7 +223,7 @@ impl<'de> Deserialize<'de> for Message {
         let bytes = match bytes {
             Nested::Inline(bytes) => Bytes::Heap(bytes),
             Nested::File(file, length) if length <= MOST_ON_HEAP as u64 => {
-                let bytes = open(&file.0, length).and_then(|reader| reader.read_to_end().map_err(unreadable));
+                let bytes = open(&file.0, length).and_then(|file| Input::file(&mut [], file).into_vec());
                 Bytes::Heap(bytes.map_err(de::Error::custom)?)
             }
             Nested::File(file, length) => Bytes::File { file: file.0, length },

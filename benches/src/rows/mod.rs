@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod codec;
 mod fill;
 mod flow;
 mod idle;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Row> {
         sync::rows(),
         memory::rows(),
         fill::rows(),
+        codec::rows(),
     ]
     .into_iter()
     .flatten()

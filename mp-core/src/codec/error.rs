@@ -114,6 +114,21 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
+/// What bincode says of bytes that are no primitive.
+#[cold]
+pub(super) fn refused(error: bincode::error::DecodeError) -> DecodeError {
+    use bincode::error::DecodeError as Failure;
+    DecodeError::new(match error {
+        Failure::UnexpectedEnd { additional } => {
+            format!("the value needs {additional} more bytes than the message has")
+        }
+        Failure::InvalidBooleanValue(other) => format!("{other} is no bool"),
+        Failure::InvalidCharEncoding(bytes) => format!("{bytes:02x?} is no char"),
+        Failure::OtherString(text) => text,
+        other => other.to_string(),
+    })
+}
+
 impl serde::de::Error for DecodeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(message.to_string())

@@ -1,48 +1,63 @@
 //! The one place that turns values into bytes and back.
 //!
-//! The format is private to one executable: both ends of every transport run the same image, so nothing
-//! is tagged with types or field names. Integers and floats are fixed-width little-endian; lengths and
-//! variant numbers take one byte below 255 and nine from there on (255, then a `u64`); `Option` is one
-//! byte; structs and tuples are their fields in order. Bytes are a sequence of `u8`, whether a type writes or reads them at once or
-//! one by one.
+//! The bytes are those of bincode 2 with the configuration [`FORMAT`]: `standard()` with integers of fixed width.
 //!
-//! The bytes may come from a process that is damaged or hostile, so decoding promises:
+//! | value | bytes |
+//! |---|---|
+//! | integers and floats | their width, little-endian; `usize` and `isize` take 8 |
+//! | `bool` | 1: 0 or 1 |
+//! | `char` | its UTF-8 |
+//! | `()`, unit structs | none |
+//! | `Option` | 1: 0 or 1, then the value |
+//! | text, bytes | a `u64`, then as many bytes |
+//! | sequences, maps | a `u64`, then as many elements, or keys and values in turn |
+//! | tuples, arrays, structs, newtypes | their fields in order |
+//! | enums | a `u32`, the number of the variant, then its fields in order |
 //!
-//! 1. nothing is allocated for a length that the remaining input cannot hold; where the input is still arriving, memory grows with
-//!    what has arrived; and all sequences inside each other together reserve room for seven times as many elements at most as there
-//!    are bytes;
+//! So bytes look like a sequence of `u8`, and nothing is tagged with types or field names: both ends of every transport run the
+//! same executable.
+//!
+//! bincode writes and reads the primitives, through its own `Encode` and `Decode`. What serde makes of a value goes through an
+//! adapter of ours, because the bytes may come from a process that is damaged or hostile. Decoding promises:
+//!
+//! 1. nothing is allocated for a length that the remaining input cannot hold, and all sequences inside each other together
+//!    reserve room for seven times as many elements at most as there are bytes;
 //! 2. a sequence of elements that take no bytes is bounded by the input's length, like any other;
 //! 3. nesting beyond [`MAX_DEPTH`] is an error, on the sending side too, so the stack is bounded;
-//! 4. bytes left over, and handles left over, are errors;
+//! 4. bytes left over are an error;
 //! 5. for a text or a byte string the lack of memory is an error. Other collections grow in serde's hands, where it ends the
 //!    process.
 //!
-//! Why not an existing format is argued in `docs/DECISIONS.md`, "Our own codec".
+//! Why serde's adapter in bincode does not serve is argued in `docs/DECISIONS.md`, "The wire is bincode's". No other module
+//! names bincode.
 
 mod de;
+#[cfg(test)]
+mod differential;
 mod error;
+mod input;
 mod ser;
-mod source;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bincode::config::{Configuration, Fixint, LittleEndian, standard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use error::{DecodeError, EncodeError};
+pub(crate) use input::Input;
 pub(crate) use ser::Output;
-pub(crate) use source::{Source, copy};
 
-use crate::handle;
+type Format = Configuration<LittleEndian, Fixint>;
 
-/// The deepest nesting of values that is encoded or decoded: a value inside a value counts one.
+/// The configuration of bincode. Variable-width integers would save some bytes, and measured take up to three times as long; and an
+/// array of numbers in memory would not be what it is on the wire.
+const FORMAT: Format = standard().with_fixed_int_encoding();
+
+/// The deepest nesting of values that is encoded or decoded: each value that has others inside counts one.
 pub(crate) const MAX_DEPTH: u32 = 512;
-
-/// The first byte of a length that does not fit in one byte.
-const LONG: u8 = 0xFF;
 
 /// The length of the largest message, in bytes, that this process sends or accepts.
 static MESSAGE_LIMIT: AtomicU64 = AtomicU64::new(DEFAULT_MESSAGE_LIMIT);
@@ -80,41 +95,22 @@ pub fn set_message_limit(bytes: u64) {
     MESSAGE_LIMIT.store(bytes.max(LOWEST_MESSAGE_LIMIT), Ordering::Relaxed);
 }
 
-/// Encodes `value` into `output` and returns the handles that it holds, duplicated.
-pub(crate) fn encode<T, O>(value: &T, output: &mut O) -> Result<Vec<OwnedFd>, EncodeError>
+/// Encodes `value` into `output`.
+pub(crate) fn encode<T, O>(value: &T, output: &mut O) -> Result<(), EncodeError>
 where
     T: Serialize + ?Sized,
     O: Output,
 {
-    let collecting = handle::Collecting::begin();
-    value.serialize(&mut ser::Serializer::new(output))?;
-    Ok(collecting.finish())
+    value.serialize(&mut ser::Serializer::new(output))
 }
 
-/// Decodes one value that takes all of `bytes` and all of `handles`.
-///
-/// Handles that the value does not take are closed, also when decoding fails.
-pub(crate) fn decode<T>(bytes: &[u8], handles: Vec<OwnedFd>) -> Result<T, DecodeError>
+/// Decodes one value that takes all of `input`.
+pub(crate) fn decode<T>(input: Input<'_>) -> Result<T, DecodeError>
 where
     T: DeserializeOwned,
 {
-    let offering = handle::Offering::begin(handles);
-    let mut deserializer = de::Deserializer::new(bytes);
+    let mut deserializer = de::Deserializer::new(input);
     let value = T::deserialize(&mut deserializer)?;
     deserializer.finish()?;
-    offering.finish()?;
-    Ok(value)
-}
-
-/// Decodes one value that takes everything that comes out of `source`, and all of `handles` and those that the source adds.
-pub(crate) fn decode_stream<T>(source: &mut dyn Source, handles: Vec<OwnedFd>) -> Result<T, DecodeError>
-where
-    T: DeserializeOwned,
-{
-    let offering = handle::Offering::begin(handles);
-    let mut deserializer = de::Deserializer::streaming(source);
-    let value = T::deserialize(&mut deserializer)?;
-    deserializer.finish()?;
-    offering.finish()?;
     Ok(value)
 }

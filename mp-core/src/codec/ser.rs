@@ -1,8 +1,11 @@
 //! Values to bytes.
 
+use bincode::enc::write::Writer;
+use bincode::enc::{Encode, Encoder, EncoderImpl};
+use bincode::error::EncodeError as Failure;
 use serde::ser::{self, Serialize};
 
-use super::{EncodeError, LONG, MAX_DEPTH};
+use super::{EncodeError, FORMAT, Format, MAX_DEPTH};
 
 /// Where encoded bytes go.
 pub(crate) trait Output {
@@ -10,44 +13,89 @@ pub(crate) trait Output {
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError>;
 }
 
-pub(super) struct Serializer<'o, O> {
+#[cfg(any(test, fuzzing))]
+impl Output for Vec<u8> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// What bincode writes its primitives into.
+struct Sink<'o, O> {
     output: &'o mut O,
+    /// What the output says, which bincode has no error for.
+    refusal: Option<EncodeError>,
+}
+
+impl<O: Output> Writer for Sink<'_, O> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.output.write(bytes).map_err(|refusal| {
+            self.refusal = Some(refusal);
+            Failure::UnexpectedEnd
+        })
+    }
+}
+
+pub(super) struct Serializer<'o, O: Output> {
+    encoder: EncoderImpl<Sink<'o, O>, Format>,
     depth: u32,
 }
 
 impl<'o, O: Output> Serializer<'o, O> {
     pub(super) fn new(output: &'o mut O) -> Self {
-        Self { output, depth: 0 }
+        Self { encoder: EncoderImpl::new(Sink { output, refusal: None }, FORMAT), depth: 0 }
     }
 
-    fn write_length(&mut self, length: u64) -> Result<(), EncodeError> {
-        match u8::try_from(length) {
-            Ok(short) if short != LONG => self.output.write(&[short]),
-            _ => {
-                let mut bytes = [LONG; 9];
-                bytes[1..].copy_from_slice(&length.to_le_bytes());
-                self.output.write(&bytes)
-            }
+    #[inline]
+    fn put<T: Encode + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        match value.encode(&mut self.encoder) {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.failed(&failure)),
         }
+    }
+
+    #[cold]
+    fn failed(&mut self, failure: &Failure) -> EncodeError {
+        self.encoder.writer().refusal.take().unwrap_or_else(|| EncodeError::new(failure.to_string()))
+    }
+
+    /// Goes into a value that has others inside.
+    #[inline]
+    fn enter(&mut self) -> Result<&mut Self, EncodeError> {
+        if self.depth == MAX_DEPTH {
+            return Err(too_deep());
+        }
+        self.depth += 1;
+        Ok(self)
     }
 
     #[inline]
     fn nested<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        if self.depth == MAX_DEPTH {
-            return Err(EncodeError::new(format!("the value is nested more than {MAX_DEPTH} levels deep")));
-        }
-        self.depth += 1;
-        let result = value.serialize(&mut *self);
+        self.enter()?;
+        value.serialize(&mut *self)?;
         self.depth -= 1;
-        result
+        Ok(())
     }
 }
 
-macro_rules! fixed_width {
+#[cold]
+fn too_deep() -> EncodeError {
+    EncodeError::new(format!("the value is nested more than {MAX_DEPTH} levels deep"))
+}
+
+#[cold]
+fn of_unknown_length(what: &str) -> EncodeError {
+    EncodeError::new(format!("{what} must know its length before it is encoded (`#[serde(flatten)]` does not)"))
+}
+
+/// What bincode has a primitive for.
+macro_rules! primitives {
     ($($method:ident: $type:ty),+ $(,)?) => {$(
         #[inline]
         fn $method(self, value: $type) -> Result<(), EncodeError> {
-            self.output.write(&value.to_le_bytes())
+            self.put(&value)
         }
     )+};
 }
@@ -63,35 +111,30 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
     type SerializeStruct = Self;
     type SerializeStructVariant = Self;
 
-    fixed_width! {
+    primitives! {
         serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64, serialize_i128: i128,
         serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64, serialize_u128: u128,
-        serialize_f32: f32, serialize_f64: f64,
+        serialize_f32: f32, serialize_f64: f64, serialize_bool: bool, serialize_char: char,
     }
 
-    fn serialize_bool(self, value: bool) -> Result<(), EncodeError> {
-        self.serialize_u8(u8::from(value))
-    }
-
-    fn serialize_char(self, value: char) -> Result<(), EncodeError> {
-        self.serialize_u32(u32::from(value))
-    }
-
+    #[inline]
     fn serialize_str(self, value: &str) -> Result<(), EncodeError> {
         self.serialize_bytes(value.as_bytes())
     }
 
+    #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
-        self.write_length(value.len() as u64)?;
-        self.output.write(value)
+        self.put(&value.len())?;
+        let written = self.encoder.writer().write(value);
+        written.map_err(|failure| self.failed(&failure))
     }
 
     fn serialize_none(self) -> Result<(), EncodeError> {
-        self.serialize_u8(0)
+        self.put(&0_u8)
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
-        self.serialize_u8(1)?;
+        self.put(&1_u8)?;
         self.nested(value)
     }
 
@@ -109,7 +152,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
         index: u32,
         _variant: &'static str,
     ) -> Result<(), EncodeError> {
-        self.write_length(u64::from(index))
+        self.put(&index)
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -127,24 +170,28 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
         _variant: &'static str,
         value: &T,
     ) -> Result<(), EncodeError> {
-        self.write_length(u64::from(index))?;
+        self.put(&index)?;
         self.nested(value)
     }
 
+    #[inline]
     fn serialize_seq(self, length: Option<usize>) -> Result<Self, EncodeError> {
-        let length = length.ok_or_else(|| EncodeError::new("a sequence must know its length before it is encoded"))?;
-        self.write_length(length as u64)?;
-        Ok(self)
+        let length = length.ok_or_else(|| of_unknown_length("a sequence"))?;
+        self.put(&length)?;
+        self.enter()
     }
 
+    #[inline]
     fn serialize_tuple(self, _length: usize) -> Result<Self, EncodeError> {
-        Ok(self)
+        self.enter()
     }
 
+    #[inline]
     fn serialize_tuple_struct(self, _name: &'static str, _length: usize) -> Result<Self, EncodeError> {
-        Ok(self)
+        self.enter()
     }
 
+    #[inline]
     fn serialize_tuple_variant(
         self,
         _name: &'static str,
@@ -152,22 +199,23 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
         _variant: &'static str,
         _length: usize,
     ) -> Result<Self, EncodeError> {
-        self.write_length(u64::from(index))?;
-        Ok(self)
+        self.put(&index)?;
+        self.enter()
     }
 
+    #[inline]
     fn serialize_map(self, length: Option<usize>) -> Result<Self, EncodeError> {
-        let length = length.ok_or_else(|| {
-            EncodeError::new("a map must know its length before it is encoded (`#[serde(flatten)]` does not)")
-        })?;
-        self.write_length(length as u64)?;
-        Ok(self)
+        let length = length.ok_or_else(|| of_unknown_length("a map"))?;
+        self.put(&length)?;
+        self.enter()
     }
 
+    #[inline]
     fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<Self, EncodeError> {
-        Ok(self)
+        self.enter()
     }
 
+    #[inline]
     fn serialize_struct_variant(
         self,
         _name: &'static str,
@@ -175,8 +223,8 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
         _variant: &'static str,
         _length: usize,
     ) -> Result<Self, EncodeError> {
-        self.write_length(u64::from(index))?;
-        Ok(self)
+        self.put(&index)?;
+        self.enter()
     }
 
     fn is_human_readable(&self) -> bool {
@@ -194,7 +242,7 @@ macro_rules! compound {
             $(
                 #[inline]
                 fn $method<T: Serialize + ?Sized>(&mut self, $(_key: $key,)? value: &T) -> Result<(), EncodeError> {
-                    self.nested(value)
+                    value.serialize(&mut **self)
                 }
             )+
 
@@ -207,7 +255,9 @@ macro_rules! compound {
                 }
             )?
 
+            #[inline]
             fn end(self) -> Result<(), EncodeError> {
+                self.depth -= 1;
                 Ok(())
             }
         }

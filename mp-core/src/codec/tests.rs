@@ -3,21 +3,28 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
+use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{LONG, MAX_DEPTH, decode, encode};
+use super::{Input, MAX_DEPTH, decode, encode};
+use crate::sys::memfd;
 
 fn bytes_of<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
-    assert!(encode(value, &mut bytes).unwrap().is_empty());
+    encode(value, &mut bytes).unwrap();
     bytes
 }
 
 fn value_of<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    decode(bytes, Vec::new()).map_err(|error| error.to_string())
+    decode(Input::whole(&mut bytes.to_vec())).map_err(|error| error.to_string())
+}
+
+/// A length, as it stands before a sequence.
+fn length(length: u64) -> Vec<u8> {
+    length.to_le_bytes().into()
 }
 
 /// A value comes back the same, and no beginning of its bytes is a value, nor are they with one more.
@@ -122,24 +129,17 @@ fn what_is_skipped_is_made_anew() {
 #[test]
 fn the_format_is_as_documented() {
     assert_eq!(bytes_of(&0x0102_0304_u32), [4, 3, 2, 1]);
-    assert_eq!(bytes_of("ab"), [2, b'a', b'b']);
+    assert_eq!(bytes_of(&(-2_isize, 3_usize)), [(-2_i64).to_le_bytes(), 3_u64.to_le_bytes()].concat());
+    assert_eq!(bytes_of(&1.5_f32), 1.5_f32.to_le_bytes());
+    assert_eq!(bytes_of(&(true, 'ü')), [1, 0xC3, 0xBC]);
+    assert_eq!(bytes_of("ab"), [2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b']);
+    assert_eq!(bytes_of(serde_bytes::Bytes::new(&[7, 8])), bytes_of(&[7_u8, 8][..]));
     assert_eq!(bytes_of(&(Some(1_u8), None::<u8>)), [1, 1, 0]);
-    assert_eq!(bytes_of(&Shape::Tuple(2, String::new())), [2, 2, 0]);
+    assert_eq!(bytes_of(&Shape::Tuple(2, String::new())), [2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes_of(&BTreeMap::from([(1_u8, 2_u8), (3, 4)])), [2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]);
+    assert_eq!(bytes_of(&([1_u8, 2], Newtype(3))), [1, 2, 3, 0]);
     assert!(bytes_of(&((), UnitStruct)).is_empty());
-    let lengths = |length: usize| bytes_of(&vec![(); length]);
-    assert_eq!(lengths(254), [254]);
-    assert_eq!(lengths(255), [LONG, 255, 0, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(lengths(0x1_0000), [LONG, 0, 0, 1, 0, 0, 0, 0, 0]);
-}
-
-#[test]
-fn lengths_come_back_on_both_sides_of_the_short_form() {
-    for length in [0, 1, 253, 254, 255, 256, 300, 70_000] {
-        let text = "x".repeat(length);
-        assert_eq!(value_of::<String>(&bytes_of(&text)), Ok(text));
-        let list: Vec<u16> = (0..length).map(|index| index as u16).collect();
-        assert_eq!(value_of::<Vec<u16>>(&bytes_of(&list)), Ok(list));
-    }
+    assert_eq!(bytes_of(&vec![(); 0x1_0000]), [0, 0, 1, 0, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -151,15 +151,20 @@ fn what_no_value_encodes_to_is_an_error() {
     }
     refused::<bool>(&[2], "2 is no bool");
     refused::<Option<u8>>(&[7, 0], "7 is no Option");
-    refused::<char>(&0xD800_u32.to_le_bytes(), "0xd800 is no char");
-    refused::<char>(&u32::MAX.to_le_bytes(), "is no char");
-    refused::<String>(&[2, 0xC3, 0x28], "utf-8");
-    refused::<Shape>(&[4], "variant");
-    refused::<Shape>(&[LONG, 255, 255, 255, 255, 255, 255, 255, 255], "variant");
-    refused::<Result<u8, u8>>(&[2, 0], "integer `2`");
+    // A surrogate, a byte that begins none, one in more bytes than it needs, and one that ends early.
+    refused::<char>(&[0xED, 0xA0, 0x80], "[ed, a0, 80, 00] is no char");
+    refused::<char>(&[0xFF; 4], "is no char");
+    refused::<char>(&[0xC0, 0x80], "is no char");
+    refused::<char>(&[0xC3], "1 more bytes");
+    refused::<String>(&[2, 0, 0, 0, 0, 0, 0, 0, 0xC3, 0x28], "utf-8");
+    refused::<Shape>(&[4, 0, 0, 0], "variant");
+    refused::<Shape>(&[255; 4], "variant");
+    refused::<Result<u8, u8>>(&[2, 0, 0, 0, 0], "integer `2`");
+    refused::<String>(&[9, 0, 0, 0, 0, 0, 0, 0, 1, 2], "7 more bytes");
+    refused::<String>(&[255; 9], "more bytes");
     refused::<[u8; 3]>(&[1, 2], "1 more bytes");
     refused::<std::num::NonZeroU8>(&[0], "nonzero");
-    refused::<u8>(&[], "the message has 0");
+    refused::<u8>(&[], "1 more bytes than the message has");
 }
 
 #[test]
@@ -238,11 +243,11 @@ impl<'de> Deserialize<'de> for Hinted {
 
 #[test]
 fn a_length_never_promises_more_elements_than_there_are_bytes() {
-    for length in [u64::MAX, 1 << 40, 1_000] {
-        let mut bytes = vec![LONG];
-        bytes.extend(length.to_le_bytes());
+    for announced in [u64::MAX, 1 << 40, 1 << 20, 1_000] {
+        let mut bytes = length(announced);
         bytes.extend([0; 10]);
-        assert_eq!(value_of::<Hinted>(&bytes).map(|_| ()), Err("hint 10".to_owned()));
+        let error = value_of::<Hinted>(&bytes).map(|_| ()).unwrap_err();
+        assert!(if announced > 1 << 20 { error.contains("more elements") } else { error == "hint 10" }, "{error}");
         value_of::<Vec<[u64; 32]>>(&bytes).unwrap_err();
         value_of::<String>(&bytes).unwrap_err();
         value_of::<serde_bytes::ByteBuf>(&bytes).unwrap_err();
@@ -277,8 +282,7 @@ fn sequences_inside_each_other_share_what_the_bytes_can_hold() {
     // Each level announces as much as there is.
     let mut bytes: Vec<u8> = Vec::new();
     for _ in 0..500 {
-        bytes.push(LONG);
-        bytes.extend(u64::MAX.to_le_bytes());
+        bytes.extend(length(1 << 16));
     }
     bytes.resize(65_536, 0);
     assert!(value_of::<Inside>(&bytes).is_err());
@@ -301,21 +305,51 @@ fn long_texts_and_byte_strings_come_back() {
     assert!(value_of::<String>(&bytes).unwrap_err().contains("utf-8"));
 }
 
+/// Decodes the same bytes out of a memory file, through a buffer of this length.
+fn value_of_file<T: DeserializeOwned>(bytes: &[u8], buffer: usize) -> Result<T, String> {
+    let mut file = memfd::MemoryFile::create().unwrap();
+    file.append(bytes).unwrap();
+    let file = memfd::Reader::new(file.reader(), bytes.len() as u64).unwrap();
+    decode(Input::file(&mut vec![0; buffer], file)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_file_is_decoded_in_pieces_like_bytes_at_hand() {
+    let text = "ab".repeat(20_000);
+    let value =
+        (vec![fields(); 3], text, 0x0102_0304_u32, Some(serde_bytes::ByteBuf::from(vec![7; 70_000])), u128::MAX);
+    let mut bytes = bytes_of(&value);
+    for buffer in [16, 17, 23, 64, 1000, 16 << 10, Input::AT_ONCE] {
+        assert_eq!(value_of_file(&bytes, buffer).as_ref(), Ok(&value), "{buffer}");
+    }
+    fn same<T: DeserializeOwned + PartialEq + fmt::Debug>(_: &T, bytes: &[u8], buffer: usize) {
+        assert_eq!(value_of_file::<T>(bytes, buffer), value_of(bytes), "{} {buffer}", bytes.len());
+    }
+    for buffer in [16, 1000] {
+        for length in (0..bytes.len()).step_by(997) {
+            same(&value, &bytes[..length], buffer);
+        }
+    }
+    bytes.push(0);
+    same(&value, &bytes, 16);
+    let long = [&length(u64::MAX)[..], &[0; 100]].concat();
+    same(&String::new(), &long, 64);
+    same(&vec![0_u64], &long, 64);
+    let many = [&length(1_000)[..], &[0; 100]].concat();
+    assert_eq!(value_of_file::<Hinted>(&many, 64).map(|_| ()), Err("hint 100".to_owned()));
+}
+
 #[test]
 fn elements_without_bytes_are_bounded() {
-    let of = |length: u64| {
-        let mut bytes = vec![LONG];
-        bytes.extend(length.to_le_bytes());
-        bytes
-    };
-    assert_eq!(value_of::<Vec<()>>(&of(1 << 20)).unwrap().len(), 1 << 20);
-    for length in [1 << 24, u64::MAX] {
-        let error = value_of::<Vec<()>>(&of(length)).unwrap_err();
-        assert!(error.contains("take no bytes"), "{error}");
-        let error = value_of::<Vec<UnitStruct>>(&of(length)).unwrap_err();
-        assert!(error.contains("take no bytes"), "{error}");
+    assert_eq!(value_of::<Vec<()>>(&length(1 << 20)).unwrap().len(), 1 << 20);
+    for announced in [1 << 24, u64::MAX] {
+        let error = value_of::<Vec<()>>(&length(announced)).unwrap_err();
+        assert!(error.contains("more elements"), "{error}");
+        let error = value_of::<Vec<UnitStruct>>(&length(announced)).unwrap_err();
+        assert!(error.contains("more elements"), "{error}");
         // Nor by nesting: lists of lists of nothing.
-        let nested: Vec<u8> = std::iter::once(3).chain((0..3).flat_map(|_| of(length / 2))).collect();
+        let half = length(announced / 2);
+        let nested = [&length(3), &half, &half, &half].map(Vec::as_slice).concat();
         value_of::<Vec<Vec<[(); 0]>>>(&nested).unwrap_err();
     }
 }
@@ -342,7 +376,7 @@ fn nesting_has_the_same_limit_on_both_sides() {
     let deepest = deep(MAX_DEPTH);
     let mut bytes = bytes_of(&deepest);
     assert_eq!(value_of::<DeepEnum>(&bytes), Ok(deepest));
-    bytes.insert(0, 1);
+    bytes.splice(..0, [1, 0, 0, 0]);
     let error = value_of::<DeepEnum>(&bytes).unwrap_err();
     assert!(error.contains("nested more than 512"), "{error}");
     let error = encode(&deep(MAX_DEPTH + 1), &mut Vec::new()).unwrap_err();
@@ -353,11 +387,11 @@ fn nesting_has_the_same_limit_on_both_sides() {
 fn nesting_of_every_kind_is_bounded() {
     // Of each, far more levels than are allowed, which would take the stack along if they were followed.
     let levels = 1_000_000;
-    let error = value_of::<Deep>(&vec![1; levels]).unwrap_err();
+    let error = value_of::<Deep>(&length(1).repeat(levels)).unwrap_err();
     assert!(error.contains("nested"), "{error}");
     let error = value_of::<DeepOption>(&vec![1; levels]).unwrap_err();
     assert!(error.contains("nested"), "{error}");
-    let error = value_of::<DeepEnum>(&vec![1; levels]).unwrap_err();
+    let error = value_of::<DeepEnum>(&[1, 0, 0, 0].repeat(levels)).unwrap_err();
     assert!(error.contains("nested"), "{error}");
 }
 
@@ -390,10 +424,16 @@ fn bytes_of_chance_are_an_error_or_a_value_that_comes_back() {
     let mut values = 0;
     for seed in 1..=50_000 {
         let mut random = Random(seed);
-        let length = random.next() % 64;
-        // Mostly small numbers, which are lengths and variants.
-        let bound = if random.next() % 2 == 0 { 4 } else { 256 };
-        let bytes: Vec<u8> = (0..length).map(|_| (random.next() % bound) as u8).collect();
+        let mut bytes = Vec::new();
+        // Mostly small numbers as wide as lengths and variants are.
+        for _ in 0..random.next() % 16 {
+            let number = random.next() % 4;
+            match random.next() % 4 {
+                0 => bytes.extend(number.to_le_bytes()),
+                1 | 2 => bytes.extend((number as u32).to_le_bytes()),
+                _ => bytes.push(random.next() as u8),
+            }
+        }
         value_of::<Everything>(&bytes).map(round_trip_without_truncation).ok();
         if let Ok(value) = value_of::<Vec<Shape>>(&bytes) {
             round_trip_without_truncation(value);

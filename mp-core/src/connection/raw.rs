@@ -15,7 +15,7 @@ use super::error::{RecvError, SendErrorReason};
 use super::large::{self, LargeMessages, Receipt};
 use super::packet::{self, BodyRef, Failure, FileBody, MAX_INLINE, MAX_PACKET, Packet, Received};
 use super::spin::Spins;
-use crate::codec::{self, DecodeError};
+use crate::codec::{DecodeError, Input};
 use crate::message::{self, Body, Spill, unreadable};
 use crate::sys::memfd::Reader;
 use crate::sys::poll::{self, Deadline};
@@ -159,7 +159,7 @@ impl Socket {
             buffer = vec![0; RECEIVING_LENGTH];
         }
         let result = match self.receive_packet(&mut buffer, deadline) {
-            Ok(Some(packet)) => take(Incoming::new(packet, &buffer)).map(Some),
+            Ok(Some(packet)) => take(Incoming::new(packet, &mut buffer)).map(Some),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
@@ -251,27 +251,22 @@ struct Incoming<'a> {
 }
 
 enum IncomingBody<'a> {
-    Inline(&'a [u8]),
-    File(FileBody),
+    Inline(&'a mut [u8]),
+    /// A file, and the memory through which it is read.
+    File(FileBody, &'a mut [u8]),
 }
 
 impl<'a> Incoming<'a> {
-    fn new(packet: Packet, buffer: &'a [u8]) -> Self {
+    fn new(packet: Packet, buffer: &'a mut [u8]) -> Self {
         let body = match packet.body {
-            Received::Inline(range) => IncomingBody::Inline(&buffer[range]),
-            Received::File(file) => IncomingBody::File(file),
+            Received::Inline(range) => IncomingBody::Inline(&mut buffer[range]),
+            Received::File(file) => IncomingBody::File(file, &mut buffer[..Input::AT_ONCE]),
         };
         Self { body, handles: packet.handles }
     }
 
-    fn decode<T: DeserializeOwned>(self) -> Result<T, RecvError> {
-        let value = match &self.body {
-            IncomingBody::Inline(bytes) => codec::decode(bytes, self.handles),
-            IncomingBody::File(file) => {
-                open(file).and_then(|mut reader| codec::decode_stream(&mut reader, self.handles))
-            }
-        };
-        value.map_err(RecvError::Decode)
+    fn decode<T: DeserializeOwned>(mut self) -> Result<T, RecvError> {
+        message::decode(self.body.input()?, self.handles).map_err(RecvError::Decode)
     }
 
     /// The body of a message of plain bytes, which has no descriptors.
@@ -284,35 +279,30 @@ impl<'a> Incoming<'a> {
 }
 
 impl IncomingBody<'_> {
-    fn read(&self) -> Result<Vec<u8>, RecvError> {
-        let bytes = match self {
-            Self::Inline(bytes) => codec::copy(bytes),
-            Self::File(file) => open(file).and_then(|reader| reader.read_to_end().map_err(unreadable)),
-        };
-        bytes.map_err(RecvError::Decode)
+    fn input(&mut self) -> Result<Input<'_>, RecvError> {
+        match self {
+            Self::Inline(bytes) => Ok(Input::whole(bytes)),
+            Self::File(file, scratch) => {
+                let reader = Reader::new(file.file.as_fd(), file.length).map_err(unreadable);
+                Ok(Input::file(scratch, reader.map_err(RecvError::Decode)?))
+            }
+        }
+    }
+
+    fn read(mut self) -> Result<Vec<u8>, RecvError> {
+        self.input()?.into_vec().map_err(RecvError::Decode)
     }
 
     /// Reads the message into `into`. If it does not fit, the error holds it.
-    fn read_into(&self, into: &mut [u8]) -> Result<usize, RecvError> {
-        let length = match self {
-            Self::Inline(bytes) => bytes.len() as u64,
-            Self::File(file) => file.length,
+    fn read_into(mut self, into: &mut [u8]) -> Result<usize, RecvError> {
+        let mut input = self.input()?;
+        let place = usize::try_from(input.left()).ok().and_then(|length| into.get_mut(..length));
+        let Some(place) = place else {
+            return Err(input.into_vec().map_or_else(RecvError::Decode, RecvError::BufferTooShort));
         };
-        let place = usize::try_from(length).ok().and_then(|length| into.get_mut(..length));
-        let Some(place) = place else { return Err(RecvError::BufferTooShort(self.read()?)) };
-        match self {
-            Self::Inline(bytes) => place.copy_from_slice(bytes),
-            Self::File(file) => {
-                let read = open(file).and_then(|mut reader| reader.read_exact(place).map_err(unreadable));
-                read.map_err(RecvError::Decode)?;
-            }
-        }
+        input.read_exact(place).map_err(RecvError::Decode)?;
         Ok(place.len())
     }
-}
-
-fn open(file: &FileBody) -> Result<Reader<'_>, DecodeError> {
-    Reader::new(file.file.as_fd(), file.length).map_err(unreadable)
 }
 
 /// Takes a buffer; a new one where the thread is about to end and its own are gone.
@@ -329,7 +319,7 @@ fn put_back(buffer: &'static LocalKey<Cell<Vec<u8>>>, bytes: Vec<u8>) {
 /// It is more than a packet needs, and enough for the C library to map it by itself: memory that comes from the kernel is zero
 /// already and not touched before it is used, which saves a child that receives little most of the cost.
 const RECEIVING_LENGTH: usize = 256 << 10;
-const _: () = assert!(RECEIVING_LENGTH >= MAX_PACKET);
+const _: () = assert!(RECEIVING_LENGTH >= MAX_PACKET && RECEIVING_LENGTH >= Input::AT_ONCE);
 
 thread_local! {
     /// The buffers that messages of this thread are encoded into and received into. Each is taken out while it is in use, so

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Lent, Received, Travel};
-use crate::codec;
+use crate::codec::{self, Input};
 
 fn bytes_of<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -16,7 +16,7 @@ fn bytes_of<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> T {
-    codec::decode(bytes, Vec::new()).unwrap()
+    codec::decode(Input::whole(&mut bytes.to_vec())).unwrap()
 }
 
 /// Whichever form was encoded, each of the two decodes it.
@@ -70,9 +70,14 @@ fn bytes_are_written_at_once_and_look_as_if_one_by_one() {
 
 #[test]
 fn damaged_bytes_are_an_error() {
-    for bytes in [&[3, 1, 2][..], &[255, 255, 255, 255, 255, 255, 255, 255, 127, 0], &[1, 2, 3], &[]] {
-        codec::decode::<Received<[u8]>>(bytes, Vec::new()).map(|received| received.0).unwrap_err();
+    fn refused<T: Travel + ?Sized>(length: u64, bytes: &[u8]) {
+        let mut bytes = [&length.to_le_bytes()[..], bytes].concat();
+        assert!(codec::decode::<Received<T>>(Input::whole(&mut bytes)).is_err());
     }
-    assert!(codec::decode::<Received<str>>(&[1, 0xFF], Vec::new()).is_err());
-    assert!(codec::decode::<Received<CStr>>(&[2, 0, 1], Vec::new()).is_err());
+    for (length, bytes) in [(3, &[1, 2][..]), (u64::MAX, &[0]), (1, &[2, 3]), (1, &[])] {
+        refused::<[u8]>(length, bytes);
+    }
+    refused::<str>(1, &[0xFF]);
+    refused::<CStr>(2, &[0, 1]);
+    assert!(codec::decode::<Received<[u8]>>(Input::whole(&mut [])).is_err());
 }

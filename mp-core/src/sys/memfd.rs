@@ -23,7 +23,6 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::process::{Resource, getrlimit};
 
 use super::fd::{above_standard_streams, append as append_to, path_of};
-use super::pages::prefer_huge;
 
 /// A memory file that this process writes, one message after another.
 #[derive(Debug)]
@@ -191,49 +190,42 @@ impl<'a> Reader<'a> {
         self.length - self.position
     }
 
-    /// Appends some bytes to `into`, `most` at most, and returns how many: 0 is the end.
-    pub(crate) fn read(&mut self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-        let most = usize::try_from(self.left()).map_or(most, |left| left.min(most));
-        if most == 0 {
-            return Ok(0);
-        }
-        // SAFETY: rustix returns the part of the room that the kernel has filled, which is its beginning.
-        let read = unsafe {
-            append_to(into, most, |room| pread(self.file, room, self.position).map(|(filled, _)| filled.len()))
-        }?;
-        self.advance(read)
-    }
-
-    /// Puts some bytes into the beginning of `into` and returns how many: 0 is the end.
-    pub(crate) fn read_slice(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left()).map_or(into.len(), |left| left.min(into.len()));
-        if most == 0 {
-            return Ok(0);
-        }
-        let read = retry_on_intr(|| pread(self.file, &mut into[..most], self.position))?;
-        self.advance(read)
-    }
-
-    /// Fills `into` with what comes next.
+    /// Fills `into`.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` if fewer bytes are left.
     pub(crate) fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
         let mut filled = 0;
         while filled < into.len() {
-            match self.read_slice(&mut into[filled..])? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                some => filled += some,
-            }
+            let most = self.most(into.len() - filled);
+            let read = retry_on_intr(|| pread(self.file, &mut into[filled..filled + most], self.position))?;
+            filled += self.advance(read)?;
         }
         Ok(())
     }
 
-    /// Reads everything that is left.
-    pub(crate) fn read_to_end(mut self) -> io::Result<Vec<u8>> {
-        let length = usize::try_from(self.left()).map_err(|_| io::Error::from(Errno::OVERFLOW))?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(length)?;
-        prefer_huge(bytes.spare_capacity_mut());
-        while self.read(&mut bytes, length)? > 0 {}
-        Ok(bytes)
+    /// Appends the next `count` bytes to `into`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_exact`](Self::read_exact), and `OutOfMemory`.
+    pub(crate) fn append(&mut self, into: &mut Vec<u8>, count: usize) -> io::Result<()> {
+        let end = into.len() + count;
+        while into.len() < end {
+            let most = self.most(end - into.len());
+            // SAFETY: rustix returns the part of the room that the kernel has filled, which is its beginning.
+            let read = unsafe {
+                append_to(into, most, |room| pread(self.file, room, self.position).map(|(filled, _)| filled.len()))
+            }?;
+            self.advance(read)?;
+        }
+        Ok(())
+    }
+
+    /// How many of `wanted` bytes are left.
+    fn most(&self, wanted: usize) -> usize {
+        usize::try_from(self.left()).map_or(wanted, |left| left.min(wanted))
     }
 
     fn advance(&mut self, read: usize) -> io::Result<usize> {
@@ -253,7 +245,10 @@ mod tests {
     use super::*;
 
     fn read(file: BorrowedFd<'_>, length: u64) -> io::Result<Vec<u8>> {
-        Reader::new(file, length)?.read_to_end()
+        let mut reader = Reader::new(file, length)?;
+        let mut bytes = Vec::new();
+        reader.append(&mut bytes, length as usize)?;
+        Ok(bytes)
     }
 
     #[test]
@@ -303,8 +298,9 @@ mod tests {
         let mut reader = Reader::new(cut.as_fd(), 5).unwrap();
         ftruncate(&cut, 2).unwrap();
         let mut bytes = Vec::new();
-        assert_eq!(reader.read(&mut bytes, 5).unwrap(), 2);
-        assert!(reader.read(&mut bytes, 5).is_err());
+        reader.append(&mut bytes, 2).unwrap();
+        assert!(reader.append(&mut bytes, 1).is_err());
+        assert!(reader.read_exact(&mut [0]).is_err());
 
         let foreign: OwnedFd = std::fs::File::open("/proc/self/exe").unwrap().into();
         assert!(read(foreign.as_fd(), 5).is_err());

@@ -357,6 +357,6 @@ fn a_message_of_another_type_is_an_error_and_the_next_one_arrives() {
         assert!(matches!(receiver.recv(), Err(RecvError::Decode(_))));
         assert_eq!(receiver.recv().unwrap(), "good");
         sender.send("text".to_owned()).unwrap();
-        assert_eq!(receiver.recv_bytes().unwrap(), b"\x04text");
+        assert_eq!(receiver.recv_bytes().unwrap(), b"\x04\0\0\0\0\0\0\0text");
     });
 }

@@ -171,7 +171,7 @@ scenario!(messages_beyond_the_limit_are_refused_on_both_sides, {
     mp_core::set_message_limit(128 << 10);
     sender.send(ByteBuf::from(vec![1])).unwrap();
     match receiver.recv() {
-        Err(RecvError::TooLarge { length, limit }) => assert_eq!((length, limit), ((1 << 20) + 9, 128 << 10)),
+        Err(RecvError::TooLarge { length, limit }) => assert_eq!((length, limit), ((1 << 20) + 8, 128 << 10)),
         other => panic!("{other:?}"),
     }
     assert_eq!(receiver.recv().unwrap().len(), 1);

@@ -162,9 +162,9 @@ scenario!(what_the_format_cannot_carry_is_an_error_and_never_another_value, {
 
 scenario!(an_argument_beyond_the_limit_is_the_callers_error, {
     set_message_limit((256 * KIB) as u64);
-    let just_fits = ByteBuf::from(vec![0; 256 * KIB - 9]);
-    assert_eq!(length::spawn(just_fits).unwrap().join().unwrap(), 256 * KIB - 9);
-    match length::spawn(ByteBuf::from(vec![0; 256 * KIB - 8])) {
+    let just_fits = ByteBuf::from(vec![0; 256 * KIB - 8]);
+    assert_eq!(length::spawn(just_fits).unwrap().join().unwrap(), 256 * KIB - 8);
+    match length::spawn(ByteBuf::from(vec![0; 256 * KIB - 7])) {
         Err(SpawnError::Encode(error)) => assert!(error.is_too_large(), "{error}"),
         other => panic!("{other:?}"),
     }
@@ -172,7 +172,7 @@ scenario!(an_argument_beyond_the_limit_is_the_callers_error, {
 
 scenario!(a_result_beyond_the_limit_is_an_error_and_children_inherit_the_limit, {
     set_message_limit((256 * KIB) as u64);
-    assert_eq!(zeros::spawn(256 * KIB - 9).unwrap().join().unwrap().len(), 256 * KIB - 9);
+    assert_eq!(zeros::spawn(256 * KIB - 8).unwrap().join().unwrap().len(), 256 * KIB - 8);
     match failure(zeros::spawn(1 << 20).unwrap()) {
         JoinError::Encode(error) => assert!(error.is_too_large(), "{error}"),
         other => panic!("{other:?}"),
@@ -184,7 +184,7 @@ scenario!(a_result_beyond_a_limit_that_was_lowered_meanwhile_is_an_error, {
     set_message_limit((128 * KIB) as u64);
     match failure(process) {
         JoinError::Decode(error) => {
-            let expected = "result: a message of 1048585 bytes is longer than the limit of 131072";
+            let expected = "result: a message of 1048584 bytes is longer than the limit of 131072";
             assert_eq!(error.to_string(), expected);
         }
         other => panic!("{other:?}"),

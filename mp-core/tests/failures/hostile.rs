@@ -142,7 +142,7 @@ scenario!(an_announced_length_beyond_the_limit_is_too_large, {
             }
         }
     }
-    attack.end(&[0]);
+    attack.end(&[0; 8]);
 });
 
 scenario!(missing_and_surplus_descriptors_are_malformed, {
@@ -162,12 +162,12 @@ scenario!(missing_and_surplus_descriptors_are_malformed, {
         (INLINE, RECEIPT, 2, &both),
     ];
     for (kind, flags, count, handles) in cases {
-        let body: &[u8] = if kind == INLINE { &[0] } else { &[] };
+        let body: &[u8] = if kind == INLINE { &[0; 8] } else { &[] };
         let error = attack.send(&packet(kind, flags, count, body.len() as u64, body), handles);
         assert!(matches!(error, RecvError::Malformed(_)), "{kind} {flags} {count}: {error:?}");
     }
     drop((a, b));
-    attack.end(&[0]);
+    attack.end(&[0; 8]);
 });
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -178,7 +178,7 @@ scenario!(handles_that_the_value_does_not_name_as_it_should_are_undecodable, {
     let (a, b) = (null(), null());
     let both = [a.as_fd(), b.as_fd()];
     let indices = |indices: &[u32]| {
-        let mut body = vec![indices.len() as u8];
+        let mut body = (indices.len() as u64).to_le_bytes().to_vec();
         indices.iter().for_each(|index| body.extend(index.to_le_bytes()));
         packet(INLINE, 0, 2, body.len() as u64, &body)
     };
@@ -188,18 +188,18 @@ scenario!(handles_that_the_value_does_not_name_as_it_should_are_undecodable, {
     send(&attack.raw, &indices(&[1, 0]), &both);
     assert_eq!(attack.receiver.recv().unwrap().len(), 2);
     drop((a, b));
-    attack.end(&[0]);
+    attack.end(&[0; 8]);
 });
 
 scenario!(a_large_message_has_to_be_a_memory_file_that_is_long_enough, {
     let attack = Attack::<ByteBuf>::new();
-    let bytes = [5, 1, 2, 3, 4, 5];
+    let bytes = [5, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5];
     let mut regular = tempfile::tempfile().unwrap();
     regular.write_all(&bytes).unwrap();
     let (reader, _writer) = rustix::pipe::pipe().unwrap();
     let (socket, _peer) = sockets(SocketType::SEQPACKET);
     let files = [
-        memory(&bytes[..5]),
+        memory(&bytes[..12]),
         memory(&[]),
         regular.into(),
         reader,
@@ -210,27 +210,27 @@ scenario!(a_large_message_has_to_be_a_memory_file_that_is_long_enough, {
         File::open("/proc/self/status").unwrap().into(),
     ];
     for file in &files {
-        let error = attack.send(&packet(FILE, 0, 0, 6, &[]), &[file.as_fd()]);
+        let error = attack.send(&packet(FILE, 0, 0, 13, &[]), &[file.as_fd()]);
         assert!(matches!(error, RecvError::Decode(_)), "{file:?}: {error:?}");
     }
     drop((files, _writer, _peer));
     let good = memory(&bytes);
-    send(&attack.raw, &packet(FILE, 0, 0, 6, &[]), &[good.as_fd()]);
-    assert_eq!(attack.receiver.recv().unwrap(), bytes[1..]);
+    send(&attack.raw, &packet(FILE, 0, 0, 13, &[]), &[good.as_fd()]);
+    assert_eq!(attack.receiver.recv().unwrap(), bytes[8..]);
     // What is in it is checked like anything else.
-    for garbage in [[0xFF; 6], [6; 6]] {
+    for garbage in [[0xFF; 13], [6; 13]] {
         let file = memory(&garbage);
-        let error = attack.send(&packet(FILE, 0, 0, 6, &[]), &[file.as_fd()]);
+        let error = attack.send(&packet(FILE, 0, 0, 13, &[]), &[file.as_fd()]);
         assert!(matches!(error, RecvError::Decode(_)), "{error:?}");
     }
     drop(good);
-    attack.end(&[0]);
+    attack.end(&[0; 8]);
 });
 
 scenario!(a_bundle_of_handles_has_to_be_one, {
     let attack = Attack::<Vec<Opened>>::new();
-    let body = [2, 0, 0, 0, 0, 1, 0, 0, 0];
-    let with_bundle = packet(INLINE, BUNDLE, 2, 9, &body);
+    let body = [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+    let with_bundle = packet(INLINE, BUNDLE, 2, 16, &body);
     let handle = null();
     let malformed = |what: &str, bundle: &OwnedFd| {
         let error = attack.send(&with_bundle, &[bundle.as_fd()]);
@@ -280,7 +280,7 @@ scenario!(a_bundle_of_handles_has_to_be_one, {
     send(&attack.raw, &with_bundle, &[far.as_fd()]);
     assert_eq!(attack.receiver.recv().unwrap().len(), 2);
     drop((near, far, handle));
-    attack.end(&[0]);
+    attack.end(&[0; 8]);
 });
 
 scenario!(a_packet_longer_than_any_of_ours_is_an_error, {
@@ -291,25 +291,23 @@ scenario!(a_packet_longer_than_any_of_ours_is_an_error, {
     let most = packet(INLINE, 0, 0, 1, &[0]);
     assert!(matches!(attack.send(&most, &[handle.as_fd(); 253]), RecvError::Malformed(_)));
     drop(handle);
-    attack.end(&[0]);
+    attack.end(&[0; 8]);
 });
 
 scenario!(huge_numbers_inside_of_a_value_take_no_memory, {
     let attack = Attack::<Vec<Vec<[u64; 32]>>>::new();
     let before = status_kib("VmHWM");
     for length in [u64::MAX, u64::MAX / 256, 1 << 40, 1 << 30, 1 << 20] {
-        let mut body = vec![0xFF];
-        body.extend(length.to_le_bytes());
-        let mut nested = vec![1, 0xFF];
-        nested.extend(length.to_le_bytes());
-        for body in [&body, &nested] {
+        let body = length.to_le_bytes();
+        let nested = [1_u64.to_le_bytes(), body].concat();
+        for body in [&body[..], &nested] {
             let error = attack.send(&packet(INLINE, 0, 0, body.len() as u64, body), &[]);
             assert!(matches!(error, RecvError::Decode(_)), "{error:?}");
         }
     }
     let grown = status_kib("VmHWM") - before;
     assert!(grown < 16 << 10, "{grown} KiB");
-    attack.end(&[0]);
+    attack.end(&[0; 8]);
 });
 
 /// Numbers that are the same in every run: xorshift64*.
@@ -345,10 +343,17 @@ scenario!(packets_of_chance_are_errors_or_values_and_leave_nothing, {
     for seed in 1..=20_000 {
         let mut random = Random(seed);
         // Mostly of the right form, so that some get far.
-        let length = random.below(if seed % 4 == 0 { 48 } else { 8 }) as usize;
-        let body: Vec<u8> = (0..length).map(|_| random.below(4) as u8).collect();
+        let mut body = Vec::new();
+        for _ in 0..random.below(if seed % 4 == 0 { 16 } else { 4 }) {
+            let number = random.below(4);
+            match random.below(4) {
+                0 => body.extend(number.to_le_bytes()),
+                1 | 2 => body.extend((number as u32).to_le_bytes()),
+                _ => body.push(number as u8),
+            }
+        }
         let odd = |random: &mut Random| random.below(8) == 0;
-        let announced = if odd(&mut random) { random.next() } else { length as u64 };
+        let announced = if odd(&mut random) { random.next() } else { body.len() as u64 };
         let kind = if odd(&mut random) { random.below(3) as u8 } else { INLINE };
         let flags = if odd(&mut random) { random.below(5) as u8 } else { 0 };
         let count = random.below(3);
@@ -370,5 +375,5 @@ scenario!(packets_of_chance_are_errors_or_values_and_leave_nothing, {
     }
     assert!(values > 100, "only {values} packets were good enough to test anything");
     drop((memory_file, handle, near, far));
-    attack.end(&[0]);
+    attack.end(&[0; 4]);
 });

@@ -1,0 +1,168 @@
+//! The bytes of a message, as they are decoded.
+
+use bincode::de::read::Reader;
+use bincode::error::DecodeError as Failure;
+
+use super::DecodeError;
+use crate::sys::memfd;
+use crate::sys::pages;
+
+/// A message to be decoded: bytes at hand, and possibly a memory file with the rest.
+pub(crate) struct Input<'a> {
+    /// What is at hand stands at the end, from `start` on.
+    scratch: &'a mut [u8],
+    start: usize,
+    /// How many bytes the message has beyond the beginning of `scratch`.
+    length: u64,
+    rest: Option<memfd::Reader<'a>>,
+}
+
+/// The longest text or byte string that a visitor is shown where it lies. A longer one gets memory of its own first, the lack of
+/// which is an error.
+const SHORT: usize = 16 << 10;
+
+/// A text or a byte string.
+pub(super) enum Taken<'i> {
+    Shown(&'i [u8]),
+    Owned(Vec<u8>),
+}
+
+impl<'a> Input<'a> {
+    /// How many bytes of a file are read at once, so that they are decoded while they are in the processor's cache.
+    pub(crate) const AT_ONCE: usize = 128 << 10;
+
+    /// A message that is at hand as a whole.
+    pub(crate) fn whole(bytes: &'a mut [u8]) -> Self {
+        Self { start: 0, length: bytes.len() as u64, scratch: bytes, rest: None }
+    }
+
+    /// A message in a file, which is read through `scratch`: [`AT_ONCE`](Self::AT_ONCE) bytes, or as many as the message has.
+    pub(crate) fn file(scratch: &'a mut [u8], file: memfd::Reader<'a>) -> Self {
+        let start = scratch.len();
+        Self { start, length: start as u64 + file.left(), scratch, rest: Some(file) }
+    }
+
+    /// How many bytes are left.
+    #[inline]
+    pub(crate) fn left(&self) -> u64 {
+        self.length - self.start as u64
+    }
+
+    #[inline]
+    fn at_hand(&self) -> &[u8] {
+        &self.scratch[self.start..]
+    }
+
+    /// Takes everything that is left.
+    pub(crate) fn into_vec(mut self) -> Result<Vec<u8>, DecodeError> {
+        let length = usize::try_from(self.left()).map_err(|_| no_memory(self.left()))?;
+        self.take_vec(length)
+    }
+
+    /// Fills `bytes`, which are no more than are left.
+    pub(crate) fn read_exact(&mut self, bytes: &mut [u8]) -> Result<(), DecodeError> {
+        let (head, tail) = bytes.split_at_mut(self.at_hand().len().min(bytes.len()));
+        head.copy_from_slice(&self.scratch[self.start..][..head.len()]);
+        self.start += head.len();
+        match &mut self.rest {
+            _ if tail.is_empty() => Ok(()),
+            Some(rest) => {
+                self.length -= tail.len() as u64;
+                rest.read_exact(tail).map_err(|error| DecodeError::new(unreadable(&error)))
+            }
+            None => Err(too_short(tail.len() as u64, 0)),
+        }
+    }
+
+    /// Takes the next `length` bytes.
+    #[inline]
+    pub(super) fn take(&mut self, length: u64) -> Result<Taken<'_>, DecodeError> {
+        let start = self.start;
+        if length <= SHORT.min(self.scratch.len() - start) as u64 {
+            self.start += length as usize;
+            return Ok(Taken::Shown(&self.scratch[start..self.start]));
+        }
+        self.take_more(length)
+    }
+
+    /// Takes bytes that are many, or not at hand.
+    #[cold]
+    fn take_more(&mut self, length: u64) -> Result<Taken<'_>, DecodeError> {
+        let left = self.left();
+        let length = match usize::try_from(length) {
+            Ok(fits) if length <= left => fits,
+            _ => return Err(too_short(length, left)),
+        };
+        if length > SHORT.min(self.scratch.len()) {
+            return self.take_vec(length).map(Taken::Owned);
+        }
+        self.refill(length).map_err(super::error::refused)?;
+        self.take(length as u64)
+    }
+
+    /// Moves the next `length` bytes, which are there, into memory of their own.
+    fn take_vec(&mut self, length: usize) -> Result<Vec<u8>, DecodeError> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length).map_err(|_| no_memory(length as u64))?;
+        let some = self.at_hand().len().min(length);
+        bytes.extend_from_slice(&self.scratch[self.start..][..some]);
+        self.start += some;
+        if let Some(rest) = &mut self.rest {
+            pages::prefer_huge(bytes.spare_capacity_mut());
+            self.length -= (length - some) as u64;
+            rest.append(&mut bytes, length - some).map_err(|error| DecodeError::new(unreadable(&error)))?;
+        }
+        Ok(bytes)
+    }
+
+    /// Brings the bytes at hand to `least` or more.
+    #[cold]
+    fn refill(&mut self, least: usize) -> Result<(), Failure> {
+        let Self { scratch, start, length, rest } = self;
+        let at_hand = scratch.len() - *start;
+        let Some(rest) = rest else { return Err(Failure::UnexpectedEnd { additional: least - at_hand }) };
+        let more = usize::try_from(rest.left()).map_or(*start, |left| left.min(*start));
+        if at_hand + more < least {
+            return Err(Failure::UnexpectedEnd { additional: least - at_hand - more });
+        }
+        let moved = *start - more;
+        scratch.copy_within(*start.., moved);
+        // If reading fails nothing is left.
+        *start = scratch.len();
+        *length = *start as u64;
+        rest.read_exact(&mut scratch[moved + at_hand..]).map_err(|error| Failure::OtherString(unreadable(&error)))?;
+        *start = moved;
+        *length += rest.left();
+        Ok(())
+    }
+}
+
+/// What bincode reads its primitives from.
+impl Reader for Input<'_> {
+    #[inline]
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        loop {
+            if let Some(at_hand) = self.scratch.get(self.start..).and_then(|at_hand| at_hand.get(..bytes.len())) {
+                bytes.copy_from_slice(at_hand);
+                self.start += bytes.len();
+                return Ok(());
+            }
+            // `bytes` do not go there, so that those of a number can stay in a register.
+            self.refill(bytes.len())?;
+        }
+    }
+}
+
+#[cold]
+fn too_short(needed: u64, left: u64) -> DecodeError {
+    super::error::refused(Failure::UnexpectedEnd { additional: usize::try_from(needed - left).unwrap_or(usize::MAX) })
+}
+
+#[cold]
+fn no_memory(length: u64) -> DecodeError {
+    DecodeError::new(format!("there is no memory for {length} bytes of the message"))
+}
+
+fn unreadable(error: &std::io::Error) -> String {
+    format!("a large message could not be read: {error}")
+}
