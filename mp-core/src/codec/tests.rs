@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
 use serde::de::{DeserializeOwned, Visitor};
