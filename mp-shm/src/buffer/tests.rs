@@ -15,7 +15,8 @@ fn sent_and_kept(values: &[u8]) -> (Buffer<u8>, Buffer<u8>) {
 
 #[test]
 fn using_what_its_sender_keeps_panics() {
-    let uses: [(&str, fn(Buffer<u8>)); 5] = [
+    type Use = fn(Buffer<u8>);
+    let uses: [(&str, Use); 5] = [
         ("read", |buffer| assert_eq!(buffer[0], 1)),
         ("write", |mut buffer| buffer[0] = 1),
         ("populate", |mut buffer| buffer.populate().unwrap()),
