@@ -19,37 +19,43 @@ use crate::segment::{self, HEADER, Kind, LOCK, Segment};
 use crate::sys::{mapping, memfd};
 use crate::{AttachError, ShmSafe};
 
-/// As many values as are wanted, in memory that several processes share, which one thread at a time reads or changes.
+/// As many values as are wanted, in memory that several processes share, which one thread at a time
+/// reads or changes.
 ///
-/// It is one piece of memory with one lock. [`lock`](Self::lock) lends all elements as a slice; [`get`](Self::get), [`set`](Self::set) and
-/// [`update`](Self::update) take the lock for one of them. It is sent inside other values, and clones are the same array. How long it is
-/// does not change.
+/// It is one piece of memory with one lock. [`lock`](Self::lock) lends all elements as a slice;
+/// [`get`](Self::get), [`set`](Self::set) and [`update`](Self::update) take the lock for one of
+/// them. It is sent inside other values, and clones are the same array. How long it is does not
+/// change.
 ///
-/// Clones in one process share one mapping and one descriptor. An array that is received anew is another mapping, also of one that this
-/// process has already.
+/// Clones in one process share one mapping and one descriptor. An array that is received anew is
+/// another mapping, also of one that this process has already.
 ///
 /// # Limits
 ///
-/// Memory for an array of any length is made at once, but taken from the system page by page as it is touched, and more than the machine
-/// or the control group has left at that moment is refused. If others take that meanwhile, the system ends a process, as for want of any
-/// other memory; where it counts memory strictly, all of it is set aside. Elements are aligned to no more than a page. Elements without a
-/// size work: there may be `usize::MAX` of them.
+/// Memory for an array of any length is made at once, but taken from the system page by page as it
+/// is touched, and more than the machine or the control group has left at that moment is refused.
+/// If others take that meanwhile, the system ends a process, as for want of any other memory; where
+/// it counts memory strictly, all of it is set aside. Elements are aligned to no more than a page.
+/// Elements without a size work: there may be `usize::MAX` of them.
 ///
 /// # What others can do
 ///
-/// The processes that share an array trust each other with it: one that writes over it with other means than the type's can make others
-/// see wrong values, wait for ever, or keep the memory mapped until they end. If the type has forbidden bytes, as a `bool` and an enum
-/// have, that is undefined behaviour in those who read them. Its size is sealed, and its header is looked at once, by whoever attaches it: this crate itself
-/// reads and writes nothing else.
+/// The processes that share an array trust each other with it: one that writes over it with other
+/// means than the type's can make others see wrong values, wait for ever, or keep the memory mapped
+/// until they end. If the type has forbidden bytes, as a `bool` and an enum have, that is undefined
+/// behaviour in those who read them. Its size is sealed, and its header is looked at once, by
+/// whoever attaches it: this crate itself reads and writes nothing else.
 ///
 /// # Process death
 ///
-/// If a process dies while one of its threads holds the lock, or panics there, [`LockError::OwnerDied`] says so to whoever comes next,
-/// and to all after it: [`lock`](Self::lock) and [`get`](Self::get) give what was left behind along with it; [`set`](Self::set) and
-/// [`update`](Self::update) change nothing, until somebody has mended it and called [`ArrayGuard::mark_consistent`]. One that dies while
-/// it waits is of no consequence.
+/// If a process dies while one of its threads holds the lock, or panics there,
+/// [`LockError::OwnerDied`] says so to whoever comes next, and to all after it:
+/// [`lock`](Self::lock) and [`get`](Self::get) give what was left behind along with it;
+/// [`set`](Self::set) and [`update`](Self::update) change nothing, until somebody has mended it and
+/// called [`ArrayGuard::mark_consistent`]. One that dies while it waits is of no consequence.
 ///
-/// The elements are not dropped. Their memory is freed with the last process that has it, or with the last message that it is in.
+/// The elements are not dropped. Their memory is freed with the last process that has it, or with
+/// the last message that it is in.
 ///
 /// # Examples
 ///
@@ -93,8 +99,8 @@ struct Inner<T> {
 // The lock is right behind the header.
 const _: () = assert!(HEADER % align_of::<Mutex<()>>() == 0 && size_of::<Mutex<()>>() <= LOCK);
 
-// SAFETY: the pointers lead into the region, which belongs to it, and whose memory does not care which thread uses it; the elements are
-// lent to one thread at a time.
+// SAFETY: the pointers lead into the region, which belongs to it, and whose memory does not care
+// which thread uses it; the elements are lent to one thread at a time.
 unsafe impl<T: Send> Send for Inner<T> {}
 // SAFETY: the same: as for `Mutex`, that a `T` may go from one thread to another is enough.
 unsafe impl<T: Send> Sync for Inner<T> {}
@@ -102,7 +108,8 @@ unsafe impl<T: Send> Sync for Inner<T> {}
 impl<T: ShmSafe + Send> Array<T> {
     /// Makes an array of `len` elements of zero bytes.
     ///
-    /// It does not compile for types of which zero bytes may not be a value ([`Layout::is_zeroable`](crate::Layout::is_zeroable)):
+    /// It does not compile for types of which zero bytes may not be a value
+    /// ([`Layout::is_zeroable`](crate::Layout::is_zeroable)):
     ///
     /// ```compile_fail,E0080
     /// use std::num::NonZero;
@@ -112,9 +119,10 @@ impl<T: ShmSafe + Send> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) for more than memory holds; descriptors, address space or the limit on the sizes of
-    /// files have run out; [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep what
-    /// [`SharedRegion`] needs.
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) for more than memory holds; descriptors, address
+    /// space or the limit on the sizes of files have run out;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep
+    /// what [`SharedRegion`] needs.
     pub fn zeroed(len: usize) -> io::Result<Self> {
         const { assert!(T::LAYOUT.is_zeroable(), "zero bytes are not a value of this type") };
         Self::create(len, |_| Ok(()))
@@ -131,7 +139,8 @@ impl<T: ShmSafe + Send> Array<T> {
     {
         Self::create(elements.len(), |segment| {
             let bytes = segment.bytes(&(0..elements.len()));
-            // By a write and not through the mapping, which would take one page fault after another.
+            // By a write and not through the mapping, which would take one page fault after
+            // another.
             // SAFETY: these are the bytes of the slice.
             unsafe { memfd::copy_at(segment.as_fd(), elements.as_ptr().cast(), size_of_val(elements), bytes.start) }
         })
@@ -150,7 +159,8 @@ impl<T: ShmSafe + Send> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, see [above](Self#process-death); [`LockError::Deadlock`] if this thread has it.
+    /// [`LockError::OwnerDied`] with the guard, see [above](Self#process-death);
+    /// [`LockError::Deadlock`] if this thread has it.
     #[inline]
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
         match self.mutex().lock() {
@@ -169,8 +179,8 @@ impl<T: ShmSafe + Send> Array<T> {
         self.lent(self.mutex().try_lock())
     }
 
-    /// Takes the lock, waiting no longer than that; `None` if somebody has had it all the time. No time at all is
-    /// [`try_lock`](Self::try_lock), but for a lock that this thread has.
+    /// Takes the lock, waiting no longer than that; `None` if somebody has had it all the time. No
+    /// time at all is [`try_lock`](Self::try_lock), but for a lock that this thread has.
     ///
     /// # Errors
     ///
@@ -183,8 +193,8 @@ impl<T: ShmSafe + Send> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`] with a copy of the element as it was left; [`LockError::Deadlock`] if this
-    /// thread has the lock.
+    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`] with a copy of the element as it was
+    /// left; [`LockError::Deadlock`] if this thread has the lock.
     #[inline]
     pub fn get(&self, index: usize) -> Result<T, ArrayError<T>>
     where
@@ -213,8 +223,9 @@ impl<T: ShmSafe + Send> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`], see [above](Self#process-death); [`LockError::Deadlock`] if this thread has
-    /// the lock, because it calls this from within `change` for example. `change` is not called then.
+    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`], see [above](Self#process-death);
+    /// [`LockError::Deadlock`] if this thread has the lock, because it calls this from within
+    /// `change` for example. `change` is not called then.
     #[inline]
     pub fn update<R>(&self, index: usize, change: impl FnOnce(&mut T) -> R) -> Result<R, ArrayError> {
         self.check(index)?;
@@ -245,8 +256,8 @@ impl<T> Array<T> {
 
     #[inline]
     fn mutex(&self) -> &Mutex<()> {
-        // SAFETY: the region has one there, since before anybody else had the memory, aligned, and mapped as long as this is there. It is
-        // made of atomics.
+        // SAFETY: the region has one there, since before anybody else had the memory, aligned, and
+        // mapped as long as this is there. It is made of atomics.
         unsafe { &*self.inner.lock }
     }
 
@@ -274,8 +285,9 @@ impl<T: ShmSafe> Inner<T> {
     fn map(segment: Segment<T>) -> io::Result<Self> {
         let mapping = mapping::writable(segment.as_fd(), segment.everything())?;
         let (start, length) = (mapping.as_mut_ptr(), mapping.len());
-        // SAFETY: it is a shared mapping of a file whose size is sealed, which the `MmapRaw` ends when it is dropped; it is used
-        // for its address alone. References to the lock do not outlive this.
+        // SAFETY: it is a shared mapping of a file whose size is sealed, which the `MmapRaw` ends
+        // when it is dropped; it is used for its address alone. References to the lock do not
+        // outlive this.
         let region = unsafe { SharedRegion::new(mapping, start, length)? };
         let lock = region.at::<Mutex<()>>(HEADER).ok_or(io::ErrorKind::InvalidData)?;
         // There may be no first element. The last one ends where the mapping does.
@@ -290,7 +302,8 @@ impl<T> Clone for Array<T> {
     }
 }
 
-/// Attaches the memory of an [`Array`] whose descriptor ([`AsFd`]) came by other means than a message of this library.
+/// Attaches the memory of an [`Array`] whose descriptor ([`AsFd`]) came by other means than a
+/// message of this library.
 ///
 /// Whoever gave it is trusted with its contents, as is everybody who has it.
 impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Array<T> {
@@ -304,8 +317,9 @@ impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Array<T> {
     }
 }
 
-/// The memory, as a descriptor, to be passed on, and to become an `Array` again elsewhere. Whoever writes to it as to a file does what
-/// [others can do](Self#what-others-can-do): it is no more prevented than writing to `/proc/self/mem`.
+/// The memory, as a descriptor, to be passed on, and to become an `Array` again elsewhere. Whoever
+/// writes to it as to a file does what [others can do](Self#what-others-can-do): it is no more
+/// prevented than writing to `/proc/self/mem`.
 impl<T> AsFd for Array<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.segment.as_fd()

@@ -16,14 +16,16 @@ use crate::{AttachError, Buffer, ShmSafe, part};
 
 /// Values in memory that no process can write any more: read by as many as like to, without a copy.
 ///
-/// It comes from [`Buffer::freeze`]. A clone is a handle, and so is what is sent: a descriptor travels, however large it is. A
-/// [`slice`](Self::slice) of it travels alike, and its receiver maps no more than that.
+/// It comes from [`Buffer::freeze`]. A clone is a handle, and so is what is sent: a descriptor
+/// travels, however large it is. A [`slice`](Self::slice) of it travels alike, and its receiver
+/// maps no more than that.
 ///
 /// # What others can do
 ///
-/// Nothing: the system refuses to write, to map it to be written, to shorten it, whoever asks and however. Receiving one
-/// checks that it is so, and the values are plain data of which all bytes are valid, so it may come from a process that is not trusted:
-/// whatever the values are, they stay what they are.
+/// Nothing: the system refuses to write, to map it to be written, to shorten it, whoever asks and
+/// however. Receiving one checks that it is so, and the values are plain data of which all bytes
+/// are valid, so it may come from a process that is not trusted: whatever the values are, they stay
+/// what they are.
 ///
 /// # Process death
 ///
@@ -91,7 +93,8 @@ impl<T: ShmSafe + Copy> FrozenBuffer<T> {
 }
 
 impl<T> FrozenBuffer<T> {
-    /// Some of the values, as a handle of its own: in this process the memory is shared, and another one gets no more than these.
+    /// Some of the values, as a handle of its own: in this process the memory is shared, and
+    /// another one gets no more than these.
     ///
     /// # Panics
     ///
@@ -126,8 +129,9 @@ impl<T> Deref for FrozenBuffer<T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: these values are mapped as long as this is there, aligned, and of any bytes (`Buffer::PLAIN`, which all ways to make one
-        // demand). The file is sealed: nobody writes them, or takes them away.
+        // SAFETY: these values are mapped as long as this is there, aligned, and of any bytes
+        // (`Buffer::PLAIN`, which all ways to make one demand). The file is sealed: nobody writes
+        // them, or takes them away.
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.range.len()) }
     }
 }
@@ -144,14 +148,16 @@ impl<T> AsRef<[T]> for FrozenBuffer<T> {
     }
 }
 
-/// The memory, as a descriptor: that of the whole buffer, of which this may be a slice. It can be read only.
+/// The memory, as a descriptor: that of the whole buffer, of which this may be a slice. It can be
+/// read only.
 impl<T> AsFd for FrozenBuffer<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.memory.segment.as_fd()
     }
 }
 
-/// Attaches the memory of a [`FrozenBuffer`] whose descriptor ([`AsFd`]) came by other means than a message of this library: all of it.
+/// Attaches the memory of a [`FrozenBuffer`] whose descriptor ([`AsFd`]) came by other means than a
+/// message of this library: all of it.
 ///
 /// Values are aligned to a page of 4,096 bytes at most, here as everywhere:
 ///

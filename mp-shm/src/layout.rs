@@ -2,9 +2,10 @@
 
 /// The form of a type in memory: a digest of how it is put together, and what its bytes may be.
 ///
-/// A segment of memory holds the layout of what is in it, and a process that attaches it as another type, or that was built when the
-/// type was another one, gets an error. [`derive(ShmSafe)`](derive@crate::ShmSafe) makes it; who implements [`ShmSafe`](trait@crate::ShmSafe) by hand
-/// begins with [`Layout::of`].
+/// A segment of memory holds the layout of what is in it, and a process that attaches it as another
+/// type, or that was built when the type was another one, gets an error.
+/// [`derive(ShmSafe)`](derive@crate::ShmSafe) makes it; who implements
+/// [`ShmSafe`](trait@crate::ShmSafe) by hand begins with [`Layout::of`].
 ///
 /// # Examples
 ///
@@ -38,8 +39,8 @@ pub struct Layout {
 type Variant<'a> = (&'a str, Option<i128>, &'a [(&'a str, Layout)]);
 
 impl Layout {
-    /// The layout of a `T` that is known by `name` alone: which has to change when the meaning of its bytes does. Its size and
-    /// alignment belong to it.
+    /// The layout of a `T` that is known by `name` alone: which has to change when the meaning of
+    /// its bytes does. Its size and alignment belong to it.
     pub const fn of<T>(name: &str) -> Self {
         Self { digest: Digest::of::<T>().text(name).0, zeroable: false, any_bits: false }
     }
@@ -50,7 +51,8 @@ impl Layout {
         Self { zeroable: true, ..self }
     }
 
-    /// The same, of a type of which all bytes are a value, whatever they are: so it has no invariants, and no padding matters.
+    /// The same, of a type of which all bytes are a value, whatever they are: so it has no
+    /// invariants, and no padding matters.
     #[must_use]
     pub const fn any_bits(self) -> Self {
         Self { zeroable: true, any_bits: true, ..self }
@@ -71,14 +73,15 @@ impl Layout {
         self.digest
     }
 
-    /// The same, of a type whose fields do not tell which bytes are a value of it: neither zeros nor any others are taken for one.
+    /// The same, of a type whose fields do not tell which bytes are a value of it: neither zeros
+    /// nor any others are taken for one.
     #[must_use]
     pub const fn with_invariants(self) -> Self {
         Self { zeroable: false, any_bits: false, ..self }
     }
 
-    /// The same, of a type that a number tells apart from others: a version, the value of a const parameter, or the digest of
-    /// a type of which no value is in it.
+    /// The same, of a type that a number tells apart from others: a version, the value of a const
+    /// parameter, or the digest of a type of which no value is in it.
     #[must_use]
     pub const fn with(self, number: u64) -> Self {
         Self { digest: Digest(self.digest).number(number).0, ..self }
@@ -99,11 +102,12 @@ impl Layout {
         Self { digest: digest.0, zeroable, any_bits }
     }
 
-    /// The layout of an enum `T`, of its variants: the name of each, its discriminant unless that is one more than the one before,
-    /// and its fields with their names.
+    /// The layout of an enum `T`, of its variants: the name of each, its discriminant unless that
+    /// is one more than the one before, and its fields with their names.
     ///
-    /// `tagged` says that the discriminant is stored as it is, at the beginning, as it is with `#[repr(u8)]` or `#[repr(C)]`.
-    /// All-zero bytes are then a value if they are one for each field of the variant with the discriminant 0. No enum takes all bytes.
+    /// `tagged` says that the discriminant is stored as it is, at the beginning, as it is with
+    /// `#[repr(u8)]` or `#[repr(C)]`. All-zero bytes are then a value if they are one for each
+    /// field of the variant with the discriminant 0. No enum takes all bytes.
     pub const fn enumeration<T>(name: &str, tagged: bool, variants: &[Variant]) -> Self {
         let mut digest = Digest::of::<T>().text("enum").text(name).number(tagged as u64).number(variants.len() as u64);
         let mut zeroable = false;
@@ -133,15 +137,16 @@ impl Layout {
         Self { digest: Digest::of::<T>().text("[]").number(element.digest).number(count as u64).0, ..element }
     }
 
-    /// The layout of a `T` that is a `name` around a value of another layout. All-zero bytes are one if they are such a value.
+    /// The layout of a `T` that is a `name` around a value of another layout. All-zero bytes are
+    /// one if they are such a value.
     pub(crate) const fn around<T>(name: &str, inner: Self) -> Self {
         let digest = Digest::of::<T>().text(name).number(inner.digest);
         Self { digest: digest.0, zeroable: inner.zeroable, any_bits: false }
     }
 }
 
-/// [FNV-1a](https://datatracker.ietf.org/doc/html/draft-eastlake-fnv), which a constant can be made by. It is to tell types apart that are
-/// mistaken for each other, not to withstand anybody.
+/// [FNV-1a](https://datatracker.ietf.org/doc/html/draft-eastlake-fnv), which a constant can be made
+/// by. It is to tell types apart that are mistaken for each other, not to withstand anybody.
 #[derive(Clone, Copy)]
 struct Digest(u64);
 

@@ -4,7 +4,8 @@ use std::hint;
 use std::thread;
 use std::time::Duration;
 
-/// Pauses that grow: what is waited for is usually a system call away, and otherwise there is no hurry.
+/// Pauses that grow: what is waited for is usually a system call away, and otherwise there is no
+/// hurry.
 pub(crate) struct Pauses {
     done: u32,
 }

@@ -1,8 +1,9 @@
 //! Anonymous memory with a header that says what is in it.
 //!
-//! The header is written once, before anybody else has the memory, and read once, by whoever attaches it: checked against what the
-//! receiver expects and against the size, which is sealed. What is in it later does not matter: nobody looks again, so no process can make
-//! another one use what lies outside. The values begin at an offset that depends on their type alone.
+//! The header is written once, before anybody else has the memory, and read once, by whoever
+//! attaches it: checked against what the receiver expects and against the size, which is sealed.
+//! What is in it later does not matter: nobody looks again, so no process can make another one use
+//! what lies outside. The values begin at an offset that depends on their type alone.
 
 use std::io;
 use std::marker::PhantomData;
@@ -45,7 +46,8 @@ pub(crate) struct Segment<T> {
 }
 
 impl<T: ShmSafe> Segment<T> {
-    /// What every way to have a segment demands: a mapping begins at any page, whatever it is a mapping of.
+    /// What every way to have a segment demands: a mapping begins at any page, whatever it is a
+    /// mapping of.
     const ALIGNED: () = assert!(align_of::<T>() <= 4096, "memory is aligned to pages, and this type to more than that");
 
     /// Makes memory of zeros for `length` values.
@@ -133,12 +135,14 @@ impl<T> Segment<T> {
 
     /// Whether the two are the same memory.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        // Before Linux 5.9 the numbers of inodes begin anew after 2³², which somebody could wait for. So two memories of another length
-        // are never taken for one: what is inside the one would be outside the other.
+        // Before Linux 5.9 the numbers of inodes begin anew after 2³², which somebody could wait
+        // for. So two memories of another length are never taken for one: what is inside the one
+        // would be outside the other.
         self.identity == other.identity && self.length == other.length
     }
 
-    /// Where some of the values are in the file, in bytes. They have to be some of those that there are.
+    /// Where some of the values are in the file, in bytes. They have to be some of those that there
+    /// are.
     pub(crate) fn bytes(&self, values: &Range<usize>) -> Range<u64> {
         let start = start::<T>(self.kind);
         let position = |index: usize| (start + index * size_of::<T>()) as u64;

@@ -17,24 +17,26 @@ use crate::{AttachError, ShmSafe};
 
 /// A value in memory that several processes share, by reference: an [`Arc`] across processes.
 ///
-/// It is sent inside other values; whoever receives it has the same value, wherever it is mapped there. What is to be changed stands in a
-/// lock or an atomic, as in an `Arc`; a whole struct of them can be in one `Shared`: see [`ShmSafe`](trait@ShmSafe) and
-/// [its derive](derive@ShmSafe).
+/// It is sent inside other values; whoever receives it has the same value, wherever it is mapped
+/// there. What is to be changed stands in a lock or an atomic, as in an `Arc`; a whole struct of
+/// them can be in one `Shared`: see [`ShmSafe`](trait@ShmSafe) and [its derive](derive@ShmSafe).
 ///
-/// Clones in one process share one mapping and one descriptor. A `Shared` that is received anew is another mapping, also of
-/// a value that this process has already.
+/// Clones in one process share one mapping and one descriptor. A `Shared` that is received anew is
+/// another mapping, also of a value that this process has already.
 ///
 /// # What others can do
 ///
-/// The processes that share a value trust each other with it: one that writes over it with other means than the type's can make others
-/// see wrong values, wait for ever, or keep the memory mapped until they end. If the type has forbidden bytes, as a `bool` and an enum
-/// have, that is undefined behaviour in those who read them. Its size is sealed, and its header is looked at once, by whoever attaches it: this crate itself
-/// reads and writes nothing else.
+/// The processes that share a value trust each other with it: one that writes over it with other
+/// means than the type's can make others see wrong values, wait for ever, or keep the memory mapped
+/// until they end. If the type has forbidden bytes, as a `bool` and an enum have, that is undefined
+/// behaviour in those who read them. Its size is sealed, and its header is looked at once, by
+/// whoever attaches it: this crate itself reads and writes nothing else.
 ///
 /// # Process death
 ///
-/// The value is not dropped. Its memory is freed with the last process that has it, or with the last message that it is in. Locks in it tell of the
-/// death of their owner: [`LockError::OwnerDied`](mp_sync::LockError::OwnerDied).
+/// The value is not dropped. Its memory is freed with the last process that has it, or with the
+/// last message that it is in. Locks in it tell of the death of their owner:
+/// [`LockError::OwnerDied`](mp_sync::LockError::OwnerDied).
 ///
 /// # Examples
 ///
@@ -69,8 +71,9 @@ struct Inner<T> {
     values: PhantomData<T>,
 }
 
-// SAFETY: the pointer leads into the region, which belongs to it, and whose memory does not care which thread uses it; what is shared is the
-// `T`, and a `T` that several processes use in place is used from several threads in any case.
+// SAFETY: the pointer leads into the region, which belongs to it, and whose memory does not care
+// which thread uses it; what is shared is the `T`, and a `T` that several processes use in place is
+// used from several threads in any case.
 unsafe impl<T: Send + Sync> Send for Inner<T> {}
 // SAFETY: the same.
 unsafe impl<T: Send + Sync> Sync for Inner<T> {}
@@ -80,8 +83,9 @@ impl<T: ShmSafe + Send + Sync> Shared<T> {
     ///
     /// # Errors
     ///
-    /// Descriptors, memory or address space have run out; [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library
-    /// does not keep what [`SharedRegion`] needs.
+    /// Descriptors, memory or address space have run out;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep
+    /// what [`SharedRegion`] needs.
     pub fn new(value: T) -> io::Result<Self> {
         let segment = Segment::<T>::create(Kind::Shared, 1)?;
         let inner = Inner::map(segment)?;
@@ -90,9 +94,11 @@ impl<T: ShmSafe + Send + Sync> Shared<T> {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Makes new memory with a value of zero bytes in it, which is not written: for values that are too large for the stack.
+    /// Makes new memory with a value of zero bytes in it, which is not written: for values that are
+    /// too large for the stack.
     ///
-    /// It does not compile for types of which zero bytes may not be a value ([`Layout::is_zeroable`](crate::Layout::is_zeroable)).
+    /// It does not compile for types of which zero bytes may not be a value
+    /// ([`Layout::is_zeroable`](crate::Layout::is_zeroable)).
     ///
     /// # Errors
     ///
@@ -113,8 +119,9 @@ impl<T: ShmSafe> Inner<T> {
     fn map(segment: Segment<T>) -> io::Result<Self> {
         let mapping = mapping::writable(segment.as_fd(), segment.everything())?;
         let (start, length) = (mapping.as_mut_ptr(), mapping.len());
-        // SAFETY: it is a shared mapping of a file whose size is sealed, which the `MmapRaw` ends when it is dropped; it is used
-        // for its address alone. References to the value do not outlive this.
+        // SAFETY: it is a shared mapping of a file whose size is sealed, which the `MmapRaw` ends
+        // when it is dropped; it is used for its address alone. References to the value do not
+        // outlive this.
         let region = unsafe { SharedRegion::new(mapping, start, length)? };
         let value = region.at(segment::start::<T>(Kind::Shared)).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { segment, _region: region, value, values: PhantomData })
@@ -125,8 +132,9 @@ impl<T> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the region has a `T` there, since before anybody else had the memory, aligned, and mapped as long as this is
-        // there. `T: ShmSafe + Sync` was demanded where it was made: what other processes do to it meanwhile, it allows to be done.
+        // SAFETY: the region has a `T` there, since before anybody else had the memory, aligned,
+        // and mapped as long as this is there. `T: ShmSafe + Sync` was demanded where it was made:
+        // what other processes do to it meanwhile, it allows to be done.
         unsafe { &*self.inner.value }
     }
 }
@@ -137,7 +145,8 @@ impl<T> Clone for Shared<T> {
     }
 }
 
-/// Attaches the memory of a [`Shared`] whose descriptor ([`AsFd`]) came by other means than a message of this library.
+/// Attaches the memory of a [`Shared`] whose descriptor ([`AsFd`]) came by other means than a
+/// message of this library.
 ///
 /// Whoever gave it is trusted with its contents, as is everybody who has it.
 impl<T: ShmSafe + Send + Sync> TryFrom<OwnedFd> for Shared<T> {
@@ -152,8 +161,9 @@ impl<T: ShmSafe + Send + Sync> TryFrom<OwnedFd> for Shared<T> {
     }
 }
 
-/// The memory, as a descriptor, to be passed on, and to become a `Shared` again elsewhere. Whoever writes to it as to a file does what
-/// [others can do](Self#what-others-can-do): it is no more prevented than writing to `/proc/self/mem`.
+/// The memory, as a descriptor, to be passed on, and to become a `Shared` again elsewhere. Whoever
+/// writes to it as to a file does what [others can do](Self#what-others-can-do): it is no more
+/// prevented than writing to `/proc/self/mem`.
 impl<T> AsFd for Shared<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.segment.as_fd()

@@ -10,22 +10,27 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{AttachError, Shared, ShmSafe};
 
-/// A value in memory that several processes share, which one thread at a time reads or changes: a [`Shared`] of a [`Mutex`].
+/// A value in memory that several processes share, which one thread at a time reads or changes: a
+/// [`Shared`] of a [`Mutex`].
 ///
-/// It is sent inside other values, and clones are the same value. [`update`](Self::update) is for a change that depends on what is there:
-/// between a [`get`](Self::get) and a [`set`](Self::set), others can change it.
+/// It is sent inside other values, and clones are the same value. [`update`](Self::update) is for a
+/// change that depends on what is there: between a [`get`](Self::get) and a [`set`](Self::set),
+/// others can change it.
 ///
-/// Memory, descriptors and what others can do with it are as for [`Shared`], and so are its limits; those of the lock are in
-/// [`Mutex`](Mutex#limits).
+/// Memory, descriptors and what others can do with it are as for [`Shared`], and so are its limits;
+/// those of the lock are in [`Mutex`](Mutex#limits).
 ///
 /// # Process death
 ///
-/// If a process dies while one of its threads holds the lock, or panics there, the value may be half changed. [`LockError::OwnerDied`]
-/// says so to whoever comes next, and to all after it: [`get`](Self::get) gives the value along with it; [`set`](Self::set) and
-/// [`update`](Self::update) leave the value alone, until somebody has mended it by [`lock`](Self::lock) and
-/// [`mark_consistent`](MutexGuard::mark_consistent). One that dies while it waits is of no consequence.
+/// If a process dies while one of its threads holds the lock, or panics there, the value may be
+/// half changed. [`LockError::OwnerDied`] says so to whoever comes next, and to all after it:
+/// [`get`](Self::get) gives the value along with it; [`set`](Self::set) and
+/// [`update`](Self::update) leave the value alone, until somebody has mended it by
+/// [`lock`](Self::lock) and [`mark_consistent`](MutexGuard::mark_consistent). One that dies while
+/// it waits is of no consequence.
 ///
-/// The value is not dropped. Its memory is freed with the last process that has it, or with the last message that it is in.
+/// The value is not dropped. Its memory is freed with the last process that has it, or with the
+/// last message that it is in.
 ///
 /// # Examples
 ///
@@ -85,8 +90,9 @@ impl<T: ShmSafe + Send> Value<T> {
     ///
     /// # Errors
     ///
-    /// Descriptors, memory or address space have run out; [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library
-    /// does not keep what [`SharedRegion`](mp_sync::SharedRegion) needs.
+    /// Descriptors, memory or address space have run out;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep
+    /// what [`SharedRegion`](mp_sync::SharedRegion) needs.
     pub fn new(value: T) -> io::Result<Self> {
         Shared::new(Mutex::new(value)).map(|shared| Self { shared })
     }
@@ -95,7 +101,8 @@ impl<T: ShmSafe + Send> Value<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, see [above](Self#process-death); [`LockError::Deadlock`] if this thread has it.
+    /// [`LockError::OwnerDied`] with the guard, see [above](Self#process-death);
+    /// [`LockError::Deadlock`] if this thread has it.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         self.shared.lock()
@@ -111,8 +118,8 @@ impl<T: ShmSafe + Send> Value<T> {
         self.shared.try_lock()
     }
 
-    /// Takes the lock, waiting no longer than that; `None` if somebody has had it all the time. No time at all is
-    /// [`try_lock`](Self::try_lock), but for a lock that this thread has.
+    /// Takes the lock, waiting no longer than that; `None` if somebody has had it all the time. No
+    /// time at all is [`try_lock`](Self::try_lock), but for a lock that this thread has.
     ///
     /// # Errors
     ///
@@ -125,7 +132,8 @@ impl<T: ShmSafe + Send> Value<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with a copy of the value as it was left; [`LockError::Deadlock`] if this thread has the lock.
+    /// [`LockError::OwnerDied`] with a copy of the value as it was left; [`LockError::Deadlock`] if
+    /// this thread has the lock.
     #[inline]
     pub fn get(&self) -> Result<T, LockError<T>>
     where
@@ -153,8 +161,9 @@ impl<T: ShmSafe + Send> Value<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`], see [above](Self#process-death); [`LockError::Deadlock`] if this thread has the lock, because it calls
-    /// this from within `change` for example. `change` is not called then.
+    /// [`LockError::OwnerDied`], see [above](Self#process-death); [`LockError::Deadlock`] if this
+    /// thread has the lock, because it calls this from within `change` for example. `change` is not
+    /// called then.
     #[inline]
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> Result<R, LockError<()>> {
         match self.shared.lock() {
@@ -170,7 +179,8 @@ impl<T> Clone for Value<T> {
     }
 }
 
-/// Attaches the memory of a [`Value`] whose descriptor ([`AsFd`]) came by other means than a message of this library.
+/// Attaches the memory of a [`Value`] whose descriptor ([`AsFd`]) came by other means than a
+/// message of this library.
 ///
 /// Whoever gave it is trusted with its contents, as is everybody who has it.
 impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Value<T> {
@@ -181,8 +191,9 @@ impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Value<T> {
     }
 }
 
-/// The memory, as a descriptor, to be passed on, and to become a `Value` again elsewhere. Whoever writes to it as to a file does what
-/// [others can do](Shared#what-others-can-do): it is no more prevented than writing to `/proc/self/mem`.
+/// The memory, as a descriptor, to be passed on, and to become a `Value` again elsewhere. Whoever
+/// writes to it as to a file does what [others can do](Shared#what-others-can-do): it is no more
+/// prevented than writing to `/proc/self/mem`.
 impl<T> AsFd for Value<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.as_fd()

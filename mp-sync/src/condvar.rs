@@ -8,20 +8,24 @@ use crate::primitive::Slept;
 use crate::raw::condvar::RawCondvar;
 use crate::{LockError, Mutex, MutexGuard, ReentrantMutex, ReentrantMutexGuard};
 
-/// Waiting, without the lock, for what somebody with the lock will change: a condition variable for [`Mutex`] and [`ReentrantMutex`].
+/// Waiting, without the lock, for what somebody with the lock will change: a condition variable for
+/// [`Mutex`] and [`ReentrantMutex`].
 ///
-/// It is 8 bytes without pointers, for shared memory or a `static`. Use it with one mutex at a time, and notify after having changed, under
-/// the lock, what is waited for; whether the lock is still held then does not matter. No such notification is lost.
+/// It is 8 bytes without pointers, for shared memory or a `static`. Use it with one mutex at a
+/// time, and notify after having changed, under the lock, what is waited for; whether the lock is
+/// still held then does not matter. No such notification is lost.
 ///
-/// A wait may return without a notification, so wait in a loop, or by [`wait_while`](Self::wait_while).
+/// A wait may return without a notification, so wait in a loop, or by
+/// [`wait_while`](Self::wait_while).
 ///
 /// # When a process dies
 ///
-/// - While it waits: nobody is held up. If it had been chosen by a [`notify_one`](Self::notify_one) already, it takes that notification along,
-///   as if it had died right after its wait.
-/// - Between its change and its notification: those in [`wait_while`](Self::wait_while) see the change within 100 ms, those in
-///   [`wait`](Self::wait) are not woken by it.
-/// - While it has the lock: the waiters that come out of their wait get [`LockError::OwnerDied`], as from [`Mutex::lock`].
+/// - While it waits: nobody is held up. If it had been chosen by a [`notify_one`](Self::notify_one)
+///   already, it takes that notification along, as if it had died right after its wait.
+/// - Between its change and its notification: those in [`wait_while`](Self::wait_while) see the
+///   change within 100 ms, those in [`wait`](Self::wait) are not woken by it.
+/// - While it has the lock: the waiters that come out of their wait get [`LockError::OwnerDied`],
+///   as from [`Mutex::lock`].
 ///
 /// ```
 /// use std::thread;
@@ -69,8 +73,9 @@ impl Condvar {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, if the lock was left behind meanwhile; [`LockError::Depth`] if this thread has a
-    /// [`ReentrantMutex`] more than once: what its other guards have lent would change under it. Then this guard is let go.
+    /// [`LockError::OwnerDied`] with the guard, if the lock was left behind meanwhile;
+    /// [`LockError::Depth`] if this thread has a [`ReentrantMutex`] more than once: what its other
+    /// guards have lent would change under it. Then this guard is let go.
     pub fn wait<G: Guard>(&self, guard: G) -> Result<G, LockError<G>> {
         let waiter = self.raw.enter();
         let lock = guard.release()?;
@@ -98,8 +103,8 @@ impl Condvar {
         G::take(lock).map(|guard| (guard, result)).map_err(|error| error.map(|guard| (guard, result)))
     }
 
-    /// Waits until the condition is false, which is looked at, under the lock, at first and after each notification; and every 100 ms,
-    /// in case that the process died that was to notify.
+    /// Waits until the condition is false, which is looked at, under the lock, at first and after
+    /// each notification; and every 100 ms, in case that the process died that was to notify.
     ///
     /// # Errors
     ///
@@ -119,8 +124,8 @@ impl Condvar {
         Ok(guard)
     }
 
-    /// The same, but waits no longer than that in all. If [`timed_out`](WaitTimeoutResult::timed_out), the condition was still true at the
-    /// end.
+    /// The same, but waits no longer than that in all. If
+    /// [`timed_out`](WaitTimeoutResult::timed_out), the condition was still true at the end.
     ///
     /// # Errors
     ///
@@ -178,7 +183,8 @@ impl fmt::Debug for Condvar {
 
 /// The guards with which a [`Condvar`] can wait: those of [`Mutex`] and [`ReentrantMutex`].
 pub trait Guard: sealed::Guard {
-    /// What a condition may look at: the value of a mutex; of a reentrant one its guard, which lends the value shared.
+    /// What a condition may look at: the value of a mutex; of a reentrant one its guard, which
+    /// lends the value shared.
     type Lent: ?Sized;
 
     #[doc(hidden)]

@@ -1,4 +1,5 @@
-//! When a wait has to end: a point on the monotonic clock, so that interruptions and new attempts do not prolong it.
+//! When a wait has to end: a point on the monotonic clock, so that interruptions and new attempts
+//! do not prolong it.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ impl Deadline {
     /// It has passed.
     pub(crate) const PASSED: Self = Self { seconds: 0, nanoseconds: 0 };
 
-    /// After that time. What is beyond the clock is never; no time at all has passed already, without a look at the clock.
+    /// After that time. What is beyond the clock is never; no time at all has passed already,
+    /// without a look at the clock.
     pub(crate) fn after(time: Duration) -> Self {
         if time.is_zero() {
             return Self::PASSED;

@@ -7,13 +7,15 @@ use std::fmt;
 /// `G` is the guard, which an owner's death does not withhold.
 #[non_exhaustive]
 pub enum LockError<G> {
-    /// Whoever had it last died or panicked while holding it, and nobody has said since that what it protects is in order: that is what
-    /// [`mark_consistent`](crate::MutexGuard::mark_consistent) is for. The lock is held now, by this guard.
+    /// Whoever had it last died or panicked while holding it, and nobody has said since that what
+    /// it protects is in order: that is what
+    /// [`mark_consistent`](crate::MutexGuard::mark_consistent) is for. The lock is held now, by
+    /// this guard.
     OwnerDied(G),
     /// This thread has it already, and would have waited for itself.
     Deadlock,
-    /// This thread has taken a [`ReentrantMutex`](crate::ReentrantMutex) as often as can be counted, or more than once where it may be
-    /// taken once only.
+    /// This thread has taken a [`ReentrantMutex`](crate::ReentrantMutex) as often as can be
+    /// counted, or more than once where it may be taken once only.
     Depth,
 }
 
@@ -35,8 +37,8 @@ impl<G> LockError<G> {
         }
     }
 
-    /// The same error with something else in place of the guard: for types that are built on these locks and have guards of their own, or
-    /// give the value away and let go of the lock.
+    /// The same error with something else in place of the guard: for types that are built on these
+    /// locks and have guards of their own, or give the value away and let go of the lock.
     ///
     /// ```
     /// use mp_sync::{LockError, Mutex};

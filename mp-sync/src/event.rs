@@ -8,20 +8,23 @@ use crate::raw::event::RawEvent;
 
 /// A flag that one process raises and others wait for, as Python's `multiprocessing.Event`.
 ///
-/// It is 4 bytes without a pointer in them: place it in memory that processes share, at any address of each, or in a `static` for the
-/// threads of one process. All-zero bytes are an event that is not set.
+/// It is 4 bytes without a pointer in them: place it in memory that processes share, at any address
+/// of each, or in a `static` for the threads of one process. All-zero bytes are an event that is
+/// not set.
 ///
-/// What a thread has written before [`set`](Self::set) is seen by all whose [`wait`](Self::wait) or [`is_set`](Self::is_set) is `true`
-/// for it.
+/// What a thread has written before [`set`](Self::set) is seen by all whose [`wait`](Self::wait) or
+/// [`is_set`](Self::is_set) is `true` for it.
 ///
-/// In Python, a waiter that is woken and then finds that the event was cleared again goes on waiting, or returns `False` at its timeout.
-/// Here it returns `true`: the event was set while it waited. So `set` followed at once by [`clear`](Self::clear) lets all go on that wait at
-/// that moment, and nobody who comes later.
+/// In Python, a waiter that is woken and then finds that the event was cleared again goes on
+/// waiting, or returns `False` at its timeout. Here it returns `true`: the event was set while it
+/// waited. So `set` followed at once by [`clear`](Self::clear) lets all go on that wait at that
+/// moment, and nobody who comes later.
 ///
 /// # Process death
 ///
-/// Nobody holds an event. A process that is killed while it waits is not missed. One that is killed in the middle of `set` has set
-/// the event or has not; if it has and did not come to wake those who sleep, they find out within a tenth of a second.
+/// Nobody holds an event. A process that is killed while it waits is not missed. One that is killed
+/// in the middle of `set` has set the event or has not; if it has and did not come to wake those
+/// who sleep, they find out within a tenth of a second.
 ///
 /// # Examples
 ///
@@ -67,7 +70,8 @@ impl Event {
     ///
     /// # Process death
     ///
-    /// Killed in the middle of it, a process has set the event or has not. Those who wait see which within a tenth of a second.
+    /// Killed in the middle of it, a process has set the event or has not. Those who wait see which
+    /// within a tenth of a second.
     ///
     /// # Examples
     ///
@@ -80,7 +84,8 @@ impl Event {
         self.raw.set();
     }
 
-    /// Takes the event back, so that whoever comes from now on waits. Those who waited when it was set still go on.
+    /// Takes the event back, so that whoever comes from now on waits. Those who waited when it was
+    /// set still go on.
     ///
     /// Never a system call.
     ///
@@ -100,7 +105,8 @@ impl Event {
         self.raw.clear();
     }
 
-    /// Tells whether the event is set. By the time that the caller looks at the answer it may have changed.
+    /// Tells whether the event is set. By the time that the caller looks at the answer it may have
+    /// changed.
     ///
     /// # Examples
     ///
@@ -116,8 +122,9 @@ impl Event {
     ///
     /// # Process death
     ///
-    /// If the only process that would have set it dies, this waits for ever: an event does not know who that is. Where it can happen, use
-    /// [`wait_timeout`](Self::wait_timeout), or wait for the process as well.
+    /// If the only process that would have set it dies, this waits for ever: an event does not know
+    /// who that is. Where it can happen, use [`wait_timeout`](Self::wait_timeout), or wait for the
+    /// process as well.
     ///
     /// # Examples
     ///
@@ -133,7 +140,8 @@ impl Event {
         self.raw.wait(Deadline::NEVER);
     }
 
-    /// Waits until the event is set, for that long at most, and tells whether it was. Zero looks once; `Duration::MAX` is for ever.
+    /// Waits until the event is set, for that long at most, and tells whether it was. Zero looks
+    /// once; `Duration::MAX` is for ever.
     ///
     /// The time is measured by the monotonic clock, which stands still while the machine sleeps.
     ///

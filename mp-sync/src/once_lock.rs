@@ -10,24 +10,28 @@ use crate::deadline::Deadline;
 use crate::raw::mutex::Refused;
 use crate::raw::once::{RawOnce, Writer};
 
-/// A value that one of all the processes writes, once, and all may look at then: what has to be made by whoever comes first.
+/// A value that one of all the processes writes, once, and all may look at then: what has to be
+/// made by whoever comes first.
 ///
-/// It is a plain value without pointers: 48 bytes and the value. Put it into any memory that several processes have mapped, registered as a
-/// [`SharedRegion`](crate::SharedRegion) in each; or into an ordinary `static` or an `Arc`, between threads. It works as
-/// [`std::sync::OnceLock`]; Python's `multiprocessing` has no counterpart.
+/// It is a plain value without pointers: 48 bytes and the value. Put it into any memory that
+/// several processes have mapped, registered as a [`SharedRegion`](crate::SharedRegion) in each; or
+/// into an ordinary `static` or an `Arc`, between threads. It works as [`std::sync::OnceLock`];
+/// Python's `multiprocessing` has no counterpart.
 ///
 /// # When a process dies
 ///
-/// - While it makes the value, or panics doing so: the value is not there, and the next one that asks makes it; those who were
-///   waiting go on with that at once. What the dead had done elsewhere stays done.
+/// - While it makes the value, or panics doing so: the value is not there, and the next one that
+///   asks makes it; those who were waiting go on with that at once. What the dead had done
+///   elsewhere stays done.
 /// - While it waits: nobody is held up.
 ///
 /// Who only [`wait`](Self::wait)s makes no value, and waits until somebody else does.
 ///
 /// # Panics
 ///
-/// If the function that makes the value asks for the same value, that thread would wait for itself. [`set`](Self::set),
-/// [`get_or_init`](Self::get_or_init) and [`get_or_try_init`](Self::get_or_try_init) panic then, and the value is not there. (`get` and
+/// If the function that makes the value asks for the same value, that thread would wait for itself.
+/// [`set`](Self::set), [`get_or_init`](Self::get_or_init) and
+/// [`get_or_try_init`](Self::get_or_try_init) panic then, and the value is not there. (`get` and
 /// `wait` are possible, but it will not come.)
 ///
 /// # Examples
@@ -52,7 +56,8 @@ const _: () = assert!(size_of::<OnceLock<u64>>() == 56 && offset_of!(OnceLock<u6
 
 // SAFETY: the value goes with it.
 unsafe impl<T: Send> Send for OnceLock<T> {}
-// SAFETY: the value is written by one thread, which need not be the one that drops it, and looked at by all.
+// SAFETY: the value is written by one thread, which need not be the one that drops it, and looked
+// at by all.
 unsafe impl<T: Send + Sync> Sync for OnceLock<T> {}
 
 impl<T> OnceLock<T> {
@@ -100,7 +105,8 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// The value, which is made by the function if it is not there. If another thread is about to make it, it waits for that.
+    /// The value, which is made by the function if it is not there. If another thread is about to
+    /// make it, it waits for that.
     ///
     /// # Panics
     ///
@@ -113,7 +119,8 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// The same for a function that can fail: then there is no value, and the next one that asks makes it.
+    /// The same for a function that can fail: then there is no value, and the next one that asks
+    /// makes it.
     ///
     /// ```
     /// use mp_sync::OnceLock;

@@ -9,12 +9,13 @@ use crate::sys::{regions, robust};
 
 /// Shared memory in which locks tell of the death of their owner.
 ///
-/// A lock works in any memory that several processes have mapped. That its next owner is told when its owner died takes more: the kernel has
-/// to find the lock when a thread of this process ends, so the memory must not go away before. A `SharedRegion` owns the mapping and
-/// sees to that. Each process registers its own mapping; `mp-shm` does it for its types.
+/// A lock works in any memory that several processes have mapped. That its next owner is told when
+/// its owner died takes more: the kernel has to find the lock when a thread of this process ends,
+/// so the memory must not go away before. A `SharedRegion` owns the mapping and sees to that. Each
+/// process registers its own mapping; `mp-shm` does it for its types.
 ///
-/// Dropping it unmaps the memory (drops `M`), unless a thread has leaked the guard of a lock in it ([`mem::forget`](std::mem::forget)): then
-/// the memory stays mapped.
+/// Dropping it unmaps the memory (drops `M`), unless a thread has leaked the guard of a lock in it
+/// ([`mem::forget`](std::mem::forget)): then the memory stays mapped.
 ///
 /// # Examples
 ///
@@ -57,14 +58,16 @@ impl<M> SharedRegion<M> {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) if the kernel or the C library keeps no robust list in the known form;
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if some of it is registered; [`InvalidInput`](io::ErrorKind::InvalidInput) for no
-    /// bytes at all, or more than there are addresses.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if the kernel or the C library keeps no robust
+    /// list in the known form; [`AlreadyExists`](io::ErrorKind::AlreadyExists) if some of it is
+    /// registered; [`InvalidInput`](io::ErrorKind::InvalidInput) for no bytes at all, or more than
+    /// there are addresses.
     ///
     /// # Safety
     ///
-    /// The bytes are readable and writable, and stay mapped until `memory` is dropped or, if it never is, until the process ends;
-    /// whatever is done with `memory` through [`Deref`]. References to locks in it must not outlive the region.
+    /// The bytes are readable and writable, and stay mapped until `memory` is dropped or, if it
+    /// never is, until the process ends; whatever is done with `memory` through [`Deref`].
+    /// References to locks in it must not outlive the region.
     pub unsafe fn new(memory: M, start: *mut u8, length: usize) -> io::Result<Self> {
         let bytes = match start.addr().checked_add(length) {
             Some(end) if length > 0 && end < isize::MAX as usize => start.addr()..end,
@@ -77,7 +80,8 @@ impl<M> SharedRegion<M> {
         Ok(Self { memory: ManuallyDrop::new(memory), bytes, start })
     }
 
-    /// Where a value of that type would be at `offset` bytes from the start; `None` if it would not be inside, or not be aligned.
+    /// Where a value of that type would be at `offset` bytes from the start; `None` if it would not
+    /// be inside, or not be aligned.
     pub fn at<T>(&self, offset: usize) -> Option<*mut T> {
         let end = offset.checked_add(size_of::<T>())?;
         let place = self.start.wrapping_add(offset).cast::<T>();

@@ -1,8 +1,9 @@
 //! Looking again for a moment before going to sleep.
 //!
-//! Sleeping and being woken costs tens of microseconds where the processor has become idle, and what is waited for is often closer than
-//! that: a lock that is held for a few instructions, an answer that is being written. Where there is one processor only, looking keeps
-//! the other from doing it, so there nobody looks.
+//! Sleeping and being woken costs tens of microseconds where the processor has become idle, and
+//! what is waited for is often closer than that: a lock that is held for a few instructions, an
+//! answer that is being written. Where there is one processor only, looking keeps the other from
+//! doing it, so there nobody looks.
 
 use crate::primitive::spin_loop;
 
@@ -13,7 +14,8 @@ pub(crate) struct Spin {
     pause: u32,
 }
 
-/// The longest pause between two looks, in instructions that tell the processor to pause: some hundred nanoseconds.
+/// The longest pause between two looks, in instructions that tell the processor to pause: some
+/// hundred nanoseconds.
 const LONGEST: u32 = 64;
 
 impl Spin {
@@ -22,8 +24,8 @@ impl Spin {
         Self::looking(7, 0)
     }
 
-    /// For what is worth as long as a wake-up would take: some ten microseconds. Between its looks it lets others have the processor, the
-    /// one who is waited for among them.
+    /// For what is worth as long as a wake-up would take: some ten microseconds. Between its looks
+    /// it lets others have the processor, the one who is waited for among them.
     pub(crate) fn patient() -> Self {
         Self::looking(7, 20)
     }

@@ -7,7 +7,8 @@ use mp_sync::LockError;
 
 /// What the methods for one element of an [`Array`](crate::Array) return instead.
 ///
-/// `G` is what an owner's death does not withhold: the element for [`get`](crate::Array::get), nothing for the others.
+/// `G` is what an owner's death does not withhold: the element for [`get`](crate::Array::get),
+/// nothing for the others.
 #[non_exhaustive]
 pub enum ArrayError<G = ()> {
     /// There is no such element. The lock was not taken.

@@ -9,9 +9,11 @@ use mp_sync::MutexGuard;
 
 use super::Array;
 
-/// The lock of an [`Array`], held by this thread, and the elements. Dropping it lets go of the lock.
+/// The lock of an [`Array`], held by this thread, and the elements. Dropping it lets go of the
+/// lock.
 ///
-/// If it is dropped by a panic that began while it was held, the lock is poisoned: [`LockError::OwnerDied`](mp_sync::LockError::OwnerDied).
+/// If it is dropped by a panic that began while it was held, the lock is poisoned:
+/// [`LockError::OwnerDied`](mp_sync::LockError::OwnerDied).
 #[must_use = "the lock is let go when the guard is dropped"]
 pub struct ArrayGuard<'a, T> {
     lock: MutexGuard<'a, ()>,
@@ -38,8 +40,9 @@ impl<T> Deref for ArrayGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: so many are there, mapped for as long as the array is, and values of `T: ShmSafe` since before anybody else had the
-        // memory. The lock is held, so nobody changes them while they are lent.
+        // SAFETY: so many are there, mapped for as long as the array is, and values of `T: ShmSafe`
+        // since before anybody else had the memory. The lock is held, so nobody changes them while
+        // they are lent.
         unsafe { slice::from_raw_parts(self.array.elements(), self.array.len()) }
     }
 }
@@ -47,7 +50,8 @@ impl<T> Deref for ArrayGuard<'_, T> {
 impl<T> DerefMut for ArrayGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as above, and the guard is lent exclusively, so nobody else in this thread has them.
+        // SAFETY: as above, and the guard is lent exclusively, so nobody else in this thread has
+        // them.
         unsafe { slice::from_raw_parts_mut(self.array.elements(), self.array.len()) }
     }
 }

@@ -1,6 +1,7 @@
 //! The mark on memory that goes when its creator goes: a second name of the same file.
 //!
-//! Its form is the same in all versions of this library, as the processes of one clear up after those of another.
+//! Its form is the same in all versions of this library, as the processes of one clear up after
+//! those of another.
 
 use std::fs::File;
 use std::io;
@@ -44,7 +45,8 @@ pub(super) fn is_one(name: &[u8]) -> bool {
     name.strip_prefix(PREFIX).is_some_and(|digits| digits.len() == DIGITS && digits.iter().all(is_digit))
 }
 
-/// Sixteen digits that nobody else has thought of: the number of this process, for those who look who made what, and eight of chance.
+/// Sixteen digits that nobody else has thought of: the number of this process, for those who look
+/// who made what, and eight of chance.
 pub(super) fn digits() -> io::Result<String> {
     let mut bytes = [0; 4];
     // So few bytes are never cut short, and a signal does not interrupt it.

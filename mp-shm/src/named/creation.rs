@@ -9,7 +9,8 @@ use super::name::Name;
 use super::sweep;
 use crate::sys::named;
 
-/// How often to begin again when somebody sweeps the file away in the moment between its creation and its opening.
+/// How often to begin again when somebody sweeps the file away in the moment between its creation
+/// and its opening.
 const ATTEMPTS: u32 = 16;
 
 /// Whose memory it is: of this process alone, not of one that was forked from it.

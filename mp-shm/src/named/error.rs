@@ -36,8 +36,9 @@ pub enum SharedMemoryError {
         /// Without the leading slash.
         name: String,
     },
-    /// There is something of that name, or in that message, that is not shared memory: a symbolic link, a directory, a file on a disk,
-    /// or one that is empty, which is what shared memory is for a moment while a program in C or Python creates it.
+    /// There is something of that name, or in that message, that is not shared memory: a symbolic
+    /// link, a directory, a file on a disk, or one that is empty, which is what shared memory is
+    /// for a moment while a program in C or Python creates it.
     #[error("{name:?} is not shared memory: {reason}")]
     NotSharedMemory {
         /// Without the leading slash.
@@ -45,8 +46,9 @@ pub enum SharedMemoryError {
         /// What it is instead.
         reason: &'static str,
     },
-    /// There is not enough memory: the file system `/dev/shm` is full (half of the machine's memory, by default), the
-    /// machine's memory or this process's address space is, or the process may not make files of that length (`RLIMIT_FSIZE`).
+    /// There is not enough memory: the file system `/dev/shm` is full (half of the machine's
+    /// memory, by default), the machine's memory or this process's address space is, or the process
+    /// may not make files of that length (`RLIMIT_FSIZE`).
     #[error("there is no room for {size} bytes of shared memory")]
     NoRoom {
         /// In bytes.

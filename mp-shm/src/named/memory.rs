@@ -13,34 +13,43 @@ use super::name::Name;
 use super::sweep;
 use crate::sys::named;
 
-/// Memory with a name, for programs that have nothing else in common: Python's `multiprocessing.shared_memory.SharedMemory`.
+/// Memory with a name, for programs that have nothing else in common: Python's
+/// `multiprocessing.shared_memory.SharedMemory`.
 ///
-/// It is a POSIX shared memory object, a file in `/dev/shm`, so a program in Rust, Python or C opens what another has created. Only the same user may
-/// (mode 0600, as CPython has it). Its bytes are read and written by [`read_at`](Self::read_at) and [`write_at`](Self::write_at), which are
-/// safe, one system call or three each; or in place, through [`as_slice`](Self::as_slice) and [`as_ptr`](Self::as_ptr), which are
-/// not, as others write when they like. Between processes of this library, the types without a name have safe access in place.
+/// It is a POSIX shared memory object, a file in `/dev/shm`, so a program in Rust, Python or C
+/// opens what another has created. Only the same user may (mode 0600, as CPython has it). Its bytes
+/// are read and written by [`read_at`](Self::read_at) and [`write_at`](Self::write_at), which are
+/// safe, one system call or three each; or in place, through [`as_slice`](Self::as_slice) and
+/// [`as_ptr`](Self::as_ptr), which are not, as others write when they like. Between processes of
+/// this library, the types without a name have safe access in place.
 ///
-/// The name exists as long as the **creator's** handle: dropping that unlinks it, unless it was [kept](Self::keep). Whoever has opened it by
-/// then goes on using the memory, and the kernel frees it with the last of them. The handles that [`open`](Self::open) and
-/// [`try_clone`](Self::try_clone) return, and those that arrive in messages, unlink nothing when they are dropped.
+/// The name exists as long as the **creator's** handle: dropping that unlinks it, unless it was
+/// [kept](Self::keep). Whoever has opened it by then goes on using the memory, and the kernel frees
+/// it with the last of them. The handles that [`open`](Self::open) and
+/// [`try_clone`](Self::try_clone) return, and those that arrive in messages, unlink nothing when
+/// they are dropped.
 ///
-/// Inside a value it travels as a descriptor: the receiver has the memory even if the name is gone meanwhile. Sending the creator's handle away by value
-/// drops it here, which unlinks the name.
+/// Inside a value it travels as a descriptor: the receiver has the memory even if the name is gone
+/// meanwhile. Sending the creator's handle away by value drops it here, which unlinks the name.
 ///
-/// All its memory is allocated when it is created, so that a lack of it is an error then and not a signal later. It is zeroed.
+/// All its memory is allocated when it is created, so that a lack of it is an error then and not a
+/// signal later. It is zeroed.
 ///
 /// # Python
 ///
-/// Python's resource tracker believes that whoever opens shared memory owns it: when a Python process that has opened yours ends, its tracker
-/// unlinks the name, and says that something was "leaked". From Python 3.13 on `SharedMemory(name, track=False)` avoids
-/// that; before, do so after opening: `resource_tracker.unregister(memory._name, "shared_memory")`. The other way round, memory that
-/// Python creates ends with its tracker, or with its `unlink()`.
+/// Python's resource tracker believes that whoever opens shared memory owns it: when a Python
+/// process that has opened yours ends, its tracker unlinks the name, and says that something was
+/// "leaked". From Python 3.13 on `SharedMemory(name, track=False)` avoids that; before, do so after
+/// opening: `resource_tracker.unregister(memory._name, "shared_memory")`. The other way round,
+/// memory that Python creates ends with its tracker, or with its `unlink()`.
 ///
 /// # Process death
 ///
-/// A creator that is killed, or ends without dropping its handle, leaves the name. This library sweeps it away, in whichever process of the same user next creates or opens named memory for the
-/// first time, or calls [`sweep`](Self::sweep), as soon as nobody has it open any more. What was kept stays until it is unlinked or the
-/// machine restarts. Whoever is killed in [`write_at`](Self::write_at) leaves some of the bytes written.
+/// A creator that is killed, or ends without dropping its handle, leaves the name. This library
+/// sweeps it away, in whichever process of the same user next creates or opens named memory for the
+/// first time, or calls [`sweep`](Self::sweep), as soon as nobody has it open any more. What was
+/// kept stays until it is unlinked or the machine restarts. Whoever is killed in
+/// [`write_at`](Self::write_at) leaves some of the bytes written.
 ///
 /// # Examples
 ///
@@ -69,18 +78,20 @@ pub struct SharedMemory {
 }
 
 impl SharedMemory {
-    /// Creates `size` bytes of shared memory, zeroed, under a name that nobody has, or under one that is made up: `None`.
+    /// Creates `size` bytes of shared memory, zeroed, under a name that nobody has, or under one
+    /// that is made up: `None`.
     ///
-    /// A name has 254 bytes at most, none of them a NUL or a slash, except for a leading slash, which may be there and counts for nothing. The
-    /// memory appears under its name in one step, at its full size. If the name is that of a dead creator's memory that nobody uses,
-    /// it is free.
+    /// A name has 254 bytes at most, none of them a NUL or a slash, except for a leading slash,
+    /// which may be there and counts for nothing. The memory appears under its name in one step, at
+    /// its full size. If the name is that of a dead creator's memory that nobody uses, it is free.
     ///
     /// # Errors
     ///
-    /// - [`InvalidName`](Error::InvalidName), [`InvalidSize`](Error::InvalidSize): for no bytes, and for more than `isize::MAX`;
+    /// - [`InvalidName`](Error::InvalidName), [`InvalidSize`](Error::InvalidSize): for no bytes,
+    ///   and for more than `isize::MAX`;
     /// - [`Exists`](Error::Exists);
-    /// - [`NoRoom`](Error::NoRoom), before anything is used up. The machine's memory can be less than `/dev/shm` is allowed to take;
-    ///   then it is up to the kernel to find some;
+    /// - [`NoRoom`](Error::NoRoom), before anything is used up. The machine's memory can be less
+    ///   than `/dev/shm` is allowed to take; then it is up to the kernel to find some;
     /// - [`Io`](Error::Io): there is no `/dev/shm`, or too many files are open.
     ///
     /// # Examples
@@ -154,18 +165,20 @@ impl SharedMemory {
         Ok(Self { name, file, mapping, ownership: None })
     }
 
-    /// Opens the same memory once more, by the descriptor. The new handle unlinks nothing when it is dropped.
+    /// Opens the same memory once more, by the descriptor. The new handle unlinks nothing when it
+    /// is dropped.
     ///
     /// # Errors
     ///
-    /// [`NoRoom`](Error::NoRoom) and [`Io`](Error::Io), as for [`open`](Self::open); [`NotSharedMemory`](Error::NotSharedMemory) if
-    /// another process has shortened it to nothing.
+    /// [`NoRoom`](Error::NoRoom) and [`Io`](Error::Io), as for [`open`](Self::open);
+    /// [`NotSharedMemory`](Error::NotSharedMemory) if another process has shortened it to nothing.
     pub fn try_clone(&self) -> Result<Self, Error> {
         let file = self.file.try_clone().map_err(Error::io("open", self.name()))?;
         Self::of_file(self.name.clone(), file)
     }
 
-    /// Returns the name, without a leading slash, as Python has it. The memory may have lost it since.
+    /// Returns the name, without a leading slash, as Python has it. The memory may have lost it
+    /// since.
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
@@ -181,7 +194,8 @@ impl SharedMemory {
     ///
     /// # Errors
     ///
-    /// [`OutOfBounds`](Error::OutOfBounds); [`Shortened`](Error::Shortened), and [`Io`](Error::Io) if the system fails: then `into` is filled in part.
+    /// [`OutOfBounds`](Error::OutOfBounds); [`Shortened`](Error::Shortened), and [`Io`](Error::Io)
+    /// if the system fails: then `into` is filled in part.
     pub fn read_at(&self, offset: usize, into: &mut [u8]) -> Result<(), Error> {
         self.check(offset, into.len())?;
         let read = named::read_at(&self.file, into, offset as u64).map_err(Error::io("read", self.name()))?;
@@ -193,8 +207,9 @@ impl SharedMemory {
     /// # Errors
     ///
     /// - [`OutOfBounds`](Error::OutOfBounds), [`Shortened`](Error::Shortened): nothing was written;
-    /// - [`NoRoom`](Error::NoRoom): a program that had created it without allocating it would have got SIGBUS here; or `RLIMIT_FSIZE` is in
-    ///   the way. [`Io`](Error::Io): the system fails. In both cases some of the bytes may have been written.
+    /// - [`NoRoom`](Error::NoRoom): a program that had created it without allocating it would have
+    ///   got SIGBUS here; or `RLIMIT_FSIZE` is in the way. [`Io`](Error::Io): the system fails. In
+    ///   both cases some of the bytes may have been written.
     pub fn write_at(&self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
         self.write_parts(&[(offset, bytes)])
     }
@@ -229,11 +244,13 @@ impl SharedMemory {
 
     /// Removes the name. Whoever has the memory open goes on using it; nobody can open it any more.
     ///
-    /// Anybody who has opened it may. If the creator lives, or was killed while others use it, the memory stays until it and they have ended.
+    /// Anybody who has opened it may. If the creator lives, or was killed while others use it, the
+    /// memory stays until it and they have ended.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](Error::NotFound) if the name is gone, or leads to other memory by now, which stays as it is; [`Io`](Error::Io).
+    /// [`NotFound`](Error::NotFound) if the name is gone, or leads to other memory by now, which
+    /// stays as it is; [`Io`](Error::Io).
     pub fn unlink(&self) -> Result<(), Error> {
         let unlinked = match &self.ownership {
             Some(ownership) if ownership.is_here() => remove(&self.file, &self.name, ownership),
@@ -245,9 +262,11 @@ impl SharedMemory {
         }
     }
 
-    /// Has the memory stay under its name when this handle is dropped and when this process ends, however that is.
+    /// Has the memory stay under its name when this handle is dropped and when this process ends,
+    /// however that is.
     ///
-    /// It is for the creator's handle; others unlink nothing anyway. From then on somebody has to call [`unlink`](Self::unlink).
+    /// It is for the creator's handle; others unlink nothing anyway. From then on somebody has to
+    /// call [`unlink`](Self::unlink).
     ///
     /// # Errors
     ///
@@ -263,15 +282,18 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Removes what creators that were killed have left, and returns how many pieces of memory that were.
+    /// Removes what creators that were killed have left, and returns how many pieces of memory that
+    /// were.
     ///
-    /// It happens by itself the first time that a process creates or opens named memory. A program that runs for long and whose children
-    /// are killed can call it from time to time. It removes only what was created by this library, by the same user, was not kept,
-    /// and is open nowhere: not in a process of any language, not in a message on its way. While another process sweeps, or in doubt, it
-    /// leaves things for the next time; where the system has no leases, for ever.
+    /// It happens by itself the first time that a process creates or opens named memory. A program
+    /// that runs for long and whose children are killed can call it from time to time. It removes
+    /// only what was created by this library, by the same user, was not kept, and is open nowhere:
+    /// not in a process of any language, not in a message on its way. While another process sweeps,
+    /// or in doubt, it leaves things for the next time; where the system has no leases, for ever.
     ///
-    /// Whoever opens such memory just then waits for the sweep of it to end, for microseconds; it is the kernel that tells this process, by SIGURG, which is
-    /// ignored unless the program handles it.
+    /// Whoever opens such memory just then waits for the sweep of it to end, for microseconds; it
+    /// is the kernel that tells this process, by SIGURG, which is ignored unless the program
+    /// handles it.
     ///
     /// # Errors
     ///
@@ -289,7 +311,8 @@ impl SharedMemory {
     }
 }
 
-/// Removes the name and then the mark, in this order: a mark without a name is swept, a name without a mark would be kept.
+/// Removes the name and then the mark, in this order: a mark without a name is swept, a name
+/// without a mark would be kept.
 fn remove(file: &File, name: &Name, ownership: &Ownership) -> io::Result<bool> {
     let identity = named::facts(file)?.identity;
     let removed = named::unlink_if(name.as_bytes(), identity)?;
@@ -318,7 +341,8 @@ fn refused(name: &Name, error: io::Error) -> Error {
 }
 
 impl AsFd for SharedMemory {
-    /// The descriptor of the file, for what this type lacks. Whoever shortens the file makes others die of SIGBUS.
+    /// The descriptor of the file, for what this type lacks. Whoever shortens the file makes others
+    /// die of SIGBUS.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

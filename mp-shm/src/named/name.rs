@@ -29,7 +29,8 @@ pub enum NameError {
         /// Its length in bytes, without the leading slash.
         length: usize,
     },
-    /// It has the form of the marks that this library puts beside the memory it makes: `mp-shm.` and 16 hexadecimal digits.
+    /// It has the form of the marks that this library puts beside the memory it makes: `mp-shm.`
+    /// and 16 hexadecimal digits.
     #[error("names of that form are for this library itself")]
     Reserved,
 }

@@ -31,7 +31,8 @@ fn sweep_one(mark: &[u8]) -> io::Result<bool> {
     if !named::facts(&file)?.is_own {
         return Ok(false);
     }
-    // From here to the end nobody else has it open, so its creator is dead, and nobody begins to use it.
+    // From here to the end nobody else has it open, so its creator is dead, and nobody begins to
+    // use it.
     let _lease = Lease::take(&file)?;
     let facts = named::facts(&file)?;
     if named::facts_at(mark)?.is_none_or(|there| there.identity != facts.identity) {

@@ -18,8 +18,9 @@ use crate::Layout;
 /// Atomic integers: all bytes are one.
 macro_rules! atomics {
     ($($bits:literal: $signed:ident $unsigned:ident;)*) => {$(
-        // SAFETY: it has the same bytes as the integer, of which all are one, and the processor's instructions that change it work by the
-        // memory, whichever process they are of and at whatever address.
+        // SAFETY: it has the same bytes as the integer, of which all are one, and the processor's
+        // instructions that change it work by the memory, whichever process they are of and at
+        // whatever address.
         #[cfg(target_has_atomic = $bits)]
         unsafe impl ShmSafe for $signed {
             const LAYOUT: Layout = Layout::of::<Self>(stringify!($signed)).any_bits();

@@ -10,7 +10,8 @@ unsafe impl<T: ShmSafe, const N: usize> ShmSafe for [T; N] {
     const LAYOUT: Layout = Layout::array::<Self>(T::LAYOUT, N);
 }
 
-// SAFETY: it is nothing or its value. How it tells these apart is not promised in general, so no bytes are said to be one.
+// SAFETY: it is nothing or its value. How it tells these apart is not promised in general, so no
+// bytes are said to be one.
 unsafe impl<T: ShmSafe> ShmSafe for Option<T> {
     const LAYOUT: Layout = Layout::around::<Self>("Option", T::LAYOUT).with_invariants();
 }
@@ -18,7 +19,8 @@ unsafe impl<T: ShmSafe> ShmSafe for Option<T> {
 /// Tuples of these types.
 macro_rules! tuples {
     ($($($name:ident $index:tt),+;)*) => {$(
-        // SAFETY: it is its fields, and between them bytes that mean nothing; what is true of all of them is true of it.
+        // SAFETY: it is its fields, and between them bytes that mean nothing; what is true of all
+        // of them is true of it.
         unsafe impl<$($name: ShmSafe),+> ShmSafe for ($($name,)+) {
             const LAYOUT: Layout = Layout::structure::<Self>(
                 "()",

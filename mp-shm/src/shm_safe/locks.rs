@@ -1,8 +1,9 @@
 //! The locks of `mp-sync`, which are made to be in shared memory.
 //!
-//! Of all of them is true: they are atomics and numbers, without pointers that are followed, and work in any number of processes and at
-//! any address. They have nothing to do when dropped but to drop their value, for which there is nothing to do either. All-zero
-//! bytes are a new lock, with a value of zero bytes, except for a barrier.
+//! Of all of them is true: they are atomics and numbers, without pointers that are followed, and
+//! work in any number of processes and at any address. They have nothing to do when dropped but to
+//! drop their value, for which there is nothing to do either. All-zero bytes are a new lock, with a
+//! value of zero bytes, except for a barrier.
 
 use mp_sync::{Barrier, Condvar, Event, Mutex, OnceLock, ReentrantMutex, RobustSemaphore, RwLock, Semaphore};
 
@@ -19,8 +20,8 @@ unsafe impl<T: ShmSafe> ShmSafe for ReentrantMutex<T> {
     const LAYOUT: Layout = Layout::around::<Self>("ReentrantMutex", T::LAYOUT);
 }
 
-// SAFETY: as for `Mutex`; that there can be a lock with so many readers is asserted before anything is said of its bytes, because zeros
-// would be one without having been made by its `new`.
+// SAFETY: as for `Mutex`; that there can be a lock with so many readers is asserted before anything
+// is said of its bytes, because zeros would be one without having been made by its `new`.
 unsafe impl<T: ShmSafe, const READERS: usize> ShmSafe for RwLock<T, READERS> {
     const LAYOUT: Layout = {
         assert_slots(READERS);
@@ -38,7 +39,8 @@ unsafe impl ShmSafe for Semaphore {
     const LAYOUT: Layout = Layout::of::<Self>("Semaphore").zeroable();
 }
 
-// SAFETY: as said above, and that there can be a semaphore with that room is asserted, as for `RwLock`. Zeros are one with all its permits.
+// SAFETY: as said above, and that there can be a semaphore with that room is asserted, as for
+// `RwLock`. Zeros are one with all its permits.
 unsafe impl<const CAPACITY: usize> ShmSafe for RobustSemaphore<CAPACITY> {
     const LAYOUT: Layout = {
         assert_slots(CAPACITY);
@@ -56,7 +58,8 @@ unsafe impl ShmSafe for Barrier {
     const LAYOUT: Layout = Layout::of::<Self>("Barrier");
 }
 
-// SAFETY: as said above. Zeros are a cell without a value, for any value: the bytes for it are not looked at before it is there.
+// SAFETY: as said above. Zeros are a cell without a value, for any value: the bytes for it are not
+// looked at before it is there.
 unsafe impl<T: ShmSafe> ShmSafe for OnceLock<T> {
     const LAYOUT: Layout = Layout::around::<Self>("OnceLock", T::LAYOUT).zeroable();
 }

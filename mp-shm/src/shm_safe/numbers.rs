@@ -61,8 +61,8 @@ unsafe impl<T: ShmSafe> ShmSafe for Saturating<T> {
     const LAYOUT: Layout = Layout::structure::<Self>("Saturating", &[("0", std::mem::offset_of!(Self, 0), T::LAYOUT)]);
 }
 
-/// How a duration is put together is not promised; that zeros are one is what the compiler checks here, of every version that
-/// builds this: a constant that is no value of its type is an error.
+/// How a duration is put together is not promised; that zeros are one is what the compiler checks
+/// here, of every version that builds this: a constant that is no value of its type is an error.
 const _: Duration = {
     // SAFETY: both have the same size, and what is no `Duration` does not compile.
     unsafe { std::mem::transmute([0_u8; size_of::<Duration>()]) }

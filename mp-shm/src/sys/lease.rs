@@ -1,7 +1,8 @@
 //! Leases, which tell whether anybody else has a file open: fcntl(2), "Leases".
 //!
-//! The kernel grants a lease for writing only while nobody else has the file open or mapped, whoever that is and by whatever
-//! name; and as long as it is held, whoever opens the file waits in `open`. It is for the owner of a file and regular files only.
+//! The kernel grants a lease for writing only while nobody else has the file open or mapped,
+//! whoever that is and by whatever name; and as long as it is held, whoever opens the file waits in
+//! `open`. It is for the owner of a file and regular files only.
 
 use std::fs::File;
 use std::io;
@@ -16,8 +17,9 @@ pub(crate) struct Lease<'a>(&'a File);
 impl<'a> Lease<'a> {
     /// Takes it, or fails if anybody else has the file open, or if leases are not to be had here.
     pub(crate) fn take(file: &'a File) -> io::Result<Self> {
-        // Whoever opens the file meanwhile makes the kernel signal us. SIGIO, which it would be, ends a process; SIGURG is
-        // ignored unless the program has a handler for it, which has to bear with being called for nothing.
+        // Whoever opens the file meanwhile makes the kernel signal us. SIGIO, which it would be,
+        // ends a process; SIGURG is ignored unless the program has a handler for it, which has to
+        // bear with being called for nothing.
         // SAFETY: the command takes a number, and the descriptor is open, as a file is.
         if unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) } < 0 {
             return Err(io::Error::last_os_error());
@@ -32,7 +34,8 @@ impl<'a> Lease<'a> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        // A child that was forked meanwhile holds the same lease, so closing the descriptor is not enough.
+        // A child that was forked meanwhile holds the same lease, so closing the descriptor is not
+        // enough.
         // SAFETY: the command takes a number, and the descriptor is open.
         unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
     }

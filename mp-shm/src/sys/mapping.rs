@@ -13,9 +13,10 @@ pub(crate) fn writable(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<Mm
 
 /// Maps the bytes of a file, to read.
 pub(crate) fn readable(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<MmapRaw> {
-    // A private mapping, because kernels before 6.7 refuse a shared one of a file that is sealed against writers, even to read. It
-    // shows the same pages.
-    // SAFETY: nobody reads through the `Mmap`, which would have to be sure that the file does not change: it becomes a raw mapping.
+    // A private mapping, because kernels before 6.7 refuse a shared one of a file that is sealed
+    // against writers, even to read. It shows the same pages.
+    // SAFETY: nobody reads through the `Mmap`, which would have to be sure that the file does not
+    // change: it becomes a raw mapping.
     let mapping = unsafe { options(bytes)?.map_copy_read_only(file.as_raw_fd()) }?;
     Ok(mapping.into())
 }

@@ -1,6 +1,7 @@
 //! Anonymous memory as a file, of a size that nobody can change.
 //!
-//! Sealing is described in [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html) and
+//! Sealing is described in
+//! [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html) and
 //! [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html), "File Sealing".
 
 #[cfg(test)]
@@ -25,7 +26,8 @@ const SIZED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 /// The lowest number that is not one of stdin, stdout and stderr.
 const FIRST_ORDINARY: i32 = 3;
 
-/// See statfs(2): memory files that are not of huge pages, whose faults may find no page and end in SIGBUS.
+/// See statfs(2): memory files that are not of huge pages, whose faults may find no page and end in
+/// SIGBUS.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 /// How much may be made without looking whether it is there: looking costs more than making it.
@@ -41,9 +43,11 @@ const PIECE: u64 = 16 << 20;
 ///
 /// # Errors
 ///
-/// `OutOfMemory` for more than this machine or the limits of this process have; whatever the system says.
+/// `OutOfMemory` for more than this machine or the limits of this process have; whatever the system
+/// says.
 pub(crate) fn create(size: u64) -> io::Result<OwnedFd> {
-    // Setting a size beyond RLIMIT_FSIZE raises SIGXFSZ, which would end the process instead of failing the call.
+    // Setting a size beyond RLIMIT_FSIZE raises SIGXFSZ, which would end the process instead of
+    // failing the call.
     if getrlimit(Resource::Fsize).current.is_some_and(|limit| size > limit) {
         return Err(Errno::FBIG.into());
     }
@@ -52,14 +56,16 @@ pub(crate) fn create(size: u64) -> io::Result<OwnedFd> {
         return Err(io::Error::new(io::ErrorKind::OutOfMemory, message));
     }
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Kernels since 6.3 want to know that the file will not be executed; older ones do not know the flag.
+    // Kernels since 6.3 want to know that the file will not be executed; older ones do not know the
+    // flag.
     let file = match memfd_create("mp-shm", flags | MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL) => memfd_create("mp-shm", flags)?,
         other => other?,
     };
     let file = above_standard_streams(file)?;
     ftruncate(&file, size)?;
-    // Where memory is counted when it is touched, a touch that finds none is a SIGBUS. A little is had sooner than that is asked.
+    // Where memory is counted when it is touched, a touch that finds none is a SIGBUS. A little is
+    // had sooner than that is asked.
     if size <= LITTLE || pages::are_counted() {
         commit(file.as_fd(), 0..size)?;
     }
@@ -68,11 +74,13 @@ pub(crate) fn create(size: u64) -> io::Result<OwnedFd> {
 
 /// Makes sure that touching memory from elsewhere finds memory.
 pub(crate) fn fill_holes(file: BorrowedFd<'_>, facts: &Facts) -> io::Result<()> {
-    // Whoever made it by this library has set its memory aside, where that is needed, and doing it again changes nothing.
+    // Whoever made it by this library has set its memory aside, where that is needed, and doing it
+    // again changes nothing.
     if pages::are_counted() && has_holes(file, facts.size)? { commit(file, 0..facts.size) } else { Ok(()) }
 }
 
-/// Whether some of these bytes have not been written or touched yet. How many blocks the file has does not tell: there may be some beyond its end.
+/// Whether some of these bytes have not been written or touched yet. How many blocks the file has
+/// does not tell: there may be some beyond its end.
 fn has_holes(file: BorrowedFd<'_>, size: u64) -> io::Result<bool> {
     Ok(size > 0 && seek(file, SeekFrom::Hole(0))? < size)
 }
@@ -101,7 +109,8 @@ pub(crate) fn fix_seals(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(fcntl_add_seals(file, SealFlags::SEAL)?)
 }
 
-/// Seals the file against every writer, this process included. Whoever has it mapped to write makes this fail with `EBUSY`.
+/// Seals the file against every writer, this process included. Whoever has it mapped to write makes
+/// this fail with `EBUSY`.
 pub(crate) fn freeze(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(fcntl_add_seals(file, SealFlags::WRITE | SIZED | SealFlags::SEAL)?)
 }
@@ -197,8 +206,8 @@ pub(crate) fn read_at(file: BorrowedFd<'_>, mut bytes: &mut [u8], mut offset: u6
 /// Opens the file once more: a description of its own, with locks of its own.
 pub(crate) fn reopen(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    // Whoever has a lease of the file, as its sender may, would make this wait for most of a minute; so it is an error. To memory that is
-    // open the flag means nothing.
+    // Whoever has a lease of the file, as its sender may, would make this wait for most of a
+    // minute; so it is an error. To memory that is open the flag means nothing.
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
     above_standard_streams(retry_on_intr(|| open(&path, flags, Mode::empty()))?)
 }

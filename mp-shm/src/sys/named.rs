@@ -66,7 +66,8 @@ fn path(name: &[u8]) -> Vec<u8> {
     [DIRECTORY.as_bytes(), b"/", name].concat()
 }
 
-/// Makes an empty file that only this process's user may open; an error if there is one of that name.
+/// Makes an empty file that only this process's user may open; an error if there is one of that
+/// name.
 pub(crate) fn create(name: &[u8]) -> io::Result<File> {
     open_with(name, OFlags::CREATE | OFlags::EXCL)
 }
@@ -102,7 +103,8 @@ pub(crate) fn facts_at(name: &[u8]) -> io::Result<Option<Facts>> {
     }
 }
 
-/// Whether it is memory that can be read and written, for a descriptor that somebody else has opened.
+/// Whether it is memory that can be read and written, for a descriptor that somebody else has
+/// opened.
 pub(crate) fn is_writable_memory(file: &File) -> io::Result<bool> {
     #[allow(clippy::useless_conversion, reason = "its width differs between processors")]
     let is_memory = i64::from(fstatfs(file)?.f_type) == TMPFS;
@@ -132,7 +134,8 @@ pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Beyond RLIMIT_FSIZE the kernel raises SIGXFSZ, which would end the process instead of failing the call.
+/// Beyond RLIMIT_FSIZE the kernel raises SIGXFSZ, which would end the process instead of failing
+/// the call.
 fn within_file_limit(end: u64) -> io::Result<()> {
     match getrlimit(Resource::Fsize).current {
         Some(limit) if end > limit => Err(Errno::FBIG.into()),

@@ -20,8 +20,9 @@ pub(crate) fn size() -> usize {
     rustix::param::page_size()
 }
 
-/// How many bytes this process could get at the very most: what the machine has left, swap included, or what its control groups
-/// allow, if that is less. `None` where the system does not say.
+/// How many bytes this process could get at the very most: what the machine has left, swap
+/// included, or what its control groups allow, if that is less. `None` where the system does not
+/// say.
 pub(crate) fn most_available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| left_of_machine(&text));
     let groups = fs::read_to_string("/proc/self/cgroup").ok();
@@ -40,7 +41,8 @@ fn left_of_machine(meminfo: &str) -> Option<u64> {
     Some(kilobytes("MemAvailable")?.saturating_add(kilobytes("SwapFree").unwrap_or(0)).saturating_mul(1024))
 }
 
-/// The least of the limits from the group of this process up to the root, of either version. `read` gives the text of a file.
+/// The least of the limits from the group of this process up to the root, of either version. `read`
+/// gives the text of a file.
 fn limit_of_groups(cgroup: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let groups = cgroup.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
@@ -63,7 +65,8 @@ fn least_limit(root: &Path, limit: &str, path: &str, read: impl Fn(&Path) -> Opt
     Path::new(path).ancestors().filter_map(limit_of).min()
 }
 
-/// Whether the system counts the memory of files as it is touched, so that there can be none left then: strict overcommit.
+/// Whether the system counts the memory of files as it is touched, so that there can be none left
+/// then: strict overcommit.
 ///
 /// It is asked once: the setting is one of machines, not of moments.
 pub(crate) fn are_counted() -> bool {
@@ -78,7 +81,8 @@ const STEP: usize = 4 << 20;
 /// From this many bytes on, several threads are worth starting.
 const SEVERAL: usize = 64 << 20;
 
-/// Has the pages made now that these bytes of the mapping are in, by as many threads as may run at once.
+/// Has the pages made now that these bytes of the mapping are in, by as many threads as may run at
+/// once.
 ///
 /// # Errors
 ///
@@ -122,13 +126,14 @@ const PIECE: usize = 64 << 10;
 /// How long a mapping that is taken down is let alone: what its thread was just doing comes first.
 const A_MOMENT: Duration = Duration::from_millis(1);
 
-/// Ends a mapping of a file in a moment, piece by piece. While it is ended in one go, which takes a gigabyte some tenths of a second, no other thread of the
-/// process can map anything.
+/// Ends a mapping of a file in a moment, piece by piece. While it is ended in one go, which takes a
+/// gigabyte some tenths of a second, no other thread of the process can map anything.
 pub(crate) fn take_down(mapping: MmapRaw) {
     thread::sleep(A_MOMENT);
     for start in (0..mapping.len()).step_by(PIECE) {
         let length = cmp::min(PIECE, mapping.len() - start);
-        // SAFETY: the mapping has been given away, so nobody reads or writes through it any more; what was written to it is in the file.
+        // SAFETY: the mapping has been given away, so nobody reads or writes through it any more;
+        // what was written to it is in the file.
         let result = unsafe { mapping.unchecked_advise_range(UncheckedAdvice::DontNeed, start, length) };
         if result.is_err() {
             // Locked into memory by somebody, for instance: then it goes in one.

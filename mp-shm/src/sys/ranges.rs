@@ -1,7 +1,8 @@
 //! Who has which bytes of a file: locks of byte ranges that belong to an open file description.
 //!
-//! See [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html), "Open file description locks". The kernel gives a range to one
-//! description at a time and takes it back when the last descriptor of that description is closed, however its process ends.
+//! See [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html), "Open file description
+//! locks". The kernel gives a range to one description at a time and takes it back when the last
+//! descriptor of that description is closed, however its process ends.
 
 #[cfg(test)]
 mod tests;
@@ -10,8 +11,8 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Takes the bytes for this description if no other has any of them, and tells whether it has them now. No bytes at all are
-/// always to be had.
+/// Takes the bytes for this description if no other has any of them, and tells whether it has them
+/// now. No bytes at all are always to be had.
 pub(crate) fn try_take(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool> {
     match change(file, libc::F_WRLCK as i16, bytes) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
@@ -35,7 +36,8 @@ fn change(file: BorrowedFd<'_>, kind: i16, bytes: Range<u64>) -> io::Result<()> 
     // `l_pid` has to be zero for locks of this kind.
     let lock = libc::flock { l_type: kind, l_whence: libc::SEEK_SET as i16, l_start: start, l_len: length, l_pid: 0 };
     loop {
-        // SAFETY: the command reads one `flock`, which is alive during the call, and the descriptor is open.
+        // SAFETY: the command reads one `flock`, which is alive during the call, and the descriptor
+        // is open.
         let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
         if result == 0 {
             return Ok(());

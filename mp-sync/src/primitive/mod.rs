@@ -1,8 +1,10 @@
-//! What the state machines of `raw` stand on: a futex and atomics. Under `--cfg loom` they are loom's, so that it can try every order.
+//! What the state machines of `raw` stand on: a futex and atomics. Under `--cfg loom` they are
+//! loom's, so that it can try every order.
 //!
-//! Every sleep on a futex lasts [`RECHECK`] at most. A process can be killed between the change of a word and the wake-up that it owes
-//! for it, or between being woken and passing the wake-up on; nobody else can know then that somebody sleeps over a word that has
-//! changed. So a sleeper looks for itself from time to time. Nothing that happens while all are alive depends on it.
+//! Every sleep on a futex lasts [`RECHECK`] at most. A process can be killed between the change of
+//! a word and the wake-up that it owes for it, or between being woken and passing the wake-up on;
+//! nobody else can know then that somebody sleeps over a word that has changed. So a sleeper looks
+//! for itself from time to time. Nothing that happens while all are alive depends on it.
 
 #[cfg(not(loom))]
 mod real;
@@ -27,7 +29,8 @@ macro_rules! const_fn {
 /// How a sleep ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Slept {
-    /// Look again: somebody woke this thread, the word has changed, or it is time to see for oneself.
+    /// Look again: somebody woke this thread, the word has changed, or it is time to see for
+    /// oneself.
     Awake,
     /// The deadline has passed.
     Late,

@@ -1,7 +1,9 @@
-//! A futex as loom can model it: the kernel's comparison and its queue are one step, under the lock of the queue.
+//! A futex as loom can model it: the kernel's comparison and its queue are one step, under the lock
+//! of the queue.
 //!
-//! Time does not pass: a sleep with a deadline is late at once, one without lasts until it is woken. There is no look in between,
-//! so a wake-up that is lost while all are alive is a deadlock, which loom reports.
+//! Time does not pass: a sleep with a deadline is late at once, one without lasts until it is
+//! woken. There is no look in between, so a wake-up that is lost while all are alive is a deadlock,
+//! which loom reports.
 
 use loom::sync::{Arc, Condvar, Mutex};
 
@@ -113,7 +115,8 @@ impl Futex {
     }
 }
 
-/// The calling thread as an owner of locks. Death is not modelled here: a test does to the word what the kernel does.
+/// The calling thread as an owner of locks. Death is not modelled here: a test does to the word
+/// what the kernel does.
 #[derive(Clone, Copy)]
 pub(crate) struct Thread(u32);
 

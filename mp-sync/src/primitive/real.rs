@@ -13,7 +13,8 @@ pub(crate) use crate::sys::robust::{Link, Thread};
 /// How long a sleep lasts at most before the sleeper looks for itself.
 const RECHECK: Duration = Duration::from_millis(100);
 
-/// A word of shared memory that threads of all processes can sleep on. All-zero bytes are a futex of value 0.
+/// A word of shared memory that threads of all processes can sleep on. All-zero bytes are a futex
+/// of value 0.
 #[repr(transparent)]
 pub(crate) struct Futex(AtomicU32);
 
@@ -30,7 +31,8 @@ impl Futex {
         Self(AtomicU32::new(value))
     }
 
-    /// Sleeps while the word is `expected`, until woken, and not past the deadline. It may return [`Slept::Awake`] without a reason.
+    /// Sleeps while the word is `expected`, until woken, and not past the deadline. It may return
+    /// [`Slept::Awake`] without a reason.
     pub(crate) fn sleep(&self, expected: u32, deadline: Deadline) -> Slept {
         let recheck = Deadline::after(RECHECK);
         if deadline <= recheck {
@@ -40,13 +42,14 @@ impl Futex {
         Slept::Awake
     }
 
-    /// The same, without a look of its own in between: for what may be lost with the process that was to bring it.
+    /// The same, without a look of its own in between: for what may be lost with the process that
+    /// was to bring it.
     pub(crate) fn sleep_on(&self, expected: u32, deadline: Deadline) -> Slept {
         if futex::wait(&self.0, expected, deadline) { Slept::Awake } else { Slept::Late }
     }
 
-    /// The same as [`sleep`](Self::sleep) on several words, [`futex::MOST`] at most and one at least, while each is what it is expected
-    /// to be.
+    /// The same as [`sleep`](Self::sleep) on several words, [`futex::MOST`] at most and one at
+    /// least, while each is what it is expected to be.
     pub(crate) fn sleep_any(words: &[(&Self, u32)], deadline: Deadline) -> Slept {
         let Some(((first, expected), rest)) = words.split_first() else { return Slept::Awake };
         let mut plain = [(&first.0, *expected); futex::MOST];

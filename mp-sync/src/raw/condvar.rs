@@ -1,26 +1,30 @@
-//! A condition variable: a number that every notification changes, and on which those who wait sleep.
+//! A condition variable: a number that every notification changes, and on which those who wait
+//! sleep.
 //!
 //! # States
 //!
-//! `sequence` counts notifications that somebody may have waited for; `waiters` counts those who wait, the dead among them included.
+//! `sequence` counts notifications that somebody may have waited for; `waiters` counts those who
+//! wait, the dead among them included.
 //!
 //! # Invariants
 //!
-//! 1. Whoever waits has counted itself in `waiters` and read `sequence` while it had the mutex. Who changes what it waits for does so under
-//!    the mutex and notifies afterwards: it either did that before the waiter looked, or it sees the waiter's count, changes the
-//!    sequence, and the waiter does not fall asleep any more or is asleep and woken.
-//! 2. `waiters` is never less than the number of those who sleep. A killed waiter leaves it too high for good, which costs each
-//!    notification a system call and nothing else.
-//! 3. Nobody's progress depends on another waiter: each waits for a change of the sequence only, and a wake-up is lost only with the waiter
-//!    that was woken by it, or with the notifier.
+//! 1. Whoever waits has counted itself in `waiters` and read `sequence` while it had the mutex. Who
+//!    changes what it waits for does so under the mutex and notifies afterwards: it either did that
+//!    before the waiter looked, or it sees the waiter's count, changes the sequence, and the waiter
+//!    does not fall asleep any more or is asleep and woken.
+//! 2. `waiters` is never less than the number of those who sleep. A killed waiter leaves it too
+//!    high for good, which costs each notification a system call and nothing else.
+//! 3. Nobody's progress depends on another waiter: each waits for a change of the sequence only,
+//!    and a wake-up is lost only with the waiter that was woken by it, or with the notifier.
 //!
-//! The sequence wraps: a waiter that is held up between reading it and falling asleep while exactly 2³² notifications are made would miss
-//! them.
+//! The sequence wraps: a waiter that is held up between reading it and falling asleep while exactly
+//! 2³² notifications are made would miss them.
 //!
 //! # Orderings
 //!
-//! The mutex orders the count against the notifier's look at it, so relaxed would do for those who notify after they have had it. Those who
-//! notify without it can promise themselves nothing. Sequentially consistent costs nothing here and spares the argument.
+//! The mutex orders the count against the notifier's look at it, so relaxed would do for those who
+//! notify after they have had it. Those who notify without it can promise themselves nothing.
+//! Sequentially consistent costs nothing here and spares the argument.
 
 use crate::deadline::Deadline;
 use crate::primitive::Ordering::SeqCst;
@@ -75,7 +79,8 @@ impl Waiter<'_> {
         self.condvar.sequence.sleep_on(self.sequence, deadline)
     }
 
-    /// The same, but for a while at most: for those who look whether what they wait for has come anyhow.
+    /// The same, but for a while at most: for those who look whether what they wait for has come
+    /// anyhow.
     pub(crate) fn wait_a_while(&self, deadline: Deadline) -> Slept {
         self.condvar.sequence.sleep(self.sequence, deadline)
     }

@@ -1,6 +1,7 @@
 //! A flag that can be waited for.
 //!
-//! One word: the flag (bit 0), whether somebody may sleep (bit 1), and how often the flag has gone up (the other 30).
+//! One word: the flag (bit 0), whether somebody may sleep (bit 1), and how often the flag has gone
+//! up (the other 30).
 //!
 //! | state | `set` | `clear` | `wait` |
 //! |---|---|---|---|
@@ -8,20 +9,25 @@
 //! | down, somebody may sleep | up, counted, nobody sleeps any more: wakes all | | sleeps |
 //! | up | | down | returns |
 //!
-//! 1. The word is changed by read-modify-write only. So every change after a `set` belongs to its release sequence, and whoever acquires
-//!    the word, up or down again, sees what was written before each `set` that it counts.
-//! 2. Whoever sleeps does so over a word with bit 1, down, and with the count that it saw first. That bit is taken away by the `set` that
-//!    counts on, which then wakes all. The kernel compares the word and queues the sleeper in one step, so a sleeper is queued before that
-//!    change, and woken, or it does not sleep.
-//! 3. A waiter returns when the flag is up, or when the count is another than at first: it has been up meanwhile, whoever cleared it since.
+//! 1. The word is changed by read-modify-write only. So every change after a `set` belongs to its
+//!    release sequence, and whoever acquires the word, up or down again, sees what was written
+//!    before each `set` that it counts.
+//! 2. Whoever sleeps does so over a word with bit 1, down, and with the count that it saw first.
+//!    That bit is taken away by the `set` that counts on, which then wakes all. The kernel compares
+//!    the word and queues the sleeper in one step, so a sleeper is queued before that change, and
+//!    woken, or it does not sleep.
+//! 3. A waiter returns when the flag is up, or when the count is another than at first: it has been
+//!    up meanwhile, whoever cleared it since.
 //!
-//! Orderings: `set` releases, all that look acquire. `clear` does both: of two that set and clear in turns, the one that has cleared sees
-//! what the other wrote before it set.
+//! Orderings: `set` releases, all that look acquire. `clear` does both: of two that set and clear
+//! in turns, the one that has cleared sees what the other wrote before it set.
 //!
-//! A process that is killed holds nothing. If it has set and not woken yet, the sleepers look for themselves a moment later. If it slept,
-//! bit 1 stays, and the next `set` wakes nobody, which costs a system call once.
+//! A process that is killed holds nothing. If it has set and not woken yet, the sleepers look for
+//! themselves a moment later. If it slept, bit 1 stays, and the next `set` wakes nobody, which
+//! costs a system call once.
 //!
-//! The count returns to where it was after 2³⁰ times. A waiter that was stopped meanwhile, for exactly that many, waits for the next.
+//! The count returns to where it was after 2³⁰ times. A waiter that was stopped meanwhile, for
+//! exactly that many, waits for the next.
 
 use crate::deadline::Deadline;
 use crate::primitive::{Futex, Ordering, Slept};
@@ -52,7 +58,8 @@ impl RawEvent {
     pub(crate) fn set(&self) {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            // Also written where it is up already, so that what this thread has done is seen by those who find it up.
+            // Also written where it is up already, so that what this thread has done is seen by
+            // those who find it up.
             let up = if word & SET == 0 { (word & !WAITERS).wrapping_add(ONCE) | SET } else { word };
             match self.word.compare_exchange_weak(word, up, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => break,

@@ -2,8 +2,9 @@
 //!
 //! # States
 //!
-//! The word is what the kernel's robust futexes ask for: the number of the owner's thread, or 0 when nobody has it; `WAITERS` when somebody
-//! may sleep over it; `OWNER_DIED` when the kernel found it in the hands of a thread that ended.
+//! The word is what the kernel's robust futexes ask for: the number of the owner's thread, or 0
+//! when nobody has it; `WAITERS` when somebody may sleep over it; `OWNER_DIED` when the kernel
+//! found it in the hands of a thread that ended.
 //!
 //! | word | |
 //! |---|---|
@@ -13,24 +14,30 @@
 //! | `OWNER_DIED`, perhaps with `WAITERS` | free, but what it protects was left in the middle of something |
 //! | `owner \| OWNER_DIED`, perhaps with `WAITERS` | taken in that state, and not written down in `poisoned` yet |
 //!
-//! `poisoned` belongs to the owner: whether what it protects was left in the middle of something, and nobody has said since that it is in
-//! order again.
+//! `poisoned` belongs to the owner: whether what it protects was left in the middle of something,
+//! and nobody has said since that it is in order again.
 //!
 //! # Invariants
 //!
-//! 1. Only a thread that finds no owner puts its number there, and only the owner, or the kernel for it, takes it out.
-//! 2. `OWNER_DIED` is taken out after `poisoned` has been set: a thread that dies between leaves the kernel to set it again.
-//! 3. Whoever sleeps has seen `WAITERS` in the word when it fell asleep. Who lets go of a word with it wakes one; that one, or whoever it
-//!    wakes instead by leaving, puts `WAITERS` back, for it cannot know whether it was the last.
-//! 4. From before the first change of the word to after the last one the lock is the pending one of the thread (`sys::robust`), and while
-//!    the thread has it, it is in its list. A waiter that is killed after it was woken while the word is 0 is pending too: then the kernel
-//!    wakes another one. If somebody else got the word meanwhile, or it says `OWNER_DIED`, the kernel does not: that wake-up is lost with
-//!    the dead, and found missing by the next look of a sleeper (`primitive`).
+//! 1. Only a thread that finds no owner puts its number there, and only the owner, or the kernel
+//!    for it, takes it out.
+//! 2. `OWNER_DIED` is taken out after `poisoned` has been set: a thread that dies between leaves
+//!    the kernel to set it again.
+//! 3. Whoever sleeps has seen `WAITERS` in the word when it fell asleep. Who lets go of a word with
+//!    it wakes one; that one, or whoever it wakes instead by leaving, puts `WAITERS` back, for it
+//!    cannot know whether it was the last.
+//! 4. From before the first change of the word to after the last one the lock is the pending one of
+//!    the thread (`sys::robust`), and while the thread has it, it is in its list. A waiter that is
+//!    killed after it was woken while the word is 0 is pending too: then the kernel wakes another
+//!    one. If somebody else got the word meanwhile, or it says `OWNER_DIED`, the kernel does not:
+//!    that wake-up is lost with the dead, and found missing by the next look of a sleeper
+//!    (`primitive`).
 //!
 //! # Orderings
 //!
-//! Taking the word acquires what letting go of it released, from whichever process. The kernel's change when an owner dies is made after
-//! all that the thread did, and is a full barrier. `poisoned` is read and written by the owner only, so relaxed is enough.
+//! Taking the word acquires what letting go of it released, from whichever process. The kernel's
+//! change when an owner dies is made after all that the thread did, and is a full barrier.
+//! `poisoned` is read and written by the owner only, so relaxed is enough.
 
 use crate::deadline::Deadline;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
@@ -98,7 +105,8 @@ impl RawMutex {
     #[cold]
     fn lock_contended(&self, thread: Thread, deadline: Deadline) -> Result<(), Refused> {
         let mut spin = Spin::brief();
-        // What this thread puts into the word beside its number: once it has slept, others may sleep too.
+        // What this thread puts into the word beside its number: once it has slept, others may
+        // sleep too.
         let mut waiters = 0;
         let mut late = deadline == Deadline::PASSED;
         loop {
@@ -140,7 +148,8 @@ impl RawMutex {
         }
     }
 
-    /// Whether the thread that thinks it has it is the child of a fork, with a copy of its parent's guard.
+    /// Whether the thread that thinks it has it is the child of a fork, with a copy of its parent's
+    /// guard.
     pub(crate) fn is_anothers(&self) -> bool {
         let thread = Thread::current();
         thread.shares(&self.link) && self.word.load(Relaxed) & OWNER != thread.id()
@@ -188,7 +197,8 @@ impl RawMutex {
         }
     }
 
-    /// The same as taking it, `set_poisoned(false)` and letting go of it; only the second if this thread has it.
+    /// The same as taking it, `set_poisoned(false)` and letting go of it; only the second if this
+    /// thread has it.
     pub(crate) fn clear_poison(&self) {
         let locked = self.lock(Deadline::NEVER);
         self.set_poisoned(false);
@@ -197,7 +207,8 @@ impl RawMutex {
         }
     }
 
-    /// Whether what it protects is not in order, as far as anybody has found out. Somebody may have it, and be about to say otherwise.
+    /// Whether what it protects is not in order, as far as anybody has found out. Somebody may have
+    /// it, and be about to say otherwise.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.load(Relaxed) != 0 || self.is_left_behind()
     }

@@ -10,11 +10,13 @@
 //!
 //! # Invariants
 //!
-//! 1. Only the one who has `writers`, a mutex, and has seen since that the value is not there, writes it and sets `READY`. If it dies or panics
-//!    before, the next one that gets the mutex finds the value not there, and begins anew. So what the mutex says about a dead owner
-//!    does not matter.
-//! 2. Whoever sleeps has seen `WAITERS` in `state` when it fell asleep, and whoever sets `READY` takes it out and wakes all. (If it dies in
-//!    between, they look again by themselves: `primitive`.)
+//! 1. Only the one who has `writers`, a mutex, and has seen since that the value is not there,
+//!    writes it and sets `READY`. If it dies or panics before, the next one that gets the mutex
+//!    finds the value not there, and begins anew. So what the mutex says about a dead owner does
+//!    not matter.
+//! 2. Whoever sleeps has seen `WAITERS` in `state` when it fell asleep, and whoever sets `READY`
+//!    takes it out and wakes all. (If it dies in between, they look again by themselves:
+//!    `primitive`.)
 //! 3. After `READY` nothing changes any more.
 //!
 //! # Orderings
@@ -55,7 +57,8 @@ impl RawOnce {
         self.state.load(Acquire) & READY != 0
     }
 
-    /// The right to write the value; `None` if it is there, or has been written by whoever had the right.
+    /// The right to write the value; `None` if it is there, or has been written by whoever had the
+    /// right.
     pub(crate) fn begin(&self) -> Result<Option<Writer<'_>>, Refused> {
         if self.is_ready() {
             return Ok(None);

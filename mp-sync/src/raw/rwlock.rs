@@ -1,8 +1,9 @@
 //! A readers-writer lock that survives the death of its readers and tells of that of its writers.
 //!
-//! Each reader holds a slot (`raw::slots`). A writer takes the *turn*, a mutex, says so in `state`, and waits until no slot is held.
-//! Whoever cannot come in by itself takes the turn too: a reader that finds a writer there, and one that finds no free slot. It takes its slot
-//! and lets the next one have the turn. A semaphore whose permits are slots is the same without writers.
+//! Each reader holds a slot (`raw::slots`). A writer takes the *turn*, a mutex, says so in `state`,
+//! and waits until no slot is held. Whoever cannot come in by itself takes the turn too: a reader
+//! that finds a writer there, and one that finds no free slot. It takes its slot and lets the next
+//! one have the turn. A semaphore whose permits are slots is the same without writers.
 //!
 //! # States
 //!
@@ -12,27 +13,34 @@
 //! | `CLOSED` | they have to wait for the turn: the one who has it is a writer that waits for readers, or a reader that waits for a slot |
 //! | `CLOSED \| WRITING` | a writer has the value to itself |
 //!
-//! each perhaps with `POISONED`: a writer died or panicked in the middle, and nobody has said since that the value is in order again.
+//! each perhaps with `POISONED`: a writer died or panicked in the middle, and nobody has said since
+//! that the value is in order again.
 //!
 //! # Invariants
 //!
-//! 1. Only the one who has the turn changes `state`. What a dead one left is put in order by the next: `WRITING` becomes `POISONED`, and
-//!    `CLOSED` goes. Nobody waits for `state` to change; a reader that finds `CLOSED` waits for the turn, which the kernel passes on when
-//!    its owner dies.
-//! 2. A writer sets `WRITING` after it has set `CLOSED` and has then seen each slot free, and takes both out before it lets go of the turn.
-//! 3. A reader that has not got its slot while it had the turn looks at `state` afterwards, and gives the slot back if that is `CLOSED`. So
-//!    a slot that is held while `WRITING` is set belongs to a thread that is about to give it back, and has looked at nothing.
-//! 4. A thread that has a slot, and comes again, shares it: nobody can be writing. It waits for nobody, so that a writer that waits for it does
-//!    not wait for ever.
+//! 1. Only the one who has the turn changes `state`. What a dead one left is put in order by the
+//!    next: `WRITING` becomes `POISONED`, and `CLOSED` goes. Nobody waits for `state` to change; a
+//!    reader that finds `CLOSED` waits for the turn, which the kernel passes on when its owner
+//!    dies.
+//! 2. A writer sets `WRITING` after it has set `CLOSED` and has then seen each slot free, and takes
+//!    both out before it lets go of the turn.
+//! 3. A reader that has not got its slot while it had the turn looks at `state` afterwards, and
+//!    gives the slot back if that is `CLOSED`. So a slot that is held while `WRITING` is set
+//!    belongs to a thread that is about to give it back, and has looked at nothing.
+//! 4. A thread that has a slot, and comes again, shares it: nobody can be writing. It waits for
+//!    nobody, so that a writer that waits for it does not wait for ever.
 //! 5. Whoever waits for slots has the turn, so it is the only one.
-//! 6. The mark that somebody died is set only for a writer that died while `WRITING`: the others have changed nothing.
+//! 6. The mark that somebody died is set only for a writer that died while `WRITING`: the others
+//!    have changed nothing.
 //!
 //! # Orderings
 //!
-//! A reader's taking of a slot and its look at `state`, and a writer's setting of `CLOSED` and its looks at the slots, are sequentially
-//! consistent: at least one of them sees the other. (loom takes that from fences only.) A writer that sees a slot free acquires what the
-//! reader did before it gave it back; a reader that sees `state` open acquires what the writer did before it opened it. A reader that has
-//! the turn acquired that with it. If a writer dies, the kernel's change of the turn's word comes after all that it did.
+//! A reader's taking of a slot and its look at `state`, and a writer's setting of `CLOSED` and its
+//! looks at the slots, are sequentially consistent: at least one of them sees the other. (loom
+//! takes that from fences only.) A writer that sees a slot free acquires what the reader did before
+//! it gave it back; a reader that sees `state` open acquires what the writer did before it opened
+//! it. A reader that has the turn acquired that with it. If a writer dies, the kernel's change of
+//! the turn's word comes after all that it did.
 
 use std::sync::atomic::compiler_fence;
 
@@ -122,8 +130,9 @@ impl<const N: usize> RawRwLock<N> {
 
     #[cold]
     fn enter_in_turn(&self, thread: Thread, deadline: Deadline, again: bool) -> Result<Entered, Refused> {
-        // Nobody writes while a thread has a slot. If somebody does, the number in the slot is that of a dead thread, which nobody was told
-        // of (it had too many locks, or the memory is not registered), and was given to this one.
+        // Nobody writes while a thread has a slot. If somebody does, the number in the slot is that
+        // of a dead thread, which nobody was told of (it had too many locks, or the memory is not
+        // registered), and was given to this one.
         if again && self.state.load(SeqCst) & WRITING == 0 {
             if let Some(TakenSlot { index, .. }) = self.slots.take_again(thread, self.places()) {
                 return Ok(Entered { slot: index, in_order: is_in_order(self.state.load(Relaxed)) });
@@ -143,7 +152,8 @@ impl<const N: usize> RawRwLock<N> {
         Ok(Entered { slot: index, in_order: is_in_order(open) })
     }
 
-    /// Puts in order what was left by the one who had the turn before, if it died. What `state` is then.
+    /// Puts in order what was left by the one who had the turn before, if it died. What `state` is
+    /// then.
     fn take_over(&self) -> u32 {
         let left = self.state.load(Relaxed);
         let open = open(left);
@@ -199,7 +209,8 @@ impl<const N: usize> RawRwLock<N> {
         }
     }
 
-    /// Says that the value is in order again, as the writer, which this thread may be. One that reads changes nothing.
+    /// Says that the value is in order again, as the writer, which this thread may be. One that
+    /// reads changes nothing.
     pub(crate) fn clear_poison(&self) {
         let entered = self.write(Deadline::NEVER);
         if entered.is_ok() || self.turn.is_own() {

@@ -1,7 +1,8 @@
 //! A number of permits, and a queue for those who find none.
 //!
-//! `state` is, from its lowest bit: the permits that are left (32), how many wait for one (22: as many as Linux has threads), and an epoch
-//! (10). `wakes` counts the wake-ups, and is what the waiters sleep on. `missing` is what the bound lacks to the highest number.
+//! `state` is, from its lowest bit: the permits that are left (32), how many wait for one (22: as
+//! many as Linux has threads), and an epoch (10). `wakes` counts the wake-ups, and is what the
+//! waiters sleep on. `missing` is what the bound lacks to the highest number.
 //!
 //! | who | does, in one step each |
 //! |---|---|
@@ -11,24 +12,29 @@
 //! | is late | takes one if there is one after all, and is no longer counted |
 //! | heals | begins an epoch, in which nobody is counted; counts on `wakes`, wakes all |
 //!
-//! 1. Permits are only made by a release, within the bound, and each is taken once: both are a compare-exchange of the whole state.
-//! 2. Whoever sleeps has read `wakes`, and after that a state without permits in whose epoch it is counted. A release that comes after that
-//!    state finds it counted and changes `wakes`; so it does not sleep, or is in the queue when sleepers are woken. Whoever is woken, or
-//!    finds `wakes` changed, looks at the state before it sleeps again.
-//! 3. A release of n permits wakes n sleepers, or all if there are fewer, and whoever takes a permit without having slept leaves a woken one
-//!    to count itself again. So as long as all live, nobody sleeps while there are permits that no woken one is on its way to.
+//! 1. Permits are only made by a release, within the bound, and each is taken once: both are a
+//!    compare-exchange of the whole state.
+//! 2. Whoever sleeps has read `wakes`, and after that a state without permits in whose epoch it is
+//!    counted. A release that comes after that state finds it counted and changes `wakes`; so it
+//!    does not sleep, or is in the queue when sleepers are woken. Whoever is woken, or finds
+//!    `wakes` changed, looks at the state before it sleeps again.
+//! 3. A release of n permits wakes n sleepers, or all if there are fewer, and whoever takes a
+//!    permit without having slept leaves a woken one to count itself again. So as long as all live,
+//!    nobody sleeps while there are permits that no woken one is on its way to.
 //! 4. Nobody takes off the count what it did not put there: it remembers the epoch.
 //!
-//! Orderings: whoever takes a permit acquires the state, whoever adds one releases it, and all changes are read-modify-writes, which
-//! pass on what was released before. `wakes` is acquired before the state is read and released after it was changed: whoever sees the new
-//! count sees the permits too.
+//! Orderings: whoever takes a permit acquires the state, whoever adds one releases it, and all
+//! changes are read-modify-writes, which pass on what was released before. `wakes` is acquired
+//! before the state is read and released after it was changed: whoever sees the new count sees the
+//! permits too.
 //!
-//! A process that is killed leaves the permits that it has taken taken. If it waited it stays counted, and each release makes a system
-//! call in vain, until one in [`HEAL_EVERY`] of those begins a new epoch. If it was killed between adding permits and waking, or was woken
-//! and did not come to take one, a sleeper finds them when it looks for itself, a moment later.
+//! A process that is killed leaves the permits that it has taken taken. If it waited it stays
+//! counted, and each release makes a system call in vain, until one in [`HEAL_EVERY`] of those
+//! begins a new epoch. If it was killed between adding permits and waking, or was woken and did not
+//! come to take one, a sleeper finds them when it looks for itself, a moment later.
 //!
-//! An epoch comes back after 1024. A waiter that was stopped meanwhile, for exactly that many, would take another off the count, who
-//! then looks for itself only.
+//! An epoch comes back after 1024. A waiter that was stopped meanwhile, for exactly that many,
+//! would take another off the count, who then looks for itself only.
 
 use crate::deadline::Deadline;
 use crate::primitive::{AtomicU32, AtomicU64, Futex, Ordering, Slept};
@@ -40,7 +46,8 @@ const WAITER: u64 = 1 << 32;
 const WAITERS: u64 = ((1 << 22) - 1) << 32;
 const EPOCH: u64 = 1 << 54;
 
-/// How many wake-ups there are from one that may heal to the next. A wake-up can be in vain because those who wait are not asleep yet.
+/// How many wake-ups there are from one that may heal to the next. A wake-up can be in vain because
+/// those who wait are not asleep yet.
 const HEAL_EVERY: u32 = if cfg!(loom) { 1 } else { 16 };
 
 /// All-zero bytes are one without permits and without a bound.
@@ -172,7 +179,8 @@ impl RawSemaphore {
         }
     }
 
-    /// Takes a permit for one that is counted in that epoch, or gives a state in which there was none.
+    /// Takes a permit for one that is counted in that epoch, or gives a state in which there was
+    /// none.
     fn take(&self, counted: Option<u64>) -> Result<(), u64> {
         let mut state = self.state.load(Ordering::Relaxed);
         while state & PERMITS != 0 {

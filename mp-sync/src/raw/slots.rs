@@ -1,8 +1,10 @@
-//! Places of which each is held by one thread, and comes back when its thread dies: those of a lock's readers, or a semaphore's permits.
+//! Places of which each is held by one thread, and comes back when its thread dies: those of a
+//! lock's readers, or a semaphore's permits.
 //!
 //! # States
 //!
-//! Each slot has a word as that of a mutex (`raw::mutex`), and a link for the robust list of its holder.
+//! Each slot has a word as that of a mutex (`raw::mutex`), and a link for the robust list of its
+//! holder.
 //!
 //! | word | |
 //! |---|---|
@@ -15,20 +17,24 @@
 //!
 //! # Invariants
 //!
-//! 1. Only a thread that finds no holder puts its number there, and only the holder, or the kernel for it, takes it out.
-//! 2. One thread at most waits for slots at a time: the caller sees to that. So one wake-up for each slot that becomes free is enough, and
-//!    the one that gets it need not pass it on.
-//! 3. The one who waits has put `WAITERS` into every word that it sleeps on. Whoever gives such a slot back wakes it, and so does the
-//!    kernel if the holder died. Taking a slot takes `WAITERS` out: the wake-up of whoever gave it back is on its way then.
-//! 4. From before a thread's number gets into a word until it has left it, the slot is in the thread's list or the pending one.
+//! 1. Only a thread that finds no holder puts its number there, and only the holder, or the kernel
+//!    for it, takes it out.
+//! 2. One thread at most waits for slots at a time: the caller sees to that. So one wake-up for
+//!    each slot that becomes free is enough, and the one that gets it need not pass it on.
+//! 3. The one who waits has put `WAITERS` into every word that it sleeps on. Whoever gives such a
+//!    slot back wakes it, and so does the kernel if the holder died. Taking a slot takes `WAITERS`
+//!    out: the wake-up of whoever gave it back is on its way then.
+//! 4. From before a thread's number gets into a word until it has left it, the slot is in the
+//!    thread's list or the pending one.
 //!
-//! A holder that is killed after it gave a slot back and before it woke the one who waits is pending, and the kernel wakes that one, unless
-//! somebody else has the slot already: then it looks again by itself (`primitive`).
+//! A holder that is killed after it gave a slot back and before it woke the one who waits is
+//! pending, and the kernel wakes that one, unless somebody else has the slot already: then it looks
+//! again by itself (`primitive`).
 //!
 //! # Orderings
 //!
-//! Taking a slot acquires what giving it back released. Where a taken slot has to be seen by somebody who has announced itself elsewhere,
-//! see `raw::rwlock`.
+//! Taking a slot acquires what giving it back released. Where a taken slot has to be seen by
+//! somebody who has announced itself elsewhere, see `raw::rwlock`.
 
 use super::mutex::{OWNER, Refused, WAITERS};
 use crate::deadline::Deadline;
@@ -36,7 +42,8 @@ use crate::primitive::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::primitive::{AtomicU32, Futex, Link, Slept, Thread};
 use crate::spin::Spin;
 
-/// The slots of one cache line. A link is 32 bytes behind its word, as the kernel was told for all locks of a thread.
+/// The slots of one cache line. A link is 32 bytes behind its word, as the kernel was told for all
+/// locks of a thread.
 #[repr(C)]
 struct Block {
     words: [Word; LANES],
@@ -105,8 +112,9 @@ impl<const N: usize> Slots<N> {
     #[cfg(not(loom))]
     fn blocks(&self) -> &[Block] {
         let start = self.memory.as_ptr().cast::<Block>();
-        // SAFETY: `VALID` holds, or there would be no `Self`: so the memory has exactly the size of that many blocks, and their alignment,
-        // as asserted above. Both are atomics and nothing else, for which any bytes are valid, and it is used as blocks only.
+        // SAFETY: `VALID` holds, or there would be no `Self`: so the memory has exactly the size of
+        // that many blocks, and their alignment, as asserted above. Both are atomics and nothing
+        // else, for which any bytes are valid, and it is used as blocks only.
         unsafe { std::slice::from_raw_parts(start, N / LANES) }
     }
 
@@ -115,7 +123,8 @@ impl<const N: usize> Slots<N> {
         &self.blocks
     }
 
-    /// Slots of neighbouring numbers are in different blocks, so that threads of neighbouring numbers are.
+    /// Slots of neighbouring numbers are in different blocks, so that threads of neighbouring
+    /// numbers are.
     #[inline]
     fn slot(&self, index: usize) -> SlotRef<'_> {
         let block = &self.blocks()[index % (N / LANES)];
@@ -123,7 +132,8 @@ impl<const N: usize> Slots<N> {
         SlotRef { word: &block.words[lane].word, depth: &block.words[lane].depth, link: &block.links[lane] }
     }
 
-    /// Takes a free slot among the first `count`; or, if `again`, once more one that the thread is found to have on the way.
+    /// Takes a free slot among the first `count`; or, if `again`, once more one that the thread is
+    /// found to have on the way.
     #[inline]
     pub(crate) fn try_take(&self, thread: Thread, count: usize, again: bool) -> Option<TakenSlot> {
         // loom's numbers differ from one run to the next, and its runs must not.
@@ -156,7 +166,8 @@ impl<const N: usize> Slots<N> {
         (0..count).any(|index| self.slot(index).word.load(Relaxed) & OWNER == thread.id())
     }
 
-    /// Takes a slot, waiting for one; `None` if that took too long. Only for the one who waits (invariant 2).
+    /// Takes a slot, waiting for one; `None` if that took too long. Only for the one who waits
+    /// (invariant 2).
     pub(crate) fn take(&self, thread: Thread, count: usize, deadline: Deadline) -> Option<TakenSlot> {
         let mut spin = Spin::brief();
         let mut late = deadline == Deadline::PASSED;
@@ -184,7 +195,8 @@ impl<const N: usize> Slots<N> {
 
     /// Waits until each slot has been seen free. Only for the one who waits (invariant 2).
     pub(crate) fn wait_for_all(&self, thread: Thread, count: usize, deadline: Deadline) -> Result<(), Refused> {
-        // Block by block, which is what a writer pays if nobody reads. Slots that are not in use are free.
+        // Block by block, which is what a writer pays if nobody reads. Slots that are not in use
+        // are free.
         let is_free = |word: &Word| word.word.load(SeqCst) & OWNER == 0;
         if self.blocks().iter().all(|block| block.words.iter().all(is_free)) {
             return Ok(());
@@ -280,7 +292,8 @@ impl SlotRef<'_> {
         }
     }
 
-    /// Says that somebody is about to sleep over a slot that is held. What the word is then; `None` if it is free, or has changed.
+    /// Says that somebody is about to sleep over a slot that is held. What the word is then; `None`
+    /// if it is free, or has changed.
     fn announce(&self) -> Option<u32> {
         let word = self.word.load(Acquire);
         if word & OWNER == 0 {

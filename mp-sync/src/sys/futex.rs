@@ -1,4 +1,5 @@
-//! The [futex](https://man7.org/linux/man-pages/man2/futex.2.html): sleeping on a word of memory until somebody changes it.
+//! The [futex](https://man7.org/linux/man-pages/man2/futex.2.html): sleeping on a word of memory
+//! until somebody changes it.
 //!
 //! Never with `FUTEX_PRIVATE_FLAG`: the word may be mapped by other processes, at other addresses.
 
@@ -13,7 +14,8 @@ use crate::deadline::Deadline;
 
 const EVERYBODY: NonZeroU32 = NonZeroU32::MAX;
 
-/// Sleeps if the word is `expected`. Tells whether that was before the deadline; it may return early without a reason.
+/// Sleeps if the word is `expected`. Tells whether that was before the deadline; it may return
+/// early without a reason.
 pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> bool {
     // `wait_bitset` takes a point in time where `wait` takes a duration.
     match futex::wait_bitset(word, Flags::empty(), expected, deadline.timespec().as_ref(), EVERYBODY) {
@@ -27,8 +29,9 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> bool 
 /// How many words [`wait_any`] takes: `FUTEX_WAITV_MAX`.
 pub(crate) const MOST: usize = 128;
 
-/// The same for several words: sleeps if each is what it is expected to be. Where the kernel does not know how (before Linux 5.16, or
-/// behind a filter of system calls), or has no memory for it, it sleeps on the first word alone, and the others wake nobody.
+/// The same for several words: sleeps if each is what it is expected to be. Where the kernel does
+/// not know how (before Linux 5.16, or behind a filter of system calls), or has no memory for it,
+/// it sleeps on the first word alone, and the others wake nobody.
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool {
     let mut waits = [Wait::new(); MOST];
     for (wait, (word, expected)) in waits.iter_mut().zip(words) {
@@ -53,8 +56,8 @@ pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
     }
 }
 
-/// What is left are errors of this crate (a word that is not aligned or not mapped), and a filter of system calls that forbids futexes,
-/// without which std's own locks do not work either.
+/// What is left are errors of this crate (a word that is not aligned or not mapped), and a filter
+/// of system calls that forbids futexes, without which std's own locks do not work either.
 #[cold]
 fn failed(what: &str, error: Errno) -> ! {
     panic!("futex {what}: {error}");

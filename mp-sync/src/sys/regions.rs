@@ -1,7 +1,7 @@
 //! Which memory other processes have mapped too: where the death of a lock's owner has to be told.
 //!
-//! Locks ask at each change of hands, so each thread remembers the answers for the pages that it asked for last. A count of changes tells
-//! when they are out of date.
+//! Locks ask at each change of hands, so each thread remembers the answers for the pages that it
+//! asked for last. A count of changes tells when they are out of date.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -30,7 +30,8 @@ pub(crate) struct Cache {
 impl Cache {
     #[inline]
     pub(crate) fn is_shared(&self, address: usize) -> bool {
-        // Whoever may use memory of a region has seen, by the way on which it got there, that the region was added.
+        // Whoever may use memory of a region has seen, by the way on which it got there, that the
+        // region was added.
         let changes = CHANGES.load(Ordering::Acquire);
         let page = address / PAGE;
         let entry = self.pages[page % REMEMBERED].get();

@@ -1,39 +1,49 @@
-//! The [robust list](https://www.kernel.org/doc/html/latest/locking/robust-futexes.html): the locks that a thread holds, for the kernel to
-//! find when the thread is gone. It walks the list, sets `OWNER_DIED` in each word that holds the thread's number, and wakes one waiter.
+//! The [robust list](https://www.kernel.org/doc/html/latest/locking/robust-futexes.html): the locks
+//! that a thread holds, for the kernel to find when the thread is gone. It walks the list, sets
+//! `OWNER_DIED` in each word that holds the thread's number, and wakes one waiter.
 //!
 //! # How this crate shares it with the C library
 //!
-//! A thread has one list, and the C library has registered its own, for `pthread_mutex`es that are robust. It is left in place: two
-//! entries of ours, `first` and `last`, which look like two of those mutexes, are put into it when a thread takes its first lock, and
-//! what this crate adds stands between them. The C library puts entries in front of `first` and takes out its own on either side; the
-//! words that it changes doing so are those of our two entries, in private memory, never one of a lock.
+//! A thread has one list, and the C library has registered its own, for `pthread_mutex`es that are
+//! robust. It is left in place: two entries of ours, `first` and `last`, which look like two of
+//! those mutexes, are put into it when a thread takes its first lock, and what this crate adds
+//! stands between them. The C library puts entries in front of `first` and takes out its own on
+//! either side; the words that it changes doing so are those of our two entries, in private memory,
+//! never one of a lock.
 //!
 //! ```text
 //! head of the C library -> its newer entries -> first -> node -> lock -> node -> lock -> last -> its older entries -> head
 //! ```
 //!
-//! In front of each lock stands a node of the thread's own. So a lock is taken out of the list without a change to another lock: its node
-//! passes it by. A node without a lock stays in its place, until those behind it are gone or a lock needs one.
+//! In front of each lock stands a node of the thread's own. So a lock is taken out of the list
+//! without a change to another lock: its node passes it by. A node without a lock stays in its
+//! place, until those behind it are gone or a lock needs one.
 //!
-//! All entries of one thread have their word at the same distance from their link, [`OFFSET`]: what `pthread_mutex_t` has.
+//! All entries of one thread have their word at the same distance from their link, [`OFFSET`]: what
+//! `pthread_mutex_t` has.
 //!
 //! # Invariants
 //!
-//! 1. This crate writes to the link of a lock once, when the thread takes the lock. What it knows of the list is in its nodes, in private
-//!    memory. It compares what it finds in a link, and never follows it: other processes can write there, and if the guard was forgotten,
-//!    this one may have put something else there.
-//! 2. Every lock in the list is in memory that is mapped: a region of shared memory is unmapped only after [`holds_within`] has found
-//!    nothing of it in the list of any thread, and nothing outside of such a region is ever entered. So forgetting a guard leaves no
-//!    pointer to memory that has been freed.
+//! 1. This crate writes to the link of a lock once, when the thread takes the lock. What it knows
+//!    of the list is in its nodes, in private memory. It compares what it finds in a link, and
+//!    never follows it: other processes can write there, and if the guard was forgotten, this one
+//!    may have put something else there.
+//! 2. Every lock in the list is in memory that is mapped: a region of shared memory is unmapped
+//!    only after [`holds_within`] has found nothing of it in the list of any thread, and nothing
+//!    outside of such a region is ever entered. So forgetting a guard leaves no pointer to memory
+//!    that has been freed.
 //! 3. Entries do not move, so a scan by another thread misses nothing that stays.
-//! 4. From before a thread's number gets into a word until it has left it, the lock is in the list or it is the pending one.
-//! 5. A thread that ends takes what it still holds (forgotten guards) out of the list first: references that came from a leaked guard may
-//!    live on in other threads, so nobody may be told that its owner died. That lock stays locked.
-//! 6. The link of the lock at a node holds the address of the next older node. By that the lock is found again, through whichever
-//!    mapping of its memory it is released; so no lock has it that is not in the list.
+//! 4. From before a thread's number gets into a word until it has left it, the lock is in the list
+//!    or it is the pending one.
+//! 5. A thread that ends takes what it still holds (forgotten guards) out of the list first:
+//!    references that came from a leaked guard may live on in other threads, so nobody may be told
+//!    that its owner died. That lock stays locked.
+//! 6. The link of the lock at a node holds the address of the next older node. By that the lock is
+//!    found again, through whichever mapping of its memory it is released; so no lock has it that
+//!    is not in the list.
 //!
-//! The kernel looks at the list when the thread has ended, so what orders these writes is the order of the program: relaxed atomics and
-//! fences for the compiler.
+//! The kernel looks at the list when the thread has ended, so what orders these writes is the order
+//! of the program: relaxed atomics and fences for the compiler.
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::cell::Cell;
@@ -47,14 +57,16 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::regions;
 
-/// From the word of a lock to its link: as in glibc's `pthread_mutex_t` on 64-bit targets. Checked when a thread's list is found.
+/// From the word of a lock to its link: as in glibc's `pthread_mutex_t` on 64-bit targets. Checked
+/// when a thread's list is found.
 pub(crate) const OFFSET: usize = 32;
 
-/// How many locks of shared memory a thread can hold so that their next owner is told of its death: half of what the kernel looks at
-/// (`ROBUST_LIST_LIMIT`), as each has a node, less the ends.
+/// How many locks of shared memory a thread can hold so that their next owner is told of its death:
+/// half of what the kernel looks at (`ROBUST_LIST_LIMIT`), as each has a node, less the ends.
 const MOST: usize = 1_022;
 
-/// The link of a lock: where the kernel goes on from it. It means something to the process of the owner only.
+/// The link of a lock: where the kernel goes on from it. It means something to the process of the
+/// owner only.
 #[repr(transparent)]
 pub(crate) struct Link(AtomicUsize);
 
@@ -72,22 +84,24 @@ struct Head {
     pending: AtomicUsize,
 }
 
-/// An entry of ours: the part of a `pthread_mutex_t` that matters to the list. The C library changes those at the ends.
+/// An entry of ours: the part of a `pthread_mutex_t` that matters to the list. The C library
+/// changes those at the ends.
 #[repr(C)]
 struct Entry {
     word: AtomicUsize,
     rest: [usize; 2],
     /// Points to the field `next` of the entry before, or to the head.
     previous: AtomicUsize,
-    /// Points to the field `next` of the entry behind, or to the head. The lowest bit is the C library's, for a kind of its own, here and
-    /// there.
+    /// Points to the field `next` of the entry behind, or to the head. The lowest bit is the C
+    /// library's, for a kind of its own, here and there.
     next: AtomicUsize,
 }
 
 const _: () = assert!(offset_of!(Entry, next) - offset_of!(Entry, word) == OFFSET);
 const TO_NEXT: usize = offset_of!(Entry, next) - offset_of!(Entry, previous);
 
-/// What the crate knows of a thread. It is never freed, so that others can look at it, and serves another thread later.
+/// What the crate knows of a thread. It is never freed, so that others can look at it, and serves
+/// another thread later.
 struct Record {
     head: Cell<*const Head>,
     id: Cell<u32>,
@@ -96,13 +110,14 @@ struct Record {
     /// How many nodes in use have no lock.
     holes: Cell<usize>,
     first: Entry,
-    /// The first is the last entry of the list; the others have a lock each, the oldest first. Others read their links.
+    /// The first is the last entry of the list; the others have a lock each, the oldest first.
+    /// Others read their links.
     nodes: [Entry; MOST + 1],
     cache: regions::Cache,
 }
 
-// SAFETY: the cells are used by the thread that the record serves, and it is handed on under the lock of `RECORDS` only. What other
-// threads read is atomic.
+// SAFETY: the cells are used by the thread that the record serves, and it is handed on under the
+// lock of `RECORDS` only. What other threads read is atomic.
 unsafe impl Sync for Record {}
 
 struct Records {
@@ -146,13 +161,15 @@ impl Thread {
         self.0.id.get()
     }
 
-    /// Whether the death of the owner of that lock has to be told to other processes: whether it is in a region of shared memory.
+    /// Whether the death of the owner of that lock has to be told to other processes: whether it is
+    /// in a region of shared memory.
     #[inline]
     pub(crate) fn shares(self, link: &Link) -> bool {
         self.0.cache.is_shared(address(link))
     }
 
-    /// Before its word changes hands: if the thread dies in between, the kernel looks at this lock too.
+    /// Before its word changes hands: if the thread dies in between, the kernel looks at this lock
+    /// too.
     #[inline]
     pub(crate) fn begin(self, link: &Link) {
         let pending = &self.head().pending;
@@ -162,7 +179,8 @@ impl Thread {
         compiler_fence(SeqCst);
     }
 
-    /// After it. While the thread has the lock, it may stay the pending one; that does no harm, and saves a step.
+    /// After it. While the thread has the lock, it may stay the pending one; that does no harm, and
+    /// saves a step.
     #[inline]
     pub(crate) fn end(self) {
         compiler_fence(SeqCst);
@@ -219,7 +237,8 @@ impl Thread {
 
     #[inline]
     fn head(self) -> &'static Head {
-        // SAFETY: it is this thread's list head in the C library's memory for the thread, found by `register`.
+        // SAFETY: it is this thread's list head in the C library's memory for the thread, found by
+        // `register`.
         unsafe { &*self.0.head.get() }
     }
 }
@@ -290,18 +309,19 @@ fn address(link: &Link) -> usize {
 ///
 /// There is one, of the C library's list, and it stays while the reference is used.
 unsafe fn word_at<'a>(address: usize) -> &'a AtomicUsize {
-    // SAFETY: the caller's promise. Nobody but this thread and the kernel uses these words, and the C library, whose functions this
-    // thread is not in now.
+    // SAFETY: the caller's promise. Nobody but this thread and the kernel uses these words, and the
+    // C library, whose functions this thread is not in now.
     unsafe { AtomicUsize::from_ptr(std::ptr::with_exposed_provenance_mut(address)) }
 }
 
-/// Whether a thread of this process holds a lock in that memory, by what the thread knows itself. The caller makes sure that no lock
-/// there can be taken or released meanwhile.
+/// Whether a thread of this process holds a lock in that memory, by what the thread knows itself.
+/// The caller makes sure that no lock there can be taken or released meanwhile.
 pub(crate) fn holds_within(memory: &std::ops::Range<usize>) -> bool {
     records().all.iter().any(|record| record.holds_within(memory))
 }
 
-/// Whether this system tells of the death of owners: it knows robust lists, and the C library uses them as this crate does.
+/// Whether this system tells of the death of owners: it knows robust lists, and the C library uses
+/// them as this crate does.
 pub(crate) fn check() -> io::Result<()> {
     find_head().map(|_| ())
 }
@@ -310,12 +330,14 @@ pub(crate) fn check() -> io::Result<()> {
 fn find_head() -> io::Result<&'static Head> {
     let mut head: *const Head = null();
     let mut size = 0_usize;
-    // SAFETY: the call writes a pointer and a size to the two places that it is given; 0 is the calling thread.
+    // SAFETY: the call writes a pointer and a size to the two places that it is given; 0 is the
+    // calling thread.
     let result = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut size) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the C library has told the kernel that its head is there, in memory that lasts as long as the thread.
+    // SAFETY: the C library has told the kernel that its head is there, in memory that lasts as
+    // long as the thread.
     let head = unsafe { head.as_ref() };
     match head {
         Some(head) if size == size_of::<Head>() && head.offset == -(OFFSET as isize) => Ok(head),
@@ -326,7 +348,8 @@ fn find_head() -> io::Result<&'static Head> {
     }
 }
 
-/// For a thread of a system without robust lists, where no memory is ever registered as shared: nobody looks here.
+/// For a thread of a system without robust lists, where no memory is ever registered as shared:
+/// nobody looks here.
 static NOWHERE: Head = Head { next: AtomicUsize::new(0), offset: 0, pending: AtomicUsize::new(0) };
 
 #[cold]
@@ -349,7 +372,8 @@ fn register() -> &'static Record {
     }
     // SAFETY: the key exists, and its destructor takes such a pointer.
     let result = unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(record).cast()) };
-    // Without it a lock that the thread forgets would be given to somebody else when the thread ends.
+    // Without it a lock that the thread forgets would be given to somebody else when the thread
+    // ends.
     assert_eq!(result, 0, "pthread_setspecific: {}", io::Error::from_raw_os_error(result));
     record
 }
@@ -361,7 +385,8 @@ fn new_record() -> &'static Record {
     if memory.is_null() {
         handle_alloc_error(layout);
     }
-    // SAFETY: it has the size and the alignment, all-zero bytes are a record, and it is never freed.
+    // SAFETY: it has the size and the alignment, all-zero bytes are a record, and it is never
+    // freed.
     unsafe { &*memory.cast::<Record>() }
 }
 
@@ -380,7 +405,8 @@ fn enter_list(record: &'static Record, head: &'static Head) {
     // The kernel goes forward only: from here on it passes through both.
     compiler_fence(SeqCst);
     head.next.store(first.address(), Relaxed);
-    // SAFETY: what was first has such a word before its link, and so has the head, for this purpose.
+    // SAFETY: what was first has such a word before its link, and so has the head, for this
+    // purpose.
     let previous = unsafe { word_at((behind & !1) - TO_NEXT) };
     previous.store(last.address(), Relaxed);
 }
@@ -397,8 +423,8 @@ fn leave_list(record: &Record) {
     previous.store(before, Relaxed);
 }
 
-/// Calls [`thread_ends`] at the end of each thread that has a value for it: behind the destructors of thread-locals, which may still use
-/// locks.
+/// Calls [`thread_ends`] at the end of each thread that has a value for it: behind the destructors
+/// of thread-locals, which may still use locks.
 fn key() -> libc::pthread_key_t {
     static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
     *KEY.get_or_init(|| {
@@ -429,8 +455,8 @@ unsafe extern "C" fn thread_ends(record: *mut c_void) {
     records.idle.push(record);
 }
 
-/// In the child of `fork`, which is another thread to the kernel. It has none of the parent's locks, and the C library has begun a new
-/// list for it.
+/// In the child of `fork`, which is another thread to the kernel. It has none of the parent's
+/// locks, and the C library has begun a new list for it.
 extern "C" fn was_forked() {
     CURRENT.set(None);
     // SAFETY: the key exists, since it was made before this function was registered to be called.

@@ -18,7 +18,8 @@ pub enum ShareableListError {
         /// How many there are.
         len: usize,
     },
-    /// A value is longer than its slot, which keeps the room that it was created with; or, in a new list, longer than a slot can be.
+    /// A value is longer than its slot, which keeps the room that it was created with; or, in a new
+    /// list, longer than a slot can be.
     #[error("{length} bytes do not fit into a slot of {room}")]
     TooLong {
         /// The length of the value, in bytes.
@@ -26,7 +27,8 @@ pub enum ShareableListError {
         /// The most that fits, in bytes.
         room: usize,
     },
-    /// A value that ends with a NUL is longer than 999,999 bytes: the layout has no place to say how many of the NULs are its own.
+    /// A value that ends with a NUL is longer than 999,999 bytes: the layout has no place to say
+    /// how many of the NULs are its own.
     #[error("{length} bytes that end with a NUL do not fit into a slot: 999999 is the most for such")]
     TrailingNul {
         /// The length of the value, in bytes.
@@ -43,7 +45,8 @@ pub enum ShareableListError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// What a slot holds is nothing that this library or CPython puts there. It may be in the middle of being set.
+    /// What a slot holds is nothing that this library or CPython puts there. It may be in the
+    /// middle of being set.
     #[error("slot {index} holds no value: {reason}")]
     BadSlot {
         /// The number of the slot, from 0.

@@ -35,7 +35,8 @@ impl<'a> Filler<'a> {
         let (begin, end) = self.layout.slot(self.next, &mut self.offsets)?;
         let encoded = encode(item, end - begin)?;
         let length = if encoded.is_padded() { end - begin } else { encoded.bytes().len() };
-        // In a list that is as it should be they follow one another, unless a number is in a longer slot.
+        // In a list that is as it should be they follow one another, unless a number is in a longer
+        // slot.
         if self.begin + self.bytes.len() != begin || self.bytes.len() + length > BLOCK {
             self.flush()?;
             self.begin = begin;

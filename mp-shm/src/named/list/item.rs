@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// One value of a [`ShareableList`](crate::ShareableList): what Python can hold there.
 ///
-/// Two are equal if they are of the same kind and have the same value. Python is less strict: there, `1`, `1.0` and `True` are equal.
+/// Two are equal if they are of the same kind and have the same value. Python is less strict:
+/// there, `1`, `1.0` and `True` are equal.
 ///
 /// # Examples
 ///

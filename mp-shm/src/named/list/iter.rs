@@ -59,9 +59,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The values of a [`ShareableList`](crate::ShareableList), in order: [`ShareableList::iter`](crate::ShareableList::iter).
+/// The values of a [`ShareableList`](crate::ShareableList), in order:
+/// [`ShareableList::iter`](crate::ShareableList::iter).
 ///
-/// A slot that holds no value is an error, and the next ones follow. When the memory itself cannot be read, the error is the last.
+/// A slot that holds no value is an error, and the next ones follow. When the memory itself cannot
+/// be read, the error is the last.
 pub struct Items<'a> {
     reader: Reader<'a>,
     next: usize,

@@ -10,11 +10,12 @@
 //! | `N` formats, 8 bytes each | the same |
 //! | `N` codes, 1 byte each | the same |
 //!
-//! The second number tells them apart: the first slot begins at 0, and no slot is 0 bytes long. An empty list has 16 bytes or more, or 8.
-//! What follows is not looked at.
+//! The second number tells them apart: the first slot begins at 0, and no slot is 0 bytes long. An
+//! empty list has 16 bytes or more, or 8. What follows is not looked at.
 //!
-//! The memory can hold anything, at any time. What is read here is checked and kept; what is looked up later (where a slot begins) is
-//! checked each time. So nothing outside of the part that it is to be in is ever read or written.
+//! The memory can hold anything, at any time. What is read here is checked and kept; what is looked
+//! up later (where a slot begins) is checked each time. So nothing outside of the part that it is
+//! to be in is ever read or written.
 
 use super::slot::FORMAT;
 use super::window::{Window, word};
@@ -81,7 +82,8 @@ impl Layout {
         let mut begins = Vec::new();
         let mut end = 0_usize;
         for index in 0..=len {
-            // It grows with the lengths that there are, not with `len`: where nothing was ever written, they are 0.
+            // It grows with the lengths that there are, not with `len`: where nothing was ever
+            // written, they are 0.
             begins.try_reserve(1)?;
             begins.push(end);
             if index == len {
@@ -100,7 +102,8 @@ impl Layout {
             .and_then(|formats| Some(Self { len, slots, formats, codes: codes(formats)?, summed: Some(begins) })))
     }
 
-    /// Where a slot begins and ends, from the beginning of the memory. `offsets` is for reading it there.
+    /// Where a slot begins and ends, from the beginning of the memory. `offsets` is for reading it
+    /// there.
     pub(super) fn slot(&self, index: usize, offsets: &mut Window<'_>) -> Result<(usize, usize), Error> {
         let bounds = match &self.summed {
             Some(begins) => [begins.get(index).copied(), begins.get(index + 1).copied()],

@@ -25,31 +25,41 @@ pub use iter::Items;
 
 use self::ShareableListError as Error;
 
-/// A list of fixed length in [named memory](SharedMemory), for programs in Rust and in Python: `multiprocessing.shared_memory.ShareableList`.
+/// A list of fixed length in [named memory](SharedMemory), for programs in Rust and in Python:
+/// `multiprocessing.shared_memory.ShareableList`.
 ///
-/// It holds `None`, `bool`, `int`, `float`, `str` and `bytes`, any of them in any slot. A slot keeps the room that it gets when the list is created:
-/// 8 bytes for numbers, and for `n` bytes of text 8·(n/8+1), so one to eight more than it needs. A slot is set to another kind of value if that fits.
+/// It holds `None`, `bool`, `int`, `float`, `str` and `bytes`, any of them in any slot. A slot
+/// keeps the room that it gets when the list is created: 8 bytes for numbers, and for `n` bytes of
+/// text 8·(n/8+1), so one to eight more than it needs. A slot is set to another kind of value if
+/// that fits.
 ///
-/// The layout is CPython's, byte by byte: 3.9 and later read and write lists of this library and the other way round. Those that
-/// CPython 3.8 has created, whose layout was another, can be opened here; it cannot open ours.
+/// The layout is CPython's, byte by byte: 3.9 and later read and write lists of this library and
+/// the other way round. Those that CPython 3.8 has created, whose layout was another, can be opened
+/// here; it cannot open ours.
 ///
-/// Nothing is locked. Whoever reads a slot while another sets it can get a mixture, or an error; so can Python. Reading copies, and
-/// never gives a reference into the memory. What anybody may have written there is an error at worst.
+/// Nothing is locked. Whoever reads a slot while another sets it can get a mixture, or an error; so
+/// can Python. Reading copies, and never gives a reference into the memory. What anybody may have
+/// written there is an error at worst.
 ///
-/// **NULs at the end** of a `str` or `bytes` are lost when Python reads it, or when Python has written it. Between
-/// programs in Rust they come back, up to a length of 999,999 bytes (beyond, they are an [error](Error::TrailingNul)).
+/// **NULs at the end** of a `str` or `bytes` are lost when Python reads it, or when Python has
+/// written it. Between programs in Rust they come back, up to a length of 999,999 bytes (beyond,
+/// they are an [error](Error::TrailingNul)).
 ///
-/// Python counts the letters of a `str` for the room that it gets, and the bytes when it sets it: in a list that Python has created, a slot
-/// with letters outside of ASCII can be too short for them. They are cut off there, and what is left may not be UTF-8, which is an error in both languages.
+/// Python counts the letters of a `str` for the room that it gets, and the bytes when it sets it:
+/// in a list that Python has created, a slot with letters outside of ASCII can be too short for
+/// them. They are cut off there, and what is left may not be UTF-8, which is an error in both
+/// languages.
 ///
 /// # Speed
 ///
-/// [`iter`](Self::iter), [`index`](Self::index) and [`count`](Self::count) read in blocks and take time in proportion to the length;
-/// [`get`](Self::get) and [`set`](Self::set) take some system calls each, however long the list is.
+/// [`iter`](Self::iter), [`index`](Self::index) and [`count`](Self::count) read in blocks and take
+/// time in proportion to the length; [`get`](Self::get) and [`set`](Self::set) take some system
+/// calls each, however long the list is.
 ///
 /// # Process death
 ///
-/// As of the [memory](SharedMemory#process-death). Whoever is killed in [`set`](Self::set) leaves that one slot as a mixture or in error.
+/// As of the [memory](SharedMemory#process-death). Whoever is killed in [`set`](Self::set) leaves
+/// that one slot as a mixture or in error.
 ///
 /// # Examples
 ///
@@ -83,11 +93,13 @@ impl ShareableList {
 
     /// Creates a list that holds these values, under a name that nobody has.
     ///
-    /// It appears under its name with all its values in it. Two copies of it are in this process's memory meanwhile.
+    /// It appears under its name with all its values in it. Two copies of it are in this process's
+    /// memory meanwhile.
     ///
     /// # Errors
     ///
-    /// - [`TooLong`](Error::TooLong): a value is longer than 9,999,991 bytes; [`TrailingNul`](Error::TrailingNul);
+    /// - [`TooLong`](Error::TooLong): a value is longer than 9,999,991 bytes;
+    ///   [`TrailingNul`](Error::TrailingNul);
     /// - [`TooLarge`](Error::TooLarge), [`OutOfMemory`](Error::OutOfMemory);
     /// - [`Memory`](Error::Memory): what [`SharedMemory::create`] returns.
     pub fn create<'a, I: IntoIterator<Item: Into<Item>>>(
@@ -108,7 +120,8 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// [`NotAList`](Error::NotAList), [`OutOfMemory`](Error::OutOfMemory); [`Memory`](Error::Memory): what [`SharedMemory::open`] returns.
+    /// [`NotAList`](Error::NotAList), [`OutOfMemory`](Error::OutOfMemory);
+    /// [`Memory`](Error::Memory): what [`SharedMemory::open`] returns.
     pub fn open(name: &str) -> Result<Self, Error> {
         Self::of(SharedMemory::open(name)?)
     }
@@ -132,7 +145,8 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// [`OutOfBounds`](Error::OutOfBounds), [`BadSlot`](Error::BadSlot), [`OutOfMemory`](Error::OutOfMemory), [`Memory`](Error::Memory).
+    /// [`OutOfBounds`](Error::OutOfBounds), [`BadSlot`](Error::BadSlot),
+    /// [`OutOfMemory`](Error::OutOfMemory), [`Memory`](Error::Memory).
     pub fn get(&self, index: usize) -> Result<Item, Error> {
         self.check(index)?;
         Reader::new(&self.memory, &self.layout, Window::exact).item(index)
@@ -142,8 +156,9 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// [`OutOfBounds`](Error::OutOfBounds), [`TooLong`](Error::TooLong), [`TrailingNul`](Error::TrailingNul), and
-    /// [`BadSlot`](Error::BadSlot) if the list does not say where the slot is: the slot is as before. [`Memory`](Error::Memory).
+    /// [`OutOfBounds`](Error::OutOfBounds), [`TooLong`](Error::TooLong),
+    /// [`TrailingNul`](Error::TrailingNul), and [`BadSlot`](Error::BadSlot) if the list does not
+    /// say where the slot is: the slot is as before. [`Memory`](Error::Memory).
     pub fn set(&self, index: usize, item: impl Into<Item>) -> Result<(), Error> {
         self.check(index)?;
         let item = item.into();
@@ -171,13 +186,14 @@ impl ShareableList {
         Ok(())
     }
 
-    /// Sets the slots from `first` on to these values, one after another, in blocks of 64 KiB: for many values at a fraction of the cost of
-    /// [`set`](Self::set).
+    /// Sets the slots from `first` on to these values, one after another, in blocks of 64 KiB: for
+    /// many values at a fraction of the cost of [`set`](Self::set).
     ///
     /// # Errors
     ///
-    /// Those of [`set`](Self::set), for the first slot that cannot be set; those before it are set, except after [`Memory`](Error::Memory), which leaves the last
-    /// block of them in doubt. [`OutOfBounds`](Error::OutOfBounds) if there are more values than slots.
+    /// Those of [`set`](Self::set), for the first slot that cannot be set; those before it are set,
+    /// except after [`Memory`](Error::Memory), which leaves the last block of them in doubt.
+    /// [`OutOfBounds`](Error::OutOfBounds) if there are more values than slots.
     ///
     /// # Examples
     ///
@@ -202,7 +218,8 @@ impl ShareableList {
         if index < self.len() { Ok(()) } else { Err(Error::OutOfBounds { index, len: self.len() }) }
     }
 
-    /// Returns the values, one after another. They are read some way ahead, 64 KiB or one value, so what is set meanwhile may not be seen.
+    /// Returns the values, one after another. They are read some way ahead, 64 KiB or one value, so
+    /// what is set meanwhile may not be seen.
     pub fn iter(&self) -> Items<'_> {
         Items::new(&self.memory, &self.layout)
     }
@@ -211,7 +228,8 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// What [`get`](Self::get) returns, for the first slot that cannot be read, unless the value is found before it.
+    /// What [`get`](Self::get) returns, for the first slot that cannot be read, unless the value is
+    /// found before it.
     pub fn index(&self, item: &Item) -> Result<Option<usize>, Error> {
         for (index, each) in self.iter().enumerate() {
             if each? == *item {
@@ -230,11 +248,13 @@ impl ShareableList {
         self.iter().try_fold(0, |count, each| Ok(count + usize::from(each? == *item)))
     }
 
-    /// Returns the formats of all slots in the notation of Python's `struct`, as Python's attribute `format` does.
+    /// Returns the formats of all slots in the notation of Python's `struct`, as Python's attribute
+    /// `format` does.
     ///
     /// # Errors
     ///
-    /// [`BadSlot`](Error::BadSlot) for one that is no text, [`OutOfMemory`](Error::OutOfMemory), [`Memory`](Error::Memory).
+    /// [`BadSlot`](Error::BadSlot) for one that is no text, [`OutOfMemory`](Error::OutOfMemory),
+    /// [`Memory`](Error::Memory).
     pub fn format(&self) -> Result<String, Error> {
         let mut reader = Reader::new(&self.memory, &self.layout, Window::ahead);
         let mut all = String::new();

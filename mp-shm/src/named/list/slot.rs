@@ -1,4 +1,5 @@
-//! What is written into one slot: the value's bytes, their format as Python's `struct` has it, and the code of the kind.
+//! What is written into one slot: the value's bytes, their format as Python's `struct` has it, and
+//! the code of the kind.
 //!
 //! | value | bytes | format | code |
 //! |---|---|---|---|
@@ -9,10 +10,11 @@
 //! | `str` | UTF-8, then NULs to the end of the slot | `<room>s` | 1 |
 //! | `bytes` | themselves, then NULs to the end of the slot | `<room>s` | 2 |
 //!
-//! A reader takes the NULs at the end away, which CPython does too: it cannot tell those of the value from those behind it. So a value that ends
-//! with a NUL gets another format, `<length>s` and a space. To CPython the space means nothing when it reads, and then it takes the NULs away as
-//! ever. But it keeps a format only if that ends with an `s`; so it replaces this one when it sets the slot, and the length of ours
-//! never stays behind with its value.
+//! A reader takes the NULs at the end away, which CPython does too: it cannot tell those of the
+//! value from those behind it. So a value that ends with a NUL gets another format, `<length>s` and
+//! a space. To CPython the space means nothing when it reads, and then it takes the NULs away as
+//! ever. But it keeps a format only if that ends with an `s`; so it replaces this one when it sets
+//! the slot, and the length of ours never stays behind with its value.
 
 use super::item::Item;
 
@@ -105,7 +107,8 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// A format, without the NULs behind it. It is at most as long as its room, as room and length were checked.
+/// A format, without the NULs behind it. It is at most as long as its room, as room and length were
+/// checked.
 fn padded(format: &[u8]) -> [u8; FORMAT] {
     let mut padded = [0; FORMAT];
     padded[..format.len()].copy_from_slice(format);

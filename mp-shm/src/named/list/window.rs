@@ -25,7 +25,8 @@ impl<'a> Window<'a> {
         Self { ahead: AHEAD, ..Self::exact(memory) }
     }
 
-    /// Reads `length` bytes from `offset` on, and ahead until `end` at most, which is not before them.
+    /// Reads `length` bytes from `offset` on, and ahead until `end` at most, which is not before
+    /// them.
     pub(super) fn read(&mut self, offset: usize, length: usize, end: usize) -> Result<&[u8], Error> {
         let held = offset.checked_sub(self.start).and_then(|skip| self.bytes.get(skip..)?.get(..length)).is_some();
         if !held {

@@ -135,7 +135,8 @@ fn opening_what_somebody_has_a_lease_of_is_an_error_and_does_not_wait() {
     const F_SETLEASE: i32 = 1024;
     let file = sealed(4096, SIZED);
     let holder = File::from(reopen(file.as_fd()).unwrap());
-    // SAFETY: the call sets a number of the description: the signal that breaks of its lease are told by, one that ends nobody.
+    // SAFETY: the call sets a number of the description: the signal that breaks of its lease are
+    // told by, one that ends nobody.
     assert_eq!(unsafe { libc::fcntl(holder.as_raw_fd(), F_SETSIG, libc::SIGWINCH) }, 0);
     let lease = |kind: i32| {
         // SAFETY: the call sets a number of the description.
