@@ -95,6 +95,8 @@ impl ByteConnection {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
     use std::time::Duration;
 
     use super::*;
@@ -106,8 +108,13 @@ mod tests {
         let _silent = Client::connect(listener.address()).unwrap();
         let soon = Duration::from_millis(5);
         let alarm = Watched::new(timer::at(Deadline::after(soon)).unwrap());
-        let waits = Waits::Task { alarm: Some(alarm) };
-        let late = pollster::block_on(listener.accept().unwrap().authenticate_by(&waits));
+        let incoming = listener.accept().unwrap();
+        let (done, result) = mpsc::channel();
+        thread::spawn(move || {
+            let waits = Waits::Task { alarm: Some(alarm) };
+            done.send(pollster::block_on(incoming.authenticate_by(&waits))).unwrap();
+        });
+        let late = result.recv_timeout(Duration::from_secs(20)).expect("the alarm comes");
         assert!(matches!(late, Err(AuthenticationError::TimedOut)), "{late:?}");
     }
 }

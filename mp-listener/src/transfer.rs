@@ -5,8 +5,8 @@
 //! message: after a deadline, an error of the operating system, or with a future that nobody polls
 //! to its end.
 //!
-//! 1. Nothing after a message is read, so the descriptor is readable exactly when the next one has
-//!    begun to arrive.
+//! 1. Nothing after a message is read, so the descriptor is readable when the next one, or more of
+//!    a refused one, has arrived.
 //! 2. Memory is taken for twice what has arrived and a little more, never for what the peer
 //!    announced.
 //! 3. A message that was refused because of its length is skipped by the next call, which can be
