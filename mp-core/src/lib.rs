@@ -146,6 +146,7 @@ mod borrowing;
 mod codec;
 mod connection;
 mod current;
+mod exit_status;
 mod function;
 mod handle;
 #[cfg(feature = "json")]
@@ -160,6 +161,7 @@ pub mod raw;
 mod reactor;
 mod referent;
 mod registry;
+mod resource;
 #[allow(unsafe_code, reason = "the operating system's interface")]
 mod sys;
 mod trace;
@@ -172,6 +174,7 @@ pub use connection::{
     Connection, Iter, Messages, Receiver, RecvError, SendError, SendErrorReason, Sender, duplex, pipe,
 };
 pub use current::{Current, current};
+pub use exit_status::ExitStatus;
 pub use function::{Call, EncodedCall, ProcessFn};
 pub use handle::{Fd, fd};
 #[cfg(feature = "json")]
@@ -254,11 +257,9 @@ pub use outcome::{CallError, Outcome, Panic};
 pub use parent::{Parent, parent};
 #[cfg(feature = "async")]
 pub use process::JoinFuture;
-pub use process::{
-    Builder, ChildInfo, ExitStatus, JoinError, Output, Process, Resource, SpawnError, StartMethod, Stdio,
-    active_children,
-};
+pub use process::{Builder, ChildInfo, JoinError, Output, Process, SpawnError, StartMethod, Stdio, active_children};
 pub use registry::DuplicateFunction;
+pub use resource::Resource;
 pub use wait::wait;
 
 #[doc(hidden)]

@@ -13,7 +13,7 @@
 
 use std::fmt::Display;
 
-use crate::process::ExitStatus;
+use crate::exit_status::ExitStatus;
 
 macro_rules! event {
     ($level:ident, { $($field:ident = $value:expr),+ }, $message:literal) => {{

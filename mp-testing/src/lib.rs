@@ -33,26 +33,15 @@ macro_rules! scenario {
     ($name:ident, $limit:expr, $body:block) => {
         #[test]
         fn $name() {
-            $crate::in_a_process!($name, $limit, $body);
+            #[mp_core::process_fn]
+            fn $name() {
+                $crate::leaks::check(|| $body);
+            }
+            $crate::run::<$name>($limit);
         }
     };
     ($name:ident, $body:block) => {
         $crate::scenario!($name, $crate::LIMIT, $body);
-    };
-}
-
-/// Does inside a test what [`scenario!`] does for a whole one. The name has to be unique in its module.
-#[macro_export]
-macro_rules! in_a_process {
-    ($name:ident, $limit:expr, $body:block) => {{
-        #[mp_core::process_fn]
-        fn $name() {
-            $crate::leaks::check(|| $body);
-        }
-        $crate::run::<$name>($limit);
-    }};
-    ($name:ident, $body:block) => {
-        $crate::in_a_process!($name, $crate::LIMIT, $body)
     };
 }
 

@@ -7,13 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::exit;
 use std::sync::OnceLock;
 
-use super::marker::Errand;
 use super::{CALL_INIT, Constructor, Report, Start, marker};
 use crate::codec::EncodeError;
 use crate::connection::{Connection, RecvError, SendErrorReason};
 use crate::outcome::Outcome;
-use crate::process::Resource;
-use crate::sys::{control, lifeline, limits, runtime, stack};
+use crate::resource::Resource;
+use crate::sys::{lifeline, limits, runtime, stack};
 use crate::{codec, panic, trace};
 
 /// The exit code of a child whose function did not return a value: that of a Python process after an exception.
@@ -41,7 +40,7 @@ pub(super) fn run_if_marked(constructor: Option<Constructor>) {
 /// the program that nobody wants: its parent is told, and it ends.
 pub(super) fn end_if_marked() {
     if marker::is_set() {
-        if let Ok(Errand::Child(control)) = marker::take() {
+        if let Ok(control) = marker::take() {
             let report = Report::NotStarted(format!("its `main` ran instead of the function: {CALL_INIT}"));
             // If the parent is gone there is nobody to tell, and the lifeline was never tied.
             let _ = Control::from_fd(control).send(report);
@@ -52,11 +51,7 @@ pub(super) fn end_if_marked() {
 
 fn run(constructor: Option<Constructor>) {
     let control = match marker::take() {
-        Ok(Errand::Child(control)) => CONTROL.get_or_init(|| Control::from_fd(control)),
-        Ok(Errand::Stream(number)) => match control::send_back_stream(number) {
-            Ok(()) => exit(0),
-            Err(error) => refuse(&error.to_string()),
-        },
+        Ok(control) => CONTROL.get_or_init(|| Control::from_fd(control)),
         Err(why) => refuse(&why),
     };
     runtime::ignore_sigpipe();

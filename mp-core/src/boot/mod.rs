@@ -24,7 +24,7 @@ mod start;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) use marker::{MARKER, stream_value as stream_marker_value, value as marker_value};
+pub(crate) use marker::{MARKER, value as marker_value};
 pub(crate) use start::{Report, Start};
 
 /// Whether this process was asked what it is.

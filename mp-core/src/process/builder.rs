@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::child::{Child, Control, Dialogue};
 use super::environment::{self, Environment, c_string};
-use super::limits::{Limits, Resource};
+use super::limits::Limits;
 use super::stdio::{Stdio, Streams};
 use super::{Process, SpawnError, children};
 use crate::boot::{self, Start};
@@ -16,6 +16,7 @@ use crate::connection::SendErrorReason;
 use crate::current::Identity;
 use crate::function::{Call, ProcessFn};
 use crate::registry;
+use crate::resource::Resource;
 use crate::sys::{lifeline, socket, spawn};
 use crate::trace;
 

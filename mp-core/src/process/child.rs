@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use rustix::process::{Pid, Signal};
 
-use super::ExitStatus;
 use super::children::{self, Place};
 use super::record::Record;
 use crate::boot::{Report, Start};
 use crate::connection::{Connection, RecvError};
+use crate::exit_status::ExitStatus;
 use crate::sys::lifeline::Lifeline;
 use crate::sys::poll::{self, Deadline};
 

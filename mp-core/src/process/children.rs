@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 
-use super::ExitStatus;
 use super::record::Record;
+use crate::exit_status::ExitStatus;
 use crate::sys::poll::{self, Deadline};
 
 static CHILDREN: Mutex<Children> =

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::ExitStatus;
 use crate::codec::{DecodeError, EncodeError};
+use crate::exit_status::ExitStatus;
 use crate::outcome::Panic;
 use crate::registry::DuplicateFunction;
 

@@ -10,12 +10,13 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 
+use super::JoinError;
 use super::child::{Answer, Child, Dialogue};
 use super::stdio::Pipes;
-use super::{ExitStatus, JoinError};
 use crate::boot::{CALL_INIT, Report};
 use crate::codec::DecodeError;
 use crate::connection::RecvError;
+use crate::exit_status::ExitStatus;
 use crate::message::Message;
 use crate::outcome::{CallError, Outcome};
 use crate::sys::poll::Deadline;

@@ -9,10 +9,8 @@ mod handle;
 #[cfg(feature = "async")]
 mod join_future;
 mod limits;
-mod opaque;
 mod output;
 mod record;
-mod status;
 mod stdio;
 
 pub use builder::{Builder, StartMethod};
@@ -21,7 +19,5 @@ pub use error::{JoinError, SpawnError};
 pub use handle::Process;
 #[cfg(feature = "async")]
 pub use join_future::JoinFuture;
-pub use limits::Resource;
 pub use output::Output;
-pub use status::ExitStatus;
 pub use stdio::Stdio;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal};
 
-use super::ExitStatus;
+use crate::exit_status::ExitStatus;
 use crate::sys::lifeline::Lifeline;
 use crate::sys::process;
 use crate::trace;

@@ -9,9 +9,8 @@ use crate::sys::fd;
 
 /// What a standard stream of a child is connected to.
 ///
-/// It has the constructors of [`std::process::Stdio`], and can be made from the same things. It is a type of its own because std's
-/// does not let anyone but `std::process::Command` look inside; std's converts into it, at the price of one short-lived helper process
-/// when the child is started.
+/// It has the constructors of [`std::process::Stdio`], and can be made from the same things. It is a type
+/// of its own because only `std::process::Command` can look inside std's.
 ///
 /// # Examples
 ///
@@ -41,7 +40,6 @@ enum Kind {
     Null,
     Piped,
     Fd(OwnedFd),
-    Opaque(std::process::Stdio),
 }
 
 impl Stdio {
@@ -77,13 +75,6 @@ macro_rules! from_descriptors {
 }
 
 from_descriptors!(OwnedFd, File, ChildStdin, ChildStdout, ChildStderr);
-
-/// Costs one short-lived helper process when the child is started.
-impl From<std::process::Stdio> for Stdio {
-    fn from(stdio: std::process::Stdio) -> Self {
-        Self(Kind::Opaque(stdio))
-    }
-}
 
 /// The parent's ends of the pipes to a child's standard streams.
 #[derive(Debug, Default)]
@@ -124,10 +115,6 @@ fn open(stream: Stdio, number: usize, keep: impl FnOnce(OwnedFd)) -> Result<Opti
         Kind::Piped => fd::pipe().map(|(read, write)| {
             let (child, parent) = if number == 0 { (read, write) } else { (write, read) };
             keep(parent);
-            child
-        }),
-        Kind::Opaque(stdio) => super::opaque::unwrap(stdio, number).map(|(child, parent)| {
-            parent.map(keep);
             child
         }),
     };

@@ -1,11 +1,10 @@
 //! The socket that a child is born with.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use super::poll::{self, Deadline};
-use super::socket::Blocking;
 use super::{credentials, fd, socket};
 
 /// The number under which a child finds its control socket: the first after the standard streams.
@@ -44,23 +43,4 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: it is open, and nothing else in this process owns it: it was inherited, and `boot` calls this once, when it
     // takes the only mention of the number out of the environment.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// Sends the standard stream `number` to the parent, over the standard stream that is a socket of the parent's.
-///
-/// # Errors
-///
-/// Fails if there is no such socket, or no such stream.
-pub(crate) fn send_back_stream(number: usize) -> io::Result<()> {
-    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
-    let stream = *streams.get(number).ok_or(io::ErrorKind::InvalidInput)?;
-    let socket = if number == 0 { streams[1] } else { streams[0] };
-    if !socket::is_ours(socket) {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "a standard stream should be a socket and is none",
-        ));
-    }
-    credentials::made_by_parent(socket)?;
-    socket::send(socket, &[IoSlice::new(&[0])], &[stream], Blocking::No)
 }

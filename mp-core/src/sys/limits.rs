@@ -8,7 +8,7 @@ use std::io;
 use rustix::process::{Pid, Rlimit, getpriority_process, prlimit, setpriority_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::process::Resource;
+use crate::resource::Resource;
 
 /// Limits a resource of `process`, or of this one.
 pub(crate) fn set_resource(process: Option<Pid>, resource: Resource, soft: u64, hard: u64) -> io::Result<()> {

@@ -11,7 +11,7 @@ use rustix::process::{
 
 use super::fd::above_standard_streams;
 use super::poll::{Deadline, readable};
-use crate::process::ExitStatus;
+use crate::exit_status::ExitStatus;
 
 /// Opens the pidfd of a child that was not reaped yet.
 pub(crate) fn open(child: Pid) -> io::Result<OwnedFd> {

@@ -80,8 +80,7 @@ scenario!(every_descriptor_that_a_spawn_needs_can_be_missing, {
     until_it_succeeds("a spawn", 0, |more| Ok(with_descriptors(more, nothing::spawn)?.join()?));
     until_it_succeeds("a spawn with streams", 0, |more| {
         let file = File::open("/dev/null").unwrap();
-        let builder = Builder::new().stdin(Stdio::piped()).stdout(std::process::Stdio::piped());
-        let builder = builder.stderr(std::process::Stdio::from(file));
+        let builder = Builder::new().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file);
         Ok(with_descriptors(more, || builder.spawn(nothing::call()))?.join()?)
     });
     for (length, handles) in LOADS {
@@ -244,14 +243,9 @@ fn as_a_user_of_its_own() {
     assert_eq!(unsafe { libc::setresuid(user, user, user) }, 0);
     let before = Resources::of_this_process();
     let refused = |error: &SpawnError| chain(error).contains("os error 11");
-    // std's streams take a helper process, which can be the one that is missing.
-    let streams = || [std::process::Stdio::null(), std::process::Stdio::null(), std::process::Stdio::null()];
     let mut failures = 0;
-    let attempt = |limit| {
-        let [stdin, stdout, stderr] = streams();
-        let builder = Builder::new().stdin(stdin).stdout(stdout).stderr(stderr);
-        with_limit(Resource::Nproc, limit, || builder.spawn(nothing::call()))
-    };
+    let attempt =
+        |limit| with_limit(Resource::Nproc, limit, || Builder::new().stdin(Stdio::null()).spawn(nothing::call()));
     for limit in 0.. {
         match attempt(limit) {
             Ok(process) => {

@@ -34,9 +34,6 @@ fn spawn_after(change: impl FnOnce(&Path)) {
         assert_eq!(wait(&[&process], Some(PATIENCE)).unwrap(), [0]);
         assert_eq!(process.join_timeout(PATIENCE).unwrap(), Some(7));
     }
-    // A helper process is this executable too.
-    let null = std::process::Stdio::null();
-    assert_eq!(mp_core::Builder::new().stdin(null).spawn(add::call(5, 6)).unwrap().join().unwrap(), 11);
     assert_eq!(before.join().unwrap(), 3);
 }
 

@@ -54,40 +54,6 @@ scenario!(pipes_connect_a_process_with_its_parent, {
     talk(builder.spawn(shout::call()).unwrap());
 });
 
-scenario!(the_streams_of_std_work_as_ours_do, {
-    let std = process::Stdio::piped;
-    talk(Builder::new().stdin(std()).stdout(std()).stderr(std()).spawn(shout::call()).unwrap());
-
-    let null = process::Stdio::null;
-    let builder = Builder::new().stdin(null()).stdout(null()).stderr(null());
-    assert_eq!(builder.spawn(streams::call()).unwrap().join().unwrap(), ["/dev/null"; 3]);
-
-    let inherit = process::Stdio::inherit;
-    let builder = Builder::new().stdin(inherit()).stdout(inherit()).stderr(inherit());
-    assert_eq!(builder.spawn(streams::call()).unwrap().join().unwrap(), streams());
-
-    let (input, mut output, mut errors) = (file_with("abc"), file_with(""), file_with(""));
-    let builder = Builder::new()
-        .stdin(process::Stdio::from(input))
-        .stdout(process::Stdio::from(output.try_clone().unwrap()))
-        .stderr(process::Stdio::from(errors.try_clone().unwrap()));
-    assert_eq!(builder.spawn(shout::call()).unwrap().join().unwrap(), 3);
-    output.rewind().unwrap();
-    errors.rewind().unwrap();
-    assert_eq!((text_of(output).as_str(), text_of(errors).as_str()), ("ABC\n", "shouted 3 bytes\n"));
-});
-
-scenario!(streams_of_std_can_be_prepared_by_many_threads_at_once, {
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                let std = process::Stdio::piped;
-                talk(Builder::new().stdin(std()).stdout(std()).stderr(std()).spawn(shout::call()).unwrap());
-            });
-        }
-    });
-});
-
 scenario!(files_can_be_streams, {
     let mut output = file_with("");
     let errors: OwnedFd = output.try_clone().unwrap().into();
