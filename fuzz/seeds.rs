@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 
 use mp_core::__fuzzing::{Report, Start, encode};
-use mp_core::{Message, Outcome, duplex, pipe};
+use mp_core::raw::{Message, Outcome};
+use mp_core::{duplex, pipe};
 use mp_fuzz::descriptors::pair;
 use mp_fuzz::values::{Handles, Opened, echo, samples};
 use rustix::net::SocketType;

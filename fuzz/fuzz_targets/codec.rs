@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use mp_core::__fuzzing::{Report, Start, decode, encode};
-use mp_core::{EncodedCall, Message, Outcome};
+use mp_core::raw::{EncodedCall, Message, Outcome};
 use mp_fuzz::descriptors::{Script, make};
 use mp_fuzz::limits;
 use mp_fuzz::values::{Anything, Handles, echo, look_into, look_into_outcome};

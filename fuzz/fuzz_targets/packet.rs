@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libfuzzer_sys::fuzz_target;
 use mp_core::__fuzzing::{Report, Start};
-use mp_core::{Connection, Message, RecvError};
+use mp_core::raw::Message;
+use mp_core::{Connection, RecvError};
 use mp_fuzz::descriptors::{Beside, Script, make, pair, send};
 use mp_fuzz::limits;
 use mp_fuzz::values::{Anything, Handles, Opened, look_into, look_into_outcome};

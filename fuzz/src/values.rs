@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use mp_core::{Connection, Message, Outcome, Receiver, Sender, process_fn};
+use mp_core::raw::{Message, Outcome};
+use mp_core::{Connection, Receiver, Sender, process_fn};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 

@@ -25,8 +25,7 @@
 //! - [`Fd`], [`fd`](mod@fd): files, sockets and other descriptors inside values;
 //! - [`wait`]: whichever comes first;
 //! - `.await` on a [`Process`], `recv_async`, `send_async`: the same without a thread for each wait (feature `async`);
-//! - [`Message`], [`EncodedCall`], [`Outcome`]: the same without types, for code that schedules calls of others;
-//! - [`raw`]: what such code and transports of other crates wait with.
+//! - [`raw`]: calls and values without their types, and what to wait with, for code that builds on this crate.
 //!
 //! # What values can be
 //!
@@ -175,11 +174,10 @@ pub use connection::{
 };
 pub use current::{Current, current};
 pub use exit_status::ExitStatus;
-pub use function::{Call, EncodedCall, ProcessFn};
+pub use function::{Call, ProcessFn};
 pub use handle::{Fd, fd};
 #[cfg(feature = "json")]
 pub use json::Json;
-pub use message::Message;
 /// Makes a function one that can run in another process.
 ///
 /// The function stays as it is and can be called as before. Beside it the attribute puts a type of the same
@@ -253,7 +251,7 @@ pub use message::Message;
 /// # Reference
 ///
 pub use mp_macros::process_fn;
-pub use outcome::{CallError, Outcome, Panic};
+pub use outcome::Panic;
 pub use parent::{Parent, parent};
 #[cfg(feature = "async")]
 pub use process::JoinFuture;

@@ -29,7 +29,7 @@ pub(crate) use writer::{Body, Spill};
 /// # Examples
 ///
 /// ```
-/// let message = mp_core::Message::encode(&("seven", 7u32))?;
+/// let message = mp_core::raw::Message::encode(&("seven", 7u32))?;
 /// let value: (String, u32) = message.decode()?;
 /// assert_eq!(value, ("seven".to_owned(), 7));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

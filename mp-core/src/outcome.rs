@@ -54,7 +54,7 @@ impl std::error::Error for Panic {}
 
 /// What became of a call whose process lived to report it: the value, still encoded, or how it failed.
 ///
-/// It is what [`EncodedCall::run`](crate::EncodedCall::run) returns, and a value itself, so that a scheduler can pass it on without
+/// It is what [`EncodedCall::run`](crate::raw::EncodedCall::run) returns, and a value itself, so that a scheduler can pass it on without
 /// knowing the type inside.
 #[derive(Debug, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -1,11 +1,63 @@
-//! For code that builds schedulers and transports on mp-core.
+//! For code that builds schedulers and transports on mp-core. Programs do not need this module.
 //!
-//! Programs do not need this module: it has what [`pipe`](crate::pipe()) and
-//! [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own.
-//! mp-listener is one.
+//! - [`EncodedCall`], [`Message`] and [`Outcome`] are calls, values and results without their types, for
+//!   code that passes on what others call, as mp-pool does.
+//! - [`Deadline`], [`Watched`] and the functions beside them are what [`pipe`](crate::pipe()) and
+//!   [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own, as
+//!   mp-listener does.
 
+use crate::codec::{DecodeError, EncodeError};
+use crate::connection::Connection;
+pub use crate::function::EncodedCall;
+pub use crate::message::Message;
+pub use crate::outcome::{CallError, Outcome};
 #[cfg(feature = "async")]
 pub use crate::reactor::Readiness;
 pub use crate::sys::fd::above_standard_streams;
 pub use crate::sys::poll::{Deadline, readable, writable};
 pub use crate::watched::Watched;
+
+/// Tells whether the peer of a connection, now closed, left something unread that was sent to it.
+///
+/// The answer is known once receiving has come to the end, after
+/// [`RecvError::Disconnected`](crate::RecvError::Disconnected). It tells a peer that died before it looked at a
+/// message from one that died while it worked on it.
+pub fn peer_left_unread<Tx, Rx>(connection: &Connection<Tx, Rx>) -> bool {
+    connection.peer_left_unread()
+}
+
+/// Says which value an error is about, for code that passes on errors of several values as one type.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::raw::{Message, Within};
+///
+/// let error = Message::encode(&1_u8)?.decode::<String>().unwrap_err();
+/// let text = error.to_string();
+/// assert_eq!(error.within("answer").to_string(), format!("answer: {text}"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Within: sealed::Sealed {
+    /// Puts `what` before the text, as in `arguments: ..`.
+    fn within(self, what: &str) -> Self;
+}
+
+impl Within for EncodeError {
+    fn within(self, what: &str) -> Self {
+        self.about(what)
+    }
+}
+
+impl Within for DecodeError {
+    fn within(self, what: &str) -> Self {
+        self.about(what)
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for super::EncodeError {}
+    impl Sealed for super::DecodeError {}
+}

@@ -9,7 +9,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use late_constructor::Plugin;
-use mp_core::{Builder, CallError, ExitStatus, JoinError, ProcessFn, Resource, SpawnError, process_fn};
+use mp_core::raw::CallError;
+use mp_core::{Builder, ExitStatus, JoinError, ProcessFn, Resource, SpawnError, process_fn};
 use mp_testing::{chain, nothing, scenario, this_executable};
 
 /// The variable that makes a process a child.

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use mp_core::{CallError, DecodeError, EncodeError, ExitStatus, Panic, SpawnError};
+use mp_core::raw::CallError;
+use mp_core::raw::Within;
+use mp_core::{DecodeError, EncodeError, ExitStatus, Panic, SpawnError};
 
 /// Why a pool could not be made. No worker of it is left.
 #[derive(Debug, thiserror::Error)]

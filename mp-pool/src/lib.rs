@@ -40,6 +40,7 @@ mod error;
 mod link;
 mod map;
 mod pool;
+mod protocol;
 mod scheduler;
 mod task;
 mod worker;

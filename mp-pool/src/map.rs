@@ -16,6 +16,54 @@ use crate::task::decode;
 /// How many items for each worker are read ahead of the values.
 const WINDOW: usize = 4;
 
+impl Pool {
+    /// Runs `F` on each of `items` and returns the values in order: `pool.map::<add>([(1, 2), (3, 4)])`.
+    ///
+    /// An item is what `F` takes: the one parameter, or a tuple; a `String` where `F` takes a `&str`, and so on. Items are read as workers become free for them; only the values are
+    /// all kept.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first item, in order, that has one. The others are run to the end all the same.
+    pub fn map<F: ProcessFn>(&self, items: impl IntoIterator<Item = F::Args>) -> Result<Vec<F::Output>, TaskError> {
+        in_order(self.imap_unordered::<F>(items))
+    }
+
+    /// Runs `F` on each of `items` and gives each value as soon as it is there, with the index of its item.
+    ///
+    /// It is lazy: an item is read when a value is asked for, and only a few for each worker ahead of it, so there may be more items than
+    /// memory has room for. Dropping the iterator forgets the tasks that have not begun.
+    ///
+    /// Items are owned, as for [`map`](Self::map): a `String` where `F` takes a `&str`, a `Vec<T>` where it takes a `&[T]`. Only
+    /// [`submit`](Self::submit) lends.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::process_fn;
+    /// use mp_pool::Pool;
+    ///
+    /// #[process_fn]
+    /// fn square(number: u64) -> u64 {
+    ///     number * number
+    /// }
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let mut sum = 0;
+    /// for (_index, value) in pool.imap_unordered::<square>(1..=10) {
+    ///     sum += value?;
+    /// }
+    /// assert_eq!(sum, 385);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn imap_unordered<F: ProcessFn>(
+        &self,
+        items: impl IntoIterator<Item = F::Args>,
+    ) -> ImapUnordered<'_, F, impl Iterator<Item = F::Args>> {
+        ImapUnordered::new(self, items.into_iter())
+    }
+}
+
 /// Gives the values of one function on many items as they come, with the indices of the items: see [`Pool::imap_unordered`].
 #[must_use = "iterators are lazy: this one starts nothing until a value is asked for"]
 pub struct ImapUnordered<'pool, F, Items: Iterator> {
@@ -30,7 +78,7 @@ pub struct ImapUnordered<'pool, F, Items: Iterator> {
 }
 
 impl<'pool, F: ProcessFn, Items: Iterator<Item = F::Args>> ImapUnordered<'pool, F, Items> {
-    pub(crate) fn new(pool: &'pool Pool, items: Items) -> Self {
+    fn new(pool: &'pool Pool, items: Items) -> Self {
         Self {
             pool,
             items: items.enumerate().fuse(),
@@ -85,7 +133,7 @@ impl<F, Items: Iterator> fmt::Debug for ImapUnordered<'_, F, Items> {
 }
 
 /// Puts the values into the order of their items; the first error, in that order, is the result.
-pub(crate) fn in_order<R>(values: impl Iterator<Item = (usize, Result<R, TaskError>)>) -> Result<Vec<R>, TaskError> {
+fn in_order<R>(values: impl Iterator<Item = (usize, Result<R, TaskError>)>) -> Result<Vec<R>, TaskError> {
     let mut ordered = Vec::new();
     let mut first_error: Option<(usize, TaskError)> = None;
     for (index, value) in values {

@@ -5,11 +5,12 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::{JoinHandle, available_parallelism};
 
+use mp_core::raw::Within;
 use mp_core::{Call, ProcessFn};
 
 use crate::error::{ARGUMENTS, PoolError, TaskError};
-use crate::link::{Local, SharedCall};
-use crate::map::{self, ImapUnordered};
+use crate::link::Local;
+use crate::protocol::SharedCall;
 use crate::scheduler::{self, Destination, Shared};
 use crate::task::{Slot, Task};
 
@@ -88,52 +89,6 @@ impl Pool {
             Ok(call) => self.shared.submit(SharedCall::new(call), destination),
             Err(error) => destination.finish(Err(TaskError::Encode(error.within(ARGUMENTS)))),
         }
-    }
-
-    /// Runs `F` on each of `items` and returns the values in order: `pool.map::<add>([(1, 2), (3, 4)])`.
-    ///
-    /// An item is what `F` takes: the one parameter, or a tuple; a `String` where `F` takes a `&str`, and so on. Items are read as workers become free for them; only the values are
-    /// all kept.
-    ///
-    /// # Errors
-    ///
-    /// The error of the first item, in order, that has one. The others are run to the end all the same.
-    pub fn map<F: ProcessFn>(&self, items: impl IntoIterator<Item = F::Args>) -> Result<Vec<F::Output>, TaskError> {
-        map::in_order(self.imap_unordered::<F>(items))
-    }
-
-    /// Runs `F` on each of `items` and gives each value as soon as it is there, with the index of its item.
-    ///
-    /// It is lazy: an item is read when a value is asked for, and only a few for each worker ahead of it, so there may be more items than
-    /// memory has room for. Dropping the iterator forgets the tasks that have not begun.
-    ///
-    /// Items are owned, as for [`map`](Self::map): a `String` where `F` takes a `&str`, a `Vec<T>` where it takes a `&[T]`. Only
-    /// [`submit`](Self::submit) lends.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use mp_core::process_fn;
-    /// use mp_pool::Pool;
-    ///
-    /// #[process_fn]
-    /// fn square(number: u64) -> u64 {
-    ///     number * number
-    /// }
-    ///
-    /// let pool = Pool::new(2)?;
-    /// let mut sum = 0;
-    /// for (_index, value) in pool.imap_unordered::<square>(1..=10) {
-    ///     sum += value?;
-    /// }
-    /// assert_eq!(sum, 385);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn imap_unordered<F: ProcessFn>(
-        &self,
-        items: impl IntoIterator<Item = F::Args>,
-    ) -> ImapUnordered<'_, F, impl Iterator<Item = F::Args>> {
-        ImapUnordered::new(self, items.into_iter())
     }
 
     /// Takes in no more tasks: later ones get [`TaskError::PoolClosed`]. Those that were taken in are still done, then the

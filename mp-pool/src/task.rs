@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mp_core::Outcome;
+use mp_core::raw::Outcome;
 use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
@@ -107,6 +107,12 @@ impl<R> Task<R> {
     /// Tells whether the task has ended, with a value or without.
     pub fn is_done(&self) -> bool {
         self.slot.is_done()
+    }
+
+    /// The same as [`is_done`](Self::is_done), by the name that std's `JoinHandle` and
+    /// [`Process`](mp_core::Process::is_finished) have for it.
+    pub fn is_finished(&self) -> bool {
+        self.is_done()
     }
 }
 

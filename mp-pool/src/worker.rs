@@ -1,9 +1,10 @@
 //! What runs in a worker process.
 
-use mp_core::{Connection, Outcome, SendErrorReason, process_fn};
+use mp_core::raw::Outcome;
+use mp_core::{Connection, SendErrorReason, process_fn};
 
 use crate::error::with_causes;
-use crate::link::{Reply, Request};
+use crate::protocol::{Reply, Request};
 
 /// Runs tasks one after another until the pool says to end, or is gone.
 #[process_fn]

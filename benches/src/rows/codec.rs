@@ -7,7 +7,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bincode::config;
-use mp_core::Message;
+use mp_core::raw::Message;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;

@@ -28,10 +28,8 @@ impl EncodeError {
         Self(Box::new(EncodeProblem { message, too_large: true }))
     }
 
-    /// Says which value it was: puts `what` before the text, as in `arguments: ..`.
-    ///
-    /// For code that passes on errors of several values as one type.
-    pub fn within(mut self, what: &str) -> Self {
+    /// Puts `what` before the text, as in `arguments: ..`.
+    pub(crate) fn about(mut self, what: &str) -> Self {
         self.0.message = format!("{what}: {}", self.0.message);
         self
     }
@@ -81,20 +79,8 @@ impl DecodeError {
         Self(Box::new(DecodeProblem { message: message.into() }))
     }
 
-    /// Says which value it was: puts `what` before the text, as in `arguments: ..`.
-    ///
-    /// For code that passes on errors of several values as one type.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let message = mp_core::Message::encode(&1_u8)?;
-    /// let error = message.decode::<String>().unwrap_err();
-    /// let text = error.to_string();
-    /// assert_eq!(error.within("answer").to_string(), format!("answer: {text}"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn within(mut self, what: &str) -> Self {
+    /// Puts `what` before the text, as in `arguments: ..`.
+    pub(crate) fn about(mut self, what: &str) -> Self {
         self.0.message = format!("{what}: {}", self.0.message);
         self
     }

@@ -72,11 +72,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
         Self { socket: Socket::new(fd), values: PhantomData }
     }
 
-    /// Tells whether the peer, now closed, left something unread that was sent to it.
-    ///
-    /// It is known once receiving has come to the end: after [`RecvError::Disconnected`]. It tells a peer that died before it looked at
-    /// a message from one that died over it.
-    pub fn peer_left_unread(&self) -> bool {
+    pub(crate) fn peer_left_unread(&self) -> bool {
         self.socket.peer_left_unread()
     }
 

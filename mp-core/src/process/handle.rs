@@ -83,6 +83,11 @@ impl<T> Process<T> {
         self.exit_status().is_none()
     }
 
+    /// Tells whether the process has ended, so that [`join`](Self::join) does not wait.
+    pub fn is_finished(&self) -> bool {
+        !self.is_alive()
+    }
+
     /// Returns how the process ended, or `None` while it runs.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         self.child.exit_status()
@@ -186,7 +191,7 @@ pub(super) fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: Exit
     match answer {
         Some(Answer::Report(Report::Outcome(outcome))) => value(outcome),
         Some(Answer::Report(Report::NotStarted(why))) => Err(JoinError::NotStarted(why)),
-        Some(Answer::Garbled(RecvError::Decode(source))) => Err(JoinError::Decode(source.within("report"))),
+        Some(Answer::Garbled(RecvError::Decode(source))) => Err(JoinError::Decode(source.about("report"))),
         // It becomes text, so its cause has to be part of that.
         Some(Answer::Garbled(RecvError::Io(source))) => {
             Err(JoinError::Decode(DecodeError::new(format!("report: it could not be received: {source}"))))
@@ -227,8 +232,8 @@ const LOADER_FAILED: i32 = 127;
 fn value<T: DeserializeOwned>(outcome: Outcome) -> Result<T, JoinError> {
     outcome.decode().map_err(|error| match error {
         CallError::Panicked(panic) => JoinError::Panicked(panic),
-        CallError::UndecodableArguments(source) => JoinError::Decode(source.within("arguments")),
-        CallError::UndecodableResult(source) => JoinError::Decode(source.within("result")),
+        CallError::UndecodableArguments(source) => JoinError::Decode(source.about("arguments")),
+        CallError::UndecodableResult(source) => JoinError::Decode(source.about("result")),
         CallError::UnencodableResult(error) => JoinError::Encode(error),
         CallError::UnknownFunction(name) => {
             JoinError::NotStarted(format!("no function is registered under the name `{name}`"))

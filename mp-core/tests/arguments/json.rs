@@ -69,7 +69,7 @@ fn what_is_no_json_is_an_error_of_that_message() {
     watched(|| {
         let (sender, receiver) = pipe::<Json<Value>>().unwrap();
         let as_text: Sender<String> = {
-            let message = mp_core::Message::encode(&sender).unwrap();
+            let message = mp_core::raw::Message::encode(&sender).unwrap();
             message.decode().unwrap()
         };
         for text in ["", "{", "1 2", &"[".repeat(10_000)] {

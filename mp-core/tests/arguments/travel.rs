@@ -6,7 +6,8 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use mp_core::{Connection, Fd, Message, Receiver, RecvError, Sender, duplex, pipe, process_fn};
+use mp_core::raw::Message;
+use mp_core::{Connection, Fd, Receiver, RecvError, Sender, duplex, pipe, process_fn};
 use mp_testing::leaks::Resources;
 use mp_testing::{PATIENCE, scenario};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use mp_core::raw::CallError;
 use mp_core::{
-    Builder, CallError, DecodeError, ExitStatus, JoinError, Process, Receiver, Sender, SpawnError, pipe, process_fn,
+    Builder, DecodeError, ExitStatus, JoinError, Process, Receiver, Sender, SpawnError, pipe, process_fn,
     set_message_limit,
 };
 use mp_testing::{PATIENCE, PROMPTLY, chain, nothing, run_for_ever, scenario};

@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::io;
 
+use mp_core::raw::CallError;
 use mp_core::{
-    CallError, DecodeError, DuplicateFunction, EncodeError, ExitStatus, JoinError, Panic, RecvError, SendError,
-    SendErrorReason, SpawnError,
+    DecodeError, DuplicateFunction, EncodeError, ExitStatus, JoinError, Panic, RecvError, SendError, SendErrorReason,
+    SpawnError,
 };
 use mp_testing::chain;
 use serde::{de, ser};

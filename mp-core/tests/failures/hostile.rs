@@ -6,7 +6,8 @@ use std::io::{IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use mp_core::{Message, Receiver, RecvError};
+use mp_core::raw::Message;
+use mp_core::{Receiver, RecvError};
 use mp_testing::leaks::{Resources, status_kib};
 use mp_testing::scenario;
 use rustix::fs::{MemfdFlags, memfd_create};

@@ -1,7 +1,8 @@
 //! Address space runs out (`RLIMIT_AS`): whatever memory a peer can make this library ask for is an error when there is none.
 
+use mp_core::raw::Message;
 use mp_core::{
-    Builder, ExitStatus, JoinError, Message, Receiver, RecvError, Resource, SpawnError, Stdio, pipe, process_fn, wait,
+    Builder, ExitStatus, JoinError, Receiver, RecvError, Resource, SpawnError, Stdio, pipe, process_fn, wait,
 };
 use mp_testing::leaks::Resources;
 use mp_testing::limits::with_memory;

@@ -7,7 +7,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use mp_core::{Builder, Call, Connection, JoinError, Message, Process, Receiver, RecvError, SpawnError, Stdio};
+use mp_core::raw::Message;
+use mp_core::{Builder, Call, Connection, JoinError, Process, Receiver, RecvError, SpawnError, Stdio};
 use mp_core::{duplex, pipe, process_fn, wait};
 use mp_testing::leaks::Resources;
 use mp_testing::limits::{with_descriptors, with_limit};

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::Read;
 use std::panic::{catch_unwind, panic_any, resume_unwind};
 
-use mp_core::{Builder, EncodedCall, ExitStatus, JoinError, Outcome, Panic, Process, Stdio, process_fn};
+use mp_core::raw::{EncodedCall, Outcome};
+use mp_core::{Builder, ExitStatus, JoinError, Panic, Process, Stdio, process_fn};
 use mp_testing::{PATIENCE, scenario};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -335,7 +335,7 @@ fn another_kind_of_socket_is_no_connection_of_bytes() {
             let (sender, through) = pipe().unwrap();
             sender.send(receiver).unwrap();
             // The same end of the pipe, taken for one of another type.
-            let message = mp_core::Message::encode(&through.recv().unwrap()).unwrap();
+            let message = mp_core::raw::Message::encode(&through.recv().unwrap()).unwrap();
             message.decode().unwrap()
         };
         assert!(matches!(receiver.recv(), Err(mp_core::RecvError::Decode(_))));

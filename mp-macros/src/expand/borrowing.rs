@@ -56,8 +56,8 @@ impl Expansion<'_> {
             impl #krate::__private::Borrowing for #name {
                 #types
 
-                fn encode(#unpacked: &Self::Arguments<'_>) -> ::core::result::Result<#krate::Message, #krate::EncodeError> {
-                    #krate::Message::encode(&#encoded)
+                fn encode(#unpacked: &Self::Arguments<'_>) -> ::core::result::Result<#krate::raw::Message, #krate::EncodeError> {
+                    #krate::raw::Message::encode(&#encoded)
                 }
 
                 fn run(#unpacked: Self::Arguments<'_>) -> Self::Output {

@@ -30,7 +30,8 @@ use mp_core::{SendErrorReason, Sender, pipe};
 
 use crate::batch::Batch;
 use crate::error::{PoolError, TaskError};
-use crate::link::{SharedCall, Start};
+use crate::link::Start;
+use crate::protocol::SharedCall;
 use crate::task::{Finished, Slot};
 use state::{Phase, State, Worker};
 use supervisor::Supervisor;

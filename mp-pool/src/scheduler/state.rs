@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{Destination, Job};
 use crate::error::TaskError;
-use crate::link::{Link, Request, SendFailure, SharedCall};
+use crate::link::{Link, SendFailure};
+use crate::protocol::{Request, SharedCall};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {

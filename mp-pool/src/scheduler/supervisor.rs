@@ -9,7 +9,8 @@ use mp_core::Receiver;
 use super::state::{Phase, Worker};
 use super::{MAX_FAILURES, Shared, worker_name};
 use crate::error::{TaskError, with_causes};
-use crate::link::{Descriptors, Link, Received, Reply, Start};
+use crate::link::{Descriptors, Link, Received, Start};
+use crate::protocol::Reply;
 
 /// How long a worker that was told to end may take for it.
 const GRACE: Duration = Duration::from_secs(1);

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::io;
 
-use mp_core::{CallError, DecodeError, EncodeError, ExitStatus, SpawnError};
+use mp_core::raw::CallError;
+use mp_core::{DecodeError, EncodeError, ExitStatus, SpawnError};
 use mp_pool::{PoolError, TaskError};
 use mp_testing::chain;
 use serde::{de, ser};

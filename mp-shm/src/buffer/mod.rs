@@ -75,7 +75,7 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 /// A send that fails gives it back.
 ///
 /// Encoding a buffer by reference (`send_ref`, a parameter `&Buffer`,
-/// [`Message::encode`](mp_core::Message::encode)) changes nothing: the sender stays the owner until
+/// [`Message::encode`](mp_core::raw::Message::encode)) changes nothing: the sender stays the owner until
 /// it drops the buffer. Until then a receiver has to wait. So do all but one of several receivers,
 /// when a message was copied or sent twice: the first to lock the values is the owner, and the
 /// others wait until it drops them.

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mp_core::Message;
+use mp_core::raw::Message;
 
 use super::{Buffer, BufferError, RejoinErrorReason};
 

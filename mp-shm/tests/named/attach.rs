@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use mp_core::{Message, Receiver, Sender, pipe, process_fn};
+use mp_core::raw::Message;
+use mp_core::{Receiver, Sender, pipe, process_fn};
 use mp_shm::{Array, AttachError, Shared, ShmSafe, Value};
 use mp_sync::{LockError, Mutex};
 use mp_testing::faults::Random;

@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use crate::names::{all_of, exists, own, path};
-use mp_core::{Message, process_fn};
+use mp_core::process_fn;
+use mp_core::raw::Message;
 use mp_shm::{NameError, SharedMemory, SharedMemoryError};
 use mp_testing::leaks::Resources;
 use mp_testing::limits::with_limit;

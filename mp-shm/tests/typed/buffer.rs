@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use mp_core::{Fd, Message, Receiver, Sender, duplex, pipe, process_fn};
+use mp_core::raw::Message;
+use mp_core::{Fd, Receiver, Sender, duplex, pipe, process_fn};
 use mp_shm::{Buffer, BufferError, RejoinErrorReason};
 use mp_testing::{PATIENCE, chain, eventually, scenario};
 

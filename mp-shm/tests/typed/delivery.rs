@@ -4,9 +4,9 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use mp_core::raw::Message;
 use mp_core::{
-    Builder, Message, Receiver, RecvError, SendErrorReason, Sender, SpawnError, duplex, pipe, process_fn,
-    set_message_limit,
+    Builder, Receiver, RecvError, SendErrorReason, Sender, SpawnError, duplex, pipe, process_fn, set_message_limit,
 };
 use mp_shm::{Buffer, BufferError};
 use mp_testing::faults::{Killer, Random, count, limit};

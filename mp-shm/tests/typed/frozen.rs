@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use memmap2::{MmapOptions, MmapRaw};
-use mp_core::{Fd, Message, Receiver, pipe, process_fn};
+use mp_core::raw::Message;
+use mp_core::{Fd, Receiver, pipe, process_fn};
 use mp_shm::{AttachError, Buffer, FrozenBuffer};
 use mp_testing::{chain, scenario};
 use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, ftruncate};

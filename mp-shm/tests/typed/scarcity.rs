@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
-use mp_core::{Message, pipe, process_fn};
+use mp_core::raw::Message;
+use mp_core::{pipe, process_fn};
 use mp_shm::{Array, AttachError, Shared, Value};
 use mp_testing::leaks::Resources;
 use mp_testing::limits::{with_descriptors, with_limit, with_memory};
