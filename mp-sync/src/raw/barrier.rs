@@ -1,10 +1,8 @@
-//! A place where a number of parties wait for each other, again and again: a mutex, and a futex
-//! that every change wakes.
+//! A place where a number of parties wait for each other, again and again.
 //!
-//! All words but `parties`, which never changes, are written under the mutex. `completed` and
-//! `resets` count the generations that ended in these ways, which tells one from another; `history`
-//! has a bit for each of the last 64, set if it was reset. `changes` is what those who wait sleep
-//! on.
+//! `state` is, from its lowest bit: how many have arrived (20), the mode (2), how the last generations ended (10, one bit each, the
+//! youngest lowest, 1 for a reset), how many ended by a reset (10), and how many because all had come (22). The last two are what tells one
+//! generation from another. `changes` is what sleepers sleep on: bit 0 says that there may be some, the others count. `parties` never changes.
 //!
 //! | mode | arrived | the next to arrive | `abort`, a timeout | `reset` |
 //! |---|---|---|---|---|
@@ -13,42 +11,104 @@
 //! | acting: the last runs its action | all | waits for the next generation | broken | ends the generation |
 //! | broken | 0 | fails | | ends the generation, filling |
 //!
-//! 1. In a generation each number that `arrived` had is given out once. Only the last ends the
-//!    generation as complete, and only if it is still the one in which it arrived, and not broken.
-//!    Nobody holds the mutex while an action runs.
-//! 2. A waiter remembers its generation. If none ended since, it waits, or the barrier is broken.
-//!    If no reset ended one since, its own was completed; if nothing else did, it was reset;
-//!    otherwise the bit of its own says which. After more than 64 generations, with both among
-//!    them, the waiter takes itself for reset.
-//! 3. A waiter has read `changes` under the mutex, together with the state in which it has to wait.
-//!    A change of that state is followed by one of `changes`, under the mutex too, and then by a
-//!    wake-up of all. So no sleeper is left behind, and the next generation does not wait until the
-//!    last one has gone.
+//! 1. Every step is one compare-exchange of the whole state: there is no step in which a killed process leaves half of it.
+//! 2. In a generation each number that `arrived` had is given out once, to the one that counted it up. Only the last ends the generation
+//!    as complete, and only if it is still the one in which it arrived, and not broken.
+//! 3. Whoever waits remembers its generation. While that is the present one, it waits, or it is broken. If since then no generation was
+//!    reset, its own was completed; if none was completed, it was reset; if both happened, the bit of its own says which. After more than
+//!    [`REMEMBERED`] generations, with a reset among them, it takes itself for reset.
+//! 4. Whoever sleeps has read `changes`, and after that a state in which it has to wait, and has set bit 0 by a compare-exchange of what it
+//!    had read. Whoever changes the state so that others need not wait changes `changes` after that, takes bit 0 away, and wakes all if it was
+//!    set. So no sleeper is left behind: the next generation does not wait until the last one has gone.
 //!
-//! Orderings: the mutex. What each party did before it arrived happens before the action, and what
-//! the action did before all go on.
+//! Orderings: all steps of the state acquire and release. So what each party did before it arrived is seen by the last one, by its
+//! action, and through the step that ends the generation by all. `changes` is acquired before the state is read and released after it
+//! was changed.
 //!
-//! **What a dead process leaves behind.** One that was killed after it arrived is counted. One that
-//! was killed in its action leaves the barrier acting until a timeout, `abort` or `reset`. One that
-//! was killed with the mutex may leave half a change: the next to take the mutex breaks the
-//! barrier, and a sleeper looks for that from time to time. One that was killed after its change
-//! and before its wake-up leaves sleepers who find the change when they look for themselves, a
-//! moment later.
-
-use std::thread::yield_now;
+//! A process that is killed after it has arrived is counted; nobody can tell that it is not there. If it was the last, and has ended the
+//! generation without waking, the sleepers find out when they look for themselves, a moment later. If it was in its action, the state is
+//! acting until somebody's time is up, or somebody aborts or resets.
+//!
+//! The counts of generations come back after 2²² and 2¹⁰. Whoever was stopped meanwhile, for exactly that many, takes the present
+//! generation for its own, or a reset for none.
 
 use crate::deadline::Deadline;
-use crate::primitive::Ordering::{Relaxed, Release};
-use crate::primitive::{AtomicU32, AtomicU64, Futex, Slept};
-use crate::raw::mutex::RawMutex;
+use crate::primitive::{AtomicU32, AtomicU64, Futex, Ordering, Slept};
 use crate::spin::Spin;
 
 /// As many parties as there can be.
 pub(crate) const MOST: u32 = (1 << 20) - 1;
+/// Of so many generations it is known how they ended.
+const REMEMBERED: u32 = 10;
 
-const FILLING: u32 = 0;
-const ACTING: u32 = 1;
-const BROKEN: u32 = 2;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Filling,
+    Acting,
+    Broken,
+}
+
+/// What `state` says.
+#[derive(Clone, Copy)]
+struct State {
+    arrived: u32,
+    mode: Mode,
+    history: u32,
+    resets: u32,
+    completed: u32,
+}
+
+impl State {
+    fn unpack(bits: u64) -> Self {
+        let field = |from: u32, width: u32| (bits >> from) as u32 & ((1 << width) - 1);
+        let mode = match field(20, 2) {
+            0 => Mode::Filling,
+            1 => Mode::Acting,
+            _ => Mode::Broken,
+        };
+        Self { arrived: field(0, 20), mode, history: field(22, 10), resets: field(32, 10), completed: field(42, 22) }
+    }
+
+    fn pack(self) -> u64 {
+        let field = |value: u32, from: u32, width: u32| u64::from(value & ((1 << width) - 1)) << from;
+        field(self.arrived, 0, 20)
+            | field(self.mode as u32, 20, 2)
+            | field(self.history, 22, 10)
+            | field(self.resets, 32, 10)
+            | field(self.completed, 42, 22)
+    }
+
+    fn is_of(self, generation: Self) -> bool {
+        self.resets == generation.resets && self.completed == generation.completed
+    }
+
+    fn complete(self) -> Self {
+        let completed = self.completed.wrapping_add(1);
+        Self { arrived: 0, mode: Mode::Filling, history: self.history << 1, completed, ..self }
+    }
+
+    fn reset(self) -> Self {
+        let resets = self.resets.wrapping_add(1);
+        Self { arrived: 0, mode: Mode::Filling, history: self.history << 1 | 1, resets, ..self }
+    }
+
+    fn broken(self) -> Self {
+        Self { arrived: 0, mode: Mode::Broken, ..self }
+    }
+
+    /// How it ended for one who arrived in `generation`, or `None` if it has not.
+    fn judge(self, generation: Self) -> Option<Result<(), Broken>> {
+        let completed = self.completed.wrapping_sub(generation.completed) & ((1 << 22) - 1);
+        let resets = self.resets.wrapping_sub(generation.resets) & ((1 << 10) - 1);
+        let since = completed + resets;
+        match (completed, resets) {
+            (0, 0) => (self.mode == Mode::Broken).then_some(Err(Broken::ByOthers)),
+            (_, 0) => Some(Ok(())),
+            _ if completed > 0 && since <= REMEMBERED && self.history >> (since - 1) & 1 == 0 => Some(Ok(())),
+            _ => Some(Err(Broken::ByOthers)),
+        }
+    }
+}
 
 /// Why a wait failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,253 +117,186 @@ pub(crate) enum Broken {
     ByTimeout,
 }
 
-/// All-zero bytes are one at which everybody is the last.
 #[repr(C)]
 pub(crate) struct RawBarrier {
-    mutex: RawMutex,
+    state: AtomicU64,
     changes: Futex,
     parties: AtomicU32,
-    arrived: AtomicU32,
-    mode: AtomicU32,
-    completed: AtomicU32,
-    resets: AtomicU32,
-    history: AtomicU64,
 }
 
 #[cfg(not(loom))]
 const _: () = {
-    assert!(size_of::<RawBarrier>() == 72 && align_of::<RawBarrier>() == 8);
-    assert!(std::mem::offset_of!(RawBarrier, changes) == 40);
-    assert!(std::mem::offset_of!(RawBarrier, history) == 64);
+    assert!(size_of::<RawBarrier>() == 16 && align_of::<RawBarrier>() == 8);
+    assert!(std::mem::offset_of!(RawBarrier, state) == 0);
+    assert!(std::mem::offset_of!(RawBarrier, changes) == 8);
+    assert!(std::mem::offset_of!(RawBarrier, parties) == 12);
 };
-
-/// How many generations had ended when this one began.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Generation {
-    completed: u32,
-    resets: u32,
-}
-
-impl Generation {
-    /// Its bit in the history.
-    fn bit(self) -> u64 {
-        1 << (self.completed.wrapping_add(self.resets) % 64)
-    }
-}
-
-/// The mutex, held.
-struct BarrierGuard<'a>(&'a RawBarrier);
-
-impl Drop for BarrierGuard<'_> {
-    fn drop(&mut self) {
-        self.0.mutex.unlock();
-    }
-}
-
-impl<'a> BarrierGuard<'a> {
-    fn generation(&self) -> Generation {
-        Generation { completed: self.0.completed.load(Relaxed), resets: self.0.resets.load(Relaxed) }
-    }
-
-    fn mode(&self) -> u32 {
-        self.0.mode.load(Relaxed)
-    }
-
-    /// Ends the generation. Others may wait for that if it `is_awaited`.
-    fn end(self, is_reset: bool, is_awaited: bool) {
-        let Self(barrier) = &self;
-        let generation = self.generation();
-        let history = barrier.history.load(Relaxed) & !generation.bit();
-        barrier.history.store(if is_reset { history | generation.bit() } else { history }, Relaxed);
-        barrier.arrived.store(0, Relaxed);
-        barrier.mode.store(FILLING, Relaxed);
-        match is_reset {
-            true => barrier.resets.store(generation.resets.wrapping_add(1), Relaxed),
-            false => barrier.completed.store(generation.completed.wrapping_add(1), Relaxed),
-        }
-        self.tell(is_awaited);
-    }
-
-    fn break_barrier(self) {
-        self.0.mode.store(BROKEN, Relaxed);
-        self.0.arrived.store(0, Relaxed);
-        self.tell(true);
-    }
-
-    /// Has those who wait look at the state again.
-    fn tell(self, is_awaited: bool) {
-        let barrier = self.0;
-        barrier.changes.fetch_add(1, Release);
-        drop(self);
-        if is_awaited {
-            barrier.changes.wake_all();
-        }
-    }
-
-    /// How it ended for one who arrived in `generation`, or `None` if it has not.
-    fn judge(&self, generation: Generation) -> Option<Result<(), Broken>> {
-        let now = self.generation();
-        let completed = u64::from(now.completed.wrapping_sub(generation.completed));
-        let resets = u64::from(now.resets.wrapping_sub(generation.resets));
-        let was_reset = || completed + resets > 64 || self.0.history.load(Relaxed) & generation.bit() != 0;
-        match (completed, resets) {
-            (0, 0) => (self.mode() == BROKEN).then_some(Err(Broken::ByOthers)),
-            (_, 0) => Some(Ok(())),
-            (0, _) => Some(Err(Broken::ByOthers)),
-            _ => Some(if was_reset() { Err(Broken::ByOthers) } else { Ok(()) }),
-        }
-    }
-
-    /// Waits until `generation`, the present one, has ended, and breaks it at the deadline.
-    fn wait(mut self, generation: Generation, deadline: Deadline) -> Result<(), Broken> {
-        let barrier = self.0;
-        loop {
-            let changes = barrier.changes.load(Relaxed);
-            drop(self);
-            let is_late = !barrier.sleep(changes, deadline);
-            self = barrier.lock();
-            match self.judge(generation) {
-                Some(result) => return result,
-                None if is_late => {
-                    self.break_barrier();
-                    return Err(Broken::ByTimeout);
-                }
-                None => {}
-            }
-        }
-    }
-}
 
 impl RawBarrier {
     const_fn! {
         pub(crate) fn new(parties: u32) -> Self {
-            Self {
-                mutex: RawMutex::new(),
-                changes: Futex::new(0),
-                parties: AtomicU32::new(parties),
-                arrived: AtomicU32::new(0),
-                mode: AtomicU32::new(FILLING),
-                completed: AtomicU32::new(0),
-                resets: AtomicU32::new(0),
-                history: AtomicU64::new(0),
-            }
+            Self { state: AtomicU64::new(0), changes: Futex::new(0), parties: AtomicU32::new(parties) }
         }
     }
 
     pub(crate) fn parties(&self) -> u32 {
-        self.parties.load(Relaxed)
+        self.parties.load(Ordering::Relaxed)
     }
 
     pub(crate) fn waiting(&self) -> u32 {
-        self.arrived.load(Relaxed)
+        State::unpack(self.state.load(Ordering::Acquire)).arrived
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        self.mode.load(Relaxed) == BROKEN
+        State::unpack(self.state.load(Ordering::Acquire)).mode == Mode::Broken
     }
 
     pub(crate) fn abort(&self) {
-        let locked = self.lock();
-        if locked.mode() != BROKEN {
-            locked.break_barrier();
-        }
+        self.step(|state| (state.mode != Mode::Broken).then(|| state.broken()));
     }
 
     pub(crate) fn reset(&self) {
-        let locked = self.lock();
-        if locked.mode() != FILLING || self.waiting() > 0 {
-            locked.end(true, true);
-        }
+        self.step(|state| (state.mode != Mode::Filling || state.arrived > 0).then(|| state.reset()));
     }
 
     /// Arrives, and waits for all others. Gives how many were there before it.
     pub(crate) fn wait(&self, deadline: Deadline, action: Option<impl FnOnce()>) -> Result<u32, Broken> {
+        let mut state = self.state.load(Ordering::Acquire);
+        let mut waiting = Waiting::new(self, deadline);
         loop {
-            let locked = self.lock();
-            let (generation, arrived) = (locked.generation(), self.waiting());
-            let is_last = arrived.saturating_add(1) >= self.parties();
-            match locked.mode() {
-                FILLING if !is_last => {
-                    self.arrived.store(arrived + 1, Relaxed);
-                    return locked.wait(generation, deadline).map(|()| arrived);
-                }
-                FILLING => {
-                    match action {
-                        None => locked.end(false, arrived > 0),
-                        Some(action) => {
-                            self.arrived.store(arrived + 1, Relaxed);
-                            self.mode.store(ACTING, Relaxed);
-                            drop(locked);
-                            self.act(generation, action)?;
-                        }
+            let now = State::unpack(state);
+            let is_last = now.arrived.saturating_add(1) >= self.parties();
+            let next = match now.mode {
+                Mode::Broken => return Err(Broken::ByOthers),
+                Mode::Acting => {
+                    // This one is none of the generation that is about to end.
+                    let _ = waiting.until_it_ends(now);
+                    if waiting.is_late {
+                        return Err(Broken::ByTimeout);
                     }
-                    return Ok(arrived);
+                    state = self.state.load(Ordering::Acquire);
+                    continue;
                 }
-                // This one is none of the generation that is about to end, whatever becomes of
-                // that.
-                ACTING => match locked.wait(generation, deadline) {
-                    Err(Broken::ByTimeout) => return Err(Broken::ByTimeout),
-                    Ok(()) | Err(Broken::ByOthers) => {}
-                },
-                _ => return Err(Broken::ByOthers),
+                Mode::Filling if !is_last => State { arrived: now.arrived + 1, ..now },
+                Mode::Filling if action.is_some() => State { arrived: now.arrived + 1, mode: Mode::Acting, ..now },
+                Mode::Filling => now.complete(),
+            };
+            match self.state.compare_exchange_weak(state, next.pack(), Ordering::AcqRel, Ordering::Acquire) {
+                Err(other) => state = other,
+                Ok(_) if !is_last => return waiting.until_it_ends(now).map(|()| now.arrived),
+                Ok(_) => {
+                    match action {
+                        Some(action) => self.act(now, action)?,
+                        None if now.arrived > 0 => self.tell(),
+                        // Nobody else was here.
+                        None => {}
+                    }
+                    return Ok(now.arrived);
+                }
             }
         }
     }
 
-    /// Runs the action as the last of a generation, and ends that, or breaks it if the action
-    /// panics.
-    fn act(&self, generation: Generation, action: impl FnOnce()) -> Result<(), Broken> {
-        struct Acting<'a>(&'a RawBarrier, Generation);
-        impl<'a> Acting<'a> {
-            /// The barrier, if it is still waiting for the action.
-            fn awaited(&self) -> Option<BarrierGuard<'a>> {
-                let locked = self.0.lock();
-                (locked.generation() == self.1 && locked.mode() == ACTING).then_some(locked)
-            }
-        }
-        impl Drop for Acting<'_> {
-            fn drop(&mut self) {
-                if let Some(locked) = self.awaited() {
-                    locked.break_barrier();
-                }
-            }
-        }
-        let acting = Acting(self, generation);
+    /// Runs the action as the last of a generation, and ends that.
+    fn act(&self, generation: State, action: impl FnOnce()) -> Result<(), Broken> {
+        let panicking = Panicking { barrier: self, generation };
         action();
-        let awaited = acting.awaited();
-        std::mem::forget(acting);
-        awaited.map(|locked| locked.end(false, true)).ok_or(Broken::ByOthers)
+        std::mem::forget(panicking);
+        let acts = |state: State| state.is_of(generation) && state.mode == Mode::Acting;
+        let is_complete = self.step(|state| acts(state).then(|| state.complete()));
+        if is_complete { Ok(()) } else { Err(Broken::ByOthers) }
     }
 
-    fn lock(&self) -> BarrierGuard<'_> {
-        loop {
-            match self.mutex.lock(Deadline::NEVER) {
-                Ok(true) => return BarrierGuard(self),
-                Ok(false) => {
-                    self.mutex.set_poisoned(false);
-                    BarrierGuard(self).break_barrier();
+    /// Changes the state in a way that others wait for, if there is one, and tells whether there was.
+    fn step(&self, next: impl Fn(State) -> Option<State>) -> bool {
+        let mut state = self.state.load(Ordering::Acquire);
+        while let Some(next) = next(State::unpack(state)) {
+            match self.state.compare_exchange_weak(state, next.pack(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    self.tell();
+                    return true;
                 }
-                // A thread of another PID namespace, with the number of this one, has it.
-                Err(_) => yield_now(),
+                Err(now) => state = now,
+            }
+        }
+        false
+    }
+
+    /// Breaks that generation, if it has not ended.
+    fn break_generation(&self, generation: State) -> bool {
+        self.step(|state| (state.is_of(generation) && state.mode != Mode::Broken).then(|| state.broken()))
+    }
+
+    /// Has all look at the state again.
+    fn tell(&self) {
+        let mut changes = self.changes.load(Ordering::Relaxed);
+        loop {
+            let next = (changes & !1).wrapping_add(2);
+            match self.changes.compare_exchange_weak(changes, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => changes = now,
+            }
+        }
+        if changes & 1 != 0 {
+            self.changes.wake_all();
+        }
+    }
+}
+
+/// One who waits for the end of a generation.
+struct Waiting<'a> {
+    barrier: &'a RawBarrier,
+    deadline: Deadline,
+    /// It has broken the barrier because its time was up.
+    is_late: bool,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(barrier: &'a RawBarrier, deadline: Deadline) -> Self {
+        Self { barrier, deadline, is_late: false }
+    }
+
+    fn until_it_ends(&mut self, generation: State) -> Result<(), Broken> {
+        let judge = || State::unpack(self.barrier.state.load(Ordering::Acquire)).judge(generation);
+        let mut spin = Spin::patient();
+        while self.deadline != Deadline::PASSED && spin.again() {
+            if let Some(result) = judge() {
+                return result;
+            }
+        }
+        loop {
+            let changes = self.barrier.changes.load(Ordering::Acquire);
+            if let Some(result) = judge() {
+                return result;
+            }
+            let mut is_late = self.deadline == Deadline::PASSED;
+            if !is_late {
+                let asleep = changes | 1;
+                let word = &self.barrier.changes;
+                if changes != asleep
+                    && word.compare_exchange(changes, asleep, Ordering::Relaxed, Ordering::Relaxed).is_err()
+                {
+                    continue;
+                }
+                is_late = word.sleep(asleep, self.deadline) == Slept::Late;
+            }
+            if is_late && self.barrier.break_generation(generation) {
+                self.is_late = true;
+                return Err(Broken::ByTimeout);
             }
         }
     }
+}
 
-    /// Sleeps until there may be something to see, and tells whether that was before the deadline.
-    fn sleep(&self, changes: u32, deadline: Deadline) -> bool {
-        let mut spin = Spin::patient();
-        while self.changes.load(Relaxed) == changes {
-            if deadline != Deadline::PASSED && spin.again() {
-                continue;
-            }
-            if self.changes.sleep(changes, deadline) == Slept::Late {
-                return false;
-            }
-            if self.mutex.is_left_behind() {
-                break;
-            }
-        }
-        true
+/// Breaks the generation whose action does not return.
+struct Panicking<'a> {
+    barrier: &'a RawBarrier,
+    generation: State,
+}
+
+impl Drop for Panicking<'_> {
+    fn drop(&mut self) {
+        self.barrier.break_generation(self.generation);
     }
 }
 
@@ -311,58 +304,44 @@ impl RawBarrier {
 mod tests {
     use super::*;
 
-    fn end(barrier: &RawBarrier, is_reset: bool) {
-        barrier.lock().end(is_reset, true);
+    const NEW: State = State { arrived: 0, mode: Mode::Filling, history: 0, resets: 0, completed: 0 };
+
+    #[test]
+    fn packing_keeps_each_field_to_itself() {
+        for mode in [Mode::Filling, Mode::Acting, Mode::Broken] {
+            let state = State { arrived: MOST, mode, history: 0x2AA, resets: 0x3FF, completed: 0x15_5555 };
+            let back = State::unpack(state.pack());
+            assert_eq!((back.arrived, back.history, back.resets), (MOST, 0x2AA, 0x3FF));
+            assert!(back.completed == 0x15_5555 && back.mode == mode);
+        }
     }
 
     #[test]
     fn whoever_comes_late_learns_how_its_own_generation_ended() {
-        // Every way in which ten generations end, for those of the first and for those who came
-        // when others had ended already.
-        for before in [0, 60, 1_000] {
-            for ends in 0..1_u32 << 10 {
-                let barrier = RawBarrier::new(2);
-                (0..before).for_each(|number| end(&barrier, number % 3 == 0));
-                let generation = barrier.lock().generation();
-                for number in 0..10 {
-                    assert!(number > 0 || barrier.lock().judge(generation).is_none());
-                    end(&barrier, ends >> number & 1 == 1);
-                    let was_completed = ends & 1 == 0;
-                    assert_eq!(barrier.lock().judge(generation).unwrap().is_ok(), was_completed, "{ends:b} {number}");
-                }
+        // Every way in which up to ten generations end.
+        for ends in 0..1_u32 << REMEMBERED {
+            for count in 1..=REMEMBERED {
+                let end = |state: State, number| if ends >> number & 1 == 0 { state.complete() } else { state.reset() };
+                let state = State::unpack((0..count).fold(NEW, end).pack());
+                let was_completed = ends & 1 == 0;
+                assert_eq!(state.judge(NEW).unwrap().is_ok(), was_completed, "{ends:b} {count}");
             }
         }
     }
 
     #[test]
     fn beyond_what_is_remembered_only_a_reset_is_in_doubt() {
-        let judged = |ends: &[(u32, bool)]| {
-            let barrier = RawBarrier::new(2);
-            barrier.completed.store(u32::MAX - 2, Relaxed);
-            barrier.resets.store(u32::MAX, Relaxed);
-            let first = barrier.lock().generation();
-            ends.iter().for_each(|(count, is_reset)| (0..*count).for_each(|_| end(&barrier, *is_reset)));
-            barrier.lock().judge(first)
-        };
-        assert_eq!(judged(&[]), None);
-        assert_eq!(judged(&[(1_000, false)]), Some(Ok(())));
-        assert_eq!(judged(&[(1_000, true)]), Some(Err(Broken::ByOthers)));
-        assert_eq!(judged(&[(1, false), (63, true)]), Some(Ok(())));
-        assert_eq!(judged(&[(1, true), (63, false)]), Some(Err(Broken::ByOthers)));
-        assert_eq!(judged(&[(1, false), (64, true)]), Some(Err(Broken::ByOthers)), "it may have been");
-    }
-
-    #[test]
-    fn half_a_change_is_a_broken_barrier() {
-        let barrier = RawBarrier::new(3);
-        barrier.arrived.store(2, Relaxed);
-        barrier.mutex.lock(Deadline::NEVER).unwrap();
-        barrier.mutex.set_poisoned(true);
-        barrier.mutex.unlock();
-        assert_eq!(barrier.wait(Deadline::NEVER, None::<fn()>), Err(Broken::ByOthers));
-        assert!(barrier.is_broken() && barrier.waiting() == 0);
-        barrier.reset();
-        assert_eq!(barrier.wait(Deadline::PASSED, None::<fn()>), Err(Broken::ByTimeout));
+        let completed = (0..100).fold(NEW, |state, _| State::unpack(state.complete().pack()));
+        assert_eq!(completed.judge(NEW), Some(Ok(())));
+        assert_eq!(completed.reset().judge(NEW), Some(Err(Broken::ByOthers)));
+        let reset = (0..100).fold(NEW, |state, _| State::unpack(state.reset().pack()));
+        assert_eq!(reset.judge(NEW), Some(Err(Broken::ByOthers)));
+        assert_eq!(NEW.judge(NEW), None);
+        assert_eq!(NEW.broken().judge(NEW), Some(Err(Broken::ByOthers)));
+        // The counts begin again, also between the two looks.
+        let last = State { resets: 0x3FF, completed: 0x3F_FFFF, ..NEW };
+        assert_eq!(State::unpack(last.complete().pack()).judge(last), Some(Ok(())));
+        assert_eq!(State::unpack(last.reset().pack()).judge(last), Some(Err(Broken::ByOthers)));
     }
 }
 
@@ -418,8 +397,7 @@ mod tests {
             let party = |sum: &Sum, number: usize| {
                 // SAFETY: each thread writes its own before it arrives, which loom checks.
                 sum.1[number].with_mut(|own| unsafe { *own = 1 });
-                // SAFETY: nobody writes these any more, and nobody reads the sum yet, which loom
-                // checks.
+                // SAFETY: nobody writes these any more, and nobody reads the sum yet, which loom checks.
                 let read = |cell: &UnsafeCell<u32>| cell.with(|own| unsafe { *own });
                 let add = || {
                     let total = sum.1.iter().map(read).sum();
@@ -470,24 +448,6 @@ mod tests {
                 Err(Broken::ByTimeout) => assert!(own == Err(Broken::ByOthers) && barrier.is_broken()),
                 Err(Broken::ByOthers) => panic!("nobody else breaks it"),
             }
-        });
-    }
-
-    #[test]
-    fn a_death_in_the_middle_of_a_change_is_found() {
-        model(|| {
-            let barrier = Arc::new(RawBarrier::new(3));
-            let other = barrier.clone();
-            let waiter = thread::spawn(move || other.wait(Deadline::NEVER, NO_ACTION));
-            let locked = barrier.lock();
-            barrier.arrived.store(7, Relaxed);
-            std::mem::forget(locked);
-            barrier.mutex.die();
-            // Who comes next breaks it, be it the waiter, which may come later.
-            assert_eq!(barrier.wait(Deadline::NEVER, NO_ACTION), Err(Broken::ByOthers));
-            assert_eq!(waiter.join().unwrap(), Err(Broken::ByOthers));
-            barrier.reset();
-            assert_eq!(barrier.waiting(), 0);
         });
     }
 }
