@@ -145,7 +145,7 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
     ///
     /// As [`Sender::send_async`].
     pub async fn send_async(&self, value: Tx) -> Result<(), SendError<Tx>> {
-        send(&self.socket, value).await
+        self.sender.send_async(value).await
     }
 }
 
@@ -156,7 +156,7 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
     ///
     /// As [`Receiver::recv_async`].
     pub async fn recv_async(&self) -> Result<Rx, RecvError> {
-        self.socket.recv_async().await
+        self.receiver.recv_async().await
     }
 }
 

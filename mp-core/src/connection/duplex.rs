@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -15,7 +15,6 @@ use super::receiver::Receiver;
 use super::sender::Sender;
 use super::travel::received_socket;
 use crate::handle;
-use crate::sys::poll::Deadline;
 use crate::sys::{fd::duplicate, socket};
 
 /// Makes a two-way channel: each end sends what the other receives.
@@ -60,20 +59,18 @@ pub fn duplex<A, B>() -> io::Result<(Connection<A, B>, Connection<B, A>)> {
 ///
 /// Its methods are those of [`Sender`] and [`Receiver`].
 pub struct Connection<Tx, Rx> {
-    pub(super) socket: Socket,
-    values: PhantomData<Directions<Tx, Rx>>,
+    pub(super) sender: Sender<Tx>,
+    pub(super) receiver: Receiver<Rx>,
 }
-
-/// An end consumes the one and produces the other; it holds neither.
-type Directions<Tx, Rx> = (fn(Tx), fn() -> Rx);
 
 impl<Tx, Rx> Connection<Tx, Rx> {
     pub(crate) fn from_fd(fd: OwnedFd) -> Self {
-        Self { socket: Socket::new(fd), values: PhantomData }
+        let socket = Arc::new(Socket::new(fd));
+        Self { sender: Sender::from_socket(Arc::clone(&socket)), receiver: Receiver::from_socket(socket) }
     }
 
     pub(crate) fn peer_left_unread(&self) -> bool {
-        self.socket.peer_left_unread()
+        self.receiver.socket.peer_left_unread()
     }
 
     /// Duplicates this end, for another thread or process. The peer sees the end when all duplicates are gone.
@@ -91,8 +88,9 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// Fails if this process has no free descriptor; the connection is closed then.
     pub fn into_split(self) -> io::Result<(Sender<Tx>, Receiver<Rx>)> {
+        // Each half has a descriptor of its own, so that closing one does not wait for the other.
         let receiver = duplicate(self.as_fd())?;
-        Ok((Sender::from_socket(self.socket), Receiver::from_fd(receiver)))
+        Ok((self.sender, Receiver::from_fd(receiver)))
     }
 
     /// Waits until a message, or the end, can be received without waiting. See [`Receiver::poll`].
@@ -101,7 +99,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// Fails if the operating system refuses to wait.
     pub fn poll(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        self.socket.poll(timeout)
+        self.receiver.poll(timeout)
     }
 
     /// Sends plain bytes as one message. See [`Sender::send_bytes`].
@@ -110,25 +108,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// As [`send`](Self::send).
     pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Deadline::NEVER).map_err(|reason| SendError { value: (), reason })
-    }
-
-    /// Sends plain bytes if there is room for them now. See [`Sender::try_send_bytes`].
-    ///
-    /// # Errors
-    ///
-    /// As [`try_send`](Self::try_send).
-    pub fn try_send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Deadline::PASSED).map_err(|reason| SendError { value: (), reason })
-    }
-
-    /// Sends plain bytes, waiting for room for `timeout` at most. See [`Sender::send_bytes_timeout`].
-    ///
-    /// # Errors
-    ///
-    /// As [`send_timeout`](Self::send_timeout).
-    pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Deadline::after(timeout)).map_err(|reason| SendError { value: (), reason })
+        self.sender.send_bytes(bytes)
     }
 
     /// Receives a message of plain bytes. See [`Receiver::recv_bytes`].
@@ -137,25 +117,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
-        self.socket.recv_bytes(Deadline::NEVER)?.ok_or(RecvError::Disconnected)
-    }
-
-    /// Receives a message of plain bytes if there is one now. See [`Receiver::try_recv_bytes`].
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv).
-    pub fn try_recv_bytes(&self) -> Result<Option<Vec<u8>>, RecvError> {
-        self.socket.recv_bytes(Deadline::PASSED)
-    }
-
-    /// Receives a message of plain bytes, waiting for `timeout` at most. See [`Receiver::recv_bytes_timeout`].
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv).
-    pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Option<Vec<u8>>, RecvError> {
-        self.socket.recv_bytes(Deadline::after(timeout))
+        self.receiver.recv_bytes()
     }
 
     /// Receives a message of plain bytes into the beginning of `buffer`. See [`Receiver::recv_bytes_into`].
@@ -164,7 +126,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// As [`recv`](Self::recv), and [`RecvError::BufferTooShort`], which holds the message.
     pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
-        self.socket.recv_bytes_into(buffer)
+        self.receiver.recv_bytes_into(buffer)
     }
 }
 
@@ -175,7 +137,7 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
     ///
     /// Gives the value back if the peer is gone, or if it cannot be encoded or sent.
     pub fn send(&self, value: Tx) -> Result<(), SendError<Tx>> {
-        self.socket.send(&value, Deadline::NEVER).map_err(|reason| SendError { value, reason })
+        self.sender.send(value)
     }
 
     /// Sends `value` if there is room for it now. See [`Sender::try_send`].
@@ -184,7 +146,7 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
     ///
     /// As [`send`](Self::send), and [`SendErrorReason::Full`](super::SendErrorReason::Full).
     pub fn try_send(&self, value: Tx) -> Result<(), SendError<Tx>> {
-        self.socket.send(&value, Deadline::PASSED).map_err(|reason| SendError { value, reason })
+        self.sender.try_send(value)
     }
 
     /// Sends `value`, waiting for room for `timeout` at most. See [`Sender::send_timeout`].
@@ -193,7 +155,7 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
     ///
     /// As [`send`](Self::send), and [`SendErrorReason::TimedOut`](super::SendErrorReason::TimedOut).
     pub fn send_timeout(&self, value: Tx, timeout: Duration) -> Result<(), SendError<Tx>> {
-        self.socket.send(&value, Deadline::after(timeout)).map_err(|reason| SendError { value, reason })
+        self.sender.send_timeout(value, timeout)
     }
 
     /// Sends a copy of `value`, waiting until there is room for it. See [`Sender::send_ref`].
@@ -202,7 +164,7 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
     ///
     /// As [`send`](Self::send).
     pub fn send_ref(&self, value: &Tx) -> Result<(), SendError<()>> {
-        self.socket.send(value, Deadline::NEVER).map_err(|reason| SendError { value: (), reason })
+        self.sender.send_ref(value)
     }
 }
 
@@ -213,7 +175,7 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
     ///
     /// [`RecvError::Disconnected`] once the peer is gone and everything was received; the other errors concern one message.
     pub fn recv(&self) -> Result<Rx, RecvError> {
-        self.socket.recv(Deadline::NEVER)?.ok_or(RecvError::Disconnected)
+        self.receiver.recv()
     }
 
     /// Receives the next message if there is one now. See [`Receiver::try_recv`].
@@ -222,7 +184,7 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
     ///
     /// As [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<Option<Rx>, RecvError> {
-        self.socket.recv(Deadline::PASSED)
+        self.receiver.try_recv()
     }
 
     /// Receives the next message, waiting for `timeout` at most. See [`Receiver::recv_timeout`].
@@ -231,7 +193,7 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<Rx>, RecvError> {
-        self.socket.recv(Deadline::after(timeout))
+        self.receiver.recv_timeout(timeout)
     }
 
     /// Iterates over messages until the peer is gone, waiting for each.
@@ -269,7 +231,7 @@ impl<'a, Tx, Rx: DeserializeOwned> IntoIterator for &'a Connection<Tx, Rx> {
 /// Readable when a message, or the end, can be received: nothing is ever read ahead. See [`Receiver::poll`].
 impl<Tx, Rx> AsFd for Connection<Tx, Rx> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.sender.as_fd()
     }
 }
 

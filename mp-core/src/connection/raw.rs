@@ -49,10 +49,10 @@ impl Socket {
         self.send_by(self.encode(value)?, deadline)
     }
 
-    pub(super) fn send_bytes(&self, bytes: &[u8], deadline: Deadline) -> Result<(), SendErrorReason> {
+    pub(super) fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendErrorReason> {
         let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
         let body = message::encode_bytes(bytes, take_buffer(&ENCODING), spill).map_err(SendErrorReason::Encode)?;
-        self.send_by(Outgoing { body, handles: Vec::new() }, deadline)
+        self.send_by(Outgoing { body, handles: Vec::new() }, Deadline::NEVER)
     }
 
     pub(super) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Outgoing, SendErrorReason> {
@@ -204,8 +204,10 @@ impl Socket {
         self.receive(deadline, |incoming| incoming.decode())
     }
 
-    pub(super) fn recv_bytes(&self, deadline: Deadline) -> Result<Option<Vec<u8>>, RecvError> {
-        self.receive(deadline, |incoming| incoming.plain()?.read())
+    pub(super) fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
+        let received = self.receive(Deadline::NEVER, |incoming| incoming.plain()?.read())?;
+        // Without a deadline there is always a message or an error.
+        received.ok_or(RecvError::Disconnected)
     }
 
     pub(super) fn recv_bytes_into(&self, into: &mut [u8]) -> Result<usize, RecvError> {

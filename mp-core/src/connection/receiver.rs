@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -20,14 +21,18 @@ use crate::sys::poll::Deadline;
 ///
 /// Receiving takes `&self`: threads may share one, and processes may hold duplicates. Each message goes to one of them.
 pub struct Receiver<T> {
-    pub(super) socket: Socket,
+    pub(super) socket: Arc<Socket>,
     /// A receiver produces values; it holds none.
     values: PhantomData<fn() -> T>,
 }
 
 impl<T> Receiver<T> {
     pub(super) fn from_fd(fd: OwnedFd) -> Self {
-        Self { socket: Socket::new(fd), values: PhantomData }
+        Self::from_socket(Arc::new(Socket::new(fd)))
+    }
+
+    pub(super) fn from_socket(socket: Arc<Socket>) -> Self {
+        Self { socket, values: PhantomData }
     }
 
     /// Duplicates this end, for another thread or process. Senders see the end of it when all duplicates are gone.
@@ -57,26 +62,7 @@ impl<T> Receiver<T> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
-        // Without a deadline there is always a message or an error.
-        self.socket.recv_bytes(Deadline::NEVER)?.ok_or(RecvError::Disconnected)
-    }
-
-    /// Receives a message of plain bytes if there is one now, without sleeping. See [`try_recv`](Self::try_recv).
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv).
-    pub fn try_recv_bytes(&self) -> Result<Option<Vec<u8>>, RecvError> {
-        self.socket.recv_bytes(Deadline::PASSED)
-    }
-
-    /// Receives a message of plain bytes, waiting for `timeout` at most; `None` if none came.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv).
-    pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Option<Vec<u8>>, RecvError> {
-        self.socket.recv_bytes(Deadline::after(timeout))
+        self.socket.recv_bytes()
     }
 
     /// Receives a message of plain bytes into the beginning of `buffer`, waiting for it, and returns its length.

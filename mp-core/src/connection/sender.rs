@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -22,17 +23,17 @@ use crate::sys::poll::Deadline;
 /// Sending takes `&self`: threads may share one, and processes may hold duplicates ([`try_clone`](Self::try_clone), or encoding it by
 /// reference). Messages of concurrent senders never mix; each sender's own arrive in their order.
 pub struct Sender<T> {
-    pub(super) socket: Socket,
+    pub(super) socket: Arc<Socket>,
     /// A sender consumes values; it holds none.
     values: PhantomData<fn(T)>,
 }
 
 impl<T> Sender<T> {
     pub(super) fn from_fd(fd: OwnedFd) -> Self {
-        Self::from_socket(Socket::new(fd))
+        Self::from_socket(Arc::new(Socket::new(fd)))
     }
 
-    pub(super) fn from_socket(socket: Socket) -> Self {
+    pub(super) fn from_socket(socket: Arc<Socket>) -> Self {
         Self { socket, values: PhantomData }
     }
 
@@ -52,25 +53,7 @@ impl<T> Sender<T> {
     ///
     /// As [`send`](Self::send).
     pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Deadline::NEVER).map_err(|reason| SendError { value: (), reason })
-    }
-
-    /// Sends plain bytes as one message if there is room for them now. See [`try_send`](Self::try_send).
-    ///
-    /// # Errors
-    ///
-    /// As [`try_send`](Self::try_send).
-    pub fn try_send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Deadline::PASSED).map_err(|reason| SendError { value: (), reason })
-    }
-
-    /// Sends plain bytes as one message, waiting for room for `timeout` at most.
-    ///
-    /// # Errors
-    ///
-    /// As [`send_timeout`](Self::send_timeout).
-    pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<(), SendError<()>> {
-        self.socket.send_bytes(bytes, Deadline::after(timeout)).map_err(|reason| SendError { value: (), reason })
+        self.socket.send_bytes(bytes).map_err(|reason| SendError { value: (), reason })
     }
 }
 
