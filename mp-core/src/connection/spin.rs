@@ -1,12 +1,14 @@
-//! Looking for a message for a short while before going to sleep over it.
+//! Looking for a message, or for room, for a short while before going to sleep over it.
 //!
-//! Waking a thread that sleeps on an idle processor takes tens of microseconds, many times what it takes to hand a short
-//! message over. So a receiver first looks a few times, for about as long as a wake-up would take: then it has lost that much at
-//! most. Where looking does not pay, it is done ever more rarely; and never where there is one processor only, which the sender needs.
-//! Between two looks it lets others have the processor. If they keep it, the machine is busy, and a thread that sleeps gets it
-//! back sooner than one that gives it away: that counts as not paying.
+//! Waking a thread that sleeps on an idle processor takes tens of microseconds, many times what handing over
+//! a short message takes. So a thread first looks a few times, for about as long as a wake-up would take:
+//! it loses that much at most. Where looking does not pay, it is done ever more rarely, and never where the
+//! thread has one processor only, which the peer needs.
+//!
+//! It does not yield between two looks. On a busy machine yielding gives the processor to programs that have
+//! nothing to do with the message, for milliseconds, while a thread that sleeps is woken at once.
 
-use std::sync::OnceLock;
+use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,8 +18,11 @@ use crate::sys::poll::Deadline;
 /// How long a receiver looks.
 const WHILE: Duration = Duration::from_micros(50);
 
-/// How long it is away between two looks where nobody else wants the processor, at most.
+/// How long passes between two looks at most, unless another thread was given the processor meanwhile.
 const AWAY: Duration = Duration::from_micros(20);
+
+/// How many times a thread tells the processor that it spins, between two looks.
+const PAUSES: u32 = 16;
 
 /// After that many waits without looking, one looks, to see whether things have changed.
 const MOST_SKIPPED: u32 = 63;
@@ -40,7 +45,7 @@ impl Spins {
 
     /// Begins a wait.
     pub(super) fn wait(&self, deadline: Deadline) -> Wait<'_> {
-        let looks = !deadline.is_now() && several_processors() && self.is_due();
+        let looks = !deadline.is_now() && self.is_due();
         Wait { spins: self, state: if looks { State::Fresh } else { State::Over } }
     }
 
@@ -84,17 +89,21 @@ impl Wait<'_> {
     pub(super) fn in_vain(&mut self) {
         let now = Instant::now();
         match &mut self.state {
-            State::Fresh => self.state = State::Looking { until: now + WHILE, last: now },
-            State::Looking { until, last } if now >= *until || now - *last > AWAY => {
+            // Asked each time, since a thread can be moved to other processors.
+            State::Fresh if processors_of_this_thread() > 1 => {
+                self.state = State::Looking { until: now + WHILE, last: now };
+            }
+            State::Looking { until, last } if now < *until && now - *last <= AWAY => *last = now,
+            State::Fresh | State::Looking { .. } => {
                 self.spins.note(false);
                 self.state = State::Over;
                 return;
             }
-            State::Looking { last, .. } => *last = now,
             State::Over => return,
         }
-        // The sender perhaps.
-        std::thread::yield_now();
+        for _ in 0..PAUSES {
+            spin_loop();
+        }
     }
 
     /// There was something.
@@ -104,11 +113,6 @@ impl Wait<'_> {
             self.spins.note(last.elapsed() <= AWAY);
         }
     }
-}
-
-fn several_processors() -> bool {
-    static SEVERAL: OnceLock<bool> = OnceLock::new();
-    *SEVERAL.get_or_init(|| processors_of_this_thread() > 1)
 }
 
 #[cfg(test)]
