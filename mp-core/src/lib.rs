@@ -144,7 +144,7 @@ extern crate self as mp_core;
 
 #[allow(unsafe_code, reason = "an entry that the C library calls, and the first argument that it keeps")]
 mod boot;
-mod borrowing;
+mod call;
 mod codec;
 mod connection;
 mod current;
@@ -170,12 +170,13 @@ mod wait;
 mod watched;
 
 pub use boot::init;
+pub use call::{Call, EncodedCall};
 pub use codec::{DEFAULT_MESSAGE_LIMIT, DecodeError, EncodeError, message_limit, set_message_limit};
 pub use connection::{
     Connection, Iter, Messages, Receiver, RecvError, SendError, SendErrorReason, Sender, duplex, pipe,
 };
 pub use current::{Current, current};
-pub use function::{Call, EncodedCall, ProcessFn};
+pub use function::ProcessFn;
 pub use handle::{Fd, fd};
 #[cfg(feature = "json")]
 pub use json::Json;

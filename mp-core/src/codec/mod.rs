@@ -40,6 +40,7 @@ mod ser;
 #[cfg(test)]
 mod tests;
 
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bincode::config::{Configuration, Fixint, LittleEndian, standard};
@@ -101,7 +102,7 @@ where
     T: Serialize + ?Sized,
     O: Output,
 {
-    value.serialize(&mut ser::Serializer::new(output))
+    ser::Serializer::new(output).value(value)
 }
 
 /// Decodes one value that takes all of `input`.
@@ -110,7 +111,7 @@ where
     T: DeserializeOwned,
 {
     let mut deserializer = de::Deserializer::new(input);
-    let value = T::deserialize(&mut deserializer)?;
+    let value = deserializer.seed(PhantomData::<T>)?;
     deserializer.finish()?;
     Ok(value)
 }

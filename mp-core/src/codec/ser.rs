@@ -6,6 +6,7 @@ use bincode::error::EncodeError as Failure;
 use serde::ser::{self, Serialize};
 
 use super::{EncodeError, FORMAT, Format, MAX_DEPTH};
+use crate::sys::bytes;
 
 /// Where encoded bytes go.
 pub(crate) trait Output {
@@ -74,9 +75,26 @@ impl<'o, O: Output> Serializer<'o, O> {
     #[inline]
     fn nested<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         self.enter()?;
-        value.serialize(&mut *self)?;
+        self.value(value)?;
         self.depth -= 1;
         Ok(())
+    }
+
+    /// Encodes a value: numbers at once, everything else as serde does.
+    #[inline]
+    pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        match bytes::of(value) {
+            Some((count, bytes)) => self.sized(count, bytes),
+            None => value.serialize(self),
+        }
+    }
+
+    /// Writes bytes, and before them how many elements they are.
+    #[inline]
+    fn sized(&mut self, count: usize, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.put(&count)?;
+        let written = self.encoder.writer().write(bytes);
+        written.map_err(|failure| self.failed(&failure))
     }
 }
 
@@ -124,9 +142,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
 
     #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
-        self.put(&value.len())?;
-        let written = self.encoder.writer().write(value);
-        written.map_err(|failure| self.failed(&failure))
+        self.sized(value.len(), value)
     }
 
     fn serialize_none(self) -> Result<(), EncodeError> {
@@ -242,7 +258,7 @@ macro_rules! compound {
             $(
                 #[inline]
                 fn $method<T: Serialize + ?Sized>(&mut self, $(_key: $key,)? value: &T) -> Result<(), EncodeError> {
-                    value.serialize(&mut **self)
+                    self.value(value)
                 }
             )+
 

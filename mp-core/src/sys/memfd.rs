@@ -10,7 +10,8 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat,
 use rustix::io::{Errno, pread, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 
-use super::fd::{above_standard_streams, append as append_to};
+use super::bytes::Room;
+use super::fd::above_standard_streams;
 
 /// What a receiver insists on.
 const SEALED: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
@@ -96,19 +97,20 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Appends the next `count` bytes to `into`.
+    /// Fills `room`.
     ///
     /// # Errors
     ///
-    /// As [`read_exact`](Self::read_exact), and `OutOfMemory`.
-    pub(crate) fn append(&mut self, into: &mut Vec<u8>, count: usize) -> io::Result<()> {
-        let end = into.len() + count;
-        while into.len() < end {
-            let most = self.most(end - into.len());
-            // SAFETY: rustix returns the part of the room that the kernel has filled, which is its beginning.
-            let read = unsafe {
-                append_to(into, most, |room| pread(self.file, room, self.position).map(|(filled, _)| filled.len()))
-            }?;
+    /// As [`read_exact`](Self::read_exact).
+    pub(crate) fn fill(&mut self, room: &mut Room<'_>) -> io::Result<()> {
+        while !room.rest().is_empty() {
+            let most = self.most(room.rest().len());
+            let read = retry_on_intr(|| {
+                let (filled, _) = pread(self.file, &mut room.rest()[..most], self.position)?;
+                Ok(filled.len())
+            })?;
+            // SAFETY: rustix returns the part of the rest that the kernel has filled, which is its beginning.
+            unsafe { room.assume(read) };
             self.advance(read)?;
         }
         Ok(())
@@ -134,11 +136,12 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+    use crate::sys::bytes;
 
     fn read(file: &OwnedFd, length: u64) -> io::Result<Vec<u8>> {
         let mut reader = Reader::new(file.as_fd(), length)?;
-        let mut bytes = Vec::new();
-        reader.append(&mut bytes, length as usize)?;
+        let mut bytes = vec![0; usize::try_from(length.min(100)).unwrap()];
+        reader.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -150,15 +153,17 @@ mod tests {
         seal(file.as_fd()).unwrap();
         assert_eq!(read(&file, 11).unwrap(), b"hello world");
         assert_eq!(read(&file, 0).unwrap(), b"");
-        let mut some = b"I say ".to_vec();
         let mut reader = Reader::new(file.as_fd(), 11).unwrap();
-        reader.append(&mut some, 5).unwrap();
+        let mut some = b"I say ".to_vec();
+        some.reserve(5);
+        bytes::append(&mut some, 5, |room| reader.fill(room)).unwrap();
         assert_eq!((&some[..], reader.left()), (&b"I say hello"[..], 6));
         let mut rest = [0; 6];
         reader.read_exact(&mut rest).unwrap();
         assert_eq!(&rest, b" world");
         assert!(reader.read_exact(&mut [0]).is_err());
-        assert!(reader.append(&mut some, 1).is_err());
+        some.reserve(1);
+        assert!(bytes::append(&mut some, 1, |room| reader.fill(room)).is_err());
         assert!(append(file.as_fd(), b"!", 12).is_err());
     }
 
