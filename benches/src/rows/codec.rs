@@ -7,13 +7,14 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bincode::config;
-use mp_core::Message;
+use mp_core::{Call, Message, ProcessFn, process_fn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::row;
 use crate::measure::{Contender, Role, Row, Run};
+use crate::partner::failed;
 
 /// How many values are encoded before as many are decoded, and the other way round, so that what is not measured stays off the clock.
 const BATCH: u32 = 8;
@@ -72,7 +73,49 @@ pub(super) fn rows() -> Vec<Row> {
     ]
     .into_iter()
     .flatten()
+    .chain(calls())
     .collect()
+}
+
+#[process_fn]
+fn bytes(value: Vec<u8>) -> Vec<u8> {
+    value
+}
+
+#[process_fn]
+fn numbers(value: Vec<f64>) -> Vec<f64> {
+    value
+}
+
+#[process_fn]
+fn buffer(value: ByteBuf) -> ByteBuf {
+    value
+}
+
+/// Vectors of numbers as argument and result, beside as many bytes that say that they are bytes.
+fn calls() -> Vec<Row> {
+    let sizes = [("64-KiB", 64 << 10), ("16-MiB", 16 << 20)];
+    let mut rows = Vec::new();
+    for (name, size) in sizes {
+        let beside = move || vec![Contender::limit("ByteBuf", 1.2, call(buffer::call(ByteBuf::from(vec![7; size]))))];
+        rows.push(row(&format!("codec/call/bytes-{name}"), move |_| {
+            let mut contenders = beside();
+            contenders.push(Contender::ours("Vec<u8>", call(bytes::call(vec![7; size]))));
+            contenders
+        }));
+        rows.push(row(&format!("codec/call/numbers-{name}"), move |_| {
+            let mut contenders = beside();
+            contenders.push(Contender::ours("Vec<f64>", call(numbers::call(vec![7.0; size / 8]))));
+            contenders
+        }));
+    }
+    rows
+}
+
+/// All that happens to the values of a call, and no other process.
+fn call<F: ProcessFn>(call: Call<F>) -> io::Result<Run> {
+    let run = move || call.encode().map_err(failed)?.run().decode::<F::Output>().map_err(failed);
+    batches(|| (), move |()| run())
 }
 
 /// Both ways for one value. All values are shorter than what a message keeps in a memory file.

@@ -145,23 +145,28 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
         self.sized(value.len(), value)
     }
 
+    #[inline]
     fn serialize_none(self) -> Result<(), EncodeError> {
         self.put(&0_u8)
     }
 
+    #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
         self.put(&1_u8)?;
         self.nested(value)
     }
 
+    #[inline]
     fn serialize_unit(self) -> Result<(), EncodeError> {
         Ok(())
     }
 
+    #[inline]
     fn serialize_unit_struct(self, _name: &'static str) -> Result<(), EncodeError> {
         Ok(())
     }
 
+    #[inline]
     fn serialize_unit_variant(
         self,
         _name: &'static str,
@@ -171,6 +176,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
         self.put(&index)
     }
 
+    #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         _name: &'static str,
@@ -179,6 +185,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
         self.nested(value)
     }
 
+    #[inline]
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         _name: &'static str,

@@ -69,7 +69,7 @@ macro_rules! numbers {
             // what is a reference; if it did not, numbers would be written one by one.
             let is_slice = size_of::<&T>() == size_of::<&[u8]>();
             let is_vec = !is_slice && size_of_val(value) == size_of::<Vec<u8>>() && mem::needs_drop::<T>();
-            let is_reference = !is_slice && !is_vec && type_name::<T>().starts_with('&');
+            let is_reference = !is_slice && !is_vec && type_name::<T>().as_bytes().first() == Some(&b'&');
             if !(is_slice || is_vec || is_reference) {
                 return None;
             }
