@@ -46,7 +46,7 @@ fn orders() -> Vec<Order> {
     let item = |index: u64| Item { name: format!("item {index}"), count: index as u16, price: index as i64 * -99 };
     let order = |index: u64| Order {
         number: index << 20,
-        customer: (index % 3 > 0).then_some(index as u32),
+        customer: (!index.is_multiple_of(3)).then_some(index as u32),
         state: match index % 3 {
             0 => State::New,
             1 => State::Paid { by: "card".to_owned(), amount: 12_345 },
