@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::call::EncodedCall;
 use crate::codec::{self, DecodeError, EncodeError, Input};
-use crate::function::EncodedCall;
 use crate::outcome::Outcome;
 use crate::{boot, current, message};
 

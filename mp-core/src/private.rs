@@ -5,9 +5,9 @@ pub use pollster::block_on;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use crate::borrowing::Borrowing;
-use crate::function::Call;
-pub use crate::referent::{Lent, Received, Referent, Travel};
+use crate::call::Call;
+pub use crate::function::Borrowing;
+pub use crate::referent::{Referent, Travel};
 pub use crate::registry::{FUNCTIONS, Registration};
 
 /// A type that a parameter can have.
@@ -22,7 +22,10 @@ pub trait Argument: Serialize + DeserializeOwned {}
 impl<T: Serialize + DeserializeOwned> Argument for T {}
 
 /// Makes a call of a function that takes references, with them.
-pub fn borrowing_call<'a, F: Borrowing>(arguments: F::Arguments<'a>) -> Call<F, F::Arguments<'a>> {
+pub fn borrowing_call<'a, F: Borrowing>(arguments: F::Arguments<'a>) -> Call<F, F::Arguments<'a>>
+where
+    F::Arguments<'a>: Serialize,
+{
     Call::borrowing(arguments)
 }
 

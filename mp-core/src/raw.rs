@@ -6,9 +6,9 @@
 //!   [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own, as
 //!   mp-listener does.
 
+pub use crate::call::EncodedCall;
 use crate::codec::{DecodeError, EncodeError};
 use crate::connection::Connection;
-pub use crate::function::EncodedCall;
 pub use crate::message::Message;
 pub use crate::outcome::{CallError, Outcome};
 #[cfg(feature = "async")]

@@ -8,10 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use linkme::distributed_slice;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use crate::borrowing::Borrowing;
 use crate::function::ProcessFn;
 use crate::message::Message;
 use crate::outcome::Outcome;
@@ -46,13 +43,7 @@ impl fmt::Display for Place {
 impl Registration {
     /// Describes the function `F`, which stands at the given place.
     pub const fn of<F: ProcessFn>(file: &'static str, line: u32, column: u32) -> Self {
-        Self { name: F::NAME, place: Place { file, line, column }, run: |arguments| run(arguments, F::invoke) }
-    }
-
-    /// The same of a function that takes references.
-    pub const fn of_borrowing<F: Borrowing>(file: &'static str, line: u32, column: u32) -> Self {
-        let run = |arguments| run(arguments, |received| F::invoke(F::owned(received)));
-        Self { name: F::NAME, place: Place { file, line, column }, run }
+        Self { name: F::NAME, place: Place { file, line, column }, run: run::<F> }
     }
 
     /// Runs the function.
@@ -62,15 +53,15 @@ impl Registration {
 }
 
 /// All that is generic about running a function.
-fn run<A: DeserializeOwned, R: Serialize>(arguments: Message, function: impl FnOnce(A) -> R) -> Outcome {
+fn run<F: ProcessFn>(arguments: Message) -> Outcome {
     // The panic crosses no borrow that anyone looks at afterwards: arguments and result are gone with it.
     let result = catch_unwind(AssertUnwindSafe(|| {
         panic::call_as_first_frame(|| {
-            let arguments = match arguments.decode::<A>() {
+            let arguments = match arguments.decode() {
                 Ok(arguments) => arguments,
                 Err(error) => return Outcome::UndecodableArguments(error),
             };
-            match Message::encode(&function(arguments)) {
+            match Message::encode(&F::invoke(arguments)) {
                 Ok(message) => Outcome::Returned(message),
                 Err(error) => Outcome::UnencodableResult(error),
             }

@@ -158,7 +158,6 @@ impl<'a> Expansion<'a> {
         let Self { krate, name, .. } = self;
         let conditions = &self.carried.conditions;
         let quiet = quiet();
-        let of = if self.function.borrows() { quote!(of_borrowing) } else { quote!(of) };
         // With the hygiene of the function's name too: else these tell the place of the attribute.
         let place = quote_spanned!(self.function.name.span()=> ::core::file!(), ::core::line!(), ::core::column!());
         quote! {
@@ -168,7 +167,7 @@ impl<'a> Expansion<'a> {
                 #[#krate::__private::linkme::distributed_slice(#krate::__private::FUNCTIONS)]
                 #[linkme(crate = #krate::__private::linkme)]
                 static REGISTRATION: #krate::__private::Registration =
-                    #krate::__private::Registration::#of::<#name>(#place);
+                    #krate::__private::Registration::of::<#name>(#place);
             };
         }
     }

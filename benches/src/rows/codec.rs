@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use bincode::config;
 use mp_core::raw::Message;
+use mp_core::{Call, ProcessFn, process_fn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::row;
 use crate::measure::{Contender, Role, Row, Run};
+use crate::partner::failed;
 
 /// How many values are encoded before as many are decoded, and the other way round, so that what is not measured stays off the clock.
 const BATCH: u32 = 8;
@@ -45,7 +47,7 @@ fn orders() -> Vec<Order> {
     let item = |index: u64| Item { name: format!("item {index}"), count: index as u16, price: index as i64 * -99 };
     let order = |index: u64| Order {
         number: index << 20,
-        customer: (index % 3 > 0).then_some(index as u32),
+        customer: (!index.is_multiple_of(3)).then_some(index as u32),
         state: match index % 3 {
             0 => State::New,
             1 => State::Paid { by: "card".to_owned(), amount: 12_345 },
@@ -72,7 +74,49 @@ pub(super) fn rows() -> Vec<Row> {
     ]
     .into_iter()
     .flatten()
+    .chain(calls())
     .collect()
+}
+
+#[process_fn]
+fn bytes(value: Vec<u8>) -> Vec<u8> {
+    value
+}
+
+#[process_fn]
+fn numbers(value: Vec<f64>) -> Vec<f64> {
+    value
+}
+
+#[process_fn]
+fn buffer(value: ByteBuf) -> ByteBuf {
+    value
+}
+
+/// Vectors of numbers as argument and result, beside as many bytes that say that they are bytes.
+fn calls() -> Vec<Row> {
+    let sizes = [("64-KiB", 64 << 10), ("16-MiB", 16 << 20)];
+    let mut rows = Vec::new();
+    for (name, size) in sizes {
+        let beside = move || vec![Contender::limit("ByteBuf", 1.2, call(buffer::call(ByteBuf::from(vec![7; size]))))];
+        rows.push(row(&format!("codec/call/bytes-{name}"), move |_| {
+            let mut contenders = beside();
+            contenders.push(Contender::ours("Vec<u8>", call(bytes::call(vec![7; size]))));
+            contenders
+        }));
+        rows.push(row(&format!("codec/call/numbers-{name}"), move |_| {
+            let mut contenders = beside();
+            contenders.push(Contender::ours("Vec<f64>", call(numbers::call(vec![7.0; size / 8]))));
+            contenders
+        }));
+    }
+    rows
+}
+
+/// All that happens to the values of a call, and no other process.
+fn call<F: ProcessFn>(call: Call<F>) -> io::Result<Run> {
+    let run = move || call.encode().map_err(failed)?.run().decode::<F::Output>().map_err(failed);
+    batches(|| (), move |()| run())
 }
 
 /// Both ways for one value. All values are shorter than what a message keeps in a memory file.

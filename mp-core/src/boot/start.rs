@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
+use crate::call::EncodedCall;
 use crate::current::Identity;
-use crate::function::EncodedCall;
 use crate::handle;
 use crate::outcome::Outcome;
 

@@ -6,6 +6,7 @@ use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 use super::error::refused;
 use super::input::Taken;
 use super::{DecodeError, FORMAT, Format, Input, MAX_DEPTH};
+use crate::sys::bytes::{self, Number, Take};
 
 pub(super) struct Deserializer<'i> {
     decoder: DecoderImpl<Input<'i>, Format, ()>,
@@ -50,6 +51,15 @@ impl<'i> Deserializer<'i> {
         self.decoder.reader().take(length)
     }
 
+    /// Decodes what `seed` says: numbers at once, everything else as serde does.
+    #[inline]
+    pub(super) fn seed<'de, S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DecodeError> {
+        match bytes::take::<S, S::Value, _>(self) {
+            Ok(value) => value,
+            Err(deserializer) => seed.deserialize(deserializer),
+        }
+    }
+
     /// Decodes a value that has others inside.
     #[inline]
     fn nested<T>(&mut self, decode: impl FnOnce(&mut Self) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
@@ -85,6 +95,15 @@ impl<'i> Deserializer<'i> {
     ) -> Result<T, DecodeError> {
         self.elements = self.elements.checked_sub(length).ok_or_else(too_many)?;
         self.nested(|deserializer| decode(Elements { deserializer, left: length }))
+    }
+}
+
+impl Take for &mut Deserializer<'_> {
+    type Error = DecodeError;
+
+    fn take<N: Number>(self) -> Result<Vec<N>, DecodeError> {
+        let count = Deserializer::take(self)?;
+        self.decoder.reader().take_numbers(count)
     }
 }
 
@@ -291,7 +310,7 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, '_> {
             return Ok(None);
         }
         self.left -= 1;
-        seed.deserialize(&mut *self.deserializer).map(Some)
+        self.deserializer.seed(seed).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -308,12 +327,12 @@ impl<'de> de::MapAccess<'de> for Elements<'_, '_> {
             return Ok(None);
         }
         self.left -= 1;
-        seed.deserialize(&mut *self.deserializer).map(Some)
+        self.deserializer.seed(seed).map(Some)
     }
 
     #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DecodeError> {
-        seed.deserialize(&mut *self.deserializer)
+        self.deserializer.seed(seed)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -342,7 +361,7 @@ impl<'de> de::VariantAccess<'de> for &mut Deserializer<'_> {
 
     #[inline]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, DecodeError> {
-        self.nested(|this| seed.deserialize(this))
+        self.nested(|this| this.seed(seed))
     }
 
     #[inline]

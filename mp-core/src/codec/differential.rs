@@ -109,6 +109,18 @@ proptest! {
         same(&value);
     }
 
+    #[test]
+    fn vectors_of_numbers_are_those_of_bincode(
+        unsigned in any::<(Vec<u8>, Vec<u16>, Vec<u32>, Vec<u64>, Vec<u128>, Vec<usize>)>(),
+        signed in any::<(Vec<i8>, Vec<i16>, Vec<i32>, Vec<i64>, Vec<i128>, Vec<isize>)>(),
+        floats in prop::collection::vec(any::<(f32, f64)>(), 0..50),
+    ) {
+        let floats: (Vec<f32>, Vec<f64>) = floats.into_iter().unzip();
+        same(&unsigned.0);
+        same(&signed.4);
+        same(&(unsigned, floats, signed));
+    }
+
     /// What bincode takes we take, and refuse what it refuses, but for what the module promises beyond.
     #[test]
     fn bytes_of_chance_mean_the_same(bytes in prop::collection::vec(prop_oneof![0..3_u8, any::<u8>()], 0..64)) {

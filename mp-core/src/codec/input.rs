@@ -4,8 +4,8 @@ use bincode::de::read::Reader;
 use bincode::error::DecodeError as Failure;
 
 use super::DecodeError;
-use crate::sys::memfd;
-use crate::sys::pages;
+use crate::sys::bytes::{self, Number};
+use crate::sys::{memfd, pages};
 
 /// A message to be decoded: bytes at hand, and possibly a memory file with the rest.
 pub(crate) struct Input<'a> {
@@ -100,19 +100,35 @@ impl<'a> Input<'a> {
         self.take(length as u64)
     }
 
-    /// Moves the next `length` bytes, which are there, into memory of their own.
-    fn take_vec(&mut self, length: usize) -> Result<Vec<u8>, DecodeError> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(length).map_err(|_| no_memory(length as u64))?;
-        let some = self.at_hand().len().min(length);
-        bytes.extend_from_slice(&self.scratch[self.start..][..some]);
-        self.start += some;
-        if let Some(rest) = &mut self.rest {
-            pages::prefer_huge(bytes.spare_capacity_mut());
-            self.length -= (length - some) as u64;
-            rest.append(&mut bytes, length - some).map_err(|error| DecodeError::new(unreadable(&error)))?;
+    /// Takes so many numbers.
+    pub(super) fn take_numbers<N: Number>(&mut self, count: u64) -> Result<Vec<N>, DecodeError> {
+        let (left, length) = (self.left(), count.saturating_mul(size_of::<N>() as u64));
+        match usize::try_from(count) {
+            Ok(count) if length <= left => self.take_vec(count),
+            _ => Err(too_short(length, left)),
         }
-        Ok(bytes)
+    }
+
+    /// Moves numbers, whose bytes are there, into memory of their own.
+    fn take_vec<N: Number>(&mut self, count: usize) -> Result<Vec<N>, DecodeError> {
+        let mut numbers = Vec::new();
+        numbers.try_reserve_exact(count).map_err(|_| no_memory(count.saturating_mul(size_of::<N>()) as u64))?;
+        let read = bytes::append(&mut numbers, count, |room| {
+            let length = room.rest().len();
+            let some = &self.scratch[self.start..][..length.min(self.scratch.len() - self.start)];
+            self.start += some.len();
+            self.length -= (length - some.len()) as u64;
+            room.put(some);
+            match &mut self.rest {
+                Some(rest) => {
+                    pages::prefer_huge(room.rest());
+                    rest.fill(room)
+                }
+                None => Ok(()),
+            }
+        });
+        read.map_err(|error| DecodeError::new(unreadable(&error)))?;
+        Ok(numbers)
     }
 
     /// Brings the bytes at hand to `least` or more.

@@ -15,7 +15,8 @@
 //! | enums | a `u32`, the number of the variant, then its fields in order |
 //!
 //! So bytes look like a sequence of `u8`, and nothing is tagged with types or field names: both ends of every transport run the
-//! same executable.
+//! same executable. A `Vec` or a slice of numbers looks in memory as it does here, and is copied at once where serde would go from
+//! one to the next; see `sys::bytes`.
 //!
 //! bincode writes and reads the primitives, through its own `Encode` and `Decode`. What serde makes of a value goes through an
 //! adapter of ours, because the bytes may come from a process that is damaged or hostile. Decoding promises:
@@ -40,6 +41,7 @@ mod ser;
 #[cfg(test)]
 mod tests;
 
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bincode::config::{Configuration, Fixint, LittleEndian, standard};
@@ -52,8 +54,8 @@ pub(crate) use ser::Output;
 
 type Format = Configuration<LittleEndian, Fixint>;
 
-/// The configuration of bincode. Variable-width integers would save some bytes, and measured take up to three times as long; and an
-/// array of numbers in memory would not be what it is on the wire.
+/// The configuration of bincode. Integers of variable width would save some bytes; integers took two to three times as long when
+/// measured, structs 1.2 to 1.4 times, and texts as long. Nor would a slice of numbers in memory be what it is on the wire.
 const FORMAT: Format = standard().with_fixed_int_encoding();
 
 /// The deepest nesting of values that is encoded or decoded: each value that has others inside counts one.
@@ -101,7 +103,7 @@ where
     T: Serialize + ?Sized,
     O: Output,
 {
-    value.serialize(&mut ser::Serializer::new(output))
+    ser::Serializer::new(output).value(value)
 }
 
 /// Decodes one value that takes all of `input`.
@@ -110,7 +112,7 @@ where
     T: DeserializeOwned,
 {
     let mut deserializer = de::Deserializer::new(input);
-    let value = T::deserialize(&mut deserializer)?;
+    let value = deserializer.seed(PhantomData::<T>)?;
     deserializer.finish()?;
     Ok(value)
 }

@@ -6,6 +6,7 @@ use bincode::error::EncodeError as Failure;
 use serde::ser::{self, Serialize};
 
 use super::{EncodeError, FORMAT, Format, MAX_DEPTH};
+use crate::sys::bytes;
 
 /// Where encoded bytes go.
 pub(crate) trait Output {
@@ -74,9 +75,26 @@ impl<'o, O: Output> Serializer<'o, O> {
     #[inline]
     fn nested<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         self.enter()?;
-        value.serialize(&mut *self)?;
+        self.value(value)?;
         self.depth -= 1;
         Ok(())
+    }
+
+    /// Encodes a value: numbers at once, everything else as serde does.
+    #[inline]
+    pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        match bytes::of(value) {
+            Some((count, bytes)) => self.sized(count, bytes),
+            None => value.serialize(self),
+        }
+    }
+
+    /// Writes bytes, and before them how many elements they are.
+    #[inline]
+    fn sized(&mut self, count: usize, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.put(&count)?;
+        let written = self.encoder.writer().write(bytes);
+        written.map_err(|failure| self.failed(&failure))
     }
 }
 
@@ -124,28 +142,31 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
 
     #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
-        self.put(&value.len())?;
-        let written = self.encoder.writer().write(value);
-        written.map_err(|failure| self.failed(&failure))
+        self.sized(value.len(), value)
     }
 
+    #[inline]
     fn serialize_none(self) -> Result<(), EncodeError> {
         self.put(&0_u8)
     }
 
+    #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
         self.put(&1_u8)?;
         self.nested(value)
     }
 
+    #[inline]
     fn serialize_unit(self) -> Result<(), EncodeError> {
         Ok(())
     }
 
+    #[inline]
     fn serialize_unit_struct(self, _name: &'static str) -> Result<(), EncodeError> {
         Ok(())
     }
 
+    #[inline]
     fn serialize_unit_variant(
         self,
         _name: &'static str,
@@ -155,6 +176,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
         self.put(&index)
     }
 
+    #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         _name: &'static str,
@@ -163,6 +185,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
         self.nested(value)
     }
 
+    #[inline]
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         _name: &'static str,
@@ -242,7 +265,7 @@ macro_rules! compound {
             $(
                 #[inline]
                 fn $method<T: Serialize + ?Sized>(&mut self, $(_key: $key,)? value: &T) -> Result<(), EncodeError> {
-                    value.serialize(&mut **self)
+                    self.value(value)
                 }
             )+
 

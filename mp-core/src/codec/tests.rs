@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Input, MAX_DEPTH, decode, encode};
+use super::{EncodeError, Input, MAX_DEPTH, Output, decode, encode};
 use crate::sys::memfd;
 
 fn bytes_of<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
@@ -315,8 +315,14 @@ fn value_of_file<T: DeserializeOwned>(bytes: &[u8], buffer: usize) -> Result<T, 
 #[test]
 fn a_file_is_decoded_in_pieces_like_bytes_at_hand() {
     let text = "ab".repeat(20_000);
-    let value =
-        (vec![fields(); 3], text, 0x0102_0304_u32, Some(serde_bytes::ByteBuf::from(vec![7; 70_000])), u128::MAX);
+    let value = (
+        vec![fields(); 3],
+        text,
+        0x0102_0304_u32,
+        Some(serde_bytes::ByteBuf::from(vec![7; 70_000])),
+        vec![u128::MAX; 3000],
+        1.5_f64,
+    );
     let mut bytes = bytes_of(&value);
     for buffer in [16, 17, 23, 64, 1000, 16 << 10, Input::AT_ONCE] {
         assert_eq!(value_of_file(&bytes, buffer).as_ref(), Ok(&value), "{buffer}");
@@ -336,6 +342,85 @@ fn a_file_is_decoded_in_pieces_like_bytes_at_hand() {
     same(&vec![0_u64], &long, 64);
     let many = [&length(1_000)[..], &[0; 100]].concat();
     assert_eq!(value_of_file::<Hinted>(&many, 64).map(|_| ()), Err("hint 100".to_owned()));
+}
+
+/// Counts how often something is written.
+struct Writes(usize);
+
+impl Output for Writes {
+    fn write(&mut self, _: &[u8]) -> Result<(), EncodeError> {
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+#[test]
+fn numbers_are_written_at_once_and_look_as_if_one_by_one() {
+    #[derive(Serialize)]
+    struct Holder<'a> {
+        field: Vec<u8>,
+        borrowed: &'a [i32],
+        optional: Option<Vec<u64>>,
+        result: Result<Vec<f32>, ()>,
+    }
+    let writes = |value: &dyn Fn(&mut Writes) -> Result<(), EncodeError>| {
+        let mut writes = Writes(0);
+        value(&mut writes).unwrap();
+        writes.0
+    };
+    let numbers = [1.5_f64; 1000];
+    assert_eq!(writes(&|output| encode(&numbers.to_vec(), output)), 2, "the length and the bytes");
+    assert_eq!(writes(&|output| encode(&numbers[..], output)), 2);
+    assert_eq!(writes(&|output| encode(&(&numbers[..], 1_u8), output)), 3);
+    assert_eq!(writes(&|output| encode(&vec![numbers.to_vec(); 3], output)), 7);
+    let holder = Holder {
+        field: vec![1; 1000],
+        borrowed: &[2; 1000],
+        optional: Some(vec![3; 1000]),
+        result: Ok(vec![4.0; 1000]),
+    };
+    assert_eq!(writes(&|output| encode(&holder, output)), 10);
+    // An array is a tuple, and its length is no part of it.
+    assert_eq!(bytes_of(&[1_u16, 2]), [1, 0, 2, 0]);
+    let texts: Vec<String> = numbers.iter().map(f64::to_string).collect();
+    let one_by_one: Vec<Newtype> = vec![Newtype(7); 300];
+    assert_eq!(bytes_of(&vec![7_u16; 300]), bytes_of(&one_by_one));
+    assert_eq!(value_of::<Vec<Newtype>>(&bytes_of(&vec![7_u16; 300])), Ok(one_by_one));
+    round_trip_without_truncation(texts);
+}
+
+#[test]
+fn numbers_that_are_not_there_are_an_error() {
+    for announced in [3, 1 << 20, 1 << 40, u64::MAX / 8, u64::MAX] {
+        let bytes = [&length(announced)[..], &[0; 17]].concat();
+        for error in [
+            value_of::<Vec<u64>>(&bytes).unwrap_err(),
+            value_of::<Vec<f64>>(&bytes).unwrap_err(),
+            value_of::<(Vec<u128>, u8)>(&bytes).unwrap_err(),
+            value_of_file::<Vec<u64>>(&bytes, 16).unwrap_err(),
+        ] {
+            assert!(error.contains("more bytes than the message has"), "{error}");
+        }
+    }
+    assert_eq!(value_of::<Vec<u64>>(&length(0)), Ok(vec![]));
+    let error = value_of::<Vec<u16>>(&[&length(1)[..], &[0; 3]].concat()).unwrap_err();
+    assert!(error.contains("1 bytes are left over"), "{error}");
+}
+
+#[test]
+fn what_a_type_says_of_its_numbers_holds() {
+    fn halves<S: Serializer>(numbers: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(numbers.iter().map(|number| number / 2))
+    }
+    fn doubled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        Ok(Vec::<u8>::deserialize(deserializer)?.iter().map(|number| number * 2).collect())
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Special(#[serde(serialize_with = "halves", deserialize_with = "doubled")] Vec<u8>, Vec<u8>);
+    let value = Special(vec![3, 4], vec![3, 4]);
+    let bytes = bytes_of(&value);
+    assert_eq!(bytes, [&length(2)[..], &[1, 2], &length(2), &[3, 4]].concat());
+    assert_eq!(value_of::<Special>(&bytes), Ok(Special(vec![2, 4], vec![3, 4])));
 }
 
 #[test]

@@ -60,8 +60,7 @@ impl<T> Sender<T> {
 impl<T: Serialize> Sender<T> {
     /// Sends `value`, waiting until there is room for it.
     ///
-    /// Handles in it go to the receiver; the originals are closed with the value. Bytes go fastest as `serde_bytes::ByteBuf`: a `Vec<u8>`
-    /// is encoded byte by byte (see [the crate](crate#what-values-can-be)).
+    /// Handles in it go to the receiver; the originals are closed with the value.
     ///
     /// A message longer than 256 KiB may be received while it is encoded; what its `Serialize` locks is then locked for as long as that takes.
     /// If its receiver dies meanwhile or gives it up for others, it is encoded a second time.

@@ -1,27 +1,260 @@
-//! Slices of bytes that generic code does not know to be such.
+//! Numbers as bytes, in generic code that does not know that it has numbers.
+//!
+//! serde knows a vector of numbers only as a sequence, one call for each element. The codec asks here whether a value is one whose
+//! bytes in memory are those on the wire, and then copies them at once. Which types those are says `numbers!`: on other targets than
+//! those with 64 bits and little-endian numbers only single bytes are.
 
-use std::any::TypeId;
-use std::slice;
+use std::any::{TypeId, type_name};
+use std::marker::PhantomData;
+use std::mem::{self, ManuallyDrop, MaybeUninit};
+use std::{ptr, slice};
 
-/// The same slice, if its elements are bytes.
-pub(crate) fn of<T: 'static>(values: &[T]) -> Option<&[u8]> {
-    if TypeId::of::<T>() != TypeId::of::<u8>() {
-        return None;
+/// A number whose bytes in memory are those on the wire.
+///
+/// # Safety
+///
+/// Every byte of it is part of its value, and any bytes are a value.
+pub(crate) unsafe trait Number: Copy + 'static {}
+
+/// What reads a vector of numbers.
+pub(crate) trait Take {
+    type Error;
+
+    fn take<N: Number>(self) -> Result<Vec<N>, Self::Error>;
+}
+
+/// What `TypeId::of` would say of `T` if all its lifetimes were `'static`.
+///
+/// So types that are the same but for lifetimes are not told apart, and those without lifetimes are.
+fn id<T: ?Sized>() -> TypeId {
+    trait Known {
+        fn id(&self) -> TypeId
+        where
+            Self: 'static;
     }
-    // SAFETY: `from_raw_parts` needs a pointer to as many initialised bytes, which nobody changes while they are borrowed. `T` is
-    // `u8`, as the same `TypeId` means the same type; so this is the pointer and the length of `values` itself, borrowed for as long.
-    Some(unsafe { slice::from_raw_parts(values.as_ptr().cast::<u8>(), values.len()) })
+    impl<T: ?Sized> Known for PhantomData<T> {
+        fn id(&self) -> TypeId
+        where
+            Self: 'static,
+        {
+            TypeId::of::<T>()
+        }
+    }
+    let marker = PhantomData::<T>;
+    let known: &dyn Known = &marker;
+    // SAFETY: both are a reference with the same table of methods; lifetimes have no representation. Of what the longer one allows
+    // only `id` is called, on a marker without content that is alive here, and it returns a number that holds no lifetime.
+    let known: &(dyn Known + 'static) = unsafe { mem::transmute::<&dyn Known, &(dyn Known + 'static)>(known) };
+    known.id()
+}
+
+/// The bytes of these.
+fn bytes<N: Number>(numbers: &[N]) -> &[u8] {
+    // SAFETY: `from_raw_parts` needs a pointer to as many initialised bytes, which nobody changes while they are borrowed. This is
+    // the memory of `numbers`, borrowed for as long, and a `Number` has no bytes without a value.
+    unsafe { slice::from_raw_parts(numbers.as_ptr().cast::<u8>(), size_of_val(numbers)) }
+}
+
+macro_rules! numbers {
+    ($($number:ty),+ $(,)?) => {
+        $(
+            // SAFETY: it is a primitive integer or float, of which every bit counts and no combination is invalid.
+            unsafe impl Number for $number {}
+        )+
+
+        /// How many elements `value` has, and their bytes, if it is a `Vec` of numbers, a slice of them, or a reference to either.
+        #[inline]
+        pub(crate) fn of<T: ?Sized>(value: &T) -> Option<(usize, &[u8])> {
+            // Most values are ruled out by this, which costs little without optimisation too, and nothing with it. The name says
+            // what is a reference; if it did not, numbers would be written one by one.
+            let is_slice = size_of::<&T>() == size_of::<&[u8]>();
+            let is_vec = !is_slice && size_of_val(value) == size_of::<Vec<u8>>() && mem::needs_drop::<T>();
+            let is_reference = !is_slice && !is_vec && type_name::<T>().as_bytes().first() == Some(&b'&');
+            if !(is_slice || is_vec || is_reference) {
+                return None;
+            }
+            let id = id::<T>();
+            let place = ptr::from_ref(value).cast::<()>();
+            $(
+                if is_vec && id == TypeId::of::<Vec<$number>>() {
+                    // SAFETY: `T` is `Vec<$number>`, which has no lifetimes, so this is the reference `value` itself.
+                    let numbers = unsafe { &*place.cast::<Vec<$number>>() };
+                    return Some((numbers.len(), bytes(numbers)));
+                }
+                if is_reference && id == TypeId::of::<&[$number]>() {
+                    // SAFETY: `T` is `&'a [$number]` for some `'a`. It is read through `value`, and what it refers to is not used for
+                    // longer than `value` is borrowed, which `'a` outlives.
+                    let numbers = unsafe { *place.cast::<&[$number]>() };
+                    return Some((numbers.len(), bytes(numbers)));
+                }
+                if is_reference && id == TypeId::of::<&Vec<$number>>() {
+                    // SAFETY: as with the reference to a slice.
+                    let numbers = unsafe { *place.cast::<&Vec<$number>>() };
+                    return Some((numbers.len(), bytes(numbers)));
+                }
+                if is_slice && id == TypeId::of::<[$number]>() {
+                    let length = size_of_val(value) / size_of::<$number>();
+                    // SAFETY: `T` is `[$number]`: this is the pointer and the length of `value` itself, borrowed for as long.
+                    let numbers = unsafe { slice::from_raw_parts(place.cast::<$number>(), length) };
+                    return Some((length, bytes(numbers)));
+                }
+            )+
+            None
+        }
+
+        /// Lets `take` make the value if serde's seed `S` is the one of a `Vec` of numbers, which `V` is then; gives `take` back otherwise.
+        #[inline]
+        pub(crate) fn take<S, V, T: Take>(take: T) -> Result<Result<V, T::Error>, T> {
+            if size_of::<V>() != size_of::<Vec<u8>>() || !mem::needs_drop::<V>() {
+                return Err(take);
+            }
+            let (seed, value) = (id::<S>(), id::<V>());
+            $(
+                if seed == TypeId::of::<PhantomData<Vec<$number>>>() && value == TypeId::of::<Vec<$number>>() {
+                    return Ok(take.take::<$number>().map(|numbers| {
+                        let numbers = ManuallyDrop::new(numbers);
+                        // SAFETY: `V` is `Vec<$number>`, which has no lifetimes, so this is a move; the original is not dropped.
+                        unsafe { mem::transmute_copy::<ManuallyDrop<Vec<$number>>, V>(&numbers) }
+                    }));
+                }
+            )+
+            Err(take)
+        }
+    };
+}
+
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
+numbers!(u8, i8, u16, i16, u32, i32, u64, i64, u128, i128, usize, isize, f32, f64);
+
+#[cfg(not(all(target_endian = "little", target_pointer_width = "64")))]
+numbers!(u8, i8);
+
+/// Memory that is being filled from its beginning.
+pub(crate) struct Room<'a> {
+    bytes: &'a mut [MaybeUninit<u8>],
+    filled: usize,
+}
+
+impl Room<'_> {
+    /// What is not filled yet.
+    pub(crate) fn rest(&mut self) -> &mut [MaybeUninit<u8>] {
+        &mut self.bytes[self.filled..]
+    }
+
+    /// Fills the beginning of the rest with `bytes`, which fit.
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        let place = self.rest()[..bytes.len()].as_mut_ptr().cast::<u8>();
+        // SAFETY: the place is as long as `bytes`, as was just checked, and exclusively borrowed, so they do not overlap.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
+        self.filled += bytes.len();
+    }
+
+    /// Counts the first `count` bytes of the rest as filled.
+    ///
+    /// # Safety
+    ///
+    /// They are initialised.
+    pub(crate) unsafe fn assume(&mut self, count: usize) {
+        self.filled += count;
+    }
+}
+
+/// Appends numbers whose bytes `fill` puts into the room it is given, which is that of `most` numbers; the vector has the capacity.
+pub(crate) fn append<N: Number, E>(
+    numbers: &mut Vec<N>,
+    most: usize,
+    fill: impl FnOnce(&mut Room<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let room = &mut numbers.spare_capacity_mut()[..most];
+    let length = size_of_val(room);
+    // SAFETY: this is the memory of `room`, exclusively borrowed for as long, and a byte that may be uninitialised has no demands.
+    let bytes = unsafe { slice::from_raw_parts_mut(room.as_mut_ptr().cast::<MaybeUninit<u8>>(), length) };
+    let mut room = Room { bytes, filled: 0 };
+    let result = fill(&mut room);
+    let count = room.filled.min(length) / size_of::<N>();
+    // SAFETY: the first `count` elements behind the vector's own are within its capacity, and all their bytes are initialised, as
+    // `Room` counts only such; any bytes are a `Number`.
+    unsafe { numbers.set_len(numbers.len() + count) };
+    result
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn only_bytes_are_bytes() {
-        let bytes = [1_u8, 2, 3];
-        assert!(std::ptr::eq(super::of(&bytes[1..]).unwrap(), &raw const bytes[1..]));
-        assert_eq!(super::of::<u8>(&[]), Some(&[][..]));
-        assert_eq!(super::of(&[1_i8]), None);
-        assert_eq!(super::of(&[true]), None);
-        assert_eq!(super::of::<std::mem::MaybeUninit<u8>>(&[]), None);
+    fn numbers_are_their_bytes_and_nothing_else_is() {
+        let numbers = [1_u16, 2, 3];
+        let all = [1, 0, 2, 0, 3, 0];
+        assert_eq!(of(&numbers[..]), Some((3, &all[..])));
+        assert_eq!(of(&&numbers[1..]), Some((2, &all[2..])));
+        assert_eq!(of(&numbers.to_vec()), Some((3, &all[..])));
+        assert_eq!(of(&&numbers.to_vec()), Some((3, &all[..])));
+        assert_eq!(of::<[u8]>(&[]), Some((0, &[][..])));
+        assert_eq!(of(&Vec::<f64>::new()), Some((0, &[][..])));
+        assert_eq!(of(&[1.5_f32][..]), Some((1, &1.5_f32.to_le_bytes()[..])));
+        assert_eq!(of(&vec![-2_i128]), Some((1, &(-2_i128).to_le_bytes()[..])));
+
+        assert_eq!(of(&numbers), None);
+        assert_eq!(of(&&numbers), None);
+        assert_eq!(of(&&&numbers[..]), None);
+        assert_eq!(of(&[true][..]), None);
+        assert_eq!(of(&['a'][..]), None);
+        assert_eq!(of(&vec![true]), None);
+        assert_eq!(of(&vec![[1_u8; 2]]), None);
+        assert_eq!(of("text"), None);
+        assert_eq!(of(&"text"), None);
+        assert_eq!(of(&"text".to_owned()), None);
+        assert_eq!(of(&vec![Some(1_u8)]), None);
+        assert_eq!(of(&(1_u64, 2_u64, 3_u64)), None);
+        assert_eq!(of(&Box::<[u8]>::default()), None);
+        assert_eq!(of(&[MaybeUninit::<u8>::uninit()][..]), None);
+    }
+
+    #[test]
+    fn the_memory_is_the_same() {
+        let numbers = vec![1_u8, 2, 3];
+        assert!(ptr::eq(of(&numbers).unwrap().1, &raw const numbers[..]));
+        assert!(ptr::eq(of(&&numbers[1..]).unwrap().1, &raw const numbers[1..]));
+    }
+
+    struct Two;
+
+    impl Take for Two {
+        type Error = ();
+
+        fn take<N: Number>(self) -> Result<Vec<N>, ()> {
+            let mut numbers = Vec::with_capacity(2);
+            append(&mut numbers, 2, |room| {
+                let length = room.rest().len();
+                room.put(&[1][..length.min(1)]);
+                room.put(&vec![0; length - 1]);
+                Ok(())
+            })?;
+            Ok(numbers)
+        }
+    }
+
+    #[test]
+    fn only_the_seed_of_a_vector_of_numbers_is_one() {
+        assert_eq!(take::<PhantomData<Vec<u32>>, Vec<u32>, _>(Two).ok(), Some(Ok(vec![1, 0])));
+        assert_eq!(take::<PhantomData<Vec<i8>>, Vec<i8>, _>(Two).ok(), Some(Ok(vec![1, 0])));
+        assert!(take::<PhantomData<Vec<bool>>, Vec<bool>, _>(Two).is_err());
+        assert!(take::<PhantomData<String>, String, _>(Two).is_err());
+        // A seed of somebody else's that makes the same, and one that makes something else.
+        assert!(take::<u8, Vec<u8>, _>(Two).is_err());
+        assert!(take::<PhantomData<Vec<u8>>, Vec<i8>, _>(Two).is_err());
+    }
+
+    #[test]
+    fn half_a_number_is_none() {
+        let mut numbers = vec![7_u32];
+        numbers.reserve(2);
+        append(&mut numbers, 2, |room| {
+            room.put(&[1, 0, 0, 0, 2, 0]);
+            Err(())
+        })
+        .unwrap_err();
+        assert_eq!(numbers, [7, 1]);
     }
 }

@@ -1,7 +1,6 @@
 //! Descriptors: duplicating them, keeping them out of the way of 0, 1 and 2.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::fcntl_getfl;
@@ -43,30 +42,4 @@ pub(crate) fn is_open(fd: BorrowedFd<'_>) -> bool {
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     Ok((above_standard_streams(read)?, above_standard_streams(write)?))
-}
-
-/// Appends what `read` puts into the room that it is given, `most` bytes, and returns how many they are.
-///
-/// `read` is repeated when it is interrupted.
-///
-/// # Safety
-///
-/// `read` must have initialised, from the beginning of its room, as many bytes as it returns.
-pub(crate) unsafe fn append(
-    into: &mut Vec<u8>,
-    most: usize,
-    mut read: impl FnMut(&mut [MaybeUninit<u8>]) -> rustix::io::Result<usize>,
-) -> io::Result<usize> {
-    into.try_reserve(most)?;
-    let room = &mut into.spare_capacity_mut()[..most];
-    let count = loop {
-        match read(room) {
-            Err(rustix::io::Errno::INTR) => {}
-            result => break result?.min(most),
-        }
-    };
-    // SAFETY: the room begins where the vector's bytes end and is part of its capacity, and the caller promises that `count` bytes
-    // of it are initialised.
-    unsafe { into.set_len(into.len() + count) };
-    Ok(count)
 }

@@ -22,7 +22,8 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::process::{Resource, getrlimit};
 
-use super::fd::{above_standard_streams, append as append_to, path_of};
+use super::bytes::Room;
+use super::fd::{above_standard_streams, path_of};
 
 /// A memory file that this process writes, one message after another.
 #[derive(Debug)]
@@ -205,19 +206,20 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Appends the next `count` bytes to `into`.
+    /// Fills `room`.
     ///
     /// # Errors
     ///
-    /// As [`read_exact`](Self::read_exact), and `OutOfMemory`.
-    pub(crate) fn append(&mut self, into: &mut Vec<u8>, count: usize) -> io::Result<()> {
-        let end = into.len() + count;
-        while into.len() < end {
-            let most = self.most(end - into.len());
-            // SAFETY: rustix returns the part of the room that the kernel has filled, which is its beginning.
-            let read = unsafe {
-                append_to(into, most, |room| pread(self.file, room, self.position).map(|(filled, _)| filled.len()))
-            }?;
+    /// As [`read_exact`](Self::read_exact).
+    pub(crate) fn fill(&mut self, room: &mut Room<'_>) -> io::Result<()> {
+        while !room.rest().is_empty() {
+            let most = self.most(room.rest().len());
+            let read = retry_on_intr(|| {
+                let (filled, _) = pread(self.file, &mut room.rest()[..most], self.position)?;
+                Ok(filled.len())
+            })?;
+            // SAFETY: rustix returns the part of the rest that the kernel has filled, which is its beginning.
+            unsafe { room.assume(read) };
             self.advance(read)?;
         }
         Ok(())
@@ -246,8 +248,8 @@ mod tests {
 
     fn read(file: BorrowedFd<'_>, length: u64) -> io::Result<Vec<u8>> {
         let mut reader = Reader::new(file, length)?;
-        let mut bytes = Vec::new();
-        reader.append(&mut bytes, length as usize)?;
+        let mut bytes = vec![0; length as usize];
+        reader.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -297,9 +299,7 @@ mod tests {
         rustix::io::write(&cut, b"hello").unwrap();
         let mut reader = Reader::new(cut.as_fd(), 5).unwrap();
         ftruncate(&cut, 2).unwrap();
-        let mut bytes = Vec::new();
-        reader.append(&mut bytes, 2).unwrap();
-        assert!(reader.append(&mut bytes, 1).is_err());
+        reader.read_exact(&mut [0; 2]).unwrap();
         assert!(reader.read_exact(&mut [0]).is_err());
 
         let foreign: OwnedFd = std::fs::File::open("/proc/self/exe").unwrap().into();

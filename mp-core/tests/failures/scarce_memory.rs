@@ -137,16 +137,30 @@ scenario!(arguments_that_find_no_memory_in_the_child_are_named, {
 });
 
 #[process_fn]
-fn count(numbers: Vec<u64>) -> usize {
-    numbers.len()
+fn sum(numbers: Vec<u64>) -> u64 {
+    numbers.iter().sum()
 }
 
-// A `Vec` grows in serde's hands, and Rust ends a process that cannot allocate: this much is not promised, but it is that the parent
-// is told.
+scenario!(numbers_that_find_no_memory_are_an_error, {
+    let numbers = vec![1_u64; 4 * LARGE / 8];
+    let builder = Builder::new().rlimit(Resource::AddressSpace, 3 * LARGE as u64, 3 * LARGE as u64);
+    let process = builder.spawn(sum::call(numbers)).unwrap();
+    let error = process.join().unwrap_err();
+    assert!(matches!(error, JoinError::Decode(_)) && chain(&error).contains("arguments"), "{error:?}");
+    assert_no_memory(&error);
+});
+
+#[process_fn]
+fn count(pairs: Vec<(u32, u32)>) -> usize {
+    pairs.len()
+}
+
+// A `Vec` of anything but numbers grows in serde's hands, and Rust ends a process that cannot allocate.
+// That is not promised; that the parent learns of it is.
 scenario!(a_collection_that_finds_no_memory_ends_the_child_by_a_signal_that_is_named, {
-    let numbers = vec![1_u64; LARGE / 8];
+    let pairs = vec![(1, 2); LARGE / 8];
     let builder = Builder::new().stderr(Stdio::null());
-    let process = with_memory(8 << 10, || builder.spawn(count::call(numbers))).unwrap();
+    let process = with_memory(8 << 10, || builder.spawn(count::call(pairs))).unwrap();
     let error = process.join().unwrap_err();
     assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGABRT, .. })), "{error:?}");
 });
