@@ -1,10 +1,13 @@
-//! Looking for a message for a short while before going to sleep over it.
+//! Looking for a message, or for room for one, for a short while before sleeping.
 //!
-//! Waking a thread that sleeps on an idle processor takes tens of microseconds, many times what it takes to hand a short
-//! message over. So a receiver first looks a few times, for about as long as a wake-up would take: then it has lost that much at
-//! most. Where looking does not pay, it is done ever more rarely; and never where there is one processor only, which the sender needs.
-//! Between two looks it lets others have the processor. If they keep it, the machine is busy, and a thread that sleeps gets it
-//! back sooner than one that gives it away: that counts as not paying.
+//! Waking a thread that sleeps on an idle processor takes tens of microseconds, many times what it
+//! takes to pass a short message. So a receiver looks for a message for about that long before it
+//! sleeps, and a sender looks for room: at worst this doubles the wait. An end where looking does
+//! not pay looks less and less often. With one processor no end looks, because the peer needs it.
+//!
+//! Between two looks the thread yields. If another thread then keeps the processor, the machine is
+//! busy, and a sleeping thread gets the processor back sooner than one that yields. That counts as
+//! not paying.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::sys::limits::processors_of_this_thread;
 use crate::sys::poll::Deadline;
 
-/// How long a receiver looks.
+/// How long a thread looks.
 const WHILE: Duration = Duration::from_micros(50);
 
 /// How long it is away between two looks where nobody else wants the processor, at most.
@@ -24,8 +27,8 @@ const MOST_SKIPPED: u32 = 63;
 
 /// Whether looking has paid at one end of a connection.
 ///
-/// After a failure the next wait does not look, after another one the next three, then seven, and so on. Threads that share it may
-/// count at the same time; one more or less does not matter.
+/// After a failure the next wait does not look, after another one the next three, then seven, and
+/// so on. Threads that share it may count at the same time; one more or less does not matter.
 pub(super) struct Spins {
     /// How many of the next waits do not look.
     skip: AtomicU32,
@@ -59,7 +62,7 @@ impl Spins {
     }
 }
 
-/// One wait, in which a receiver may look before it sleeps.
+/// One wait, in which a thread may look before it sleeps.
 pub(super) struct Wait<'a> {
     spins: &'a Spins,
     state: State,
@@ -93,7 +96,7 @@ impl Wait<'_> {
             State::Looking { last, .. } => *last = now,
             State::Over => return,
         }
-        // The sender perhaps.
+        // The peer may need the processor.
         std::thread::yield_now();
     }
 
