@@ -1,8 +1,9 @@
 //! Functions that run in other processes.
 //!
-//! A function annotated with [`#[process_fn]`](macro@process_fn) can be started in a process of its own, which is this same executable
-//! run again: [`spawn`](Builder::spawn) starts it, [`join`](Process::join) waits for its value. The process can crash, be killed, or
-//! be thrown away, and its parent gets an error that says so. There is nothing to call at the beginning of `main`.
+//! The attribute [`#[process_fn]`](macro@process_fn) lets a function run in a process of its own.
+//! The process runs the same executable. [`spawn`](Builder::spawn) starts it, and
+//! [`join`](Process::join) waits for the function's value. If the process crashes or is killed, its
+//! parent gets an error that says so. You call nothing at the beginning of `main`.
 //!
 //! ```
 //! use mp_core::process_fn;
@@ -17,26 +18,30 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What there is
+//! # Overview
 //!
 //! - [`process_fn`](macro@process_fn), and what it makes: [`ProcessFn`], [`Call`];
-//! - [`Builder`], [`Process`]: processes; [`current()`], [`parent()`], [`active_children`]: this one and those around it;
-//! - [`pipe`], [`duplex`]: typed channels between them;
+//! - [`Builder`], [`Process`]: processes; [`current()`], [`parent()`], [`active_children`]: this
+//!   process, its parent and its children;
+//! - [`pipe`], [`duplex`]: typed channels between processes;
 //! - [`Fd`], [`fd`](mod@fd): files, sockets and other descriptors inside values;
-//! - [`wait`]: whichever comes first;
-//! - `.await` on a [`Process`], `recv_async`, `send_async`: the same without a thread for each wait (feature `async`);
-//! - [`raw`]: calls and values without their types, and what to wait with, for code that builds on this crate.
+//! - [`wait`]: waits for the first of several things;
+//! - `.await` on a [`Process`], `recv_async`, `send_async`: waits without a thread for each
+//!   (feature `async`);
+//! - [`raw`]: encoded calls and values, and ways to wait, for crates that build on this one.
 //!
-//! # What values can be
+//! # Values
 //!
-//! Arguments, results and messages are what serde can serialise and deserialise without being told by the format what comes next,
-//! and handles in them: the ends of connections, and through [`Fd`] and [`fd`](mod@fd) everything that owns a descriptor. A value can be nested 512 levels deep and be
-//! [`message_limit`] bytes long.
+//! Arguments, results and messages are values that implement serde's `Serialize` and `Deserialize`.
+//! They can contain descriptors: the ends of connections, and anything that owns a descriptor
+//! through [`Fd`] or [`fd`](mod@fd). A value can be nested 512 levels deep and be [`message_limit`]
+//! bytes long.
 //!
-//! The format carries neither types nor the names of fields. So these are errors: `#[serde(flatten)]`, `#[serde(untagged)]`,
-//! `#[serde(tag = "..")]`, `serde_json::Value`, a field left out by `skip_serializing_if`; such a value can be sent as a `Json` (feature
-//! `json`). A field that only one side skips (`skip_serializing` without `skip_deserializing`, or the other way round) is not noticed
-//! and mixes up the fields after it.
+//! The format carries neither types nor field names. So encoding or decoding fails for
+//! `#[serde(flatten)]`, `#[serde(untagged)]`, `#[serde(tag = "..")]`, `serde_json::Value`, and a
+//! field that `skip_serializing_if` leaves out. Send such a value as a `Json` (feature `json`). The
+//! format does not notice a field that only one side skips (`skip_serializing` without
+//! `skip_deserializing`, or the other way round), and confuses the fields after it.
 //!
 //! A `Vec` or a slice of numbers, such as `Vec<u8>`, `Vec<f64>` or `&[u32]`, is copied at once, as fast as a `serde_bytes::ByteBuf`: as a
 //! parameter, a result or a message, and inside structs, tuples, enums and other vectors. serde knows other vectors only as a
@@ -57,11 +62,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A function can take references, as in `fn f(text: &str, data: &[u8], settings: &Settings)`. Its caller lends the values, which
-//! are encoded without being copied first; the other process owns what arrives, and lends it to the function.
+//! A function can take references, as in `fn f(text: &str, data: &[u8], settings: &Settings)`. The
+//! parent encodes the borrowed values without a copy. The child owns what it receives and lends it
+//! to the function.
 //!
-//! A function that can fail returns a `Result` like any other value, an `async` one as well; its error type has to be serialisable,
-//! which a `String` is and `std::io::Error` is not.
+//! A function that can fail returns a `Result`. Its error type must implement `Serialize` and
+//! `Deserialize`: `String` does, `std::io::Error` does not.
 //!
 //! ```
 //! use mp_core::process_fn;
@@ -73,17 +79,17 @@
 //!
 //! match length::spawn("/nowhere")?.join() {
 //!     Ok(Ok(length)) => println!("{length} bytes"),
-//!     Ok(Err(error)) => println!("the function says: {error}"),
-//!     Err(error) => println!("the process came to harm: {error}"),
+//!     Ok(Err(error)) => println!("the function failed: {error}"),
+//!     Err(error) => println!("the process failed: {error}"),
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What errors say
+//! # Errors
 //!
-//! The text of an error says what could not be done; why is its [`source`](std::error::Error::source), as in the standard library,
-//! and the text does not repeat it. `{error}` alone leaves the cause out, so print the sources as well (with anyhow, `{error:#}`
-//! does):
+//! The text of an error says what failed. Its [`source`](std::error::Error::source) says why, as in
+//! the standard library. The text does not repeat its source, so print the sources as well (with
+//! anyhow, `{error:#}` does):
 //!
 //! ```
 //! fn explain(error: &dyn std::error::Error) -> String {
@@ -98,36 +104,41 @@
 //! assert_eq!(explain(&error), format!("{error}: No such file or directory (os error 2)"));
 //! ```
 //!
-//! # What holds when a process dies
+//! # When a process dies
 //!
-//! A child that dies is an error for whoever joins it. A parent that dies, by whatever signal, takes its children with
-//! it: the kernel kills them. Anonymous memory and descriptors that were in flight are freed by the kernel. What a function started that is not
-//! a process of this library, such as a `std::process::Command`, is not covered.
+//! If a child dies, joining it returns an error. If a parent dies, by any signal, the kernel kills
+//! its children. The kernel also frees messages in flight, with their memory and descriptors. A
+//! process that a function starts by other means, such as a `std::process::Command`, lives on.
 //!
-//! The parent calling `exec` counts as its death. The function runs on the first thread of its process, with that thread's stack
-//! (`ulimit -s`); `std::thread::current().name()` is `None` there, as std gives the name only to a thread that runs `main`.
+//! A parent that calls `exec` counts as dead. The function runs on the first thread of its process,
+//! with that thread's stack (`ulimit -s`). There, `std::thread::current().name()` is `None`,
+//! because std names only a thread that runs `main`.
 //!
-//! # What holds when something runs out
+//! # When resources run out
 //!
-//! Descriptors, processes and address space that run out are an error of the operation that needed them, which leaves nothing behind;
-//! after relief everything goes on. A message that finds no place when it is received is lost, and the next one arrives.
+//! If descriptors, processes or address space run out, the operation that needed them returns an
+//! error and leaves nothing behind. It succeeds again once they are available. If a receiver has no
+//! descriptors left for a message, it loses that message; the next one arrives.
 //!
-//! Memory has a limit to this: Rust ends a process that cannot allocate. Whatever length a peer announces, texts and byte strings
-//! (`String`, `serde_bytes`, a `Vec` of numbers) that find no memory are errors. A `Vec` of other elements or a map grows while it is decoded, in serde's hands, and
-//! so does what `Serialize` and `Deserialize` implementations make; a process that they end is reported to its parent like any other.
-//! [`set_message_limit`] keeps them in bounds. Where the system overcommits memory, nothing of this is asked, and it kills.
+//! Memory is different: Rust aborts a process that cannot allocate. Texts and byte strings
+//! (`String`, `serde_bytes`, a `Vec` of numbers) are exceptions: if there is no memory for one, decoding returns an
+//! error. serde allocates a `Vec` of other elements or a map while it decodes it, so a lack of
+//! memory aborts the process, and its parent gets an error. [`set_message_limit`] limits what a
+//! message can allocate. Where the system overcommits memory, allocation succeeds, and the OOM
+//! killer may end a process later.
 //!
 //! # Features
 //!
-//! | feature | default | what it brings |
+//! | feature | default | what it adds |
 //! |---|---|---|
-//! | `auto-init` | yes | a process finds out before `main` that it is a child; without it, [`init`] has to be the first line of `main` |
+//! | `auto-init` | yes | a process finds out before `main` that it is a child; without the feature, call [`init`] in the first line of `main` |
 //! | `json` | no | `Json`; depends on `serde_json` |
-//! | `tracing` | no | events of processes for `tracing`, under the target `mp_core::process` |
+//! | `tracing` | no | events of processes for `tracing`, with the target `mp_core::process` |
 //! | `async` | no | awaiting processes and messages, on any executor; no further dependency |
 //!
-//! With `async`, one thread of this library waits for all tasks, from the first wait to the end of the process; it has every signal blocked.
-//! Futures work on any executor, on several at once, and can be dropped at any time.
+//! With `async`, one thread of this library waits for all tasks, from the first wait to the end of
+//! the process. It blocks every signal. You can use several executors at once, and drop a future at
+//! any time.
 //!
 //! # Platforms
 //!
@@ -136,7 +147,8 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
-// The attribute's expansion names this crate by its path, also in the crate's own documentation and tests.
+// The attribute's expansion names this crate by its path, even in this crate's documentation and
+// tests.
 extern crate self as mp_core;
 
 #[allow(unsafe_code, reason = "an entry that the C library calls, and the first argument that it keeps")]
@@ -181,10 +193,10 @@ pub use handle::{Fd, fd};
 pub use json::Json;
 /// Makes a function one that can run in another process.
 ///
-/// The function stays as it is and can be called as before. Beside it the attribute puts a type of the same
-/// name and visibility, which stands for the function wherever it is to run elsewhere. Rust keeps functions
-/// and types apart, so the two do not collide, and one `use` imports both; only another *type* of that name
-/// in the same place would.
+/// The function stays as it is and can be called as before. Beside it the attribute puts a type of
+/// the same name and visibility, which stands for the function wherever it is to run elsewhere.
+/// Rust keeps functions and types apart, so the two do not collide, and one `use` imports both;
+/// only another *type* of that name in the same place would.
 ///
 /// # Examples
 ///
@@ -223,7 +235,8 @@ pub use json::Json;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// An `async` function runs to its end in the other process, here on the runtime that its futures need:
+/// An `async` function runs to its end in the other process, here on the runtime that its futures
+/// need:
 ///
 /// ```
 /// use std::future::Future;

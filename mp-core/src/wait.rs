@@ -1,4 +1,4 @@
-//! Waiting for whichever comes first.
+//! Waiting for the first of several things.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -8,11 +8,13 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::sys::poll::{self, Deadline};
 
-/// Waits until at least one of `handles` is ready, for `timeout` at most, and returns the indices of all that are.
+/// Waits until at least one of `handles` is ready, for `timeout` at most, and returns the indices
+/// of all that are.
 ///
-/// A [`Process`](crate::Process) is ready when it has ended, a [`Receiver`](crate::Receiver) or a [`Connection`](crate::Connection)
-/// when a message or the end can be received (a message longer than 256 KiB when it begins to arrive, see
-/// [`Receiver::poll`](crate::Receiver::poll)), any other descriptor when it is readable or in error. `None` waits for ever, zero looks without waiting. At the deadline the answer is empty.
+/// A [`Process`](crate::Process) is ready when it has ended. A [`Receiver`](crate::Receiver) or a
+/// [`Connection`](crate::Connection) is ready when a message has arrived or the peer is closed. Any
+/// other descriptor is ready when it is readable or in error. `None` waits without a limit, and
+/// zero does not wait. At the deadline the result is empty.
 ///
 /// # Errors
 ///

@@ -1,7 +1,8 @@
 //! A pool of worker processes.
 //!
-//! A [`Pool`] starts workers once and gives them tasks: calls of functions annotated with `#[process_fn]`. A task that
-//! crashes its worker, or is killed with it, fails alone: the worker is replaced, and no other task notices.
+//! A [`Pool`] starts its workers once and gives them tasks. A task is a call of a function that has
+//! the attribute `#[process_fn]`. If a task crashes its worker, that task fails. The pool replaces
+//! the worker, and the other tasks go on.
 //!
 //! ```
 //! use mp_core::process_fn;
@@ -18,19 +19,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What there is
+//! # Overview
 //!
-//! - [`Pool::submit`] gives a [`Task`], whose value [`Task::join`] waits for;
+//! - [`Pool::submit`] returns a [`Task`], and [`Task::join`] waits for its value;
 //! - [`Pool::map`] runs one function on many arguments and returns the values in order;
-//! - [`Pool::imap_unordered`] does so lazily, and gives each value as soon as it is there.
+//! - [`Pool::imap_unordered`] does the same lazily, and yields each value as soon as it arrives.
 //!
 //! # Process death
 //!
-//! | what dies | what happens |
+//! | process | what happens when it dies |
 //! |---|---|
-//! | a worker | the task that it was running is [`TaskError::Crashed`]; a new worker takes its place |
-//! | the pool | its workers end; tasks that were not done are [`TaskError::PoolClosed`] |
-//! | the process that has the pool | the kernel kills the workers |
+//! | a worker | its task fails with [`TaskError::Crashed`], and the pool starts another worker; if the worker had not read the task, another worker runs it |
+//! | the process that owns the pool | the kernel kills the workers |
+//!
+//! If the pool is dropped, its workers end, and unfinished tasks fail with
+//! [`TaskError::PoolClosed`].
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used)]

@@ -1,8 +1,8 @@
 //! Waiting for messages, and for room for them, without a thread.
 //!
-//! Each future tries what `try_recv` or `try_send` does, waits until that may have become possible, and tries again. It holds nothing
-//! while it waits, neither a message nor the turn of a large one, so it can be dropped at any time, and one that nobody polls any
-//! more is in nobody's way.
+//! Each future tries what `try_recv` or `try_send` does, waits until that may be possible, and
+//! tries again. It holds no received message and no credit while it waits. So it can be dropped at
+//! any time, and a future that is no longer polled does not block other senders.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -55,15 +55,17 @@ async fn first_closed(receipts: &[Receipt]) -> io::Result<()> {
 }
 
 impl<T: DeserializeOwned> Receiver<T> {
-    /// Receives the next message; the future waits for it without a thread, on any executor (feature `async`).
+    /// Receives the next message; the future waits for it without a thread, on any executor
+    /// (feature `async`).
     ///
-    /// Dropping the future loses no message: one is taken only when the future is ready. Several may wait at once, also together with
-    /// threads in [`recv`](Self::recv); each message goes to one of them. A message longer than 64 KiB comes through memory of its own,
-    /// as to [`try_recv`](Self::try_recv), and is decoded on the thread that polls.
+    /// Dropping the future loses no message: it takes one only when it is ready. Several tasks and
+    /// threads in [`recv`](Self::recv) can wait at once; each message goes to one of them. The
+    /// thread that polls decodes the message.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv); also [`RecvError::Io`] if the thread that waits for all tasks cannot be started.
+    /// As [`recv`](Self::recv), and [`RecvError::Io`] if the thread that waits for all tasks cannot
+    /// be started.
     ///
     /// # Examples
     ///
@@ -100,16 +102,18 @@ impl<T: DeserializeOwned> Receiver<T> {
 }
 
 impl<T: Serialize> Sender<T> {
-    /// Sends `value`; the future waits for room without a thread, on any executor (feature `async`).
+    /// Sends `value`; the future waits for room without a thread, on any executor (feature
+    /// `async`).
     ///
-    /// The value is encoded when the future is first polled. It was sent if, and only if, the future was ready with success: dropping it
-    /// before sends nothing, and the value is gone with it. Several may wait at once, also together with threads in
-    /// [`send`](Self::send); which of them goes first is not said. A message longer than 64 KiB waits for the one before it of this
-    /// sender to be received.
+    /// The first poll encodes the value. The message is sent if and only if the future returns
+    /// `Ok`: dropping it earlier sends nothing, and drops the value. Several tasks and threads in
+    /// [`send`](Self::send) can wait at once, and their messages go in any order. A message longer
+    /// than 200 KiB also waits while two such messages of this sender are unreceived.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); also [`SendErrorReason::Io`] if the thread that waits for all tasks cannot be started.
+    /// As [`send`](Self::send), and [`SendErrorReason::Io`] if the thread that waits for all tasks
+    /// cannot be started.
     ///
     /// # Examples
     ///
@@ -139,7 +143,8 @@ impl<T: Serialize> Sender<T> {
 }
 
 impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
-    /// Sends `value`; the future waits for room without a thread (feature `async`). See [`Sender::send_async`].
+    /// Sends `value`; the future waits for room without a thread (feature `async`). See
+    /// [`Sender::send_async`].
     ///
     /// # Errors
     ///
@@ -150,7 +155,8 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
 }
 
 impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
-    /// Receives the next message; the future waits for it without a thread (feature `async`). See [`Receiver::recv_async`].
+    /// Receives the next message; the future waits for it without a thread (feature `async`). See
+    /// [`Receiver::recv_async`].
     ///
     /// # Errors
     ///

@@ -27,7 +27,9 @@ use crate::sys::{fd::duplicate, socket};
 ///
 /// # Process death
 ///
-/// An end whose peer is gone receives what the peer had sent, then [`RecvError::Disconnected`], and cannot send.
+/// If the peer is closed or dies, this end receives what the peer had sent, then
+/// [`RecvError::Disconnected`]. Sending fails with
+/// [`SendErrorReason::Disconnected`](super::SendErrorReason::Disconnected).
 ///
 /// # Examples
 ///
@@ -73,7 +75,8 @@ impl<Tx, Rx> Connection<Tx, Rx> {
         self.receiver.socket.peer_left_unread()
     }
 
-    /// Duplicates this end, for another thread or process. The peer sees the end when all duplicates are gone.
+    /// Duplicates this end, for another thread or process. The peer is disconnected when all
+    /// duplicates are closed.
     ///
     /// # Errors
     ///
@@ -82,7 +85,8 @@ impl<Tx, Rx> Connection<Tx, Rx> {
         duplicate(self.as_fd()).map(Self::from_fd)
     }
 
-    /// Splits this end into its two directions. The peer sees the end when both halves are gone.
+    /// Splits this end into its two directions. The peer is disconnected when both halves are
+    /// closed.
     ///
     /// # Errors
     ///
@@ -93,7 +97,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
         Ok((self.sender, Receiver::from_fd(receiver)))
     }
 
-    /// Waits until a message, or the end, can be received without waiting. See [`Receiver::poll`].
+    /// Waits until a message has arrived or the peer is closed. See [`Receiver::poll`].
     ///
     /// # Errors
     ///
@@ -120,7 +124,8 @@ impl<Tx, Rx> Connection<Tx, Rx> {
         self.receiver.recv_bytes()
     }
 
-    /// Receives a message of plain bytes into the beginning of `buffer`. See [`Receiver::recv_bytes_into`].
+    /// Receives a message of plain bytes into the beginning of `buffer`. See
+    /// [`Receiver::recv_bytes_into`].
     ///
     /// # Errors
     ///
@@ -131,11 +136,11 @@ impl<Tx, Rx> Connection<Tx, Rx> {
 }
 
 impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
-    /// Sends `value`, waiting until there is room for it. See [`Sender::send`].
+    /// Sends `value`, and waits until there is room for it. See [`Sender::send`].
     ///
     /// # Errors
     ///
-    /// Gives the value back if the peer is gone, or if it cannot be encoded or sent.
+    /// Gives the value back if the peer is closed, or if the value cannot be encoded or sent.
     pub fn send(&self, value: Tx) -> Result<(), SendError<Tx>> {
         self.sender.send(value)
     }
@@ -149,16 +154,17 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
         self.sender.try_send(value)
     }
 
-    /// Sends `value`, waiting for room for `timeout` at most. See [`Sender::send_timeout`].
+    /// Sends `value`, and waits for room for `timeout` at most. See [`Sender::send_timeout`].
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), and [`SendErrorReason::TimedOut`](super::SendErrorReason::TimedOut).
+    /// As [`send`](Self::send), and
+    /// [`SendErrorReason::TimedOut`](super::SendErrorReason::TimedOut).
     pub fn send_timeout(&self, value: Tx, timeout: Duration) -> Result<(), SendError<Tx>> {
         self.sender.send_timeout(value, timeout)
     }
 
-    /// Sends a copy of `value`, waiting until there is room for it. See [`Sender::send_ref`].
+    /// Sends a copy of `value`, and waits until there is room for it. See [`Sender::send_ref`].
     ///
     /// # Errors
     ///
@@ -169,11 +175,12 @@ impl<Tx: Serialize, Rx> Connection<Tx, Rx> {
 }
 
 impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
-    /// Receives the next message, waiting for it. See [`Receiver::recv`].
+    /// Waits for the next message, and receives it. See [`Receiver::recv`].
     ///
     /// # Errors
     ///
-    /// [`RecvError::Disconnected`] once the peer is gone and everything was received; the other errors concern one message.
+    /// [`RecvError::Disconnected`] when the peer is closed and every message was received. The
+    /// other errors concern one message.
     pub fn recv(&self) -> Result<Rx, RecvError> {
         self.receiver.recv()
     }
@@ -187,7 +194,7 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
         self.receiver.try_recv()
     }
 
-    /// Receives the next message, waiting for `timeout` at most. See [`Receiver::recv_timeout`].
+    /// Receives the next message, and waits for `timeout` at most. See [`Receiver::recv_timeout`].
     ///
     /// # Errors
     ///
@@ -196,13 +203,13 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
         self.receiver.recv_timeout(timeout)
     }
 
-    /// Iterates over messages until the peer is gone, waiting for each.
+    /// Iterates over the messages, waiting for each, until the peer is closed.
     pub fn iter(&self) -> Messages<'_, Tx, Rx> {
         Messages { connection: self }
     }
 }
 
-/// Iterates over the messages that a [`Connection`] receives; it ends when the peer is gone.
+/// Iterates over the messages that a [`Connection`] receives. It ends when the peer is closed.
 #[derive(Debug)]
 pub struct Messages<'a, Tx, Rx> {
     connection: &'a Connection<Tx, Rx>,
@@ -228,7 +235,8 @@ impl<'a, Tx, Rx: DeserializeOwned> IntoIterator for &'a Connection<Tx, Rx> {
     }
 }
 
-/// Readable when a message, or the end, can be received: nothing is ever read ahead. See [`Receiver::poll`].
+/// Readable when a message has arrived or the peer is closed: nothing is read ahead. See
+/// [`Receiver::poll`].
 impl<Tx, Rx> AsFd for Connection<Tx, Rx> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.sender.as_fd()

@@ -6,11 +6,11 @@ use crate::codec::{DecodeError, EncodeError};
 
 /// A message that could not be sent, and why.
 ///
-/// Nothing of it was sent: a message goes whole or not at all. The value is given back.
+/// Nothing was sent: a message is sent whole or not at all. The error holds the value.
 pub struct SendError<T> {
-    /// The value that was to be sent.
+    /// The value.
     pub value: T,
-    /// Why it was not.
+    /// Why it was not sent.
     pub reason: SendErrorReason,
 }
 
@@ -21,7 +21,7 @@ pub enum SendErrorReason {
     /// Every receiver is closed or dead.
     #[error("every receiver is gone")]
     Disconnected,
-    /// The connection has no room and the call was not to wait.
+    /// The connection has no room, and the call does not wait.
     #[error("the connection is full")]
     Full,
     /// The connection had no room until the deadline.
@@ -30,13 +30,13 @@ pub enum SendErrorReason {
     /// The value could not be encoded, or is longer than [`message_limit`](crate::message_limit).
     #[error("the message could not be encoded")]
     Encode(#[source] EncodeError),
-    /// The operating system refused, for lack of descriptors or memory for example.
+    /// The operating system refused, for example because descriptors or memory ran out.
     #[error("the message could not be sent")]
     Io(#[source] io::Error),
 }
 
 impl<T> SendError<T> {
-    /// Gives the value back.
+    /// Returns the value.
     pub fn into_inner(self) -> T {
         self.value
     }
@@ -62,24 +62,25 @@ impl<T> std::error::Error for SendError<T> {
 
 /// Why no message was received.
 ///
-/// After everything but `Disconnected` and `Io` the connection goes on with the next message.
+/// After an error other than `Disconnected` and `Io`, the next call receives the next message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
     /// Every sender is closed or dead, and every message that they sent was received.
     #[error("every sender is gone")]
     Disconnected,
-    /// The sender died in the middle of a message longer than 256 KiB, or the message is shorter than it says, and the peer damaged or
-    /// not one of ours.
+    /// The message is shorter than its header says, so the peer is damaged or does not use this
+    /// library.
     #[error("a message is incomplete")]
     Truncated,
-    /// The message is not of the form that this library sends, so the peer is damaged or not one of ours.
+    /// The message does not have the form that this library sends, so the peer is damaged or does
+    /// not use this library.
     #[error("a message is malformed: {0}")]
     Malformed(&'static str),
     /// The message is longer than [`message_limit`](crate::message_limit) allows here.
     #[error("a message of {length} bytes is longer than the limit of {limit}")]
     TooLarge {
-        /// The length of the message in bytes; of one that is refused while it arrives, what it has announced so far.
+        /// The length of the message in bytes.
         length: u64,
         /// The limit in bytes.
         limit: u64,
@@ -87,10 +88,10 @@ pub enum RecvError {
     /// The message is not a value of the expected type.
     #[error("a message could not be decoded")]
     Decode(#[source] DecodeError),
-    /// The message, which this holds whole, is longer than the buffer that it was to go into.
+    /// The message is longer than the buffer. The error holds the message.
     #[error("a message of {} bytes does not fit into the buffer", .0.len())]
     BufferTooShort(Vec<u8>),
-    /// The operating system refused, for lack of descriptors for example.
+    /// The operating system refused, for example because descriptors ran out.
     #[error("no message could be received")]
     Io(#[source] io::Error),
 }

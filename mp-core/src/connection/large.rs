@@ -6,14 +6,14 @@
 //! | in flight | the receipt is closed: to spare |
 //! | spare | the next large message: to being written. Too much is spare in this process: freed |
 //!
-//! A receipt is a pipe. Its write end travels with the message, and its receiver closes it once it has
-//! read the message; the kernel does if everybody dies who could have received it.
+//! A receipt is a pipe. Its write end travels with the message. The receiver closes it after it has
+//! read the message, and the kernel closes it if every possible receiver dies.
 //!
-//! 1. At most [`MOST_IN_FLIGHT`] messages of an end are in flight, so the memory that nobody has read
-//!    is bounded. With two, the receiver can read one while the next one is on its way.
-//! 2. Encoding never waits: it takes a spare file or makes one. Sending waits for a receipt, until its
-//!    own deadline and without the lock.
-//! 3. A file is written again only after its receipt was closed, by then nobody reads it.
+//! 1. At most [`MOST_IN_FLIGHT`] messages of an end are in flight, so unread memory is
+//!    bounded. With two, the receiver can read one while the next one is on its way.
+//! 2. Encoding never waits: it takes a spare file or makes one. Sending waits for a receipt, until
+//!    its own deadline and without the lock.
+//! 3. A file is written again only after its receipt was closed; no receiver reads it then.
 //! 4. A receiver that keeps a receipt holds up this end alone.
 
 use std::io;
@@ -81,7 +81,8 @@ impl LargeMessages {
         }
     }
 
-    /// Takes a credit if there is one; otherwise returns the receipts of which one has to be closed first.
+    /// Takes a credit if there is one; otherwise returns the receipts of which one has to be closed
+    /// first.
     pub(super) fn try_credit(&self) -> io::Result<Result<Credit, Vec<Receipt>>> {
         let mut state = self.lock();
         state.collect()?;

@@ -21,15 +21,16 @@ pub use sender::Sender;
 
 use crate::sys::socket;
 
-/// Makes a one-way channel for values of type `T`: what goes into the [`Sender`] comes out of the [`Receiver`], in order, each
-/// value whole.
+/// Makes a one-way channel for values of type `T`. The [`Receiver`] gets the values of the
+/// [`Sender`] in order, each of them whole.
 ///
-/// Either end can be an argument or a result of a call, or be sent over another connection; it then belongs to the
-/// process that receives it. The kernel's socket buffer holds what was sent and not received, some 200 KiB or a few hundred
-/// short messages by default; a sender waits when it is full.
+/// Either end can be an argument or a result of a call, or be sent over another connection. It then
+/// belongs to the process that receives it. The kernel's socket buffer holds messages that were not
+/// received yet: by default about 200 KiB, or a few hundred short messages. A sender waits while it
+/// is full.
 ///
-/// A message longer than 64 KiB travels in memory of its own, of which each sender has at most one unreceived; so sending one
-/// does not wait for its receiver.
+/// A message longer than 200 KiB travels in a memory file, and the receiver copies it out. Each
+/// sender may have two such messages unreceived. It waits before it sends a third.
 ///
 /// # Errors
 ///
@@ -37,9 +38,9 @@ use crate::sys::socket;
 ///
 /// # Process death
 ///
-/// When the last sender is closed, or its process dies, receivers get what was sent and then
-/// [`RecvError::Disconnected`]; no message arrives in part. When the last receiver goes, sending fails with
-/// [`SendErrorReason::Disconnected`], and what was not received is gone.
+/// When the last sender is closed or dies, receivers get the messages that it sent, and then
+/// [`RecvError::Disconnected`]. No message arrives in part. When the last receiver is closed or
+/// dies, sending fails with [`SendErrorReason::Disconnected`], and unreceived messages are lost.
 ///
 /// # Examples
 ///

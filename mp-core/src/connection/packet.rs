@@ -9,13 +9,14 @@
 //! | length | 8 | of the body |
 //! | body | length | for kind 0 |
 //!
-//! Beside the bytes travel, in this order: the memory file (kind 1), the receipt, the bundle, and the
-//! handles as far as the kernel takes them in one packet. The bundle is a socket that already holds the
-//! others, in packets of their own, and whose far end is closed.
+//! Beside the bytes travel, in this order: the memory file (kind 1), the receipt, the bundle, and
+//! the handles as far as the kernel takes them in one packet. The bundle is a socket that already
+//! holds the others, in packets of their own, and whose far end is closed.
 //!
 //! 1. A packet arrives whole or not at all, so a sender that is killed leaves no half of a message.
 //! 2. Nothing that a packet announces is allocated before the packet is known to hold it.
-//! 3. Every descriptor that arrives is in an `OwnedFd` from the first moment, so each path closes it.
+//! 3. Every descriptor that arrives is in an `OwnedFd` from the first moment, so each path closes
+//!    it.
 //!
 //! The receipt is the write end of a pipe, see the module `large`.
 
@@ -30,7 +31,8 @@ use crate::sys::socket::{self, Blocking, MAX_HANDLES};
 
 const HEADER: usize = 16;
 
-/// The longest packet that is ever sent, in bytes: what the socket buffers of a Linux system hold that nobody has tuned.
+/// The longest packet that is ever sent, in bytes: what the socket buffers of a Linux system hold
+/// that nobody has tuned.
 pub(crate) const MAX_PACKET: usize = 200 << 10;
 
 /// The longest body that travels inside its packet.
@@ -54,8 +56,9 @@ pub(crate) enum BodyRef<'a> {
     File(&'a MemoryFile),
 }
 
-/// Tells whether sending failed because this system has no packet for so many bytes: its socket buffers are smaller than usual, or
-/// its memory is fragmented. The body has to go into a memory file then.
+/// Tells whether sending failed because this system has no packet for so many bytes: its socket
+/// buffers are smaller than usual, or its memory is fragmented. The body has to go into a memory
+/// file then.
 pub(crate) fn is_too_large(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MSGSIZE | Errno::NOBUFS))
 }
@@ -68,7 +71,8 @@ pub(crate) fn send(
     receipt: Option<BorrowedFd<'_>>,
     blocking: Blocking,
 ) -> io::Result<()> {
-    // Before they are bundled: what does not fit into the bundle's buffer would look like a connection that is full.
+    // Before they are bundled: what does not fit into the bundle's buffer would look like a
+    // connection that is full.
     if handles.len() > MOST_HANDLES {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message has too many handles"));
     }
@@ -111,8 +115,9 @@ fn bundle(handles: &[OwnedFd]) -> io::Result<OwnedFd> {
     let (near, far) = socket::pair()?;
     for some in handles.chunks(MAX_HANDLES) {
         let some: Vec<_> = some.iter().map(|handle| handle.as_fd()).collect();
-        // Never sleeps, because nobody reads yet: the socket's buffer has to hold them all. Where the machine's buffers are too small
-        // for that, trying again would not help; the connection itself is not full.
+        // Never sleeps, because nobody reads yet: the socket's buffer has to hold them all. Where
+        // the machine's buffers are too small for that, trying again would not help; the connection
+        // itself is not full.
         socket::send(near.as_fd(), &[IoSlice::new(&[0])], &some, Blocking::No).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => {
                 io::Error::other("this system's socket buffers are too small for so many handles")
@@ -229,13 +234,15 @@ fn unpack(bundle: &OwnedFd, handles: &mut Vec<OwnedFd>, count: usize) -> Result<
     }
     let mut some = Vec::new();
     while handles.len() < count {
-        // A bundle is complete before it is sent, so one that would make us wait is not one of ours.
+        // A bundle is complete before it is sent, so one that would make us wait is not one of
+        // ours.
         match socket::receive(bundle.as_fd(), &mut [0; 1], &mut some, Blocking::No) {
             Ok(0) => break,
             Ok(_) if some.is_empty() => return Err(Failure::Malformed("a bundle holds a packet without handles")),
             Ok(_) => handles.append(&mut some),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // No descriptor is free here, or a packet is not one of ours; either way the message is gone.
+            // No descriptor is free here, or a packet is not one of ours; either way the message is
+            // gone.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge) => {
                 return Err(error.into());
             }

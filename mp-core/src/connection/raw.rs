@@ -22,7 +22,8 @@ use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
 use crate::watched::Watched;
 
-/// One end of a connection. It may be used from several threads, and its socket from several processes.
+/// One end of a connection. It may be used from several threads, and its socket from several
+/// processes.
 pub(super) struct Socket {
     pub(super) fd: Watched,
     pub(super) large: LargeMessages,
@@ -69,7 +70,8 @@ impl Socket {
             let waited = match self.attempt(&mut message, blocking) {
                 Ok(Attempt::Sent) => break Ok(()),
                 Ok(_) if !sleeps => Ok(true),
-                // Without a deadline it is full only if a process that shares the socket has made it non-blocking.
+                // Without a deadline it is full only if a process that shares the socket has made
+                // it non-blocking.
                 Ok(Attempt::NoRoom) => poll::writable(self.fd.as_fd(), deadline),
                 Ok(Attempt::NoCredit(receipts)) => large::wait_for_one(&receipts, deadline),
                 Err(reason) => break Err(reason),
@@ -180,8 +182,8 @@ impl Socket {
                     if deadline.has_passed() {
                         return Ok(None);
                     }
-                    // Without a deadline it sleeps here only if a process that shares the socket has made
-                    // it non-blocking.
+                    // Without a deadline it sleeps here only if a process that shares the socket
+                    // has made it non-blocking.
                     if wait.sleeps() && !poll::readable(self.fd.as_fd(), deadline).map_err(RecvError::Io)? {
                         return Ok(None);
                     }
@@ -318,14 +320,16 @@ fn put_back(buffer: &'static LocalKey<Cell<Vec<u8>>>, bytes: Vec<u8>) {
 
 /// The length of the buffer into which a thread receives.
 ///
-/// It is more than a packet needs, and enough for the C library to map it by itself: memory that comes from the kernel is zero
-/// already and not touched before it is used, which saves a child that receives little most of the cost.
+/// It is more than a packet needs, and enough for the C library to map it by itself: memory that
+/// comes from the kernel is zero already and not touched before it is used, which saves a child
+/// that receives little most of the cost.
 const RECEIVING_LENGTH: usize = 256 << 10;
 const _: () = assert!(RECEIVING_LENGTH >= MAX_PACKET && RECEIVING_LENGTH >= Input::AT_ONCE);
 
 thread_local! {
-    /// The buffers that messages of this thread are encoded into and received into. Each is taken out while it is in use, so
-    /// that a `Serialize` or `Deserialize` that itself uses a connection finds an empty one.
+    /// The buffers that messages of this thread are encoded into and received into. Each is taken
+    /// out while it is in use, so that a `Serialize` or `Deserialize` that itself uses a connection
+    /// finds an empty one.
     static ENCODING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static RECEIVING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }

@@ -19,7 +19,8 @@ use crate::sys::poll::Deadline;
 
 /// The receiving end of a [`pipe`](super::pipe()).
 ///
-/// Receiving takes `&self`: threads may share one, and processes may hold duplicates. Each message goes to one of them.
+/// Receiving takes `&self`, so threads can share a receiver. Processes can have duplicates of it.
+/// Each message goes to one receiver.
 pub struct Receiver<T> {
     pub(super) socket: Arc<Socket>,
     /// A receiver produces values; it holds none.
@@ -35,7 +36,8 @@ impl<T> Receiver<T> {
         Self { socket, values: PhantomData }
     }
 
-    /// Duplicates this end, for another thread or process. Senders see the end of it when all duplicates are gone.
+    /// Duplicates this end, for another thread or process. Senders are disconnected when all
+    /// duplicates are closed.
     ///
     /// # Errors
     ///
@@ -44,10 +46,10 @@ impl<T> Receiver<T> {
         duplicate(self.as_fd()).map(Self::from_fd)
     }
 
-    /// Waits until a message, or the end, can be received without waiting; `None` waits for ever.
+    /// Waits until a message has arrived or every sender is closed; `None` waits without a limit.
     ///
-    /// Returns false if neither came in time. With other receivers about, one of them may be faster. A message longer than 256 KiB may
-    /// be announced before it is complete: [`recv`](Self::recv) then waits for its rest, [`try_recv`](Self::try_recv) finds nothing yet.
+    /// Returns false if neither happened in time. A message that has arrived is complete. If there
+    /// are other receivers, one of them may take it first.
     ///
     /// # Errors
     ///
@@ -56,7 +58,8 @@ impl<T> Receiver<T> {
         self.socket.poll(timeout)
     }
 
-    /// Receives a message that was sent with [`send_bytes`](super::Sender::send_bytes), waiting for it.
+    /// Waits for a message that was sent with [`send_bytes`](super::Sender::send_bytes), and
+    /// receives it.
     ///
     /// # Errors
     ///
@@ -65,7 +68,8 @@ impl<T> Receiver<T> {
         self.socket.recv_bytes()
     }
 
-    /// Receives a message of plain bytes into the beginning of `buffer`, waiting for it, and returns its length.
+    /// Waits for a message of plain bytes, receives it into the beginning of `buffer`, and returns
+    /// its length.
     ///
     /// # Errors
     ///
@@ -76,23 +80,18 @@ impl<T> Receiver<T> {
 }
 
 impl<T: DeserializeOwned> Receiver<T> {
-    /// Receives the next message, waiting for it.
-    ///
-    /// A message longer than 256 KiB may arrive while its sender encodes it. If it does not get on for some time while others wait behind
-    /// it, they come first.
+    /// Waits for the next message, and receives it.
     ///
     /// # Errors
     ///
-    /// [`RecvError::Disconnected`] once every sender is gone and everything was received; the other errors concern one message, and
-    /// the next call goes on with the one after it.
+    /// [`RecvError::Disconnected`] when every sender is closed and every message was received. The
+    /// other errors concern one message, and the next call receives the one after it.
     pub fn recv(&self) -> Result<T, RecvError> {
         // Without a deadline there is always a message or an error.
         self.socket.recv(Deadline::NEVER)?.ok_or(RecvError::Disconnected)
     }
 
-    /// Receives the next message if there is one now, without sleeping.
-    ///
-    /// A message longer than 256 KiB that is still being sent is not there until it is there as a whole.
+    /// Receives the next message if there is one now, and never waits.
     ///
     /// # Errors
     ///
@@ -101,7 +100,7 @@ impl<T: DeserializeOwned> Receiver<T> {
         self.socket.recv(Deadline::PASSED)
     }
 
-    /// Receives the next message, waiting for `timeout` at most; `None` if none came.
+    /// Receives the next message, and waits for `timeout` at most; `None` if none arrived.
     ///
     /// # Errors
     ///
@@ -110,13 +109,13 @@ impl<T: DeserializeOwned> Receiver<T> {
         self.socket.recv(Deadline::after(timeout))
     }
 
-    /// Iterates over messages until every sender is gone, waiting for each.
+    /// Iterates over the messages, waiting for each, until every sender is closed.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self }
     }
 }
 
-/// Iterates over the messages of a [`Receiver`]; it ends when every sender is gone.
+/// Iterates over the messages of a [`Receiver`]. It ends when every sender is closed.
 #[derive(Debug)]
 pub struct Iter<'a, T> {
     receiver: &'a Receiver<T>,
@@ -142,7 +141,8 @@ impl<'a, T: DeserializeOwned> IntoIterator for &'a Receiver<T> {
     }
 }
 
-/// Readable when a message, or the end, can be received: nothing is ever read ahead. See [`poll`](Receiver::poll).
+/// Readable when a message has arrived or every sender is closed: nothing is read ahead. See
+/// [`poll`](Receiver::poll).
 impl<T> AsFd for Receiver<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -20,8 +20,9 @@ use crate::sys::poll::Deadline;
 
 /// The sending end of a [`pipe`](super::pipe()).
 ///
-/// Sending takes `&self`: threads may share one, and processes may hold duplicates ([`try_clone`](Self::try_clone), or encoding it by
-/// reference). Messages of concurrent senders never mix; each sender's own arrive in their order.
+/// Sending takes `&self`, so threads can share a sender. Processes can have duplicates of it, made
+/// by [`try_clone`](Self::try_clone) or by encoding a reference. Messages of concurrent senders do
+/// not mix. Those of one sender arrive in order.
 pub struct Sender<T> {
     pub(super) socket: Arc<Socket>,
     /// A sender consumes values; it holds none.
@@ -37,7 +38,8 @@ impl<T> Sender<T> {
         Self { socket, values: PhantomData }
     }
 
-    /// Duplicates this end, for another thread or process. The receiver sees its end when all duplicates are gone.
+    /// Duplicates this end, for another thread or process. The receiver is disconnected when all
+    /// duplicates are closed.
     ///
     /// # Errors
     ///
@@ -46,8 +48,8 @@ impl<T> Sender<T> {
         duplicate(self.as_fd()).map(Self::from_fd)
     }
 
-    /// Sends plain bytes as one message, also an empty one, waiting for room. The receiver takes them with
-    /// [`recv_bytes`](super::Receiver::recv_bytes).
+    /// Sends plain bytes as one message, which can be empty, and waits for room. The receiver takes
+    /// them with [`recv_bytes`](super::Receiver::recv_bytes).
     ///
     /// # Errors
     ///
@@ -58,22 +60,23 @@ impl<T> Sender<T> {
 }
 
 impl<T: Serialize> Sender<T> {
-    /// Sends `value`, waiting until there is room for it.
+    /// Sends `value`, and waits until there is room for it.
     ///
     /// Handles in it go to the receiver; the originals are closed with the value.
     ///
-    /// A message longer than 256 KiB may be received while it is encoded; what its `Serialize` locks is then locked for as long as that takes.
-    /// If its receiver dies meanwhile or gives it up for others, it is encoded a second time.
+    /// The value is encoded once, before this waits for anything. A message longer than 200 KiB
+    /// also waits while two such messages of this sender are unreceived.
     ///
     /// # Errors
     ///
-    /// Gives the value back if every receiver is gone, if it cannot be encoded, is longer than
-    /// [`message_limit`](crate::message_limit), or if descriptors or memory run out.
+    /// Gives the value back if every receiver is closed, if the value cannot be encoded or is
+    /// longer than [`message_limit`](crate::message_limit), or if descriptors or memory run out.
+    /// Nothing was sent then.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         self.send_with(value, Deadline::NEVER)
     }
 
-    /// Sends `value` if there is room for it now. It never sleeps.
+    /// Sends `value` if there is room for it now, and never waits.
     ///
     /// # Errors
     ///
@@ -82,7 +85,7 @@ impl<T: Serialize> Sender<T> {
         self.send_with(value, Deadline::PASSED)
     }
 
-    /// Sends `value`, waiting for room for `timeout` at most.
+    /// Sends `value`, and waits for room for `timeout` at most.
     ///
     /// # Errors
     ///
@@ -91,7 +94,8 @@ impl<T: Serialize> Sender<T> {
         self.send_with(value, Deadline::after(timeout))
     }
 
-    /// Sends a copy of `value`, waiting until there is room for it. Handles in it are duplicated.
+    /// Sends a copy of `value`, and waits until there is room for it. Descriptors in it are
+    /// duplicated.
     ///
     /// # Errors
     ///

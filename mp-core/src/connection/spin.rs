@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::sys::limits::processors_of_this_thread;
 use crate::sys::poll::Deadline;
 
-/// How long a receiver looks.
+/// How long a thread looks.
 const WHILE: Duration = Duration::from_micros(50);
 
 /// How long passes between two looks at most, unless another thread was given the processor meanwhile.
@@ -29,8 +29,8 @@ const MOST_SKIPPED: u32 = 63;
 
 /// Whether looking has paid at one end of a connection.
 ///
-/// After a failure the next wait does not look, after another one the next three, then seven, and so on. Threads that share it may
-/// count at the same time; one more or less does not matter.
+/// After a failure the next wait does not look, after another one the next three, then seven, and
+/// so on. Threads that share it may count at the same time; one more or less does not matter.
 pub(super) struct Spins {
     /// How many of the next waits do not look.
     skip: AtomicU32,
@@ -64,7 +64,7 @@ impl Spins {
     }
 }
 
-/// One wait, in which a receiver may look before it sleeps.
+/// One wait, in which a thread may look before it sleeps.
 pub(super) struct Wait<'a> {
     spins: &'a Spins,
     state: State,
