@@ -13,10 +13,11 @@ use crate::registry;
 
 /// A function and its arguments, as a value: what `f::call(..)` returns.
 ///
-/// A call of a function that takes references holds references, of type `A`: `Call<f, (&str, u64)>` for `fn f(text: &str, n: u64)`.
-/// They are encoded as they stand, without a copy of the value, by whatever the call is given to; it can be let go of afterwards. To keep
-/// such a call for longer than what it borrows, make it of owned arguments with [`new`](Self::new): `Call<f>` is short for the
-/// call that owns its arguments.
+/// A call of a function that takes references holds references, of type `A`: `Call<f, (&str, u64)>`
+/// for `fn f(text: &str, n: u64)`. They are encoded as they stand, without a copy of the value, by
+/// whatever the call is given to; it can be let go of afterwards. To keep such a call for longer
+/// than what it borrows, make it of owned arguments with [`new`](Self::new): `Call<f>` is short for
+/// the call that owns its arguments.
 ///
 /// # Examples
 ///
@@ -56,8 +57,9 @@ pub struct Call<F: ProcessFn, A = <F as ProcessFn>::Args> {
 }
 
 impl<F: ProcessFn> Call<F> {
-    /// Makes a call of `F` with `arguments`, its parameters in order: `()`, the one value, or a tuple. What the function takes by
-    /// reference is owned here: a `String` for a `&str`, a `Vec<T>` for a `&[T]`, a `T` for a `&T`.
+    /// Makes a call of `F` with `arguments`, its parameters in order: `()`, the one value, or a
+    /// tuple. What the function takes by reference is owned here: a `String` for a `&str`, a
+    /// `Vec<T>` for a `&[T]`, a `T` for a `&T`.
     pub fn new(arguments: F::Args) -> Self {
         Self { arguments, encode: Message::encode, run: F::invoke }
     }
@@ -79,8 +81,9 @@ impl<F: ProcessFn, A> Call<F, A> {
         self.arguments
     }
 
-    /// Runs the call here, in this process. The future of an `async` function is run to its end, by the same executor as in a
-    /// process of its own; some executors panic if another one is already running on this thread.
+    /// Runs the call here, in this process. The future of an `async` function is run to its end, by
+    /// the same executor as in a process of its own; some executors panic if another one is already
+    /// running on this thread.
     pub fn run(self) -> F::Output {
         (self.run)(self.arguments)
     }
@@ -107,7 +110,8 @@ impl<F: ProcessFn, A: Clone> Clone for Call<F, A> {
     }
 }
 
-/// A call without its types: the function's name and the encoded arguments. It is a value, and it can be run.
+/// A call without its types: the function's name and the encoded arguments. It is a value, and it
+/// can be run.
 ///
 /// # Examples
 ///

@@ -1,7 +1,8 @@
 //! What a parameter can be a reference to.
 //!
-//! The borrowed value is encoded as it stands, and decoded as an owned one in the other process, which lends it to the function.
-//! Both forms are encoded alike: that holds by serde's rules, and of slices of numbers by those of the codec.
+//! The borrowed value is encoded as it stands, and decoded as an owned one in the other process,
+//! which lends it to the function. Both forms are encoded alike: that holds by serde's rules, and
+//! of slices of numbers by those of the codec.
 
 use std::borrow::Borrow;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -16,7 +17,8 @@ use serde::de::DeserializeOwned;
     label = "nothing is known to own it in the other process",
     note = "of the types without a size there are `str`, `[T]`, `Path`, `OsStr` and `CStr`"
 )]
-// Apart from `Travel`, so that a type that serde cannot encode is found fault with once and not wherever its owned form is named.
+// Apart from `Travel`, so that a type that serde cannot encode is found fault with once and not
+// wherever its owned form is named.
 pub trait Referent {
     /// What owns the value in the other process.
     type Owned: Borrow<Self>;

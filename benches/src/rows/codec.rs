@@ -1,4 +1,5 @@
-//! Values to bytes and back, in one process: what the guards of our codec cost beside bincode without them.
+//! Values to bytes and back, in one process: what the guards of our codec cost beside bincode
+//! without them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +18,8 @@ use super::row;
 use crate::measure::{Contender, Role, Row, Run};
 use crate::partner::failed;
 
-/// How many values are encoded before as many are decoded, and the other way round, so that what is not measured stays off the clock.
+/// How many values are encoded before as many are decoded, and the other way round, so that what is
+/// not measured stays off the clock.
 const BATCH: u32 = 8;
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -190,7 +192,8 @@ fn decode<T: Clone + 'static, M: 'static, R: 'static, E: fmt::Debug, F: fmt::Deb
     batches(move || encode(&value).expect("it was encoded before"), decode)
 }
 
-/// Turns of which only `run` counts: what it needs is made before, and what it makes is dropped afterwards.
+/// Turns of which only `run` counts: what it needs is made before, and what it makes is dropped
+/// afterwards.
 fn batches<M: 'static, R: 'static, E: fmt::Debug>(
     make: impl Fn() -> M + 'static,
     run: impl Fn(M) -> Result<R, E> + 'static,

@@ -117,9 +117,10 @@ fn too_many() -> DecodeError {
     DecodeError::new("the value has more elements than its bytes can hold")
 }
 
-/// A sequence of `()` costs its receiver time but no input, so the number of all elements has to be bounded by something:
-/// this many for each byte of the message, and this many at least. A byte is part of [`MAX_DEPTH`] elements at most, each inside
-/// the one before; the others are those without bytes.
+/// A sequence of `()` costs its receiver time but no input, so the number of all elements has to be
+/// bounded by something: this many for each byte of the message, and this many at least. A byte is
+/// part of [`MAX_DEPTH`] elements at most, each inside the one before; the others are those without
+/// bytes.
 const ELEMENTS_PER_BYTE: u64 = 1 << 11;
 const ELEMENTS_AT_LEAST: u64 = 1 << 20;
 const _: () = assert!(ELEMENTS_PER_BYTE > MAX_DEPTH as u64);
@@ -292,9 +293,9 @@ struct Elements<'a, 'i> {
 }
 
 impl Elements<'_, '_> {
-    /// A hint never promises more elements than there are bytes (promise 1 of the module). Every sequence around this one may have
-    /// reserved room for elements by the same bytes, so the deeper it is, the less it is promised: all together, not seven times what
-    /// there is.
+    /// A hint never promises more elements than there are bytes (promise 1 of the module). Every
+    /// sequence around this one may have reserved room for elements by the same bytes, so the
+    /// deeper it is, the less it is promised: all together, not seven times what there is.
     fn hint(&self) -> Option<usize> {
         let most = self.deserializer.bytes / self.deserializer.sequences.max(1);
         usize::try_from(self.left.min(most)).ok()

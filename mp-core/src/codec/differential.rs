@@ -121,7 +121,8 @@ proptest! {
         same(&(unsigned, floats, signed));
     }
 
-    /// What bincode takes we take, and refuse what it refuses, but for what the module promises beyond.
+    /// What bincode takes we take, and refuse what it refuses, but for what the module promises
+    /// beyond.
     #[test]
     fn bytes_of_chance_mean_the_same(bytes in prop::collection::vec(prop_oneof![0..3_u8, any::<u8>()], 0..64)) {
         type Small = (Result<Option<char>, bool>, (u16, [i8; 2]));

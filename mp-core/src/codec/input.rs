@@ -17,8 +17,8 @@ pub(crate) struct Input<'a> {
     rest: Option<memfd::Reader<'a>>,
 }
 
-/// The longest text or byte string that a visitor is shown where it lies. A longer one gets memory of its own first, the lack of
-/// which is an error.
+/// The longest text or byte string that a visitor is shown where it lies. A longer one gets memory
+/// of its own first, the lack of which is an error.
 const SHORT: usize = 16 << 10;
 
 /// A text or a byte string.
@@ -28,7 +28,8 @@ pub(super) enum Taken<'i> {
 }
 
 impl<'a> Input<'a> {
-    /// How many bytes of a file are read at once, so that they are decoded while they are in the processor's cache.
+    /// How many bytes of a file are read at once, so that they are decoded while they are in the
+    /// processor's cache.
     pub(crate) const AT_ONCE: usize = 128 << 10;
 
     /// A message that is at hand as a whole.
@@ -36,7 +37,8 @@ impl<'a> Input<'a> {
         Self { start: 0, length: bytes.len() as u64, scratch: bytes, rest: None }
     }
 
-    /// A message in a file, which is read through `scratch`: [`AT_ONCE`](Self::AT_ONCE) bytes, or as many as the message has.
+    /// A message in a file, which is read through `scratch`: [`AT_ONCE`](Self::AT_ONCE) bytes, or
+    /// as many as the message has.
     pub(crate) fn file(scratch: &'a mut [u8], file: memfd::Reader<'a>) -> Self {
         let start = scratch.len();
         Self { start, length: start as u64 + file.left(), scratch, rest: Some(file) }

@@ -1,6 +1,7 @@
 //! The one place that turns values into bytes and back.
 //!
-//! The bytes are those of bincode 2 with the configuration [`FORMAT`]: `standard()` with integers of fixed width.
+//! The bytes are those of bincode 2 with the configuration [`FORMAT`]: `standard()` with integers
+//! of fixed width.
 //!
 //! | value | bytes |
 //! |---|---|
@@ -14,23 +15,26 @@
 //! | tuples, arrays, structs, newtypes | their fields in order |
 //! | enums | a `u32`, the number of the variant, then its fields in order |
 //!
-//! So bytes look like a sequence of `u8`, and nothing is tagged with types or field names: both ends of every transport run the
-//! same executable. A `Vec` or a slice of numbers looks in memory as it does here, and is copied at once where serde would go from
-//! one to the next; see `sys::bytes`.
+//! So bytes look like a sequence of `u8`, and nothing is tagged with types or field names: both
+//! ends of every transport run the same executable. A `Vec` or a slice of numbers looks in memory
+//! as it does here, and is copied at once where serde would go from one to the next; see
+//! `sys::bytes`.
 //!
-//! bincode writes and reads the primitives, through its own `Encode` and `Decode`. What serde makes of a value goes through an
-//! adapter of ours, because the bytes may come from a process that is damaged or hostile. Decoding promises:
+//! bincode writes and reads the primitives, through its own `Encode` and `Decode`. What serde makes
+//! of a value goes through an adapter of ours, because the bytes may come from a process that is
+//! damaged or hostile. Decoding promises:
 //!
-//! 1. nothing is allocated for a length that the remaining input cannot hold, and all sequences inside each other together
-//!    reserve room for seven times as many elements at most as there are bytes;
+//! 1. nothing is allocated for a length that the remaining input cannot hold, and all sequences
+//!    inside each other together reserve room for seven times as many elements at most as there are
+//!    bytes;
 //! 2. a sequence of elements that take no bytes is bounded by the input's length, like any other;
 //! 3. nesting beyond [`MAX_DEPTH`] is an error, on the sending side too, so the stack is bounded;
 //! 4. bytes left over are an error;
-//! 5. for a text or a byte string the lack of memory is an error. Other collections grow in serde's hands, where it ends the
-//!    process.
+//! 5. for a text, a byte string or a vector of numbers the lack of memory is an error. Other
+//!    collections grow in serde's hands, where it ends the process.
 //!
-//! Why serde's adapter in bincode does not serve is argued in `docs/DECISIONS.md`, "The wire is bincode's". No other module
-//! names bincode.
+//! Why serde's adapter in bincode does not serve is argued in `docs/DECISIONS.md`, "The wire is
+//! bincode's". No other module names bincode.
 
 mod de;
 #[cfg(test)]
@@ -54,11 +58,13 @@ pub(crate) use ser::Output;
 
 type Format = Configuration<LittleEndian, Fixint>;
 
-/// The configuration of bincode. Integers of variable width would save some bytes; integers took two to three times as long when
-/// measured, structs 1.2 to 1.4 times, and texts as long. Nor would a slice of numbers in memory be what it is on the wire.
+/// The configuration of bincode. Integers of variable width would save some bytes; integers took
+/// two to three times as long when measured, structs 1.2 to 1.4 times, and texts as long. Nor would
+/// a slice of numbers in memory be what it is on the wire.
 const FORMAT: Format = standard().with_fixed_int_encoding();
 
-/// The deepest nesting of values that is encoded or decoded: each value that has others inside counts one.
+/// The deepest nesting of values that is encoded or decoded: each value that has others inside
+/// counts one.
 pub(crate) const MAX_DEPTH: u32 = 512;
 
 /// The length of the largest message, in bytes, that this process sends or accepts.
@@ -72,17 +78,19 @@ const LOWEST_MESSAGE_LIMIT: u64 = 64 << 10;
 
 /// Returns the length of the largest message, in bytes, that this process sends or accepts.
 ///
-/// The limit holds for every encoded value: the arguments and the result of a call, and each message of
-/// a connection. A longer one is an error on whichever side notices first, before memory is allocated
-/// for it. Children start with their parent's limit.
+/// The limit holds for every encoded value: the arguments and the result of a call, and each
+/// message of a connection. A longer one is an error on whichever side notices first, before memory
+/// is allocated for it. Children start with their parent's limit.
 pub fn message_limit() -> u64 {
     MESSAGE_LIMIT.load(Ordering::Relaxed)
 }
 
-/// Sets the length of the largest message, in bytes, that this process sends or accepts from now on.
+/// Sets the length of the largest message, in bytes, that this process sends or accepts from now
+/// on.
 ///
-/// Children that are started later inherit it; running ones keep theirs. A limit below 64 KiB counts as 64 KiB: messages up to that
-/// length need no memory of their own and are always accepted.
+/// Children that are started later inherit it; running ones keep theirs. A limit below 64 KiB
+/// counts as 64 KiB: messages up to that length need no memory of their own and are always
+/// accepted.
 ///
 /// # Examples
 ///

@@ -1,8 +1,9 @@
 //! Numbers as bytes, in generic code that does not know that it has numbers.
 //!
-//! serde knows a vector of numbers only as a sequence, one call for each element. The codec asks here whether a value is one whose
-//! bytes in memory are those on the wire, and then copies them at once. Which types those are says `numbers!`: on other targets than
-//! those with 64 bits and little-endian numbers only single bytes are.
+//! serde knows a vector of numbers only as a sequence, one call for each element. The codec asks
+//! here whether a value is one whose bytes in memory are those on the wire, and then copies them at
+//! once. Which types those are says `numbers!`: on other targets than those with 64 bits and
+//! little-endian numbers only single bytes are.
 
 use std::any::{TypeId, type_name};
 use std::marker::PhantomData;
@@ -25,7 +26,8 @@ pub(crate) trait Take {
 
 /// What `TypeId::of` would say of `T` if all its lifetimes were `'static`.
 ///
-/// So types that are the same but for lifetimes are not told apart, and those without lifetimes are.
+/// So types that are the same but for lifetimes are not told apart, and those without lifetimes
+/// are.
 fn id<T: ?Sized>() -> TypeId {
     trait Known {
         fn id(&self) -> TypeId
@@ -42,31 +44,36 @@ fn id<T: ?Sized>() -> TypeId {
     }
     let marker = PhantomData::<T>;
     let known: &dyn Known = &marker;
-    // SAFETY: both are a reference with the same table of methods; lifetimes have no representation. Of what the longer one allows
-    // only `id` is called, on a marker without content that is alive here, and it returns a number that holds no lifetime.
+    // SAFETY: both are a reference with the same table of methods; lifetimes have no
+    // representation. Of what the longer one allows only `id` is called, on a marker without
+    // content that is alive here, and it returns a number that holds no lifetime.
     let known: &(dyn Known + 'static) = unsafe { mem::transmute::<&dyn Known, &(dyn Known + 'static)>(known) };
     known.id()
 }
 
 /// The bytes of these.
 fn bytes<N: Number>(numbers: &[N]) -> &[u8] {
-    // SAFETY: `from_raw_parts` needs a pointer to as many initialised bytes, which nobody changes while they are borrowed. This is
-    // the memory of `numbers`, borrowed for as long, and a `Number` has no bytes without a value.
+    // SAFETY: `from_raw_parts` needs a pointer to as many initialised bytes, which nobody changes
+    // while they are borrowed. This is the memory of `numbers`, borrowed for as long, and a
+    // `Number` has no bytes without a value.
     unsafe { slice::from_raw_parts(numbers.as_ptr().cast::<u8>(), size_of_val(numbers)) }
 }
 
 macro_rules! numbers {
     ($($number:ty),+ $(,)?) => {
         $(
-            // SAFETY: it is a primitive integer or float, of which every bit counts and no combination is invalid.
+            // SAFETY: it is a primitive integer or float, of which every bit counts and no
+            // combination is invalid.
             unsafe impl Number for $number {}
         )+
 
-        /// How many elements `value` has, and their bytes, if it is a `Vec` of numbers, a slice of them, or a reference to either.
+        /// How many elements `value` has, and their bytes, if it is a `Vec` of numbers, a slice of
+        /// them, or a reference to either.
         #[inline]
         pub(crate) fn of<T: ?Sized>(value: &T) -> Option<(usize, &[u8])> {
-            // Most values are ruled out by this, which costs little without optimisation too, and nothing with it. The name says
-            // what is a reference; if it did not, numbers would be written one by one.
+            // Most values are ruled out by this, which costs little without optimisation too, and
+            // nothing with it. The name says what is a reference; if it did not, numbers would be
+            // written one by one.
             let is_slice = size_of::<&T>() == size_of::<&[u8]>();
             let is_vec = !is_slice && size_of_val(value) == size_of::<Vec<u8>>() && mem::needs_drop::<T>();
             let is_reference = !is_slice && !is_vec && type_name::<T>().as_bytes().first() == Some(&b'&');
@@ -77,13 +84,15 @@ macro_rules! numbers {
             let place = ptr::from_ref(value).cast::<()>();
             $(
                 if is_vec && id == TypeId::of::<Vec<$number>>() {
-                    // SAFETY: `T` is `Vec<$number>`, which has no lifetimes, so this is the reference `value` itself.
+                    // SAFETY: `T` is `Vec<$number>`, which has no lifetimes, so this is the
+                    // reference `value` itself.
                     let numbers = unsafe { &*place.cast::<Vec<$number>>() };
                     return Some((numbers.len(), bytes(numbers)));
                 }
                 if is_reference && id == TypeId::of::<&[$number]>() {
-                    // SAFETY: `T` is `&'a [$number]` for some `'a`. It is read through `value`, and what it refers to is not used for
-                    // longer than `value` is borrowed, which `'a` outlives.
+                    // SAFETY: `T` is `&'a [$number]` for some `'a`. It is read through `value`, and
+                    // what it refers to is not used for longer than `value` is borrowed, which `'a`
+                    // outlives.
                     let numbers = unsafe { *place.cast::<&[$number]>() };
                     return Some((numbers.len(), bytes(numbers)));
                 }
@@ -94,7 +103,8 @@ macro_rules! numbers {
                 }
                 if is_slice && id == TypeId::of::<[$number]>() {
                     let length = size_of_val(value) / size_of::<$number>();
-                    // SAFETY: `T` is `[$number]`: this is the pointer and the length of `value` itself, borrowed for as long.
+                    // SAFETY: `T` is `[$number]`: this is the pointer and the length of `value`
+                    // itself, borrowed for as long.
                     let numbers = unsafe { slice::from_raw_parts(place.cast::<$number>(), length) };
                     return Some((length, bytes(numbers)));
                 }
@@ -102,7 +112,8 @@ macro_rules! numbers {
             None
         }
 
-        /// Lets `take` make the value if serde's seed `S` is the one of a `Vec` of numbers, which `V` is then; gives `take` back otherwise.
+        /// Lets `take` make the value if serde's seed `S` is the one of a `Vec` of numbers, which
+        /// `V` is then; gives `take` back otherwise.
         #[inline]
         pub(crate) fn take<S, V, T: Take>(take: T) -> Result<Result<V, T::Error>, T> {
             if size_of::<V>() != size_of::<Vec<u8>>() || !mem::needs_drop::<V>() {
@@ -113,7 +124,8 @@ macro_rules! numbers {
                 if seed == TypeId::of::<PhantomData<Vec<$number>>>() && value == TypeId::of::<Vec<$number>>() {
                     return Ok(take.take::<$number>().map(|numbers| {
                         let numbers = ManuallyDrop::new(numbers);
-                        // SAFETY: `V` is `Vec<$number>`, which has no lifetimes, so this is a move; the original is not dropped.
+                        // SAFETY: `V` is `Vec<$number>`, which has no lifetimes, so this is a move;
+                        // the original is not dropped.
                         unsafe { mem::transmute_copy::<ManuallyDrop<Vec<$number>>, V>(&numbers) }
                     }));
                 }
@@ -144,7 +156,8 @@ impl Room<'_> {
     /// Fills the beginning of the rest with `bytes`, which fit.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         let place = self.rest()[..bytes.len()].as_mut_ptr().cast::<u8>();
-        // SAFETY: the place is as long as `bytes`, as was just checked, and exclusively borrowed, so they do not overlap.
+        // SAFETY: the place is as long as `bytes`, as was just checked, and exclusively borrowed,
+        // so they do not overlap.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
         self.filled += bytes.len();
     }
@@ -159,7 +172,8 @@ impl Room<'_> {
     }
 }
 
-/// Appends numbers whose bytes `fill` puts into the room it is given, which is that of `most` numbers; the vector has the capacity.
+/// Appends numbers whose bytes `fill` puts into the room it is given, which is that of `most`
+/// numbers; the vector has the capacity.
 pub(crate) fn append<N: Number, E>(
     numbers: &mut Vec<N>,
     most: usize,
@@ -167,13 +181,14 @@ pub(crate) fn append<N: Number, E>(
 ) -> Result<(), E> {
     let room = &mut numbers.spare_capacity_mut()[..most];
     let length = size_of_val(room);
-    // SAFETY: this is the memory of `room`, exclusively borrowed for as long, and a byte that may be uninitialised has no demands.
+    // SAFETY: this is the memory of `room`, exclusively borrowed for as long, and a byte that may
+    // be uninitialised has no demands.
     let bytes = unsafe { slice::from_raw_parts_mut(room.as_mut_ptr().cast::<MaybeUninit<u8>>(), length) };
     let mut room = Room { bytes, filled: 0 };
     let result = fill(&mut room);
     let count = room.filled.min(length) / size_of::<N>();
-    // SAFETY: the first `count` elements behind the vector's own are within its capacity, and all their bytes are initialised, as
-    // `Room` counts only such; any bytes are a `Number`.
+    // SAFETY: the first `count` elements behind the vector's own are within its capacity, and all
+    // their bytes are initialised, as `Room` counts only such; any bytes are a `Number`.
     unsafe { numbers.set_len(numbers.len() + count) };
     result
 }
