@@ -1,4 +1,5 @@
-//! Writes the inputs that fuzzing begins with, made by honest senders: `seeds CORPUS`, the folder that holds one for each target.
+//! Writes the inputs that fuzzing begins with, made by honest senders: `seeds CORPUS`, the folder
+//! that holds one for each target.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,5 @@
-//! How fast mp-core is, as ratios to what the kernel allows and to other libraries, measured in one run.
+//! How fast mp-core is, as ratios to what the kernel allows and to other libraries, measured in one
+//! run.
 //!
 //! | module | holds |
 //! |---|---|

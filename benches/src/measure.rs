@@ -1,7 +1,8 @@
 //! Rounds in which everybody takes a turn.
 //!
-//! A figure of this machine at this moment says little; a ratio of two that were taken a few milliseconds apart says a lot. So
-//! the contenders of a row take turns, in an order that rotates, for many rounds, and each round gives one ratio.
+//! A figure of this machine at this moment says little; a ratio of two that were taken a few
+//! milliseconds apart says a lot. So the contenders of a row take turns, in an order that rotates,
+//! for many rounds, and each round gives one ratio.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -56,7 +57,8 @@ impl Scale {
         if self.quick { Duration::from_millis(800) } else { Duration::from_secs(8) }
     }
 
-    /// For one turn: less than the kernel lets somebody else run for, so that on a busy machine some turns are undisturbed.
+    /// For one turn: less than the kernel lets somebody else run for, so that on a busy machine
+    /// some turns are undisturbed.
     fn turn(self) -> Duration {
         Duration::from_millis(if self.quick { 2 } else { 3 })
     }
@@ -125,7 +127,8 @@ impl Row {
     }
 }
 
-/// Runs until a turn's time is filled, and returns how many operations that were and what they took on the clock.
+/// Runs until a turn's time is filled, and returns how many operations that were and what they took
+/// on the clock.
 fn warm_up(run: &mut Result<Run, String>, turn: Option<Duration>) -> Result<(u32, Duration), String> {
     let run = run.as_mut().map_err(|why| why.clone())?;
     // The first may have to wait for a process that has just been started.

@@ -12,15 +12,17 @@ unsafe extern "C" {
     static environ: *const *mut c_char;
 }
 
-/// Starts a program with posix_spawn(3), with this process's environment and nothing else asked for.
+/// Starts a program with posix_spawn(3), with this process's environment and nothing else asked
+/// for.
 pub fn spawn(program: &CStr, arguments: &[CString]) -> io::Result<Pid> {
     let pointers: Vec<*mut c_char> =
         arguments.iter().map(|argument| argument.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect();
     let mut child = 0;
-    // SAFETY: the benchmarks never change the environment, so the pointer is valid and nobody writes to it.
+    // SAFETY: the benchmarks never change the environment, so the pointer is valid and nobody
+    // writes to it.
     let environment = unsafe { environ };
-    // SAFETY: the program is a C string, both arrays end with a null pointer, their other elements are C strings, and all outlive the
-    // call. No actions and no attributes are null pointers.
+    // SAFETY: the program is a C string, both arrays end with a null pointer, their other elements
+    // are C strings, and all outlive the call. No actions and no attributes are null pointers.
     let result = unsafe {
         libc::posix_spawn(&raw mut child, program.as_ptr(), ptr::null(), ptr::null(), pointers.as_ptr(), environment)
     };
@@ -42,7 +44,8 @@ pub fn wait(child: Pid) -> io::Result<()> {
 /// The time, in nanoseconds, on the clock that all processes share.
 pub fn now() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` may be written to. This clock always exists, and the call needs nothing that std sets up.
+    // SAFETY: `time` may be written to. This clock always exists, and the call needs nothing that
+    // std sets up.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }

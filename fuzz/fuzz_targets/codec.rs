@@ -1,6 +1,7 @@
 //! Bytes of chance are decoded as values of every shape; values of chance come back as they went.
 //!
-//! The first byte says as what, the second which descriptors are offered, described by the bytes after it; the rest is decoded.
+//! The first byte says as what, the second which descriptors are offered, described by the bytes
+//! after it; the rest is decoded.
 
 #![no_main]
 
@@ -64,7 +65,8 @@ fn call(call: EncodedCall) {
     }
 }
 
-/// What is nested too deeply is refused on both sides; everything else comes back, through a message as well.
+/// What is nested too deeply is refused on both sides; everything else comes back, through a
+/// message as well.
 fn come_back(value: &Anything) {
     let Ok((bytes, handles)) = encode(value) else { return };
     assert_eq!(decode::<Anything>(&bytes, handles).as_ref(), Ok(value));

@@ -1,7 +1,8 @@
-//! Packets of chance, with descriptors of every kind, arrive at a connection as a hostile peer would send them.
+//! Packets of chance, with descriptors of every kind, arrive at a connection as a hostile peer
+//! would send them.
 //!
-//! An input is the type to receive, and packets: a byte of flags and how many descriptors go along, what these are, the length of the
-//! packet, the packet.
+//! An input is the type to receive, and packets: a byte of flags and how many descriptors go along,
+//! what these are, the length of the packet, the packet.
 
 #![no_main]
 

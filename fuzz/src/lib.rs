@@ -1,4 +1,5 @@
-//! What the fuzz targets share: values of every shape, descriptors of every kind, and what must hold after each input.
+//! What the fuzz targets share: values of every shape, descriptors of every kind, and what must
+//! hold after each input.
 
 pub mod descriptors;
 pub mod limits;

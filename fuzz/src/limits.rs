@@ -1,14 +1,16 @@
-//! What must hold after each input: no descriptor is left, and memory was bounded by what had arrived.
+//! What must hold after each input: no descriptor is left, and memory was bounded by what had
+//! arrived.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The memory that any input may take, in bytes: the buffers of a thread, and what serde reserves for a sequence.
+/// The memory that any input may take, in bytes: the buffers of a thread, and what serde reserves
+/// for a sequence.
 const BASE: usize = 8 << 20;
 
-/// How many bytes of memory a byte of input may take. The largest value in one byte is an element of a `Vec<Anything>`, and vectors
-/// grow by doubling.
+/// How many bytes of memory a byte of input may take. The largest value in one byte is an element
+/// of a `Vec<Anything>`, and vectors grow by doubling.
 const PER_BYTE: usize = 512;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
@@ -34,8 +36,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Runs `body`, which says how many bytes had arrived, and fails if it took more memory than these can justify, or leaves a
-/// descriptor open.
+/// Runs `body`, which says how many bytes had arrived, and fails if it took more memory than these
+/// can justify, or leaves a descriptor open.
 pub fn hold(body: impl FnOnce() -> usize) {
     let open = descriptors();
     let before = ALLOCATED.load(Relaxed);

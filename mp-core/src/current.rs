@@ -16,8 +16,8 @@ pub struct Current {
 }
 
 impl Current {
-    /// Returns the name: that of the [`Builder`](crate::Builder), by default `Process-` and the path from the root, or
-    /// `MainProcess` for a process that this library did not start.
+    /// Returns the name: that of the [`Builder`](crate::Builder), by default `Process-` and the
+    /// path from the root, or `MainProcess` for a process that this library did not start.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -64,8 +64,8 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The next child of this process. Its default name is its path from the root: the second child of `Process-1` is
-    /// `Process-1:2`.
+    /// The next child of this process. Its default name is its path from the root: the second child
+    /// of `Process-1` is `Process-1:2`.
     pub(crate) fn of_next_child(name: Option<String>) -> Self {
         static CHILDREN: AtomicU64 = AtomicU64::new(0);
         let mut path = current().identity.clone();
@@ -80,7 +80,8 @@ impl Identity {
         CURRENT.get_or_init(|| Current { name: self.name, identity: self.path, parent: Some(self.parent) })
     }
 
-    /// What `ps` shows in place of the program's name: the name of the file, then that of the process.
+    /// What `ps` shows in place of the program's name: the name of the file, then that of the
+    /// process.
     pub(crate) fn title(&self, program: &OsString) -> CString {
         let file = std::path::Path::new(program).file_name().unwrap_or(program);
         let title = format!("{}: {}", file.to_string_lossy(), self.name);

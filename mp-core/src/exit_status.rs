@@ -4,8 +4,8 @@ use std::fmt;
 
 /// How a process ended.
 ///
-/// Unlike [`std::process::ExitStatus`] it is an enum to match on; unlike Python's `exitcode` it does not put signals
-/// and codes into one number.
+/// Unlike [`std::process::ExitStatus`] it is an enum to match on; unlike Python's `exitcode` it
+/// does not put signals and codes into one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExitStatus {
@@ -18,7 +18,8 @@ pub enum ExitStatus {
         /// Whether the kernel wrote a core dump.
         core_dumped: bool,
     },
-    /// It ended, but someone else took its status: this program ignores SIGCHLD, or some part of it waits for every child.
+    /// It ended, but someone else took its status: this program ignores SIGCHLD, or some part of it
+    /// waits for every child.
     Unknown,
 }
 

@@ -1,4 +1,5 @@
-//! What the fuzz targets reach beneath the public interface: the codec, and what parent and child say to each other.
+//! What the fuzz targets reach beneath the public interface: the codec, and what parent and child
+//! say to each other.
 //!
 //! It exists under `--cfg fuzzing` only, which `cargo fuzz` sets. Nothing here is for anyone else.
 

@@ -1,12 +1,13 @@
 //! Descriptors inside values.
 //!
-//! While a transport encodes a value, this module collects the descriptors that its parts hold; each part
-//! writes its index into the bytes. While a transport decodes, it offers what arrived, and each part takes
-//! its index, once. Outside both there is nothing to collect into, and the part's `Serialize` says so.
+//! While a transport encodes a value, this module collects the descriptors that its parts hold;
+//! each part writes its index into the bytes. While a transport decodes, it offers what arrived,
+//! and each part takes its index, once. Outside both there is nothing to collect into, and the
+//! part's `Serialize` says so.
 //!
-//! The state is per thread because serde offers no other way to reach it from within a `Serialize`. It is
-//! a stack in effect: beginning saves what was there and dropping the guard puts it back, so a `Serialize`
-//! that itself sends something does no harm, and neither does a panic.
+//! The state is per thread because serde offers no other way to reach it from within a `Serialize`.
+//! It is a stack in effect: beginning saves what was there and dropping the guard puts it back, so
+//! a `Serialize` that itself sends something does no harm, and neither does a panic.
 
 mod carried;
 
@@ -131,21 +132,24 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 
 /// Sends anything that owns a descriptor inside a value: `#[serde(with = "mp_core::fd")]`.
 ///
-/// It serves `File`, `TcpStream`, `UnixStream`, `OwnedFd` and every other type that is `AsFd + From<OwnedFd>`.
-/// The receiver gets a descriptor of its own for the same open file; the sender's stays open until it is dropped.
-/// What kind of file arrives is the sender's word: a receiver that does not trust it has to check.
+/// It serves `File`, `TcpStream`, `UnixStream`, `OwnedFd` and every other type that is
+/// `AsFd + From<OwnedFd>`. The receiver gets a descriptor of its own for the same open file; the
+/// sender's stays open until it is dropped. What kind of file arrives is the sender's word: a
+/// receiver that does not trust it has to check.
 ///
-/// An attribute of a field serves fields of exactly such a type. For parameters, results and messages that are descriptors themselves, and
-/// for `Option`s and collections of them, there is the type [`Fd`](crate::Fd).
+/// An attribute of a field serves fields of exactly such a type. For parameters, results and
+/// messages that are descriptors themselves, and for `Option`s and collections of them, there is
+/// the type [`Fd`](crate::Fd).
 ///
 /// # Errors
 ///
-/// Encoding fails outside a message between processes, and when this process has no free descriptor.
+/// Encoding fails outside a message between processes, and when this process has no free
+/// descriptor.
 ///
 /// # Process death
 ///
-/// A descriptor in a message that nobody receives is closed by the kernel with the last process that could
-/// have received it.
+/// A descriptor in a message that nobody receives is closed by the kernel with the last process
+/// that could have received it.
 ///
 /// # Examples
 ///
@@ -189,7 +193,8 @@ pub mod fd {
     ///
     /// # Errors
     ///
-    /// Fails outside a message between processes, and when the message does not hold the descriptor.
+    /// Fails outside a message between processes, and when the message does not hold the
+    /// descriptor.
     pub fn deserialize<'de, T: From<OwnedFd>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
         super::deserialize(deserializer).map(T::from)
     }

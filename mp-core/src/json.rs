@@ -9,10 +9,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 
 /// Carries a value as a string of JSON, in an argument, a result or a message.
 ///
-/// The codec of this library writes no names and no types, so it refuses values that need them to be read: `serde_json::Value`, and
-/// what has `#[serde(flatten)]`, `#[serde(untagged)]`, `#[serde(tag = "..")]` or `skip_serializing_if`. Inside a `Json` they travel. It
-/// costs what JSON costs, in time and in length; bytes become lists of numbers. Maps have to have keys that are strings, and numbers
-/// that are not finite become `null`. JSON of serde can be nested 128 levels deep. Handles can be inside.
+/// The codec of this library writes no names and no types, so it refuses values that need them to
+/// be read: `serde_json::Value`, and what has `#[serde(flatten)]`, `#[serde(untagged)]`,
+/// `#[serde(tag = "..")]` or `skip_serializing_if`. Inside a `Json` they travel. It costs what JSON
+/// costs, in time and in length; bytes become lists of numbers. Maps have to have keys that are
+/// strings, and numbers that are not finite become `null`. JSON of serde can be nested 128 levels
+/// deep. Handles can be inside.
 ///
 /// # Examples
 ///

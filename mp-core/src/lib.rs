@@ -43,10 +43,12 @@
 //! format does not notice a field that only one side skips (`skip_serializing` without
 //! `skip_deserializing`, or the other way round), and confuses the fields after it.
 //!
-//! A `Vec` or a slice of numbers, such as `Vec<u8>`, `Vec<f64>` or `&[u32]`, is copied at once, as fast as a `serde_bytes::ByteBuf`: as a
-//! parameter, a result or a message, and inside structs, tuples, enums and other vectors. serde knows other vectors only as a
-//! sequence, one call for each element, which is slow in a build without optimisation. It decodes a `Vec` of numbers that way
-//! as well where it is the whole content of an `Option` or of a newtype struct; there `#[serde(with = "serde_bytes")]` helps.
+//! A `Vec` or a slice of numbers, such as `Vec<u8>`, `Vec<f64>` or `&[u32]`, is copied at once, as
+//! fast as a `serde_bytes::ByteBuf`: as a parameter, a result or a message, and inside structs,
+//! tuples, enums and other vectors. serde knows other vectors only as a sequence, one call for each
+//! element, which is slow in a build without optimisation. It decodes a `Vec` of numbers that way
+//! as well where it is the whole content of an `Option` or of a newtype struct; there
+//! `#[serde(with = "serde_bytes")]` helps.
 //!
 //! ```
 //! use mp_core::process_fn;
@@ -121,11 +123,11 @@
 //! descriptors left for a message, it loses that message; the next one arrives.
 //!
 //! Memory is different: Rust aborts a process that cannot allocate. Texts and byte strings
-//! (`String`, `serde_bytes`, a `Vec` of numbers) are exceptions: if there is no memory for one, decoding returns an
-//! error. serde allocates a `Vec` of other elements or a map while it decodes it, so a lack of
-//! memory aborts the process, and its parent gets an error. [`set_message_limit`] limits what a
-//! message can allocate. Where the system overcommits memory, allocation succeeds, and the OOM
-//! killer may end a process later.
+//! (`String`, `serde_bytes`, a `Vec` of numbers) are exceptions: if there is no memory for one,
+//! decoding returns an error. serde allocates a `Vec` of other elements or a map while it decodes
+//! it, so a lack of memory aborts the process, and its parent gets an error. [`set_message_limit`]
+//! limits what a message can allocate. Where the system overcommits memory, allocation succeeds,
+//! and the OOM killer may end a process later.
 //!
 //! # Features
 //!

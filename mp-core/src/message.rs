@@ -16,15 +16,16 @@ pub(crate) use writer::{Body, Spill};
 
 /// A value in encoded form, with the descriptors that it holds.
 ///
-/// Up to 1 MiB the bytes are on the heap; a longer value is in an anonymous memory file, which travels as a descriptor. So passing a
-/// message on copies little, however long it is.
+/// Up to 1 MiB the bytes are on the heap; a longer value is in an anonymous memory file, which
+/// travels as a descriptor. So passing a message on copies little, however long it is.
 ///
-/// A message is a value as well: code that does not know what is inside can pass it on as an argument or a result, or send it over
-/// a connection.
+/// A message is a value as well: code that does not know what is inside can pass it on as an
+/// argument or a result, or send it over a connection.
 ///
 /// # Process death
 ///
-/// A message that is in flight when its receiver dies is freed by the kernel, with everything it carries.
+/// A message that is in flight when its receiver dies is freed by the kernel, with everything it
+/// carries.
 ///
 /// # Examples
 ///
@@ -48,11 +49,12 @@ enum Bytes {
     },
 }
 
-/// The longest value, in bytes, that a [`Message`] keeps on the heap, so that one that waits holds no descriptor.
+/// The longest value, in bytes, that a [`Message`] keeps on the heap, so that one that waits holds
+/// no descriptor.
 const MOST_ON_HEAP: usize = 1 << 20;
 
-/// The longest value, in bytes, that travels among the bytes of the message around it. A longer one travels in a memory file: the
-/// limit of the length holds for each of the two alone.
+/// The longest value, in bytes, that travels among the bytes of the message around it. A longer one
+/// travels in a memory file: the limit of the length holds for each of the two alone.
 const MOST_NESTED: usize = 16 << 10;
 
 /// Encodes `value` into `output` and returns its descriptors, duplicated.
@@ -98,7 +100,8 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// A `Serialize` implementation failed, the value is longer than [`message_limit`], or descriptors or memory ran out.
+    /// A `Serialize` implementation failed, the value is longer than [`message_limit`], or
+    /// descriptors or memory ran out.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         let spill = Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create };
         let (body, handles) = encode(value, Vec::new(), spill)?;
@@ -116,7 +119,8 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// The message is not an encoded `T`, or is longer than [`message_limit`]. Its descriptors are closed then.
+    /// The message is not an encoded `T`, or is longer than [`message_limit`]. Its descriptors are
+    /// closed then.
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
         match self.bytes {
             Bytes::Heap(mut bytes) => decode(Input::whole(&mut bytes), self.handles),

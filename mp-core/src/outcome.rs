@@ -14,10 +14,12 @@ use crate::message::Message;
 pub struct Panic {
     /// The panic's message; `Box<dyn Any>` for a payload that is not text.
     pub message: String,
-    /// Where it panicked, as `file:line:column`; `None` when the function replaced the panic hook or resumed a panic.
+    /// Where it panicked, as `file:line:column`; `None` when the function replaced the panic hook
+    /// or resumed a panic.
     pub location: Option<String>,
-    /// The backtrace, when the child's environment asks for one (`RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`): lines of text, from where
-    /// it panicked out to the function; with `full`, all of the stack. `Debug` only says how many lines there are.
+    /// The backtrace, when the child's environment asks for one (`RUST_BACKTRACE`,
+    /// `RUST_LIB_BACKTRACE`): lines of text, from where it panicked out to the function; with
+    /// `full`, all of the stack. `Debug` only says how many lines there are.
     pub backtrace: Option<String>,
 }
 
@@ -36,7 +38,8 @@ impl fmt::Display for Panic {
     }
 }
 
-/// With the number of the backtrace's lines in place of the backtrace, which is too long for one line and was printed by the process.
+/// With the number of the backtrace's lines in place of the backtrace, which is too long for one
+/// line and was printed by the process.
 impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines = self.backtrace.as_ref().map(|backtrace| backtrace.lines().count());
@@ -52,10 +55,11 @@ impl fmt::Debug for Panic {
 
 impl std::error::Error for Panic {}
 
-/// What became of a call whose process lived to report it: the value, still encoded, or how it failed.
+/// What became of a call whose process lived to report it: the value, still encoded, or how it
+/// failed.
 ///
-/// It is what [`EncodedCall::run`](crate::raw::EncodedCall::run) returns, and a value itself, so that a scheduler can pass it on without
-/// knowing the type inside.
+/// It is what [`EncodedCall::run`](crate::raw::EncodedCall::run) returns, and a value itself, so
+/// that a scheduler can pass it on without knowing the type inside.
 #[derive(Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Outcome {

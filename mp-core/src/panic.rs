@@ -1,7 +1,8 @@
 //! What a panic said, and where.
 //!
-//! The payload that unwinding delivers has the message only. Where it happened and the backtrace are
-//! known to the panic hook alone, so a child's hook keeps them for this thread until somebody asks.
+//! The payload that unwinding delivers has the message only. Where it happened and the backtrace
+//! are known to the panic hook alone, so a child's hook keeps them for this thread until somebody
+//! asks.
 
 mod frames;
 
@@ -45,10 +46,12 @@ fn message(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Installs the hook of a child: it remembers the panic and reports it on stderr under the process's name.
+/// Installs the hook of a child: it remembers the panic and reports it on stderr under the
+/// process's name.
 ///
-/// Panics of threads that the function started go on to the hook that was there before, as they are that thread's affair.
-/// `abort` is told of a panic that will not unwind, because the process ends right after the hook.
+/// Panics of threads that the function started go on to the hook that was there before, as they are
+/// that thread's affair. `abort` is told of a panic that will not unwind, because the process ends
+/// right after the hook.
 pub(crate) fn install_hook(abort: fn(Outcome)) {
     let previous = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

@@ -14,8 +14,8 @@ use crate::sys::poll::{self, Deadline};
 /// # Process death
 ///
 /// A process is killed with its parent, so most never see theirs dead. One that was started with
-/// [`outlive_parent`](crate::Builder::outlive_parent) does, and its parent's number may be given to a stranger then; what this says of the
-/// parent remains about the parent.
+/// [`outlive_parent`](crate::Builder::outlive_parent) does, and its parent's number may be given to
+/// a stranger then; what this says of the parent remains about the parent.
 #[derive(Clone, Copy)]
 pub struct Parent {
     name: &'static str,
@@ -58,7 +58,8 @@ impl Parent {
 
     /// Tells whether the parent has not ended yet.
     pub fn is_alive(&self) -> bool {
-        // Looking without waiting fails for lack of kernel memory at most, which is no sign of an end.
+        // Looking without waiting fails for lack of kernel memory at most, which is no sign of an
+        // end.
         !poll::hung_up(self.lifeline, Deadline::PASSED).unwrap_or(false)
     }
 

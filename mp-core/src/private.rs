@@ -1,4 +1,5 @@
-//! What the expansion of the attribute needs. Nothing here is for anyone else, and it may change at any time.
+//! What the expansion of the attribute needs. Nothing here is for anyone else, and it may change at
+//! any time.
 
 pub use linkme;
 pub use pollster::block_on;

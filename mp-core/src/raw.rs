@@ -1,7 +1,7 @@
 //! For code that builds schedulers and transports on mp-core. Programs do not need this module.
 //!
-//! - [`EncodedCall`], [`Message`] and [`Outcome`] are calls, values and results without their types, for
-//!   code that passes on what others call, as mp-pool does.
+//! - [`EncodedCall`], [`Message`] and [`Outcome`] are calls, values and results without their
+//!   types, for code that passes on what others call, as mp-pool does.
 //! - [`Deadline`], [`Watched`] and the functions beside them are what [`pipe`](crate::pipe()) and
 //!   [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own, as
 //!   mp-listener does.
@@ -20,13 +20,14 @@ pub use crate::watched::Watched;
 /// Tells whether the peer of a connection, now closed, left something unread that was sent to it.
 ///
 /// The answer is known once receiving has come to the end, after
-/// [`RecvError::Disconnected`](crate::RecvError::Disconnected). It tells a peer that died before it looked at a
-/// message from one that died while it worked on it.
+/// [`RecvError::Disconnected`](crate::RecvError::Disconnected). It tells a peer that died before it
+/// looked at a message from one that died while it worked on it.
 pub fn peer_left_unread<Tx, Rx>(connection: &Connection<Tx, Rx>) -> bool {
     connection.peer_left_unread()
 }
 
-/// Says which value an error is about, for code that passes on errors of several values as one type.
+/// Says which value an error is about, for code that passes on errors of several values as one
+/// type.
 ///
 /// # Examples
 ///

@@ -6,19 +6,22 @@
 //! | listed | under the key of its descriptor, with its waker | the next event of that descriptor: to woken; the end of the future |
 //! | woken | no longer listed | its next poll, which is ready |
 //!
-//! The descriptors stand in an epoll set, each from the first time that something waits for it until it is closed.
+//! The descriptors stand in an epoll set, each from the first time that something waits for it
+//! until it is closed.
 //!
-//! 1. An event disarms its descriptor (`EPOLLONESHOT`) and wakes all that are listed for it, whatever they wait for. Who has to wait
-//!    on arms it anew, with what all that are listed then wait for. So nothing is armed that nobody waits for, and an event that
-//!    comes between a look and the wait after it is not lost: arming asks for the state, not for a change.
+//! 1. An event disarms its descriptor (`EPOLLONESHOT`) and wakes all that are listed for it,
+//!    whatever they wait for. Who has to wait on arms it anew, with what all that are listed then
+//!    wait for. So nothing is armed that nobody waits for, and an event that comes between a look
+//!    and the wait after it is not lost: arming asks for the state, not for a change.
 //! 2. Being ready is a hint: the operation is tried again, and may have to wait again.
-//! 3. A descriptor is closed after it was taken out of the set: what is duplicated elsewhere would keep it there. Each waiter has a
-//!    part in it, so none is listed by then.
+//! 3. A descriptor is closed after it was taken out of the set: what is duplicated elsewhere would
+//!    keep it there. Each waiter has a part in it, so none is listed by then.
 //! 4. Wakers, which are code of others, are never called, cloned or dropped under the lock.
-//! 5. Descriptors are used as they are. None is made non-blocking: that is a property of what they stand for, which is shared
-//!    with other processes.
+//! 5. Descriptors are used as they are. None is made non-blocking: that is a property of what they
+//!    stand for, which is shared with other processes.
 //!
-//! The set and the thread come into being with the first wait and stay. If they cannot, that wait fails, and the next one tries again.
+//! The set and the thread come into being with the first wait and stay. If they cannot, that wait
+//! fails, and the next one tries again.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -112,7 +115,8 @@ impl Reactor {
         let mut events: Vec<Event> = Vec::with_capacity(256);
         loop {
             events.clear();
-            // It is interrupted when the process is stopped and goes on. Nothing else can be wrong with a set and a buffer of ours.
+            // It is interrupted when the process is stopped and goes on. Nothing else can be wrong
+            // with a set and a buffer of ours.
             let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None);
             for event in &events {
                 let key = event.data.u64();
@@ -194,9 +198,11 @@ impl Drop for Source {
     }
 }
 
-/// The future of [`Watched::readable`](crate::raw::Watched::readable) and [`writable`](crate::raw::Watched::writable).
+/// The future of [`Watched::readable`](crate::raw::Watched::readable) and
+/// [`writable`](crate::raw::Watched::writable).
 ///
-/// It fails if the thread that waits for all tasks cannot be started, or the operating system refuses to wait.
+/// It fails if the thread that waits for all tasks cannot be started, or the operating system
+/// refuses to wait.
 #[must_use = "futures do nothing unless polled"]
 pub struct Readiness {
     source: Arc<Source>,

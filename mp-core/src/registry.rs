@@ -1,7 +1,7 @@
 //! The functions of this executable, by name.
 //!
-//! Registrations are collected by the linker into one slice, so there is nothing to run for them and
-//! nothing to forget. The index over the slice is made at the first look-up and never changes.
+//! Registrations are collected by the linker into one slice, so there is nothing to run for them
+//! and nothing to forget. The index over the slice is made at the first look-up and never changes.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,7 +54,8 @@ impl Registration {
 
 /// All that is generic about running a function.
 fn run<F: ProcessFn>(arguments: Message) -> Outcome {
-    // The panic crosses no borrow that anyone looks at afterwards: arguments and result are gone with it.
+    // The panic crosses no borrow that anyone looks at afterwards: arguments and result are gone
+    // with it.
     let result = catch_unwind(AssertUnwindSafe(|| {
         panic::call_as_first_frame(|| {
             let arguments = match arguments.decode() {
@@ -72,7 +73,8 @@ fn run<F: ProcessFn>(arguments: Message) -> Outcome {
 
 /// Two functions have the same name, so that a child could not tell which one is meant.
 ///
-/// Functions inside function bodies share the path of their module. `#[process_fn(name = "..")]` names them apart.
+/// Functions inside function bodies share the path of their module. `#[process_fn(name = "..")]`
+/// names them apart.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "two functions are registered under the name `{name}`, at {first} and at {second}: give one of them another with `#[process_fn(name = \"..\")]`"
@@ -98,7 +100,8 @@ struct Index {
 
 fn index() -> &'static Index {
     static INDEX: OnceLock<Index> = OnceLock::new();
-    // A child looks up one name, mostly: sorting what is nearly sorted costs less than hashing all of it.
+    // A child looks up one name, mostly: sorting what is nearly sorted costs less than hashing all
+    // of it.
     INDEX.get_or_init(|| {
         let mut functions: Vec<_> = FUNCTIONS.iter().collect();
         functions.sort_by_key(|function| function.name);

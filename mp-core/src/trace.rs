@@ -9,7 +9,8 @@
 //! | in the child: the function begins | trace | `name`, `function` |
 //! | in the child: the process exits | trace | `name`, `code` |
 //!
-//! The target is `mp_core::process`. A process that nobody asks after is seen to end when the next one is started.
+//! The target is `mp_core::process`. A process that nobody asks after is seen to end when the next
+//! one is started.
 
 use std::fmt::Display;
 

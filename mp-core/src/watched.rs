@@ -8,7 +8,8 @@ use std::sync::Arc;
 #[cfg(feature = "async")]
 use crate::reactor::{Interest, Readiness, Source};
 
-/// A descriptor that tasks can wait for with the feature `async`. Without the feature it is an [`OwnedFd`] and nothing else.
+/// A descriptor that tasks can wait for with the feature `async`. Without the feature it is an
+/// [`OwnedFd`] and nothing else.
 pub struct Watched {
     #[cfg(not(feature = "async"))]
     fd: OwnedFd,
@@ -31,14 +32,16 @@ impl Watched {
         Self { source: Arc::new(Source::new(fd)) }
     }
 
-    /// Waits until the descriptor may be readable, at its end or in error. The future keeps the descriptor open.
+    /// Waits until the descriptor may be readable, at its end or in error. The future keeps the
+    /// descriptor open.
     ///
     /// It is a hint: try the operation again, and wait again if it would block.
     pub fn readable(&self) -> Readiness {
         Readiness::new(&self.source, Interest::Read)
     }
 
-    /// Waits until the descriptor may be writable or in error; otherwise as [`readable`](Self::readable).
+    /// Waits until the descriptor may be writable or in error; otherwise as
+    /// [`readable`](Self::readable).
     pub fn writable(&self) -> Readiness {
         Readiness::new(&self.source, Interest::Write)
     }

@@ -34,7 +34,8 @@ extern "C" fn constructor() {
     }
 }
 
-// SAFETY: the section holds pointers to functions, which the C library calls; this one ignores what it is passed.
+// SAFETY: the section holds pointers to functions, which the C library calls; this one ignores what
+// it is passed.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn() = constructor;
@@ -47,7 +48,8 @@ fn constructors() -> ([u32; 2], [u32; 2], Vec<String>) {
 
 scenario!(every_constructor_has_run_once_before_the_function_does, {
     let (early, late, plugins) = constructors::spawn().unwrap().join().unwrap();
-    // The one with the marker still there came before ours, the other after: which is what makes this a test.
+    // The one with the marker still there came before ours, the other after: which is what makes
+    // this a test.
     assert_eq!(early, [1, 0]);
     assert_eq!(late, [0, 1], "the linker did not put that constructor after ours");
     assert_eq!(plugins, ["early", "late"]);
@@ -127,7 +129,8 @@ fn threads_and_signals() -> (usize, Vec<i32>) {
     let threads = std::fs::read_dir("/proc/self/task").unwrap().count();
     let ignored = (1..=64).filter(|&signal| {
         let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
-        // SAFETY: asking for the action of a signal changes nothing; the call fills `action` in if it succeeds.
+        // SAFETY: asking for the action of a signal changes nothing; the call fills `action` in if
+        // it succeeds.
         let result = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
         // SAFETY: it succeeded, so `action` is initialised.
         result == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN

@@ -1,4 +1,5 @@
-//! A program in Rust and a program in Python that work for each other: requests and answers of JSON.
+//! A program in Rust and a program in Python that work for each other: requests and answers of
+//! JSON.
 //!
 //! `cargo run -p mp-listener --example python_peer --features json`
 

@@ -37,8 +37,8 @@ pub(crate) fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStre
 
 /// What is made of one function.
 ///
-/// Everything has the span of the attribute or, where a message should point at the function, the place of its
-/// name with the hygiene of the attribute: thus lints know that no person wrote it.
+/// Everything has the span of the attribute or, where a message should point at the function, the
+/// place of its name with the hygiene of the attribute: thus lints know that no person wrote it.
 struct Expansion<'a> {
     krate: &'a Path,
     executor: Option<&'a ExprPath>,
@@ -110,7 +110,8 @@ impl<'a> Expansion<'a> {
         let quiet = quiet();
         let locals = self.locals();
         let unpacked = pack(&locals, Span::mixed_site());
-        // That a type is more private than the function is an error here, so it should point at the function.
+        // That a type is more private than the function is an error here, so it should point at the
+        // function.
         let types = quote_spanned! {name.span()=>
             type Args = #args;
             type Output = #output;
@@ -135,7 +136,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// A variable for each parameter. They cannot collide with anything: their hygiene is that of local variables of the macro.
+    /// A variable for each parameter. They cannot collide with anything: their hygiene is that of
+    /// local variables of the macro.
     fn locals(&self) -> Vec<Ident> {
         let positions = 0..self.function.parameters.len();
         positions.map(|position| format_ident!("arg{position}", span = Span::mixed_site())).collect()
@@ -192,10 +194,11 @@ fn pack<T: ToTokens>(parts: impl IntoIterator<Item = T>, span: Span) -> TokenStr
     TokenTree::Group(tuple).into()
 }
 
-/// Silences what would be said of the user's types a second time, where they are repeated, and what is deprecated.
+/// Silences what would be said of the user's types a second time, where they are repeated, and what
+/// is deprecated.
 ///
-/// It is short because each lint in it is an error for those who forbid that lint. The place of everything made
-/// is enough for most lints.
+/// It is short because each lint in it is an error for those who forbid that lint. The place of
+/// everything made is enough for most lints.
 pub(crate) fn quiet() -> TokenStream {
     quote! {
         #[allow(

@@ -9,7 +9,8 @@ use syn::{Attribute, FnArg, Ident, Lifetime, Pat, PatType, Path, Signature, Type
 use crate::errors::Errors;
 use crate::types::{self, Position};
 
-/// The longest tuple for which std implements its traits, such as the `Debug` that a call of it needs.
+/// The longest tuple for which std implements its traits, such as the `Debug` that a call of it
+/// needs.
 pub(crate) const MOST: usize = 12;
 
 /// A parameter as `spawn` and `call` have it.
@@ -39,7 +40,8 @@ impl Parameter {
         }
     }
 
-    /// The type with a name for the lifetime, which `call` needs because its result holds the reference.
+    /// The type with a name for the lifetime, which `call` needs because its result holds the
+    /// reference.
     pub(crate) fn with_lifetime(&self, lifetime: &Lifetime) -> TokenStream {
         match &self.reference {
             Some(reference) => {
@@ -76,7 +78,8 @@ impl Parameter {
     }
 }
 
-/// Where a type stands, with the hygiene of the attribute: what is wrong with the type is told there.
+/// Where a type stands, with the hygiene of the attribute: what is wrong with the type is told
+/// there.
 pub(crate) fn place(ty: &Type) -> Span {
     Span::call_site().located_at(ty.span())
 }

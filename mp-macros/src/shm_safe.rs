@@ -16,7 +16,8 @@ use args::Args;
 use expand::Expansion;
 use shape::Shape;
 
-/// Expands the derive. On an error there still is an implementation if there can be one, lest every use of the type be an error too.
+/// Expands the derive. On an error there still is an implementation if there can be one, lest every
+/// use of the type be an error too.
 pub(crate) fn derive(item: TokenStream) -> TokenStream {
     let input: DeriveInput = match syn::parse2(item) {
         Ok(input) => input,

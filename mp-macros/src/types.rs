@@ -69,7 +69,8 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// A reference that is a whole parameter: the other process owns what it refers to, and lends it to the function.
+    /// A reference that is a whole parameter: the other process owns what it refers to, and lends
+    /// it to the function.
     fn parameter(&mut self, reference: &TypeReference) {
         let referent = bare(&reference.elem);
         match referent {

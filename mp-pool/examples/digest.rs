@@ -2,11 +2,12 @@
 //!
 //! `cargo run --release --example digest -- [--workers N] [--crash PATTERN] [--list] [DIR]`
 //!
-//! Computes the SHA-256, the lines and the words of every file under DIR (default: the current directory), then prints totals, the
-//! largest files, how many files each worker did, and the time.
+//! Computes the SHA-256, the lines and the words of every file under DIR (default: the current
+//! directory), then prints totals, the largest files, how many files each worker did, and the time.
 //!
 //! - `--workers N`: how many worker processes (default: one for each CPU);
-//! - `--crash PATTERN`: the function aborts on files whose path contains PATTERN, to show that the rest completes;
+//! - `--crash PATTERN`: the function aborts on files whose path contains PATTERN, to show that the
+//!   rest completes;
 //! - `--list`: prints `DIGEST  PATH` for every file instead, in the format of `sha256sum`.
 
 use std::collections::BTreeMap;
@@ -233,7 +234,8 @@ impl Progress {
     }
 }
 
-/// Writes a line as `sha256sum` does: a name with a newline or a backslash is escaped, which a backslash before the line tells.
+/// Writes a line as `sha256sum` does: a name with a newline or a backslash is escaped, which a
+/// backslash before the line tells.
 fn list(out: &mut impl Write, sha256: &[u8], path: &Path) -> io::Result<()> {
     let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut escaped = Vec::new();

@@ -1,15 +1,19 @@
-//! Renders the Mandelbrot set into one picture, whose parts a pool of processes writes in place, and saves it as PNG.
+//! Renders the Mandelbrot set into one picture, whose parts a pool of processes writes in place,
+//! and saves it as PNG.
 //!
-//! `cargo run --release --example mandelbrot -- [--size WIDTHxHEIGHT] [--view X,Y,WIDTH] [--parts N] [--workers N] [--crash N] FILE`
+//! `cargo run --release --example mandelbrot -- [OPTIONS] FILE`
 //!
-//! The picture is a `Buffer` of pixels. It is split, its parts are sent to the workers, which draw into them and send them back; no
-//! pixel is copied from process to process, however many there are.
+//! The picture is a `Buffer` of pixels. It is split, its parts are sent to the workers, which draw
+//! into them and send them back; no pixel is copied from process to process, however many there
+//! are.
 //!
 //! - `--size WIDTHxHEIGHT`: in pixels (default: 3840x2160);
-//! - `--view X,Y,WIDTH`: the middle of the picture and its width, in the complex plane (default: -0.65,0,3.4);
+//! - `--view X,Y,WIDTH`: the middle of the picture and its width, in the complex plane (default:
+//!   -0.65,0,3.4);
 //! - `--parts N`: into how many parts the picture is split (default: 16 for each worker);
 //! - `--workers N`: how many worker processes (default: one for each CPU);
-//! - `--crash N`: the worker that draws part N crashes half-way through, the first time, to show that its part is not lost.
+//! - `--crash N`: the worker that draws part N crashes half-way through, the first time, to show
+//!   that its part is not lost.
 
 use std::error::Error;
 use std::io::{self, IsTerminal};
@@ -55,7 +59,8 @@ fn draw(mut part: Buffer<Pixel>, view: View, crash: bool) -> Buffer<Pixel> {
 const STEPS: u32 = 1_000;
 
 impl View {
-    /// After how many steps the point of a pixel escapes, as a smooth number. `None` if it does not.
+    /// After how many steps the point of a pixel escapes, as a smooth number. `None` if it does
+    /// not.
     fn escape(&self, index: usize) -> Option<f64> {
         let scale = self.extent / self.width as f64;
         let (column, row) = (index % self.width, index / self.width);

@@ -27,13 +27,14 @@ pub enum PoolError {
 pub enum TaskError {
     /// The function panicked. Its worker goes on with the next task.
     ///
-    /// In a program that is built with `panic = "abort"` a panic ends the worker: [`Crashed`](Self::Crashed).
+    /// In a program that is built with `panic = "abort"` a panic ends the worker:
+    /// [`Crashed`](Self::Crashed).
     #[error("the task {0}")]
     Panicked(Panic),
     /// The worker ended while it was running the task: it was killed, crashed, or called `exit`.
     ///
-    /// A worker that is killed while it is idle, within microseconds of being handed the task, counts as well: it may have
-    /// taken the task in and not begun it.
+    /// A worker that is killed while it is idle, within microseconds of being handed the task,
+    /// counts as well: it may have taken the task in and not begun it.
     #[error("the worker of the task ended with {status}")]
     Crashed {
         /// How the worker ended.
@@ -41,17 +42,20 @@ pub enum TaskError {
         /// How many workers ended running this task.
         attempts: u32,
     },
-    /// The arguments, or the value that the function returned, could not be encoded; the error says which.
+    /// The arguments, or the value that the function returned, could not be encoded; the error says
+    /// which.
     #[error("a value of the task could not be encoded")]
     Encode(#[source] EncodeError),
-    /// The arguments, or the value that the function returned, could not be decoded; the error says which.
+    /// The arguments, or the value that the function returned, could not be decoded; the error says
+    /// which.
     #[error("a value of the task could not be decoded")]
     Decode(#[source] DecodeError),
-    /// The task could not be sent to a worker: no descriptor was free for its handles, or no memory.
+    /// The task could not be sent to a worker: no descriptor was free for its handles, or no
+    /// memory.
     #[error("the task could not be sent to a worker: {0}")]
     NotSent(String),
-    /// The result of the task did not arrive: no descriptor was free for its handles, or it is longer than
-    /// [`message_limit`](mp_core::message_limit).
+    /// The result of the task did not arrive: no descriptor was free for its handles, or it is
+    /// longer than [`message_limit`](mp_core::message_limit).
     #[error("the result of the task could not be received: {0}")]
     NotReceived(String),
     /// No function is registered under the name of the task.
@@ -60,7 +64,8 @@ pub enum TaskError {
     /// The pool was closed before the task was submitted, or ended before the task was done.
     #[error("the pool is closed")]
     PoolClosed,
-    /// Workers die before they can do anything, or cannot be started; this is what was said about the last one.
+    /// Workers die before they can do anything, or cannot be started; this is what was said about
+    /// the last one.
     #[error("no worker can be started: {0}")]
     NoWorker(String),
     /// The value was already taken.
@@ -68,7 +73,8 @@ pub enum TaskError {
     AlreadyJoined,
 }
 
-/// Which value of a task could not be encoded or decoded, in the text of [`EncodeError`] and [`DecodeError`].
+/// Which value of a task could not be encoded or decoded, in the text of [`EncodeError`] and
+/// [`DecodeError`].
 pub(crate) const ARGUMENTS: &str = "arguments";
 pub(crate) const RESULT: &str = "result";
 

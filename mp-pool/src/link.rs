@@ -25,7 +25,8 @@ pub(crate) enum Received {
 pub(crate) enum SendFailure {
     /// There is no worker any more, which [`Link::receive`] will say as well.
     Lost(Request),
-    /// This request cannot be sent, to this worker or another: there is no descriptor for its handles, or no memory.
+    /// This request cannot be sent, to this worker or another: there is no descriptor for its
+    /// handles, or no memory.
     Refused(String),
 }
 
@@ -38,7 +39,8 @@ pub(crate) trait Link: Send + Sync {
     /// How the worker ended; `None` while it runs.
     fn exit_status(&self) -> Option<ExitStatus>;
 
-    /// Whether the worker turned out to have ended without having looked at everything that it was sent.
+    /// Whether the worker turned out to have ended without having looked at everything that it was
+    /// sent.
     fn left_unread(&self) -> bool;
 
     /// Ends the worker, whatever it does.
@@ -75,8 +77,8 @@ impl Local {
 
 impl Link for Local {
     fn send(&self, request: Request) -> Result<(), SendFailure> {
-        // A long call stands in memory of its own and travels as a handle, and a worker is sent one call at a time,
-        // so there is always room.
+        // A long call stands in memory of its own and travels as a handle, and a worker is sent one
+        // call at a time, so there is always room.
         self.connection.try_send(request).map_err(|error| match error.reason {
             SendErrorReason::Disconnected => SendFailure::Lost(error.value),
             other => SendFailure::Refused(with_causes(&other)),
@@ -102,7 +104,8 @@ impl Link for Local {
     }
 
     fn kill(&self) {
-        // It fails only if the worker changed its user, and then its link is all that can be taken from it.
+        // It fails only if the worker changed its user, and then its link is all that can be taken
+        // from it.
         let _ = self.process.kill();
     }
 
@@ -116,7 +119,8 @@ impl Drop for Local {
     fn drop(&mut self) {
         if self.process.is_alive() {
             self.kill();
-            // A killed process ends by itself. If it could not be killed, or cannot be waited for, the next spawn reaps it.
+            // A killed process ends by itself. If it could not be killed, or cannot be waited for,
+            // the next spawn reaps it.
             let _ = mp_core::wait(&[&self.process], Some(Duration::from_secs(1)));
         }
     }

@@ -17,25 +17,30 @@ use crate::task::decode;
 const WINDOW: usize = 4;
 
 impl Pool {
-    /// Runs `F` on each of `items` and returns the values in order: `pool.map::<add>([(1, 2), (3, 4)])`.
+    /// Runs `F` on each of `items` and returns the values in order:
+    /// `pool.map::<add>([(1, 2), (3, 4)])`.
     ///
-    /// An item is what `F` takes: the one parameter, or a tuple; a `String` where `F` takes a `&str`, and so on. Items are read as workers become free for them; only the values are
-    /// all kept.
+    /// An item is what `F` takes: the one parameter, or a tuple; a `String` where `F` takes a
+    /// `&str`, and so on. Items are read as workers become free for them; only the values are all
+    /// kept.
     ///
     /// # Errors
     ///
-    /// The error of the first item, in order, that has one. The others are run to the end all the same.
+    /// The error of the first item, in order, that has one. The others are run to the end all the
+    /// same.
     pub fn map<F: ProcessFn>(&self, items: impl IntoIterator<Item = F::Args>) -> Result<Vec<F::Output>, TaskError> {
         in_order(self.imap_unordered::<F>(items))
     }
 
-    /// Runs `F` on each of `items` and gives each value as soon as it is there, with the index of its item.
+    /// Runs `F` on each of `items` and gives each value as soon as it is there, with the index of
+    /// its item.
     ///
-    /// It is lazy: an item is read when a value is asked for, and only a few for each worker ahead of it, so there may be more items than
-    /// memory has room for. Dropping the iterator forgets the tasks that have not begun.
+    /// It is lazy: an item is read when a value is asked for, and only a few for each worker ahead
+    /// of it, so there may be more items than memory has room for. Dropping the iterator forgets
+    /// the tasks that have not begun.
     ///
-    /// Items are owned, as for [`map`](Self::map): a `String` where `F` takes a `&str`, a `Vec<T>` where it takes a `&[T]`. Only
-    /// [`submit`](Self::submit) lends.
+    /// Items are owned, as for [`map`](Self::map): a `String` where `F` takes a `&str`, a `Vec<T>`
+    /// where it takes a `&[T]`. Only [`submit`](Self::submit) lends.
     ///
     /// # Examples
     ///
@@ -64,7 +69,8 @@ impl Pool {
     }
 }
 
-/// Gives the values of one function on many items as they come, with the indices of the items: see [`Pool::imap_unordered`].
+/// Gives the values of one function on many items as they come, with the indices of the items: see
+/// [`Pool::imap_unordered`].
 #[must_use = "iterators are lazy: this one starts nothing until a value is asked for"]
 pub struct ImapUnordered<'pool, F, Items: Iterator> {
     pool: &'pool Pool,

@@ -16,16 +16,17 @@ use crate::task::{Slot, Task};
 
 /// Worker processes that run tasks.
 ///
-/// Tasks start in the order in which they were submitted. A pool can be used from several threads, and inside the task of
-/// another pool.
+/// Tasks start in the order in which they were submitted. A pool can be used from several threads,
+/// and inside the task of another pool.
 ///
-/// Dropping a pool ends it at once: tasks that are not done get [`TaskError::PoolClosed`], and their workers are killed; idle workers exit.
-/// No worker is left when `drop` returns. [`close`](Self::close) and then [`join`](Self::join) let the tasks be done first.
+/// Dropping a pool ends it at once: tasks that are not done get [`TaskError::PoolClosed`], and
+/// their workers are killed; idle workers exit. No worker is left when `drop` returns.
+/// [`close`](Self::close) and then [`join`](Self::join) let the tasks be done first.
 ///
 /// # Process death
 ///
-/// A worker that dies is replaced, and the task that it ran is [`TaskError::Crashed`]. When the process that has the pool
-/// dies, the kernel kills the workers.
+/// A worker that dies is replaced, and the task that it ran is [`TaskError::Crashed`]. When the
+/// process that has the pool dies, the kernel kills the workers.
 ///
 /// # Examples
 ///
@@ -76,8 +77,9 @@ impl Pool {
 
     /// Takes in a task.
     ///
-    /// The arguments are encoded here; handles in them belong to the task from then on, and what the call borrows is free again. It never waits: tasks that find no idle worker queue
-    /// up, without a limit. Everything that can go wrong is told by [`Task::join`].
+    /// The arguments are encoded here; handles in them belong to the task from then on, and what
+    /// the call borrows is free again. It never waits: tasks that find no idle worker queue up,
+    /// without a limit. Everything that can go wrong is told by [`Task::join`].
     pub fn submit<F: ProcessFn, A>(&self, call: Call<F, A>) -> Task<F::Output> {
         let slot = Arc::new(Slot::default());
         self.submit_to(call, Destination::Task(Arc::clone(&slot)));
@@ -91,19 +93,21 @@ impl Pool {
         }
     }
 
-    /// Takes in no more tasks: later ones get [`TaskError::PoolClosed`]. Those that were taken in are still done, then the
-    /// workers end.
+    /// Takes in no more tasks: later ones get [`TaskError::PoolClosed`]. Those that were taken in
+    /// are still done, then the workers end.
     pub fn close(&self) {
         self.shared.close();
     }
 
-    /// Waits until every task is done and every worker has ended. It closes the pool first, if that was not done.
+    /// Waits until every task is done and every worker has ended. It closes the pool first, if that
+    /// was not done.
     pub fn join(&self) {
         self.close();
         self.shared.wait_until_gone();
     }
 
-    /// Ends the pool at once: tasks that are not done get [`TaskError::PoolClosed`], and the workers that run them are killed.
+    /// Ends the pool at once: tasks that are not done get [`TaskError::PoolClosed`], and the
+    /// workers that run them are killed.
     ///
     /// It does not wait for the workers' end; [`join`](Self::join) does.
     pub fn terminate(&self) {
@@ -150,14 +154,15 @@ pub struct PoolBuilder {
 }
 
 impl PoolBuilder {
-    /// Sets how many workers there are. The default is [`available_parallelism`], which respects CPU affinity and cgroup
-    /// quotas.
+    /// Sets how many workers there are. The default is [`available_parallelism`], which respects
+    /// CPU affinity and cgroup quotas.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// Sets what the workers are called: `name-1`, `name-2` and so on; a replacement gets the next number. The default is `Worker`.
+    /// Sets what the workers are called: `name-1`, `name-2` and so on; a replacement gets the next
+    /// number. The default is `Worker`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self

@@ -39,7 +39,8 @@ impl Slot {
         self.changed.notify_all();
     }
 
-    /// Takes how the task ended; `None` if it has not by the deadline. Without a deadline it waits for it.
+    /// Takes how the task ended; `None` if it has not by the deadline. Without a deadline it waits
+    /// for it.
     fn take(&self, deadline: Option<Instant>) -> Option<Finished> {
         let mut state = self.state();
         while let State::Running = *state {
@@ -64,11 +65,13 @@ impl Slot {
 
 /// A task of a [`Pool`](crate::Pool), which will have a value.
 ///
-/// Dropping it lets the task run; its value is lost. Tasks can be joined in any order, from any thread.
+/// Dropping it lets the task run; its value is lost. Tasks can be joined in any order, from any
+/// thread.
 ///
 /// # Process death
 ///
-/// If the task's worker dies, joining says so: [`TaskError::Crashed`]. If the pool ends first, [`TaskError::PoolClosed`].
+/// If the task's worker dies, joining says so: [`TaskError::Crashed`]. If the pool ends first,
+/// [`TaskError::PoolClosed`].
 ///
 /// # Examples
 ///
@@ -123,13 +126,16 @@ impl<R: DeserializeOwned> Task<R> {
     ///
     /// [`TaskError`] says what there is instead of a value.
     pub fn join(self) -> Result<R, TaskError> {
-        // Without a deadline there is always an end: the pool finishes every task before it is gone.
+        // Without a deadline there is always an end: the pool finishes every task before it is
+        // gone.
         self.slot.take(None).map_or(Err(TaskError::PoolClosed), decode)
     }
 
-    /// Waits until the task has ended, for `timeout` at most; `None` means that it still runs, and may be asked again.
+    /// Waits until the task has ended, for `timeout` at most; `None` means that it still runs, and
+    /// may be asked again.
     ///
-    /// The value can be had once; after it, and after an error, the answer is [`TaskError::AlreadyJoined`].
+    /// The value can be had once; after it, and after an error, the answer is
+    /// [`TaskError::AlreadyJoined`].
     ///
     /// # Errors
     ///

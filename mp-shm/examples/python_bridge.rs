@@ -1,5 +1,5 @@
-//! An array that a program in Rust and a program in Python both have, without a copy: Rust fills it, Python squares the numbers in place and adds them
-//! up, Rust looks whether that is right.
+//! An array that a program in Rust and a program in Python both have, without a copy: Rust fills
+//! it, Python squares the numbers in place and adds them up, Rust looks whether that is right.
 //!
 //! `cargo run --release -p mp-shm --example python_bridge [HOW MANY NUMBERS]`
 //!

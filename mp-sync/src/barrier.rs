@@ -8,26 +8,33 @@ use thiserror::Error;
 use crate::deadline::Deadline;
 use crate::raw::barrier::{Broken, MOST, RawBarrier};
 
-/// A place where a number of parties, processes or threads, wait for each other, again and again, as Python's `multiprocessing.Barrier`.
+/// A place where a number of parties, processes or threads, wait for each other, again and again,
+/// as Python's `multiprocessing.Barrier`.
 ///
-/// When as many have arrived as there are parties, all go on: that is one generation, and the next one begins. Each of them gets another
-/// number, from zero to one less than there are parties, in the order in which they arrived.
+/// When as many have arrived as there are parties, all go on: that is one generation, and the next
+/// one begins. Each of them gets another number, from zero to one less than there are parties, in
+/// the order in which they arrived.
 ///
-/// A barrier can be broken: by [`abort`](Self::abort), by a wait whose time is up, by an action that panics. Then all who wait and all who
-/// come get [`BarrierError::Broken`], until somebody calls [`reset`](Self::reset).
+/// A barrier can be broken: by [`abort`](Self::abort), by a wait whose time is up, by an action
+/// that panics. Then all who wait and all who come get [`BarrierError::Broken`], until somebody
+/// calls [`reset`](Self::reset).
 ///
-/// It is 16 bytes without a pointer in them: place it in memory that processes share, at any address of each, or in a `static` for the
-/// threads of one process. What a party has done before it arrives is seen by the action, and by all after they have gone on.
+/// It is 16 bytes without a pointer in them: place it in memory that processes share, at any
+/// address of each, or in a `static` for the threads of one process. What a party has done before
+/// it arrives is seen by the action, and by all after they have gone on.
 ///
-/// If more threads take part than there are parties, those who come first are the generation, and the others wait for the next one.
+/// If more threads take part than there are parties, those who come first are the generation, and
+/// the others wait for the next one.
 ///
 /// # Process death
 ///
-/// A process that is killed before it arrives leaves the others waiting: use [`wait_timeout`](Self::wait_timeout), or have whoever sees it
-/// die call [`abort`](Self::abort). One that is killed while it waits has arrived and is counted, so the others go on without it; it is missed
-/// in the next generation. One that is killed in the middle of ending a generation has ended it or has not; if it did not come to wake
-/// those who sleep, they find out within a tenth of a second. One that is killed while it runs the action leaves all others waiting until
-/// the time of one is up, or somebody calls `abort` or `reset`.
+/// A process that is killed before it arrives leaves the others waiting: use
+/// [`wait_timeout`](Self::wait_timeout), or have whoever sees it die call [`abort`](Self::abort).
+/// One that is killed while it waits has arrived and is counted, so the others go on without it; it
+/// is missed in the next generation. One that is killed in the middle of ending a generation has
+/// ended it or has not; if it did not come to wake those who sleep, they find out within a tenth of
+/// a second. One that is killed while it runs the action leaves all others waiting until the time
+/// of one is up, or somebody calls `abort` or `reset`.
 ///
 /// # Examples
 ///
@@ -58,11 +65,13 @@ pub struct Barrier {
 
 const _: () = assert!(size_of::<Barrier>() == 16 && align_of::<Barrier>() == 8);
 
-/// Why a wait at a [`Barrier`] failed. The barrier stays broken until it is reset, unless that is what happened.
+/// Why a wait at a [`Barrier`] failed. The barrier stays broken until it is reset, unless that is
+/// what happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[non_exhaustive]
 pub enum BarrierError {
-    /// Not all arrived in the time that this wait had, and so it has broken the barrier. All others get [`Broken`](Self::Broken).
+    /// Not all arrived in the time that this wait had, and so it has broken the barrier. All others
+    /// get [`Broken`](Self::Broken).
     #[error("not all parties arrived at the barrier in time")]
     TimedOut,
     /// The barrier was broken, or was reset during the wait.
@@ -75,7 +84,8 @@ impl Barrier {
     ///
     /// # Panics
     ///
-    /// If there are no parties, or more than 1,048,575. In a `static` or `const` this is an error when it is compiled.
+    /// If there are no parties, or more than 1,048,575. In a `static` or `const` this is an error
+    /// when it is compiled.
     ///
     /// # Examples
     ///
@@ -93,11 +103,13 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// [`BarrierError::Broken`] if the barrier is broken, or is broken or reset before all have arrived.
+    /// [`BarrierError::Broken`] if the barrier is broken, or is broken or reset before all have
+    /// arrived.
     ///
     /// # Process death
     ///
-    /// If a party dies before it arrives, this waits until somebody breaks the barrier: see [the type](Self#process-death).
+    /// If a party dies before it arrives, this waits until somebody breaks the barrier: see [the
+    /// type](Self#process-death).
     ///
     /// # Examples
     ///
@@ -112,8 +124,9 @@ impl Barrier {
         self.arrive(Deadline::NEVER, None::<fn()>)
     }
 
-    /// Waits as [`wait`](Self::wait) does, for that long at most: if not all have arrived then, it breaks the barrier for all. Zero breaks it at
-    /// once unless this is the last; `Duration::MAX` is for ever.
+    /// Waits as [`wait`](Self::wait) does, for that long at most: if not all have arrived then, it
+    /// breaks the barrier for all. Zero breaks it at once unless this is the last; `Duration::MAX`
+    /// is for ever.
     ///
     /// The time is measured by the monotonic clock, which stands still while the machine sleeps.
     ///
@@ -140,15 +153,17 @@ impl Barrier {
         self.arrive(Deadline::after(timeout), None::<fn()>)
     }
 
-    /// Waits as [`wait`](Self::wait) does. If this is the last to arrive it runs the action first, and all go on when that has returned.
+    /// Waits as [`wait`](Self::wait) does. If this is the last to arrive it runs the action first,
+    /// and all go on when that has returned.
     ///
-    /// Python's barrier has its action from the start. A function is no value that could lie in shared memory, so here each party brings
-    /// it, and the last one's is run. The action must not wait at the same barrier, which would wait for itself.
+    /// Python's barrier has its action from the start. A function is no value that could lie in
+    /// shared memory, so here each party brings it, and the last one's is run. The action must not
+    /// wait at the same barrier, which would wait for itself.
     ///
     /// # Errors
     ///
-    /// As for `wait`. If the barrier is broken or reset while the action runs, the others go on with an error at once, and the one that ran
-    /// it when it has returned.
+    /// As for `wait`. If the barrier is broken or reset while the action runs, the others go on
+    /// with an error at once, and the one that ran it when it has returned.
     ///
     /// # Panics
     ///
@@ -156,7 +171,8 @@ impl Barrier {
     ///
     /// # Process death
     ///
-    /// A process that is killed in the action has neither broken the barrier nor let the others go on: see [the type](Self#process-death).
+    /// A process that is killed in the action has neither broken the barrier nor let the others go
+    /// on: see [the type](Self#process-death).
     ///
     /// # Examples
     ///
@@ -177,8 +193,9 @@ impl Barrier {
         self.arrive(Deadline::NEVER, Some(action))
     }
 
-    /// Waits as [`wait_with`](Self::wait_with) does, for that long at most, as [`wait_timeout`](Self::wait_timeout). The one that runs the action
-    /// takes the time that this takes; the others do not wait longer than they said.
+    /// Waits as [`wait_with`](Self::wait_with) does, for that long at most, as
+    /// [`wait_timeout`](Self::wait_timeout). The one that runs the action takes the time that this
+    /// takes; the others do not wait longer than they said.
     ///
     /// # Errors
     ///
@@ -190,7 +207,8 @@ impl Barrier {
     ///
     /// # Process death
     ///
-    /// If a party dies before it arrives, or in its action, the first whose time is up breaks the barrier.
+    /// If a party dies before it arrives, or in its action, the first whose time is up breaks the
+    /// barrier.
     ///
     /// # Examples
     ///
@@ -206,7 +224,8 @@ impl Barrier {
         self.arrive(Deadline::after(timeout), Some(action))
     }
 
-    /// Breaks the barrier: all who wait, and all who come from now on, get [`BarrierError::Broken`], until it is reset.
+    /// Breaks the barrier: all who wait, and all who come from now on, get
+    /// [`BarrierError::Broken`], until it is reset.
     ///
     /// # Examples
     ///
@@ -221,10 +240,11 @@ impl Barrier {
         self.raw.abort();
     }
 
-    /// Begins a new generation: all who wait get [`BarrierError::Broken`], and the barrier works again at once. Where nobody waits and nothing is
-    /// broken it does nothing.
+    /// Begins a new generation: all who wait get [`BarrierError::Broken`], and the barrier works
+    /// again at once. Where nobody waits and nothing is broken it does nothing.
     ///
-    /// An action that is running goes on running; the generation that it belonged to is over for the others.
+    /// An action that is running goes on running; the generation that it belonged to is over for
+    /// the others.
     ///
     /// # Examples
     ///
@@ -252,7 +272,8 @@ impl Barrier {
         self.raw.is_broken()
     }
 
-    /// How many have arrived and wait for the others: Python's `n_waiting`. By the time that the caller looks at the answer it may have changed.
+    /// How many have arrived and wait for the others: Python's `n_waiting`. By the time that the
+    /// caller looks at the answer it may have changed.
     ///
     /// # Process death
     ///

@@ -1,4 +1,5 @@
-//! What must not compile. The wording is rustc's and changes with it, so it is compared only by the compiler it was written with: `RUSTC`.
+//! What must not compile. The wording is rustc's and changes with it, so the test compares it only
+//! with the compiler that it was written with: `RUSTC`.
 //!
 //! After a change: `TRYBUILD=overwrite cargo test -p mp-sync --test ui`, and read the difference.
 

@@ -1,7 +1,7 @@
 //! Killing processes at instants of chance: how often, which, and by whom.
 //!
-//! `MP_FAULTS=10000` sets how many processes a test starts and kills, `MP_FAULTS_SEED=7` which instants it chooses. A test
-//! that fails prints its seed.
+//! `MP_FAULTS=10000` sets how many processes a test starts and kills, `MP_FAULTS_SEED=7` which
+//! instants it chooses. A test that fails prints its seed.
 
 #![allow(clippy::new_without_default, reason = "what begins with chance, or starts a thread, is no default")]
 
@@ -82,7 +82,8 @@ pub fn busy(duration: Duration) {
 enum Order {
     /// Kill this one.
     This(OwnedFd, Duration),
-    /// Kill the child that this process is about to start, maybe before the call that starts it has returned.
+    /// Kill the child that this process is about to start, maybe before the call that starts it has
+    /// returned.
     Next { after: u32, delay: Duration },
 }
 
@@ -134,13 +135,14 @@ impl Killer {
         self.orders.send(Order::This(pidfd, delay)).unwrap();
     }
 
-    /// Kills the next child of this process, `delay` after it can be seen. The last child had the number `after`.
+    /// Kills the next child of this process, `delay` after it can be seen. The last child had the
+    /// number `after`.
     pub fn kill_next(&self, after: u32, delay: Duration) {
         self.orders.send(Order::Next { after, delay }).unwrap();
     }
 
-    /// Waits until the last order was carried out and returns when that was. Calls the order off if the child has ended
-    /// and was never found.
+    /// Waits until the last order was carried out and returns when that was. Calls the order off if
+    /// the child has ended and was never found.
     pub fn finish(&self) -> Option<Instant> {
         self.called_off.send(()).unwrap();
         self.done.recv().unwrap()
@@ -153,7 +155,8 @@ impl Killer {
     }
 }
 
-/// A child of this process whose number is a little above `number`: the kernel gives them out in order.
+/// A child of this process whose number is a little above `number`: the kernel gives them out in
+/// order.
 fn child_after(number: u32) -> Option<OwnedFd> {
     (number + 1..number + 24).find_map(|pid| {
         let pidfd = pidfd_open(number_of(pid), PidfdFlags::empty()).ok()?;

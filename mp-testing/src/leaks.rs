@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use crate::procfs::{self, Entry};
 use crate::{holds_within, nothing};
 
-/// Runs `body` and fails if anything is left of what it did. Only for a process that does nothing else.
+/// Runs `body` and fails if anything is left of what it did. Only for a process that does nothing
+/// else.
 pub fn check(body: impl FnOnce()) {
     // What a scenario starts, and what that starts, is found by its session.
     rustix::process::setsid().unwrap();
     for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
-        // A shell that runs the tests in the background has them ignore some of these, and so would all that they start.
-        // SAFETY: the default is a valid disposition, and there is no handler that would be lost.
+        // A shell that runs the tests in the background has them ignore some of these, and so would
+        // all that they start. SAFETY: the default is a valid disposition, and there is no handler
+        // that would be lost.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     // What the first spawn makes for the whole life of the process is no leak.
@@ -94,7 +96,8 @@ fn mappings() -> Vec<String> {
 
 fn shared_memory() -> Vec<String> {
     let own = std::process::id().to_string();
-    // Those that mp-shm makes up begin with the number of their process; the other digits are of chance.
+    // Those that mp-shm makes up begin with the number of their process; the other digits are of
+    // chance.
     let made_up = format!("{:08x}", std::process::id());
     names("/dev/shm".as_ref(), |name| match name.strip_prefix("mp-shm.").or(name.strip_prefix("mp_")) {
         Some(digits) => digits.starts_with(&made_up),

@@ -1,6 +1,8 @@
-//! The harness of the tests: a process for each scenario, a watchdog, and a check that nothing is left.
+//! The harness of the tests: a process for each scenario, a watchdog, and a check that nothing is
+//! left.
 //!
-//! A test that starts processes runs in a process of its own, so that whatever is left afterwards belongs to it:
+//! A test that starts processes runs in a process of its own, so that whatever is left afterwards
+//! belongs to it:
 //!
 //! ```ignore
 //! scenario!(a_process_returns_its_value, {
@@ -24,8 +26,8 @@ use std::time::{Duration, Instant};
 
 use mp_core::{Builder, Call, JoinError, ProcessFn, process_fn};
 
-/// Declares a test of this name, whose block runs in a process of its own, under the watchdog, with the leak check
-/// around it.
+/// Declares a test of this name, whose block runs in a process of its own, under the watchdog, with
+/// the leak check around it.
 ///
 /// A limit between the name and the block replaces [`LIMIT`].
 #[macro_export]
@@ -66,7 +68,8 @@ pub fn run_for_ever() {
     }
 }
 
-/// Runs the scenario `F` in a process of its own, and panics if it fails, hangs or leaves processes behind.
+/// Runs the scenario `F` in a process of its own, and panics if it fails, hangs or leaves processes
+/// behind.
 pub fn run<F: ProcessFn<Args = (), Output = ()>>(limit: Duration) {
     let mut output = tempfile::tempfile().unwrap();
     let streams = [output.try_clone().unwrap(), output.try_clone().unwrap()];
@@ -144,7 +147,8 @@ pub fn is_run_again() -> bool {
     std::env::var_os(AGAIN).is_some()
 }
 
-/// Runs a test of `executable`, which is this one or a copy of it, as a program of its own, and panics if it fails.
+/// Runs a test of `executable`, which is this one or a copy of it, as a program of its own, and
+/// panics if it fails.
 ///
 /// `test` is the name of the test with its modules.
 pub fn run_again(executable: &std::path::Path, test: &str) {

@@ -24,7 +24,8 @@ pub fn with_descriptors<R>(more: usize, body: impl FnOnce() -> R) -> R {
     with_limit(Resource::Nofile, first_free + more as u64, body)
 }
 
-/// Lets this process and its children have `count` descriptors. Returns false, and prints why, if it may not.
+/// Lets this process and its children have `count` descriptors. Returns false, and prints why, if
+/// it may not.
 pub fn allow_descriptors(count: u64) -> bool {
     let before = getrlimit(Resource::Nofile);
     if before.current.is_none_or(|current| current >= count) {

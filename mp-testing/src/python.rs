@@ -9,11 +9,11 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 /// Set where a machine without Python is an error: in continuous integration.
 const REQUIRED: &str = "MP_TEST_REQUIRE_PYTHON";
 
-/// Returns the `python3` of the path and those that pyenv has installed, one for each version from 3.8 on: before that,
-/// long messages had another form.
+/// Returns the `python3` of the path and those that pyenv has installed, one for each version from
+/// 3.8 on: before that, long messages had another form.
 ///
-/// Without any, the result is empty and a message says that the test is skipped; if `MP_TEST_REQUIRE_PYTHON` is set, the
-/// test fails.
+/// Without any, the result is empty and a message says that the test is skipped; if
+/// `MP_TEST_REQUIRE_PYTHON` is set, the test fails.
 pub fn all() -> Vec<PathBuf> {
     let mut candidates = vec![PathBuf::from("python3")];
     if let Some(home) = std::env::var_os("HOME") {

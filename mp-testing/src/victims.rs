@@ -46,8 +46,9 @@ pub fn soon<T: serde::de::DeserializeOwned>(receiver: &Receiver<T>) -> T {
     receiver.recv_timeout(PATIENCE).unwrap().expect("it comes")
 }
 
-/// Keeps `crowd` children alive and kills one after another, `rounds` times, at instants of chance. Calls `doom` with the number of the
-/// one that is about to be killed, and `check` after each kill, while the others go on.
+/// Keeps `crowd` children alive and kills one after another, `rounds` times, at instants of chance.
+/// Calls `doom` with the number of the one that is about to be killed, and `check` after each kill,
+/// while the others go on.
 pub fn kill_at_random<F: ProcessFn<Output = ()>>(
     crowd: usize,
     rounds: u64,

@@ -1,7 +1,8 @@
 //! crossmist.
 //!
-//! Version 1.1.2, the newest on crates.io, finds out what a type can do by a specialisation of the standard library that newer
-//! compilers no longer have; built by one of these (1.95 for example) it panics at the first value. Its rows then say so.
+//! Version 1.1.2, the newest on crates.io, finds out what a type can do by a specialisation of the
+//! standard library that newer compilers no longer have; built by one of these (1.95 for example)
+//! it panics at the first value. Its rows then say so.
 
 use std::hint::black_box;
 use std::io;

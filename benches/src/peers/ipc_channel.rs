@@ -1,5 +1,5 @@
-//! ipc-channel: it has channels, and leaves starting processes to others. The processes here are mp-core's; the channels
-//! reach them through the name of a server.
+//! ipc-channel: it has channels, and leaves starting processes to others. The processes here are
+//! mp-core's; the channels reach them through the name of a server.
 
 use std::hint::black_box;
 use std::io;

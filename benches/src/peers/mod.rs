@@ -1,6 +1,7 @@
 //! Other libraries and CPython.
 //!
-//! crossmist and procspawn start this same executable again, as mp-core does, so they pay the same price for its size.
+//! crossmist and procspawn start this same executable again, as mp-core does, so they pay the same
+//! price for its size.
 
 mod crossmist;
 mod ipc_channel;

@@ -1,5 +1,5 @@
-//! CPython's multiprocessing, by a script that measures itself: it is told how many operations to carry out, and answers how
-//! many nanoseconds they took.
+//! CPython's multiprocessing, by a script that measures itself: it is told how many operations to
+//! carry out, and answers how many nanoseconds they took.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

@@ -1,4 +1,5 @@
-//! A picture that is drawn in parts: by processes into a buffer that was split, and by threads into a vector.
+//! A picture that is drawn in parts: by processes into a buffer that was split, and by threads into
+//! a vector.
 
 use std::io;
 use std::num::NonZero;
@@ -49,7 +50,8 @@ impl Work {
     }
 }
 
-/// A dozen steps of the Mandelbrot set, for every pixel: all take as long, so that no part is harder than another.
+/// A dozen steps of the Mandelbrot set, for every pixel: all take as long, so that no part is
+/// harder than another.
 fn colour(column: usize, row: usize) -> Pixel {
     const SCALE: f32 = 2.5 / WIDTH as f32;
     let (x, y) = (column as f32 * SCALE - 1.75, row as f32 * SCALE - 1.25);

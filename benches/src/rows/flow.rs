@@ -1,7 +1,8 @@
-//! Messages one way: how long one of a stream of them takes, or one that is sent when the one before was received; small and large.
+//! Messages one way: how long one of a stream of them takes, or one that is sent when the one
+//! before was received; small and large.
 //!
-//! A turn is announced over a socket that is the same for everybody. The receiver says over it that it has all of a stream, or each
-//! single message.
+//! A turn is announced over a socket that is the same for everybody. The receiver says over it that
+//! it has all of a stream, or each single message.
 
 use std::hint::black_box;
 use std::io;

@@ -17,7 +17,8 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 fn contenders(scale: Scale) -> Vec<Contender> {
-    // In a short run the time is not made up for: what waiting costs at its beginning is part of the figure.
+    // In a short run the time is not made up for: what waiting costs at its beginning is part of
+    // the figure.
     let wait = if scale.quick { Duration::from_millis(100) } else { Duration::from_secs(1) };
     vec![Contender::ours("duplex", ours(wait)), Contender::limit("socketpair, SOCK_SEQPACKET", None, raw(wait))]
 }

@@ -50,7 +50,8 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// The memory is there up to three times: with us, with the one beside us, and what of it has not been given back yet.
+/// The memory is there up to three times: with us, with the one beside us, and what of it has not
+/// been given back yet.
 fn is_too_much(scale: Scale, size: usize) -> bool {
     available() < 3 * size as u64 || scale.quick && size >= 1 << 30
 }
@@ -104,8 +105,9 @@ fn return_buffer(connection: Connection<Buffer<u8>, Buffer<u8>>) {
     }
 }
 
-/// A buffer goes to another process, which reads a value, and comes back, where a value is read. Each time all of its pages are
-/// written beforehand, so that there is something to unmap; that does not count.
+/// A buffer goes to another process, which reads a value, and comes back, where a value is read.
+/// Each time all of its pages are written beforehand, so that there is something to unmap; that
+/// does not count.
 fn buffer(size: usize) -> io::Result<Run> {
     let mut at_home = Some(Buffer::zeroed(size)?);
     let (ours, theirs) = duplex::<Buffer<u8>, Buffer<u8>>()?;

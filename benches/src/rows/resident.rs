@@ -1,6 +1,7 @@
 //! Starting processes from a process with much memory, and from one without.
 //!
-//! Both are children of this process that start processes of their own when they are told to, so they can take turns.
+//! Both are children of this process that start processes of their own when they are told to, so
+//! they can take turns.
 
 use std::hint::black_box;
 use std::io;

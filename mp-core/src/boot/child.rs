@@ -15,7 +15,8 @@ use crate::resource::Resource;
 use crate::sys::{lifeline, limits, runtime, stack};
 use crate::{codec, panic, trace};
 
-/// The exit code of a child whose function did not return a value: that of a Python process after an exception.
+/// The exit code of a child whose function did not return a value: that of a Python process after
+/// an exception.
 const FAILED: i32 = 1;
 
 /// The exit code of a process that was told to be a child by someone who is not its parent.
@@ -36,8 +37,9 @@ pub(super) fn run_if_marked(constructor: Option<Constructor>) {
     exit(FAILED);
 }
 
-/// Returns if this process was not started as a child. Otherwise it went on to `main` without having been asked, and is a second copy of
-/// the program that nobody wants: its parent is told, and it ends.
+/// Returns if this process was not started as a child. Otherwise it went on to `main` without
+/// having been asked, and is a second copy of the program that nobody wants: its parent is told,
+/// and it ends.
 pub(super) fn end_if_marked() {
     if marker::is_set() {
         if let Ok(control) = marker::take() {
@@ -107,8 +109,8 @@ fn restore_program(program: Vec<u8>, constructor: Constructor) {
     let Ok(program) = CString::new(program) else { return };
     // Arguments live as long as the process.
     let program: &'static CStr = Box::leak(program.into_boxed_c_str());
-    // SAFETY: these are the arguments that the C library passed to our constructor, and `main` has not begun, so this is the
-    // only thread that is interested in them.
+    // SAFETY: these are the arguments that the C library passed to our constructor, and `main` has
+    // not begun, so this is the only thread that is interested in them.
     unsafe { runtime::replace_first_argument(constructor.count, constructor.arguments, program) };
 }
 

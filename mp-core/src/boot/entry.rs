@@ -1,7 +1,8 @@
 //! The constructor that asks, before `main`, whether this process is a child.
 //!
-//! The linker collects the constructors of an executable in an order of its own, so those of other crates may come after
-//! ours. In a process of its own they run when ours returns. In a child ours does not return, so it runs them itself.
+//! The linker collects the constructors of an executable in an order of its own, so those of other
+//! crates may come after ours. In a process of its own they run when ours returns. In a child ours
+//! does not return, so it runs them itself.
 
 use std::ffi::{c_char, c_int};
 use std::sync::atomic::Ordering;
@@ -10,7 +11,8 @@ use super::{Constructor, DECIDED, child};
 
 type Function = extern "C" fn(c_int, *mut *const c_char, *const *const c_char);
 
-// SAFETY: the section holds pointers to functions of exactly this type, which the C library calls one by one.
+// SAFETY: the section holds pointers to functions of exactly this type, which the C library calls
+// one by one.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static ENTRY: Function = entry;
@@ -27,7 +29,8 @@ extern "C" fn entry(count: c_int, arguments: *mut *const c_char, environment: *c
     child::run_if_marked(Some(constructor));
 }
 
-// GNU ld defines these for executables only; a shared library with this code in it has to do without, which weak symbols allow.
+// GNU ld defines these for executables only; a shared library with this code in it has to do
+// without, which weak symbols allow.
 std::arch::global_asm!(".weak __init_array_start", ".weak __init_array_end");
 
 unsafe extern "C" {
@@ -48,8 +51,9 @@ fn run_remaining(constructor: Constructor) {
     }
     let mut next = ours + size_of::<Function>();
     while next < end {
-        // SAFETY: from `start` to `end` stand pointers to constructors, in which zero means none; `next` is one of them, because it is
-        // a whole number of pointers after ours and before the end.
+        // SAFETY: from `start` to `end` stand pointers to constructors, in which zero means none;
+        // `next` is one of them, because it is a whole number of pointers after ours and before the
+        // end.
         let function = unsafe { *(next as *const Option<Function>) };
         // Some linkers end the list with -1.
         if let Some(function) = function.filter(|function| *function as usize != usize::MAX) {

@@ -5,7 +5,8 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use crate::sys::{control, credentials, runtime};
 
-/// The name of the variable. Two incompatible versions of this crate in one executable each look for their own.
+/// The name of the variable. Two incompatible versions of this crate in one executable each look
+/// for their own.
 pub(crate) const MARKER: &str =
     concat!("MP_CORE_", env!("CARGO_PKG_VERSION_MAJOR"), "_", env!("CARGO_PKG_VERSION_MINOR"), "_CHILD");
 

@@ -6,15 +6,17 @@
 //! | a program of its own | nothing: it may spawn |
 //! | a child | the end of the process: it never reaches the user's `main` |
 //!
-//! 1. The marker is one variable of the environment, set only in what a child is started with. It holds the number of the
-//!    control socket, which says the rest.
-//! 2. A marker is believed only if the process is not privileged, and the socket was made by the parent, under the same user. Any
-//!    other marker ends the process with a message: going on would run the user's `main` in a process that its parent takes for
-//!    a child. A socket whose other end is closed may be that of a parent that is gone; then the user has to be the same, and
+//! 1. The marker is one variable of the environment, set only in what a child is started with. It
+//!    holds the number of the control socket, which says the rest.
+//! 2. A marker is believed only if the process is not privileged, and the socket was made by the
+//!    parent, under the same user. Any other marker ends the process with a message: going on would
+//!    run the user's `main` in a process that its parent takes for a child. A socket whose other
+//!    end is closed may be that of a parent that is gone; then the user has to be the same, and
 //!    what the socket still holds says whether this process may outlive its parent.
-//! 3. The marker is taken out of the environment before any code of the user runs, so no program that the child starts inherits it.
-//! 4. A process that was not asked (its executable lacks the entry, and did not call `init`) cannot spawn, because its
-//!    children would not be asked either, would run `main`, and spawn in turn.
+//! 3. The marker is taken out of the environment before any code of the user runs, so no program
+//!    that the child starts inherits it.
+//! 4. A process that was not asked (its executable lacks the entry, and did not call `init`) cannot
+//!    spawn, because its children would not be asked either, would run `main`, and spawn in turn.
 
 mod child;
 #[cfg(feature = "auto-init")]
@@ -36,9 +38,9 @@ pub(crate) const CALL_INIT: &str =
 
 /// Makes this process a child if it was started as one; then it does not return.
 ///
-/// With the feature `auto-init`, which is on by default, this has happened before `main`, and calling it does nothing.
-/// Without it, or where an executable cannot have constructors, it has to be the first line of `main`: what
-/// stands before it runs in every child as well.
+/// With the feature `auto-init`, which is on by default, this has happened before `main`, and
+/// calling it does nothing. Without it, or where an executable cannot have constructors, it has to
+/// be the first line of `main`: what stands before it runs in every child as well.
 ///
 /// # Examples
 ///
@@ -62,8 +64,8 @@ pub fn init() {
     }
 }
 
-/// Tells whether children of this process will find out that they are children. A process that was itself started
-/// as one and does not know ends here, and its parent is told.
+/// Tells whether children of this process will find out that they are children. A process that was
+/// itself started as one and does not know ends here, and its parent is told.
 pub(crate) fn is_decided() -> bool {
     let decided = DECIDED.load(Ordering::Acquire);
     if !decided {

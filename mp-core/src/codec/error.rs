@@ -62,9 +62,9 @@ impl serde::ser::Error for EncodeError {
 
 /// The bytes or the handles that arrived are not a value of the expected type.
 ///
-/// Between two copies of the same executable this means that the sender is damaged or hostile, that a
-/// `Deserialize` implementation returned an error of its own, or that the two sides disagree about the
-/// type of a connection.
+/// Between two copies of the same executable this means that the sender is damaged or hostile, that
+/// a `Deserialize` implementation returned an error of its own, or that the two sides disagree
+/// about the type of a connection.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 // As narrow as `EncodeError`, for the same reason.
 pub struct DecodeError(Box<DecodeProblem>);

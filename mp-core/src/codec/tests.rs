@@ -26,7 +26,8 @@ fn length(length: u64) -> Vec<u8> {
     length.to_le_bytes().into()
 }
 
-/// A value comes back the same, and no beginning of its bytes is a value, nor are they with one more.
+/// A value comes back the same, and no beginning of its bytes is a value, nor are they with one
+/// more.
 #[track_caller]
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: T) {
     let mut bytes = bytes_of(&value);
@@ -150,7 +151,8 @@ fn what_no_value_encodes_to_is_an_error() {
     }
     refused::<bool>(&[2], "2 is no bool");
     refused::<Option<u8>>(&[7, 0], "7 is no Option");
-    // A surrogate, a byte that begins none, one in more bytes than it needs, and one that ends early.
+    // A surrogate, a byte that begins none, one in more bytes than it needs, and one that ends
+    // early.
     refused::<char>(&[0xED, 0xA0, 0x80], "[ed, a0, 80, 00] is no char");
     refused::<char>(&[0xFF; 4], "is no char");
     refused::<char>(&[0xC0, 0x80], "is no char");
@@ -469,7 +471,8 @@ fn nesting_has_the_same_limit_on_both_sides() {
 
 #[test]
 fn nesting_of_every_kind_is_bounded() {
-    // Of each, far more levels than are allowed, which would take the stack along if they were followed.
+    // Of each, far more levels than are allowed, which would take the stack along if they were
+    // followed.
     let levels = 1_000_000;
     let error = value_of::<Deep>(&length(1).repeat(levels)).unwrap_err();
     assert!(error.contains("nested"), "{error}");

@@ -1,12 +1,13 @@
 //! Looking for a message, or for room, for a short while before going to sleep over it.
 //!
-//! Waking a thread that sleeps on an idle processor takes tens of microseconds, many times what handing over
-//! a short message takes. So a thread first looks a few times, for about as long as a wake-up would take:
-//! it loses that much at most. Where looking does not pay, it is done ever more rarely, and never where the
-//! thread has one processor only, which the peer needs.
+//! Waking a thread that sleeps on an idle processor takes tens of microseconds, many times what
+//! handing over a short message takes. So a thread first looks a few times, for about as long as a
+//! wake-up would take: it loses that much at most. Where looking does not pay, it is done ever more
+//! rarely, and never where the thread has one processor only, which the peer needs.
 //!
-//! It does not yield between two looks. On a busy machine yielding gives the processor to programs that have
-//! nothing to do with the message, for milliseconds, while a thread that sleeps is woken at once.
+//! It does not yield between two looks. On a busy machine yielding gives the processor to programs
+//! that have nothing to do with the message, for milliseconds, while a thread that sleeps is woken
+//! at once.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +19,8 @@ use crate::sys::poll::Deadline;
 /// How long a thread looks.
 const WHILE: Duration = Duration::from_micros(50);
 
-/// How long passes between two looks at most, unless another thread was given the processor meanwhile.
+/// How long passes between two looks at most, unless another thread was given the processor
+/// meanwhile.
 const AWAY: Duration = Duration::from_micros(20);
 
 /// How many times a thread tells the processor that it spins, between two looks.

@@ -7,22 +7,27 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::fd;
 
-/// Something that owns a descriptor, as a value: an argument, a result or a message, or part of one.
+/// Something that owns a descriptor, as a value: an argument, a result or a message, or part of
+/// one.
 ///
-/// `T` is a `File`, `TcpStream`, `UnixStream`, `OwnedFd` or any other type that is `AsFd + From<OwnedFd>`. It does what
-/// [`mp_core::fd`](mod@fd) does for a field with an attribute, and does it where there is no field: a parameter can be an `Fd<File>`, an
-/// `Option<Fd<File>>` or a `Vec<Fd<TcpStream>>`.
+/// `T` is a `File`, `TcpStream`, `UnixStream`, `OwnedFd` or any other type that is
+/// `AsFd + From<OwnedFd>`. It does what [`mp_core::fd`](mod@fd) does for a field with an attribute,
+/// and does it where there is no field: a parameter can be an `Fd<File>`, an `Option<Fd<File>>` or
+/// a `Vec<Fd<TcpStream>>`.
 ///
-/// The receiver gets a descriptor of its own for the same open file, with the same position in it; the sender's stays open until the
-/// value is dropped. What kind of file arrives is the sender's word: a receiver that does not trust it has to check.
+/// The receiver gets a descriptor of its own for the same open file, with the same position in it;
+/// the sender's stays open until the value is dropped. What kind of file arrives is the sender's
+/// word: a receiver that does not trust it has to check.
 ///
 /// # Errors
 ///
-/// Encoding fails outside a message between processes, and when this process has no free descriptor.
+/// Encoding fails outside a message between processes, and when this process has no free
+/// descriptor.
 ///
 /// # Process death
 ///
-/// A descriptor in a message that nobody receives is closed by the kernel with the last process that could have received it.
+/// A descriptor in a message that nobody receives is closed by the kernel with the last process
+/// that could have received it.
 ///
 /// # Examples
 ///

@@ -1,4 +1,5 @@
-//! Where the bytes of a value go while it is encoded: onto the heap, and from a length on into a memory file.
+//! Where the bytes of a value go while it is encoded: onto the heap, and from a length on into a
+//! memory file.
 
 use std::io;
 
@@ -75,7 +76,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Writes `more`, which makes `length` bytes, with room for as much again, so that growing pays.
+    /// Writes `more`, which makes `length` bytes, with room for as much again, so that growing
+    /// pays.
     fn grow(&mut self, length: usize, more: &[u8]) -> Result<(), EncodeError> {
         let wanted = (length.max(FIRST) * 2).min(self.spill.beyond.max(length));
         self.bytes.try_reserve_exact(wanted - self.bytes.len()).map_err(|error| no_memory(error.into()))?;
@@ -97,7 +99,8 @@ fn no_memory(error: io::Error) -> EncodeError {
 impl Output for Writer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        // The limit is checked when there is no room, and at the end, so that a byte costs no more than a byte.
+        // The limit is checked when there is no room, and at the end, so that a byte costs no more
+        // than a byte.
         if bytes.len() > self.bytes.capacity() - self.bytes.len() {
             return self.write_beyond(bytes);
         }

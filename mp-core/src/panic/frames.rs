@@ -1,8 +1,10 @@
-//! Which frames of a backtrace are of interest: those of the function, without the machinery around them.
+//! Which frames of a backtrace are of interest: those of the function, without the machinery around
+//! them.
 //!
-//! A backtrace is text, frame after frame from the inside out; std offers nothing else. Between two functions of known names stand
-//! the frames to keep, as in what std itself prints: above the one that every panic goes through is the hook, and below the one
-//! that calls the function is the boot of the child. Where symbols are missing, neither is found and everything is kept.
+//! A backtrace is text, frame after frame from the inside out; std offers nothing else. Between two
+//! functions of known names stand the frames to keep, as in what std itself prints: above the one
+//! that every panic goes through is the hook, and below the one that calls the function is the boot
+//! of the child. Where symbols are missing, neither is found and everything is kept.
 
 use std::fmt::Write;
 
@@ -17,11 +19,13 @@ const MACHINERY: [&str; 3] = ["rust_begin_unwind", "core::panicking::", "std::pa
 
 /// Runs a function whose frames, and those of what it calls, are the interesting ones.
 ///
-/// Its name is what std's own hook looks for, which also prints backtraces of functions that run under our care, outside children.
+/// Its name is what std's own hook looks for, which also prints backtraces of functions that run
+/// under our care, outside children.
 #[inline(never)]
 pub(crate) fn __rust_begin_short_backtrace<R>(function: impl FnOnce() -> R) -> R {
     let result = function();
-    // Something is left to do, so that the call above cannot take the place of this one on the stack.
+    // Something is left to do, so that the call above cannot take the place of this one on the
+    // stack.
     std::hint::black_box(());
     result
 }

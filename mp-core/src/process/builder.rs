@@ -25,22 +25,26 @@ use crate::trace;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartMethod {
-    /// This same executable is started again, and nothing of this process's memory is there. The cost does not depend on how much
-    /// memory this process has.
+    /// This same executable is started again, and nothing of this process's memory is there. The
+    /// cost does not depend on how much memory this process has.
     #[default]
     Spawn,
 }
 
-/// Starts processes: the name, the environment, the directory, the standard streams and the limits can be set.
+/// Starts processes: the name, the environment, the directory, the standard streams and the limits
+/// can be set.
 ///
-/// What is not set is as in this process: the arguments, the working directory, the environment, the standard streams, the user, the
-/// umask, the resource limits, the processors, the niceness, the session, process group and terminal, and which signals are ignored.
-/// Signals that this process handles have their default effect. The signal mask is not inherited: it is empty, so that a
-/// process can be terminated whatever the thread blocks that starts it. SIGPIPE is ignored, as in every Rust program. Descriptors
-/// are not inherited: the standard streams apart, a process has those that its arguments hold.
+/// What is not set is as in this process: the arguments, the working directory, the environment,
+/// the standard streams, the user, the umask, the resource limits, the processors, the niceness,
+/// the session, process group and terminal, and which signals are ignored. Signals that this
+/// process handles have their default effect. The signal mask is not inherited: it is empty, so
+/// that a process can be terminated whatever the thread blocks that starts it. SIGPIPE is ignored,
+/// as in every Rust program. Descriptors are not inherited: the standard streams apart, a process
+/// has those that its arguments hold.
 ///
-/// Ctrl-C at a terminal sends SIGINT to this process and all that it started, at once, and ends all that do not handle it. A
-/// process that is to end its children in its own time handles SIGINT itself and joins them; they tell it that they were interrupted.
+/// Ctrl-C at a terminal sends SIGINT to this process and all that it started, at once, and ends all
+/// that do not handle it. A process that is to end its children in its own time handles SIGINT
+/// itself and joins them; they tell it that they were interrupted.
 ///
 /// # Examples
 ///
@@ -90,8 +94,9 @@ impl Builder {
 
     /// Sets the name, which `ps` shows and [`current`](crate::current()) returns.
     ///
-    /// The default is `Process-` and the path from the root process: `Process-1:2` is the second child of `Process-1`. Names need not be
-    /// unique. `ps -o comm` and `top` show the first 15 bytes, `ps -f` all of it.
+    /// The default is `Process-` and the path from the root process: `Process-1:2` is the second
+    /// child of `Process-1`. Names need not be unique. `ps -o comm` and `top` show the first 15
+    /// bytes, `ps -f` all of it.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -131,7 +136,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`], which names the directory, if it cannot be entered.
+    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`], which names the directory, if it
+    /// cannot be entered.
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
@@ -155,21 +161,23 @@ impl Builder {
         self
     }
 
-    /// Limits what the process may use of a resource: `soft` is what holds, `hard` is how far the process may raise that itself.
-    /// [`Resource::UNLIMITED`] stands for no limit.
+    /// Limits what the process may use of a resource: `soft` is what holds, `hard` is how far the
+    /// process may raise that itself. [`Resource::UNLIMITED`] stands for no limit.
     ///
-    /// The limit is set before the function runs, and holds for what the process starts in turn. What happens when it is reached
-    /// depends on the [`Resource`].
+    /// The limit is set before the function runs, and holds for what the process starts in turn.
+    /// What happens when it is reached depends on the [`Resource`].
     ///
-    /// A limit under which the process cannot even begin shows when it is joined, as [`JoinError::NotStarted`](super::JoinError::NotStarted), or
-    /// as SIGSEGV, SIGABRT or exit code 127 in [`JoinError::Exited`](super::JoinError::Exited). It is set while the process is
-    /// already being loaded, so chance has a part in it. [`Resource::AddressSpace`] counts the executable, its libraries and its stacks: a
-    /// small program begins with 5 MiB, and 64 MiB and what the function needs leave room for a large one and for some threads.
+    /// A limit under which the process cannot even begin shows when it is joined, as
+    /// [`JoinError::NotStarted`](super::JoinError::NotStarted), or as SIGSEGV, SIGABRT or exit code
+    /// 127 in [`JoinError::Exited`](super::JoinError::Exited). It is set while the process is
+    /// already being loaded, so chance has a part in it. [`Resource::AddressSpace`] counts the
+    /// executable, its libraries and its stacks: a small program begins with 5 MiB, and 64 MiB and
+    /// what the function needs leave room for a large one and for some threads.
     ///
     /// # Errors
     ///
-    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if `soft` is above `hard`, or `hard` above that of this process, which
-    /// only a privileged process may raise.
+    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if `soft` is above `hard`, or
+    /// `hard` above that of this process, which only a privileged process may raise.
     ///
     /// # Examples
     ///
@@ -194,22 +202,26 @@ impl Builder {
 
     /// Sets the processors on which the process may run, by their numbers from 0.
     ///
-    /// It holds for the thread that runs the function, and for what that starts in turn, unless they change it themselves.
+    /// It holds for the thread that runs the function, and for what that starts in turn, unless
+    /// they change it themselves.
     ///
     /// # Errors
     ///
-    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if none of them exists or is allowed here.
+    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if none of them exists or is
+    /// allowed here.
     pub fn cpu_affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Self {
         self.limits.processors(processors.into_iter().collect());
         self
     }
 
-    /// Adds `increment` to the niceness, which is this process's otherwise: the higher, the less of a contended processor the process gets.
-    /// The sum is kept within -20 and 19. It is the niceness of the thread that runs the function, and of what that starts in turn.
+    /// Adds `increment` to the niceness, which is this process's otherwise: the higher, the less of
+    /// a contended processor the process gets. The sum is kept within -20 and 19. It is the
+    /// niceness of the thread that runs the function, and of what that starts in turn.
     ///
     /// # Errors
     ///
-    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if the niceness is to be lowered and this process is not allowed to.
+    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if the niceness is to be lowered
+    /// and this process is not allowed to.
     pub fn nice(mut self, increment: i32) -> Self {
         self.limits.nice(increment);
         self
@@ -217,9 +229,10 @@ impl Builder {
 
     /// Lets the process live on when this one ends, however it ends. By default it is killed then.
     ///
-    /// Such a process is the leader of a session of its own, so that neither Ctrl-C at the terminal nor the end of the terminal is
-    /// sent to it. It still has this process's standard streams unless others are set, and whatever it starts dies with it. When
-    /// this process is gone, nobody learns its value; it can tell by [`parent`](crate::parent()).
+    /// Such a process is the leader of a session of its own, so that neither Ctrl-C at the terminal
+    /// nor the end of the terminal is sent to it. It still has this process's standard streams
+    /// unless others are set, and whatever it starts dies with it. When this process is gone,
+    /// nobody learns its value; it can tell by [`parent`](crate::parent()).
     pub fn outlive_parent(mut self, outlive: bool) -> Self {
         self.outlive_parent = outlive;
         self
@@ -233,9 +246,9 @@ impl Builder {
 
     /// Starts a process that runs `call`.
     ///
-    /// It returns as soon as the process exists; however long the arguments are, it does not wait for the process to
-    /// read them. Handles in the arguments belong to the process from then on. What the call borrows is free again: the process
-    /// has a copy.
+    /// It returns as soon as the process exists; however long the arguments are, it does not wait
+    /// for the process to read them. Handles in the arguments belong to the process from then on.
+    /// What the call borrows is free again: the process has a copy.
     ///
     /// # Errors
     ///
@@ -297,15 +310,17 @@ impl Builder {
             new_session: outlive_parent,
         })
         .map_err(|source| what_failed(directory.as_deref(), source))?;
-        // Before anyone else can see the child: one that was reaped may have lent its number to a stranger.
+        // Before anyone else can see the child: one that was reaped may have lent its number to a
+        // stranger.
         let limited = self.limits.apply(pid);
         let child = Child::new(name, pid, pidfd, lifeline);
         if let Err(error) = limited {
             child.discard();
             return Err(error);
         }
-        // Not before there is a pidfd: until then an error has to mean that nothing of the function has run. `theirs` is still
-        // open, so that the message to a process that has already ended is unread, not undeliverable; joining tells the difference.
+        // Not before there is a pidfd: until then an error has to mean that nothing of the function
+        // has run. `theirs` is still open, so that the message to a process that has already ended
+        // is unread, not undeliverable; joining tells the difference.
         if let Err(error) = control.send(start) {
             child.discard();
             return Err(match error.reason {
@@ -319,8 +334,8 @@ impl Builder {
     }
 }
 
-/// posix_spawn does not say which of its steps failed. The directory is the only one that depends on the caller, and looking into it
-/// fails as entering it did.
+/// posix_spawn does not say which of its steps failed. The directory is the only one that depends
+/// on the caller, and looking into it fails as entering it did.
 fn what_failed(directory: Option<&CStr>, source: std::io::Error) -> SpawnError {
     if let Some(directory) = directory.map(|directory| Path::new(OsStr::from_bytes(directory.to_bytes()))) {
         if directory.join(".").metadata().is_err() {

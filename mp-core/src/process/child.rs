@@ -15,7 +15,8 @@ use crate::exit_status::ExitStatus;
 use crate::sys::lifeline::Lifeline;
 use crate::sys::poll::{self, Deadline};
 
-/// The parent's hold on a child. Letting go of it leaves the child running, and it will still be reaped.
+/// The parent's hold on a child. Letting go of it leaves the child running, and it will still be
+/// reaped.
 #[derive(Debug)]
 pub(super) struct Child {
     record: Arc<Record>,
@@ -30,7 +31,8 @@ impl Child {
 
     /// Ends a child that was not told what to run, and waits for its end.
     pub(super) fn discard(self) {
-        // Neither can fail for a child of ours; if one does, whoever starts the next process reaps this one.
+        // Neither can fail for a child of ours; if one does, whoever starts the next process reaps
+        // this one.
         if self.signal(Signal::KILL).is_ok() {
             let _ = poll::readable(self.as_fd(), Deadline::NEVER);
         }
@@ -81,10 +83,11 @@ impl Dialogue {
         Self { control: Some(control), answer: None }
     }
 
-    /// Waits until the child has ended, and returns what it had to say. `None` if it still runs at the deadline; the next call
-    /// goes on from there.
+    /// Waits until the child has ended, and returns what it had to say. `None` if it still runs at
+    /// the deadline; the next call goes on from there.
     pub(super) fn wait(&mut self, child: &Child, deadline: Deadline) -> io::Result<Option<End>> {
-        // Only for its end: a report would wake this process while the child is still about to exit.
+        // Only for its end: a report would wake this process while the child is still about to
+        // exit.
         loop {
             let status = if deadline.is_never() {
                 child.wait()?
@@ -101,7 +104,8 @@ impl Dialogue {
         }
     }
 
-    /// Takes in what there is now. `None` while the child runs: it is worth looking again when it has ended.
+    /// Takes in what there is now. `None` while the child runs: it is worth looking again when it
+    /// has ended.
     #[cfg(feature = "async")]
     pub(super) fn look(&mut self, child: &Child) -> io::Result<Option<End>> {
         Ok(child.status()?.map(|status| self.end(status)))

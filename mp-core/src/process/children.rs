@@ -5,8 +5,8 @@
 //! | has a handle | until it was reaped, or its handle goes | whoever asks the handle, or for all children |
 //! | lost its handle | until it was reaped | the next spawn, or whoever asks for all children |
 //!
-//! There is no thread for it. Whoever starts the next process looks first, with one poll over those without a handle, so
-//! at most those zombies exist that ended since.
+//! There is no thread for it. Whoever starts the next process looks first, with one poll over those
+//! without a handle, so at most those zombies exist that ended since.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -72,7 +72,8 @@ pub(super) fn sweep() {
     forget_ended(without.into_iter().zip(ready).filter_map(|(child, ready)| ready.then_some(child)).collect());
 }
 
-/// Reaps those of `candidates` that have ended. Nothing is locked meanwhile, because `tracing` tells others of it.
+/// Reaps those of `candidates` that have ended. Nothing is locked meanwhile, because `tracing`
+/// tells others of it.
 fn forget_ended(mut candidates: Vec<(u64, Arc<Record>)>) {
     candidates.retain(|(_, record)| record.has_ended());
     let mut children = children();
@@ -87,8 +88,8 @@ fn list(children: &BTreeMap<u64, Arc<Record>>) -> Vec<(u64, Arc<Record>)> {
 
 /// Lists the children of this process that have not ended, oldest first.
 ///
-/// They are those that this library started, also those whose [`Process`](crate::Process) was dropped or detached. Those that are
-/// found to have ended are reaped.
+/// They are those that this library started, also those whose [`Process`](crate::Process) was
+/// dropped or detached. Those that are found to have ended are reaped.
 ///
 /// # Examples
 ///
@@ -128,7 +129,8 @@ pub fn active_children() -> Vec<ChildInfo> {
 ///
 /// # Process death
 ///
-/// A child that ends stays what it was here, and signals to it do nothing; its number is never mistaken for that of a later process.
+/// A child that ends stays what it was here, and signals to it do nothing; its number is never
+/// mistaken for that of a later process.
 #[derive(Clone)]
 pub struct ChildInfo {
     record: Arc<Record>,
@@ -173,7 +175,8 @@ impl ChildInfo {
         self.record.signal(Signal::TERM)
     }
 
-    /// Sends SIGKILL, which ends the process whatever it does. Does nothing to a process that has ended.
+    /// Sends SIGKILL, which ends the process whatever it does. Does nothing to a process that has
+    /// ended.
     ///
     /// # Errors
     ///

@@ -26,7 +26,8 @@ pub enum SpawnError {
     /// The arguments cannot be encoded, or are longer than [`message_limit`](crate::message_limit).
     #[error("the arguments could not be encoded")]
     Encode(#[source] EncodeError),
-    /// A name, a variable of the environment or a path holds a NUL byte, or a variable's name is empty or holds `=`.
+    /// A name, a variable of the environment or a path holds a NUL byte, or a variable's name is
+    /// empty or holds `=`.
     #[error("{what} cannot be passed to a process: {value:?}")]
     InvalidInput {
         /// What is wrong.
@@ -34,7 +35,8 @@ pub enum SpawnError {
         /// Its value.
         value: std::ffi::OsString,
     },
-    /// The working directory, a resource limit, the processors or the niceness that were asked for cannot be had.
+    /// The working directory, a resource limit, the processors or the niceness that were asked for
+    /// cannot be had.
     #[error("the process could not be given {setting}")]
     Setting {
         /// What was to be set.
@@ -77,19 +79,23 @@ pub enum JoinError {
     /// The function panicked. The process exited with code 1.
     #[error("the function {0}")]
     Panicked(Panic),
-    /// The process ended before the function had returned: it was killed, crashed, or called `exit`.
+    /// The process ended before the function had returned: it was killed, crashed, or called
+    /// `exit`.
     ///
-    /// Why is often on its standard error, where Rust says that memory ran out or that the stack overflowed before it aborts:
-    /// [`join_with_output`](super::Process::join_with_output) brings that.
+    /// Why is often on its standard error, where Rust says that memory ran out or that the stack
+    /// overflowed before it aborts: [`join_with_output`](super::Process::join_with_output) brings
+    /// that.
     #[error("the process ended with {0} before its function had returned")]
     Exited(ExitStatus),
-    /// The arguments could not be decoded in the child, in which case the function did not run, or the result not here.
+    /// The arguments could not be decoded in the child, in which case the function did not run, or
+    /// the result not here.
     #[error("a value could not be decoded")]
     Decode(#[source] DecodeError),
     /// The function returned a value that cannot be encoded.
     #[error("the result could not be encoded")]
     Encode(#[source] EncodeError),
-    /// The process started, but the function did not: what the child says about it, or how it ended before it could.
+    /// The process started, but the function did not: what the child says about it, or how it ended
+    /// before it could.
     #[error("the process did not start its function: {0}")]
     NotStarted(String),
     /// The result was already taken, by an earlier [`join_timeout`](super::Process::join_timeout).

@@ -25,13 +25,13 @@ use crate::sys::poll::Deadline;
 ///
 /// It comes from `f::spawn(..)` or [`Builder::spawn`](super::Builder::spawn).
 ///
-/// Dropping the handle detaches the process: it runs on, its value is lost, and it is reaped when this process next starts another. It
-/// still dies with this process.
+/// Dropping the handle detaches the process: it runs on, its value is lost, and it is reaped when
+/// this process next starts another. It still dies with this process.
 ///
 /// # Process death
 ///
-/// If the process dies, however it dies, joining says so at once. If this process dies, the other is killed by the
-/// kernel.
+/// If the process dies, however it dies, joining says so at once. If this process dies, the other
+/// is killed by the kernel.
 ///
 /// # Examples
 ///
@@ -111,7 +111,8 @@ impl<T> Process<T> {
         self.child.signal(Signal::TERM)
     }
 
-    /// Sends SIGKILL, which ends the process whatever it does. Does nothing to a process that has ended.
+    /// Sends SIGKILL, which ends the process whatever it does. Does nothing to a process that has
+    /// ended.
     ///
     /// # Errors
     ///
@@ -123,21 +124,25 @@ impl<T> Process<T> {
     /// Lets the process run on by itself; the same as dropping the handle.
     pub fn detach(self) {}
 
-    /// Takes the pipe to the process's standard input, if it has one from [`Stdio::piped`](super::Stdio::piped).
+    /// Takes the pipe to the process's standard input, if it has one from
+    /// [`Stdio::piped`](super::Stdio::piped).
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.pipes.stdin.take()
     }
 
-    /// Takes the pipe from the process's standard output, if it has one from [`Stdio::piped`](super::Stdio::piped).
+    /// Takes the pipe from the process's standard output, if it has one from
+    /// [`Stdio::piped`](super::Stdio::piped).
     ///
-    /// Read it to its end before joining: a pipe holds 64 KiB, and a process that prints more waits until somebody reads. Two pipes are
-    /// read by two threads, because the process may fill either one first; [`join_with_output`](Self::join_with_output) does all of this.
+    /// Read it to its end before joining: a pipe holds 64 KiB, and a process that prints more waits
+    /// until somebody reads. Two pipes are read by two threads, because the process may fill either
+    /// one first; [`join_with_output`](Self::join_with_output) does all of this.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.pipes.stdout.take()
     }
 
-    /// Takes the pipe from the process's standard error, if it has one from [`Stdio::piped`](super::Stdio::piped). As for
-    /// [`take_stdout`](Self::take_stdout), somebody has to read it.
+    /// Takes the pipe from the process's standard error, if it has one from
+    /// [`Stdio::piped`](super::Stdio::piped). As for [`take_stdout`](Self::take_stdout), somebody
+    /// has to read it.
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.pipes.stderr.take()
     }
@@ -146,24 +151,28 @@ impl<T> Process<T> {
 impl<T: DeserializeOwned> Process<T> {
     /// Waits until the process has ended, and returns the value of its function.
     ///
-    /// A pipe to the process's standard input that was not taken is closed first, so that a process that reads to the end does not
-    /// wait for its own parent. Pipes from its standard output and error are not read: once 64 KiB stand in one, the process waits for a
-    /// reader and this for the process, for ever. Read them first, or use [`join_with_output`](Self::join_with_output).
+    /// A pipe to the process's standard input that was not taken is closed first, so that a process
+    /// that reads to the end does not wait for its own parent. Pipes from its standard output and
+    /// error are not read: once 64 KiB stand in one, the process waits for a reader and this for
+    /// the process, for ever. Read them first, or use [`join_with_output`](Self::join_with_output).
     ///
     /// # Errors
     ///
-    /// [`JoinError`] says what there is instead of a value. A process that calls `exit(0)` where `()` is expected has
-    /// succeeded.
+    /// [`JoinError`] says what there is instead of a value. A process that calls `exit(0)` where
+    /// `()` is expected has succeeded.
     pub fn join(mut self) -> Result<T, JoinError> {
         self.pipes.stdin = None;
         // Without a deadline there is always an end.
         self.join_until(Deadline::NEVER)?.ok_or(JoinError::AlreadyJoined)
     }
 
-    /// Waits until the process has ended, for `timeout` at most; `None` means that it still runs, and may be asked again.
+    /// Waits until the process has ended, for `timeout` at most; `None` means that it still runs,
+    /// and may be asked again.
     ///
-    /// A zero timeout looks without waiting. A pipe to the process's standard input stays open, other than in [`join`](Self::join). The value can be had once: after it, and after an error other than
-    /// [`JoinError::Io`], which says that waiting failed and may be tried again, the answer is [`JoinError::AlreadyJoined`].
+    /// A zero timeout looks without waiting. A pipe to the process's standard input stays open,
+    /// other than in [`join`](Self::join). The value can be had once: after it, and after an error
+    /// other than [`JoinError::Io`], which says that waiting failed and may be tried again, the
+    /// answer is [`JoinError::AlreadyJoined`].
     ///
     /// # Errors
     ///
@@ -186,7 +195,8 @@ impl<T: DeserializeOwned> Process<T> {
     }
 }
 
-/// What the answer and the status mean together. A value counts even if the process came to harm after it had sent it.
+/// What the answer and the status mean together. A value counts even if the process came to harm
+/// after it had sent it.
 pub(super) fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: ExitStatus) -> Result<T, JoinError> {
     match answer {
         Some(Answer::Report(Report::Outcome(outcome))) => value(outcome),
@@ -205,15 +215,16 @@ pub(super) fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: Exit
             None => Err(JoinError::Exited(status)),
         },
         Some(Answer::Silence { unread: false }) | None => match status {
-            // `exit(0)` is success where nothing was to be returned, that is, where nothing decodes as a value.
+            // `exit(0)` is success where nothing was to be returned, that is, where nothing decodes
+            // as a value.
             ExitStatus::Code(0) => Message::empty().decode().map_err(|_| JoinError::Exited(status)),
             _ => Err(JoinError::Exited(status)),
         },
     }
 }
 
-/// Why a process may have ended before it read what to run. `None` if someone else ended it, whose doing it is and not that of its
-/// beginning.
+/// Why a process may have ended before it read what to run. `None` if someone else ended it, whose
+/// doing it is and not that of its beginning.
 fn why_unasked(status: ExitStatus) -> Option<&'static str> {
     match status {
         ExitStatus::Code(LOADER_FAILED) => Some("it could not be loaded, for lack of memory or of a library"),

@@ -11,12 +11,15 @@ use super::handle::conclude;
 use super::{JoinError, Process};
 use crate::reactor::Readiness;
 
-/// Waits until a process has ended, and gives the value of its function: what awaiting a [`Process`] does (feature `async`).
+/// Waits until a process has ended, and gives the value of its function: what awaiting a
+/// [`Process`] does (feature `async`).
 ///
-/// It waits without a thread, on any executor. What a process returns is decoded on the thread that polls.
+/// It waits without a thread, on any executor. What a process returns is decoded on the thread that
+/// polls.
 ///
-/// Dropping it detaches the process, as dropping the [`Process`] does. To be able to end the process instead, keep the
-/// future and await it by reference; [`process`](Self::process) has the methods for it.
+/// Dropping it detaches the process, as dropping the [`Process`] does. To be able to end the
+/// process instead, keep the future and await it by reference; [`process`](Self::process) has the
+/// methods for it.
 ///
 /// # Process death
 ///
@@ -61,7 +64,8 @@ impl<T> JoinFuture<T> {
         &self.process
     }
 
-    /// Stops waiting, and gives the process back. If the future was ready, there is nothing left to join.
+    /// Stops waiting, and gives the process back. If the future was ready, there is nothing left to
+    /// join.
     pub fn into_process(self) -> Process<T> {
         self.process
     }
@@ -91,7 +95,8 @@ impl<T: DeserializeOwned> Future for JoinFuture<T> {
     }
 }
 
-/// Awaiting a process joins it. A pipe to its standard input that was not taken is closed first, as by [`join`](Process::join).
+/// Awaiting a process joins it. A pipe to its standard input that was not taken is closed first, as
+/// by [`join`](Process::join).
 ///
 /// # Examples
 ///

@@ -31,14 +31,16 @@ impl Limits {
         self.nice = increment;
     }
 
-    /// The limits of the stack, which the child has to set once more: the kernel puts the old ones back at the end of exec, which may
-    /// be after the parent has set these. They are known to be allowed then.
+    /// The limits of the stack, which the child has to set once more: the kernel puts the old ones
+    /// back at the end of exec, which may be after the parent has set these. They are known to be
+    /// allowed then.
     pub(super) fn stack(&self) -> Option<(u64, u64)> {
         let stack = self.resources.iter().find(|(resource, ..)| *resource == Resource::StackSize);
         stack.map(|&(_, soft, hard)| (soft, hard))
     }
 
-    /// Applies everything to `child`, which must not have been reaped and waits for its start message.
+    /// Applies everything to `child`, which must not have been reaped and waits for its start
+    /// message.
     pub(super) fn apply(&self, child: Pid) -> Result<(), SpawnError> {
         if self.nice != 0 {
             check(limits::renice(child, self.nice), || format!("a niceness {:+} from that of its parent", self.nice))?;

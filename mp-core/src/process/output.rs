@@ -21,16 +21,19 @@ pub struct Output {
 }
 
 impl<T: DeserializeOwned> Process<T> {
-    /// Waits until the process has ended, and returns the value of its function with what it has printed, which is there also if there
-    /// is no value.
+    /// Waits until the process has ended, and returns the value of its function with what it has
+    /// printed, which is there also if there is no value.
     ///
-    /// It reads the streams that are [`Stdio::piped`](super::Stdio::piped) while it waits, both at once, so that the process is not held up by
-    /// a full pipe. All that is printed is kept in memory. What another program, which the process started and did not wait for, prints to the
-    /// same pipe after the end of the process is not waited for. A pipe to its standard input that was not taken is closed first.
+    /// It reads the streams that are [`Stdio::piped`](super::Stdio::piped) while it waits, both at
+    /// once, so that the process is not held up by a full pipe. All that is printed is kept in
+    /// memory. What another program, which the process started and did not wait for, prints to the
+    /// same pipe after the end of the process is not waited for. A pipe to its standard input that
+    /// was not taken is closed first.
     ///
     /// # Errors
     ///
-    /// As [`join`](Self::join); [`JoinError::Io`] also if there is no memory for what is printed. The process is detached then.
+    /// As [`join`](Self::join); [`JoinError::Io`] also if there is no memory for what is printed.
+    /// The process is detached then.
     ///
     /// # Process death
     ///

@@ -52,7 +52,8 @@ impl Record {
 
     /// Waits until the child has ended, and reaps it.
     pub(super) fn wait(&self) -> io::Result<Option<ExitStatus>> {
-        // Not under the lock, because others ask meanwhile. If one of them is faster, it has the status.
+        // Not under the lock, because others ask meanwhile. If one of them is faster, it has the
+        // status.
         if let Some(reaped) = process::wait(self.as_fd())? {
             *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(reaped);
             self.tell(reaped);
@@ -67,7 +68,8 @@ impl Record {
 
     /// The same for those who cannot do anything about an error.
     pub(super) fn exit_status(&self) -> Option<ExitStatus> {
-        // Asking after a child of ours cannot fail; if it does, all that is known is that it cannot be waited for.
+        // Asking after a child of ours cannot fail; if it does, all that is known is that it cannot
+        // be waited for.
         self.status().unwrap_or(Some(ExitStatus::Unknown))
     }
 

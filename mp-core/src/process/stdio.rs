@@ -9,8 +9,8 @@ use crate::sys::fd;
 
 /// What a standard stream of a child is connected to.
 ///
-/// It has the constructors of [`std::process::Stdio`], and can be made from the same things. It is a type
-/// of its own because only `std::process::Command` can look inside std's.
+/// It has the constructors of [`std::process::Stdio`], and can be made from the same things. It is
+/// a type of its own because only `std::process::Command` can look inside std's.
 ///
 /// # Examples
 ///
@@ -55,9 +55,10 @@ impl Stdio {
 
     /// A pipe, whose other end the [`Process`](super::Process) has.
     ///
-    /// A pipe holds 64 KiB. A child that prints more than that to one that nobody reads waits, and joining it waits with it:
-    /// [`join_with_output`](super::Process::join_with_output) reads while it joins. When the other end is dropped, printing is an error
-    /// in the child, and `println!` panics.
+    /// A pipe holds 64 KiB. A child that prints more than that to one that nobody reads waits, and
+    /// joining it waits with it: [`join_with_output`](super::Process::join_with_output) reads while
+    /// it joins. When the other end is dropped, printing is an error in the child, and `println!`
+    /// panics.
     pub fn piped() -> Self {
         Self(Kind::Piped)
     }

@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// Tells whether the kernel runs this process with privileges that its caller does not have
 /// (set-user-ID, file capabilities), so that nothing in its environment may be trusted.
 pub(crate) fn is_privileged() -> bool {
-    // SAFETY: getauxval(3) reads a table that the kernel made at exec and demands nothing of its caller.
+    // SAFETY: getauxval(3) reads a table that the kernel made at exec and demands nothing of its
+    // caller.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
@@ -21,8 +22,8 @@ pub(crate) fn is_privileged() -> bool {
 pub(crate) fn made_by_parent(fd: BorrowedFd<'_>) -> io::Result<()> {
     made_by_user(fd)?;
     let peer = peer(fd)?;
-    // SAFETY: getppid(2) demands nothing and cannot fail. Both it and the peer's number are 0 for a parent outside
-    // this PID namespace.
+    // SAFETY: getppid(2) demands nothing and cannot fail. Both it and the peer's number are 0 for a
+    // parent outside this PID namespace.
     let parent = unsafe { libc::getppid() };
     if peer.pid == parent { Ok(()) } else { Err(refused("its socket does not belong to the parent process")) }
 }
@@ -47,8 +48,8 @@ fn refused(why: &str) -> io::Error {
 fn peer(fd: BorrowedFd<'_>) -> io::Result<libc::ucred> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: `peer` and `length` live through the call, and `length` says how many bytes may be written to `peer`, a struct
-    // of plain integers.
+    // SAFETY: `peer` and `length` live through the call, and `length` says how many bytes may be
+    // written to `peer`, a struct of plain integers.
     let result = unsafe {
         libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut peer).cast(), &raw mut length)
     };

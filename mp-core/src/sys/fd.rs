@@ -14,7 +14,8 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(fd, FIRST_ORDINARY)?)
 }
 
-/// Moves `fd` above the standard streams if it took the place of a closed one, so that no child inherits it as one.
+/// Moves `fd` above the standard streams if it took the place of a closed one, so that no child
+/// inherits it as one.
 ///
 /// # Errors
 ///

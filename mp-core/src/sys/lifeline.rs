@@ -5,16 +5,19 @@
 //! | parent | for each child a pipe, of which it keeps the only write end there is until the child has ended |
 //! | child | the read end, which asks the kernel to send SIGKILL to the child when the pipe changes state |
 //!
-//! 1. Nobody ever writes into the pipe, so the only change it can undergo is that its write end closes.
+//! 1. Nobody ever writes into the pipe, so the only change it can undergo is that its write end
+//!    closes.
 //! 2. The kernel closes the parent's write ends when the parent dies, however it dies.
-//! 3. The signal goes out from that close itself: no thread of the child has to run, none has to be spared for it.
-//! 4. `F_SETOWN` and `O_ASYNC` belong to the open file description, so each child has a pipe to itself. (One pipe for all of them, of
-//!    which each child opens a description of its own through `/proc/self/fd`, works as well; looking into `/proc` makes the
-//!    kernel keep entries for the child that cost more to throw away again than a pipe.)
+//! 3. The signal goes out from that close itself: no thread of the child has to run, none has to be
+//!    spared for it.
+//! 4. `F_SETOWN` and `O_ASYNC` belong to the open file description, so each child has a pipe to
+//!    itself. (One pipe for all of them, of which each child opens a description of its own through
+//!    `/proc/self/fd`, works as well; looking into `/proc` makes the kernel keep entries for the
+//!    child that cost more to throw away again than a pipe.)
 //! 5. A parent that died before the child had armed the pipe is seen by one poll afterwards.
 //!
-//! `PR_SET_PDEATHSIG` is not used because it follows the thread that started the child instead of the process.
-//! The mechanism is documented in fcntl(2), "Managing signals".
+//! `PR_SET_PDEATHSIG` is not used because it follows the thread that started the child instead of
+//! the process. The mechanism is documented in fcntl(2), "Managing signals".
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -24,7 +27,8 @@ use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::poll::{self, Deadline};
 
-/// Which signal an `O_ASYNC` description sends: Linux's asm-generic/fcntl.h, which x86_64 and aarch64 use. libc does not have it.
+/// Which signal an `O_ASYNC` description sends: Linux's asm-generic/fcntl.h, which x86_64 and
+/// aarch64 use. libc does not have it.
 const F_SETSIG: libc::c_int = 10;
 
 /// The parent's end. The kernel closes it when this process ends; that is its whole purpose.
@@ -37,8 +41,8 @@ pub(crate) fn new() -> io::Result<(Lifeline, OwnedFd)> {
     Ok((Lifeline(write), read))
 }
 
-/// Ties this process's life to whoever holds the write end of `pipe`, for as long as `pipe` is open. Returns false if nobody does any
-/// more.
+/// Ties this process's life to whoever holds the write end of `pipe`, for as long as `pipe` is
+/// open. Returns false if nobody does any more.
 ///
 /// # Errors
 ///

@@ -1,7 +1,8 @@
 //! Resource limits, affinity and niceness, above all of a child, set by its parent.
 //!
-//! All of that is set from outside, while the child waits for its start message: an error is known to the parent at once, without asking the
-//! child, and the child runs no code of the user before. The number of a child that was not reaped is its own, so no stranger can be hit.
+//! All of that is set from outside, while the child waits for its start message: an error is known
+//! to the parent at once, without asking the child, and the child runs no code of the user before.
+//! The number of a child that was not reaped is its own, so no stranger can be hit.
 
 use std::io;
 
@@ -48,8 +49,8 @@ pub(crate) fn set_affinity(child: Pid, processors: &[usize]) -> io::Result<()> {
     Ok(sched_setaffinity(Some(child), &set)?)
 }
 
-/// Counts the processors on which the calling thread may run. std's `available_parallelism` also reads the files of the control
-/// groups, which takes as long as all of a child's boot.
+/// Counts the processors on which the calling thread may run. std's `available_parallelism` also
+/// reads the files of the control groups, which takes as long as all of a child's boot.
 pub(crate) fn processors_of_this_thread() -> u32 {
     // A machine with more processors than the set can hold has more than one.
     sched_getaffinity(None).map_or(u32::MAX, |set| set.count())

@@ -1,15 +1,16 @@
 //! Memory files: where the body of a message is that does not fit into a packet.
 //!
 //! A memory file has no name, and the kernel frees it with the last descriptor
-//! ([memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)). Its sender writes it
-//! and its receiver copies it out; the sender may then write the next message into the same pages,
-//! which saves what most of the time goes into: allocating and zeroing them.
+//! ([memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)). Its sender
+//! writes it and its receiver copies it out; the sender may then write the next message into the
+//! same pages, which saves what most of the time goes into: allocating and zeroing them.
 //!
 //! 1. The receiver reads by pread(2), into memory of its own. So it does not matter what the sender
 //!    does to the file meanwhile: what was read does not change, and a file that ends early is an
 //!    error. Nothing has to be sealed against writers, which the kernel refuses now and then.
 //! 2. The receiver gets a descriptor that was opened for reading only: a process that cannot open
-//!    files by itself, because it is in a sandbox, cannot change a later message to another receiver.
+//!    files by itself, because it is in a sandbox, cannot change a later message to another
+//!    receiver.
 //! 3. The sender writes to pages that are there through a mapping, which a file that became shorter
 //!    would turn into SIGBUS. So the file is sealed against shrinking from the beginning.
 
@@ -42,7 +43,8 @@ impl MemoryFile {
     /// Makes an empty file.
     pub(crate) fn create() -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        // Kernels since 6.3 want to know that the file will not be executed; older ones do not know the flag.
+        // Kernels since 6.3 want to know that the file will not be executed; older ones do not know
+        // the flag.
         let file = match memfd_create("mp-message", flags | MemfdFlags::NOEXEC_SEAL) {
             Err(Errno::INVAL) => memfd_create("mp-message", flags)?,
             other => other?,
@@ -96,7 +98,8 @@ impl MemoryFile {
     }
 
     fn append_by_call(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        // A write beyond RLIMIT_FSIZE raises SIGXFSZ, which would end the process instead of failing the call.
+        // A write beyond RLIMIT_FSIZE raises SIGXFSZ, which would end the process instead of
+        // failing the call.
         let end = self.length + bytes.len() as u64;
         if !bytes.is_empty() && getrlimit(Resource::Fsize).current.is_some_and(|limit| end > limit) {
             return Err(Errno::FBIG.into());
@@ -127,7 +130,8 @@ impl Mapping {
         let length = usize::try_from(length).ok().filter(|length| *length > 0)?;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
-        // SAFETY: the kernel chooses a place where nothing is mapped, so no memory of anybody changes.
+        // SAFETY: the kernel chooses a place where nothing is mapped, so no memory of anybody
+        // changes.
         let start = unsafe { mmap(std::ptr::null_mut(), length, protection, flags, file, 0) }.ok()?;
         Some(Self { start: NonNull::new(start.cast())?, length })
     }
@@ -140,9 +144,10 @@ impl Mapping {
         let count = room.min(bytes.len());
         // SAFETY: `offset` is at most `self.length`, so the sum is in the mapping or at its end.
         let place = unsafe { self.start.as_ptr().add(self.length - room) };
-        // SAFETY: `count` bytes from `place` on are in the mapping, which this value has to itself in this
-        // process, so they do not overlap `bytes`. They are backed by the file, which cannot shrink
-        // (invariant 3). Another process may read or write them meanwhile; nobody here reads them.
+        // SAFETY: `count` bytes from `place` on are in the mapping, which this value has to itself
+        // in this process, so they do not overlap `bytes`. They are backed by the file, which
+        // cannot shrink (invariant 3). Another process may read or write them meanwhile; nobody
+        // here reads them.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, count) };
         count
     }
@@ -178,8 +183,8 @@ impl<'a> Reader<'a> {
         if u64::try_from(stat.st_size).is_ok_and(|size| size < length) {
             return Err(refused("a large message is shorter than announced"));
         }
-        // A hole costs its sender nothing, and its receiver memory: a message has to bring its own. The
-        // kernel counts blocks of 512 bytes.
+        // A hole costs its sender nothing, and its receiver memory: a message has to bring its own.
+        // The kernel counts blocks of 512 bytes.
         if u64::try_from(stat.st_blocks).is_ok_and(|blocks| blocks.saturating_mul(512) < length) {
             return Err(refused("a large message has holes"));
         }
@@ -218,7 +223,8 @@ impl<'a> Reader<'a> {
                 let (filled, _) = pread(self.file, &mut room.rest()[..most], self.position)?;
                 Ok(filled.len())
             })?;
-            // SAFETY: rustix returns the part of the rest that the kernel has filled, which is its beginning.
+            // SAFETY: rustix returns the part of the rest that the kernel has filled, which is its
+            // beginning.
             unsafe { room.assume(read) };
             self.advance(read)?;
         }

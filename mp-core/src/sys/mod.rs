@@ -1,7 +1,7 @@
 //! Everything that talks to the operating system, one file per mechanism.
 //!
-//! Together with the boot of a child (`boot`) this is the only module of the crate with `unsafe` in it, which is why `bytes` is here
-//! too. What is here is chosen for the target in this one place.
+//! Together with the boot of a child (`boot`) this is the only module of the crate with `unsafe` in
+//! it, which is why `bytes` is here too. What is here is chosen for the target in this one place.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("mp-core supports Linux only so far: it stands on posix_spawn, pidfd and sealed memfd");

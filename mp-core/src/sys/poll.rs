@@ -65,7 +65,8 @@ impl Deadline {
     }
 }
 
-/// Waits until one of `fds` reports what was asked of it (or an error or a hang-up), or until `deadline`.
+/// Waits until one of `fds` reports what was asked of it (or an error or a hang-up), or until
+/// `deadline`.
 ///
 /// Returns how many did; 0 is the deadline.
 pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<usize> {
@@ -83,7 +84,8 @@ pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<usi
     }
 }
 
-/// Waits until `fd` is readable, at its end or in error, and returns false if the deadline passes first.
+/// Waits until `fd` is readable, at its end or in error, and returns false if the deadline passes
+/// first.
 ///
 /// # Errors
 ///

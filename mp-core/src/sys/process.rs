@@ -1,5 +1,5 @@
-//! Waiting for a child and sending it signals, by pidfd: the number of a process may be given to another one
-//! once it was reaped, its pidfd may not.
+//! Waiting for a child and sending it signals, by pidfd: the number of a process may be given to
+//! another one once it was reaped, its pidfd may not.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,7 +34,8 @@ fn reap_with(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> io::Result<Option
         match waitid(WaitId::PidFd(pidfd), options) {
             Ok(status) => return Ok(status.map(|status| exit_status(&status))),
             Err(Errno::INTR) => {}
-            // Someone else reaped it: SIGCHLD is ignored, or another part of the program waits for every child.
+            // Someone else reaped it: SIGCHLD is ignored, or another part of the program waits for
+            // every child.
             Err(Errno::CHILD) => return Ok(ended(pidfd)?.then_some(ExitStatus::Unknown)),
             Err(error) => return Err(error.into()),
         }

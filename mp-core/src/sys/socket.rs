@@ -1,7 +1,8 @@
 //! Unix sockets of type `SOCK_SEQPACKET`: connected, ordered, and each packet whole or not at all.
 //!
 //! That a packet is atomic is what every guarantee of the transports rests on: two senders never
-//! interleave, a sender that is killed leaves a whole packet or none, and nothing has to be read ahead.
+//! interleave, a sender that is killed leaves a whole packet or none, and nothing has to be read
+//! ahead.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -39,7 +40,8 @@ pub(crate) fn is_ours(fd: BorrowedFd<'_>) -> bool {
 ///
 /// # Errors
 ///
-/// `WouldBlock` if it may not sleep and has to, `BrokenPipe` or `ConnectionReset` if nobody can receive it any more.
+/// `WouldBlock` if it may not sleep and has to, `BrokenPipe` or `ConnectionReset` if nobody can
+/// receive it any more.
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     parts: &[IoSlice<'_>],
@@ -66,10 +68,12 @@ pub(crate) fn send(
 ///
 /// # Errors
 ///
-/// `WouldBlock` if it may not sleep and has to. `ConnectionReset`, once, if the peer was closed with something of ours unread:
-/// the kernel says so before it hands out what the peer had sent, so after this come those packets, then the end. `FileTooLarge` for a packet longer than `buffer`. `InvalidData` for one whose
-/// descriptors did not all arrive (this process has no free ones, or the sender is not one of ours); its bytes are in `buffer`. The packet is
-/// consumed then, and what arrived of its descriptors is closed.
+/// `WouldBlock` if it may not sleep and has to. `ConnectionReset`, once, if the peer was closed
+/// with something of ours unread: the kernel says so before it hands out what the peer had sent, so
+/// after this come those packets, then the end. `FileTooLarge` for a packet longer than `buffer`.
+/// `InvalidData` for one whose descriptors did not all arrive (this process has no free ones, or
+/// the sender is not one of ours); its bytes are in `buffer`. The packet is consumed then, and what
+/// arrived of its descriptors is closed.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],

@@ -1,10 +1,12 @@
 //! Starting this same executable again with posix_spawn(3).
 //!
-//! glibc and musl implement it as `clone(CLONE_VM | CLONE_VFORK)`: the child borrows the parent's memory until it
-//! has called exec, so the cost does not grow with the parent, and no other thread's state is copied.
+//! glibc and musl implement it as `clone(CLONE_VM | CLONE_VFORK)`: the child borrows the parent's
+//! memory until it has called exec, so the cost does not grow with the parent, and no other
+//! thread's state is copied.
 //!
-//! The child gets exactly four descriptors: 0, 1 and 2 as asked for, and [`control::NUMBER`]. Every descriptor of this library
-//! is close-on-exec from birth; `closefrom` in the child's own copy of the table takes care of everyone else's.
+//! The child gets exactly four descriptors: 0, 1 and 2 as asked for, and [`control::NUMBER`]. Every
+//! descriptor of this library is close-on-exec from birth; `closefrom` in the child's own copy of
+//! the table takes care of everyone else's.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
@@ -52,8 +54,9 @@ pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
     let arguments = pointers(request.arguments);
     let environment = pointers(request.environment);
     let mut child = 0;
-    // SAFETY: `actions` and `attributes` are initialised and outlive the call. Both arrays end with a null pointer, and their
-    // other elements point at the C strings that `request` borrows. posix_spawn writes to none of them, in spite of its signature.
+    // SAFETY: `actions` and `attributes` are initialised and outlive the call. Both arrays end with
+    // a null pointer, and their other elements point at the C strings that `request` borrows.
+    // posix_spawn writes to none of them, in spite of its signature.
     let result = unsafe {
         libc::posix_spawn(
             &raw mut child,
@@ -68,7 +71,8 @@ pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
     let child = Pid::from_raw(child).ok_or_else(|| io::Error::other("posix_spawn returned no process"))?;
     // The child waits for its start message, so nothing of the user's has run if this fails.
     let pidfd = process::open(child).inspect_err(|error| {
-        // One that does not exist any more was reaped by someone else, and its number may be a stranger's by now.
+        // One that does not exist any more was reaped by someone else, and its number may be a
+        // stranger's by now.
         if error.raw_os_error() != Some(libc::ESRCH) {
             process::discard(child);
         }
@@ -101,21 +105,24 @@ impl FileActions {
         check(unsafe { libc::posix_spawn_file_actions_addchdir_np(&raw mut self.0, directory.as_ptr()) })
     }
 
-    /// Makes `from` the child's descriptor `to`, not close-on-exec, also when they are the same number.
+    /// Makes `from` the child's descriptor `to`, not close-on-exec, also when they are the same
+    /// number.
     fn duplicate(&mut self, from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
         // SAFETY: `self.0` is initialised; the call records two integers.
         check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from.as_raw_fd(), to) })
     }
 
     fn close(&mut self, fd: RawFd) -> io::Result<()> {
-        // SAFETY: `self.0` is initialised; the call records an integer. Closing happens in the child's copy of the table.
+        // SAFETY: `self.0` is initialised; the call records an integer. Closing happens in the
+        // child's copy of the table.
         check(unsafe { libc::posix_spawn_file_actions_addclose(&raw mut self.0, fd) })
     }
 
     /// Closes everything from `lowest` on, in the child.
     fn close_from(&mut self, lowest: RawFd) -> io::Result<()> {
         if let Some(close_from) = close_from_function() {
-            // SAFETY: `close_from` is the C library's function of that name and type; `self.0` is initialised.
+            // SAFETY: `close_from` is the C library's function of that name and type; `self.0` is
+            // initialised.
             return check(unsafe { close_from(&raw mut self.0, lowest) });
         }
         self.close_those_open(lowest)
@@ -123,8 +130,8 @@ impl FileActions {
 
     /// The same for an older C library.
     fn close_those_open(&mut self, lowest: RawFd) -> io::Result<()> {
-        // A descriptor that another thread opens after this is close-on-exec if it is Rust's; closing a number that is no
-        // longer open is not an error in the child.
+        // A descriptor that another thread opens after this is close-on-exec if it is Rust's;
+        // closing a number that is no longer open is not an error in the child.
         for entry in std::fs::read_dir("/proc/self/fd")? {
             if let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
                 if fd >= lowest {
@@ -138,23 +145,24 @@ impl FileActions {
 
 impl Drop for FileActions {
     fn drop(&mut self) {
-        // SAFETY: `self.0` is initialised and not used again. The call always succeeds in glibc and musl.
+        // SAFETY: `self.0` is initialised and not used again. The call always succeeds in glibc and
+        // musl.
         unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.0) };
     }
 }
 
 type CloseFrom = unsafe extern "C" fn(*mut libc::posix_spawn_file_actions_t, c_int) -> c_int;
 
-/// `posix_spawn_file_actions_addclosefrom_np`, which glibc has since 2.34 and musl does not: looked up at run time, so that
-/// one binary runs with either.
+/// `posix_spawn_file_actions_addclosefrom_np`, which glibc has since 2.34 and musl does not: looked
+/// up at run time, so that one binary runs with either.
 fn close_from_function() -> Option<CloseFrom> {
     static FUNCTION: OnceLock<Option<CloseFrom>> = OnceLock::new();
     *FUNCTION.get_or_init(|| {
         let name = c"posix_spawn_file_actions_addclosefrom_np";
         // SAFETY: `name` is a C string; looking a symbol up runs none of its code.
         let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-        // SAFETY: a symbol of this name is a function of this type wherever it exists (glibc's spawn.h), and a null pointer
-        // becomes `None`.
+        // SAFETY: a symbol of this name is a function of this type wherever it exists (glibc's
+        // spawn.h), and a null pointer becomes `None`.
         unsafe { std::mem::transmute::<*mut libc::c_void, Option<CloseFrom>>(symbol) }
     })
 }
@@ -162,8 +170,8 @@ fn close_from_function() -> Option<CloseFrom> {
 struct Attributes(libc::posix_spawnattr_t);
 
 impl Attributes {
-    /// A thread that blocks signals must not start children that cannot be terminated, so the mask starts empty, as it
-    /// does for `std::process::Command`.
+    /// A thread that blocks signals must not start children that cannot be terminated, so the mask
+    /// starts empty, as it does for `std::process::Command`.
     fn with_empty_signal_mask(new_session: bool) -> io::Result<Self> {
         let mut attributes = MaybeUninit::uninit();
         // SAFETY: the call initialises what it is given.
@@ -185,7 +193,8 @@ impl Attributes {
 
 impl Drop for Attributes {
     fn drop(&mut self) {
-        // SAFETY: `self.0` is initialised and not used again. The call always succeeds in glibc and musl.
+        // SAFETY: `self.0` is initialised and not used again. The call always succeeds in glibc and
+        // musl.
         unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
     }
 }

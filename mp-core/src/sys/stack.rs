@@ -1,8 +1,9 @@
 //! A word about a stack overflow, which would otherwise end a child as a bare SIGSEGV.
 //!
-//! std installs such a handler before `main`, which a child never reaches; this one stands in for it on the thread that
-//! runs the function. Running off the end of the stack is told from other faults by the distance between the address and the stack
-//! pointer: compiled code touches a new frame page by page, so the two are close, and no other address that close is unmapped.
+//! std installs such a handler before `main`, which a child never reaches; this one stands in for
+//! it on the thread that runs the function. Running off the end of the stack is told from other
+//! faults by the distance between the address and the stack pointer: compiled code touches a new
+//! frame page by page, so the two are close, and no other address that close is unmapped.
 
 use std::ffi::{c_int, c_void};
 use std::mem::{MaybeUninit, size_of_val};
@@ -15,7 +16,8 @@ static MESSAGE: OnceLock<String> = OnceLock::new();
 /// How far from the stack pointer an address may be that is part of the frame being made.
 const NEAR: usize = 64 << 10;
 
-/// Room for the handler and what the kernel saves for it; processors with wide registers ask for more.
+/// Room for the handler and what the kernel saves for it; processors with wide registers ask for
+/// more.
 const SIGNAL_STACK: usize = 64 << 10;
 
 /// Installs the handler for the calling thread, if nobody handles SIGSEGV yet.
@@ -42,8 +44,8 @@ pub(crate) fn report_overflow(process: &str) {
         let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
         action.sa_sigaction = on_fault as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        // SAFETY: `on_fault` has the type that SA_SIGINFO demands and calls only what is safe in a handler. A signal that
-        // cannot be handled keeps its default.
+        // SAFETY: `on_fault` has the type that SA_SIGINFO demands and calls only what is safe in a
+        // handler. A signal that cannot be handled keeps its default.
         unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
     }
 }
@@ -73,7 +75,8 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     let pointer = stack_pointer(unsafe { &*context.cast::<libc::ucontext_t>() });
     if pointer.is_some_and(|pointer| pointer.abs_diff(address) <= NEAR) {
         if let Some(message) = MESSAGE.get() {
-            // SAFETY: write(2) may be called in a handler; the message is initialised memory that lives for ever.
+            // SAFETY: write(2) may be called in a handler; the message is initialised memory that
+            // lives for ever.
             unsafe { libc::write(libc::STDERR_FILENO, message.as_ptr().cast(), message.len()) };
         }
         // Which signal ends the process is std's choice.

@@ -1,4 +1,5 @@
-//! Functions that take references: the caller lends what it has, the other process owns what arrives and lends it in turn.
+//! Functions that take references: the caller lends what it has, the other process owns what
+//! arrives and lends it in turn.
 
 use std::ffi::{CStr, OsStr};
 use std::fmt::Debug;

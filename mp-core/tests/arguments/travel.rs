@@ -1,4 +1,5 @@
-//! Ends of connections, and files, inside values: as arguments, as results, and over other connections.
+//! Ends of connections, and files, inside values: as arguments, as results, and over other
+//! connections.
 
 use std::collections::BTreeMap;
 use std::fs::File;

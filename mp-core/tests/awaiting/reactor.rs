@@ -3,8 +3,8 @@
 use futures_lite::future::poll_once;
 use mp_core::pipe;
 
-/// Declares a test as `scenario!` does. The thread that waits for tasks runs from the beginning: it stays, and would
-/// count as a leak.
+/// Declares a test as `scenario!` does. The thread that waits for tasks runs from the beginning: it
+/// stays, and would count as a leak.
 macro_rules! async_scenario {
     ($name:ident, $body:block) => {
         #[test]

@@ -1,4 +1,5 @@
-//! Messages that do not fit into a packet: one is under way at a time, and only its bytes travel elsewhere.
+//! Messages that do not fit into a packet: one is under way at a time, and only its bytes travel
+//! elsewhere.
 
 use std::sync::mpsc;
 use std::thread;
@@ -129,7 +130,8 @@ fn a_large_message_does_not_wait_for_that_of_another_thread_beyond_its_patience(
                 ];
                 done.send(reasons).unwrap();
             });
-            // If not, receiving below lets the threads go, so that the test fails and does not hang.
+            // If not, receiving below lets the threads go, so that the test fails and does not
+            // hang.
             let reasons = end.recv_timeout(PATIENCE);
             for _ in 0..3 {
                 receiver.recv().unwrap();

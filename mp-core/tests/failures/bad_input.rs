@@ -1,4 +1,5 @@
-//! Whatever is wrong with a value or a process, there is an error that says so, and nothing is lost.
+//! Whatever is wrong with a value or a process, there is an error that says so, and nothing is
+//! lost.
 
 use std::fmt;
 use std::time::Duration;
@@ -257,8 +258,8 @@ scenario!(a_child_that_is_stopped_is_alive_and_can_be_killed, {
 fn lose_the_control_socket() -> u32 {
     // A function that closes what it does not know, as programs do that become daemons.
     for fd in 3..64 {
-        // SAFETY: it is not: the descriptors have owners. They are not used again in this process, except to find out
-        // that they are gone.
+        // SAFETY: it is not: the descriptors have owners. They are not used again in this process,
+        // except to find out that they are gone.
         unsafe { libc::close(fd) };
     }
     7
@@ -266,7 +267,8 @@ fn lose_the_control_socket() -> u32 {
 
 scenario!(a_child_that_closes_its_control_socket_is_reported, {
     let process = Builder::new().stderr(mp_core::Stdio::null()).spawn(lose_the_control_socket::call()).unwrap();
-    // How exactly depends on whether the standard library notices: it aborts when built with debug assertions.
+    // How exactly depends on whether the standard library notices: it aborts when built with debug
+    // assertions.
     assert!(matches!(failure(process), JoinError::Exited(_)));
 });
 

@@ -1,5 +1,6 @@
-//! Senders and receivers are killed at instants of chance in the middle of their messages. Whoever is left sees whole messages, then
-//! the end; or half a message before it, if that one was long, and is told so.
+//! Senders and receivers are killed at instants of chance in the middle of their messages. Whoever
+//! is left sees whole messages, then the end; or half a message before it, if that one was long,
+//! and is told so.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const ENDS: u64 = 60;
 /// How long after its first message an end may live.
 const LIFE: Duration = Duration::from_millis(4);
 
-/// A message that says what it has to be: bytes that follow from its number, and handles that hold it.
+/// A message that says what it has to be: bytes that follow from its number, and handles that hold
+/// it.
 #[derive(Serialize, Deserialize)]
 struct Numbered {
     number: u32,

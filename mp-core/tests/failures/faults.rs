@@ -1,4 +1,5 @@
-//! Processes are killed at instants of chance. Whatever they were doing, joining gives the value or names the signal, and nothing is left.
+//! Processes are killed at instants of chance. Whatever they were doing, joining gives the value or
+//! names the signal, and nothing is left.
 //!
 //! How often and when is said by `MP_FAULTS` and `MP_FAULTS_SEED`: see `mp-testing/src/faults.rs`.
 
@@ -13,7 +14,8 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, kill_process, set_child_sub
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// How many children are killed if nobody says otherwise, and how many processes a killed parent is counted as, with what it has started.
+/// How many children are killed if nobody says otherwise, and how many processes a killed parent is
+/// counted as, with what it has started.
 const CHILDREN: u64 = 400;
 const FAMILY: u64 = 4;
 

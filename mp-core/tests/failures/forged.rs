@@ -1,4 +1,5 @@
-//! A marker that the parent did not set opens no door: the process ends with 125, says why, and has run nothing.
+//! A marker that the parent did not set opens no door: the process ends with 125, says why, and has
+//! run nothing.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};

@@ -1,5 +1,5 @@
-//! Whatever a peer sends, receiving it is an error, closes what came with it, takes no memory, and the next message
-//! arrives.
+//! Whatever a peer sends, receiving it is an error, closes what came with it, takes no memory, and
+//! the next message arrives.
 
 use std::fs::File;
 use std::io::{IoSlice, Write};

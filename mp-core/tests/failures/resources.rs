@@ -1,4 +1,5 @@
-//! Nothing grows with the number of processes, and what runs out is an error that leaves nothing behind.
+//! Nothing grows with the number of processes, and what runs out is an error that leaves nothing
+//! behind.
 
 use std::fs::File;
 use std::io::ErrorKind;

@@ -1,4 +1,5 @@
-//! Address space runs out (`RLIMIT_AS`): whatever memory a peer can make this library ask for is an error when there is none.
+//! Address space runs out (`RLIMIT_AS`): whatever memory a peer can make this library ask for is an
+//! error when there is none.
 
 use mp_core::raw::Message;
 use mp_core::{
@@ -28,7 +29,8 @@ fn assert_no_memory(error: &dyn std::error::Error) {
     assert!(REASONS.iter().any(|reason| text.contains(reason)), "{text}");
 }
 
-/// Receives a large value without the memory for it, then a small one, then the large one with memory.
+/// Receives a large value without the memory for it, then a small one, then the large one with
+/// memory.
 #[track_caller]
 fn receive_without_memory<T: Serialize + DeserializeOwned + PartialEq>(large: impl Fn() -> T, small: impl Fn() -> T) {
     let before = Resources::of_this_process();
@@ -155,8 +157,8 @@ fn count(pairs: Vec<(u32, u32)>) -> usize {
     pairs.len()
 }
 
-// A `Vec` of anything but numbers grows in serde's hands, and Rust ends a process that cannot allocate.
-// That is not promised; that the parent learns of it is.
+// A `Vec` of anything but numbers grows in serde's hands, and Rust ends a process that cannot
+// allocate. That is not promised; that the parent learns of it is.
 scenario!(a_collection_that_finds_no_memory_ends_the_child_by_a_signal_that_is_named, {
     let pairs = vec![(1, 2); LARGE / 8];
     let builder = Builder::new().stderr(Stdio::null());

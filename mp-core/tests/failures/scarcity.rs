@@ -1,5 +1,5 @@
-//! Every point of an operation at which descriptors or processes can run out is reached once: it is an error, leaves nothing
-//! behind, and goes on after relief.
+//! Every point of an operation at which descriptors or processes can run out is reached once: it is
+//! an error, leaves nothing behind, and goes on after relief.
 
 use std::error::Error;
 use std::fs::File;
@@ -20,7 +20,8 @@ use serde_bytes::ByteBuf;
 /// What an operation needs at most, in descriptors, beside one or two for each handle.
 const MOST: usize = 40;
 
-/// With how many descriptors to spare something with `handles` is attempted. Of many handles not each is missing once.
+/// With how many descriptors to spare something with `handles` is attempted. Of many handles not
+/// each is missing once.
 fn steps(handles: usize) -> Vec<usize> {
     if handles < 10 {
         return (0..MOST).collect();
@@ -32,8 +33,8 @@ fn steps(handles: usize) -> Vec<usize> {
 /// Says that descriptors ran out, wherever they did.
 const REASONS: [&str; 2] = ["os error 24", "descriptors of a packet were lost"];
 
-/// Attempts something with no descriptor to spare, then with one, and so on, until it succeeds. It has to fail at first, and each
-/// failure has to say why and leave nothing.
+/// Attempts something with no descriptor to spare, then with one, and so on, until it succeeds. It
+/// has to fail at first, and each failure has to say why and leave nothing.
 #[track_caller]
 fn until_it_succeeds(what: &str, handles: usize, mut attempt: impl FnMut(usize) -> Result<(), Box<dyn Error>>) {
     let before = Resources::of_this_process();
@@ -64,7 +65,8 @@ impl Load {
     }
 }
 
-/// In its packet, in a memory file of its own, in one from the start; without handles, with some, with more than one packet takes.
+/// In its packet, in a memory file of its own, in one from the start; without handles, with some,
+/// with more than one packet takes.
 const LOADS: [(usize, usize); 6] = [(10, 3), (10, 300), (300_000, 0), (300_000, 3), (3 << 20, 0), (3 << 20, 300)];
 
 #[process_fn]
@@ -98,7 +100,8 @@ scenario!(every_descriptor_that_a_spawn_needs_can_be_missing, {
     }
 });
 
-/// In a process that has started none before, so that anything that the first spawn makes for all of them can be missing as well.
+/// In a process that has started none before, so that anything that the first spawn makes for all
+/// of them can be missing as well.
 #[process_fn]
 fn start_the_first() {
     let before = Resources::of_this_process();

@@ -55,7 +55,8 @@ scenario!(a_child_inherits_nothing_beside_its_streams, {
         assert_bare(&found, 0);
         assert!(streams.iter().zip(found.values()).all(|(own, found)| own == found), "{found:?}");
     }
-    // The program of another library would have inherited them, so there was something to keep away.
+    // The program of another library would have inherited them, so there was something to keep
+    // away.
     let listing = std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap();
     assert!(String::from_utf8(listing.stdout).unwrap().lines().count() > 200);
     drop(open);
@@ -77,7 +78,8 @@ scenario!(the_pipes_to_a_child_are_closed_in_its_siblings, {
     elder.join().unwrap_err();
 });
 
-/// Opens, duplicates and closes descriptors of several kinds, close-on-exec or not, as fast as it can.
+/// Opens, duplicates and closes descriptors of several kinds, close-on-exec or not, as fast as it
+/// can.
 fn open_and_close(stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let inheritable = open_inheritable(50);
@@ -180,8 +182,8 @@ fn fill_all_but(hole: i32) -> Vec<OwnedFd> {
     fill
 }
 
-/// A descriptor of the parent may already have the number that it, or another one, gets in the child. In a program of
-/// its own, because in a child number 3 is always taken.
+/// A descriptor of the parent may already have the number that it, or another one, gets in the
+/// child. In a program of its own, because in a child number 3 is always taken.
 #[test]
 fn whatever_numbers_the_parent_uses_the_child_has_its_own() {
     if !is_run_again() {
@@ -200,8 +202,8 @@ fn whatever_numbers_the_parent_uses_the_child_has_its_own() {
         assert_eq!(process.join().unwrap(), "hello");
         drop(fill);
     }
-    // With stdin closed and number 3 free the child's end of the control socket is made with the number that it gets.
-    // SAFETY: nothing in this process reads its standard input.
+    // With stdin closed and number 3 free the child's end of the control socket is made with the
+    // number that it gets. SAFETY: nothing in this process reads its standard input.
     drop(unsafe { OwnedFd::from_raw_fd(0) });
     let fill = fill_all_but(3);
     assert_bare(&own_descriptors::spawn().unwrap().join().unwrap(), 0);

@@ -17,8 +17,9 @@ fn add(a: u32, b: u32) -> u32 {
 fn run_a_copy(test: &str) {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("copy");
-    // By another program: a file that this process has open for writing is open in every process that other tests start
-    // meanwhile, until that executes its own program, and what is open for writing cannot be executed.
+    // By another program: a file that this process has open for writing is open in every process
+    // that other tests start meanwhile, until that executes its own program, and what is open for
+    // writing cannot be executed.
     assert!(Command::new("cp").args([&this_executable(), &copy]).status().unwrap().success());
     run_again(&copy, test);
 }

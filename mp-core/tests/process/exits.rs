@@ -161,7 +161,8 @@ scenario!(the_exit_status_is_there_when_the_process_has_ended_and_stays, {
 });
 
 scenario!(a_parent_that_ignores_its_children_gets_their_values_all_the_same, {
-    // SAFETY: SIG_IGN is a valid disposition for SIGCHLD, and this process has no handler that would be lost.
+    // SAFETY: SIG_IGN is a valid disposition for SIGCHLD, and this process has no handler that
+    // would be lost.
     let previous = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     for _ in 0..50 {
         let mut process = nothing::spawn().unwrap();

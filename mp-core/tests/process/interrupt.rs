@@ -1,4 +1,5 @@
-//! Ctrl-C at a terminal: it reaches every process of the group once, all of them end, and nobody tells a long story.
+//! Ctrl-C at a terminal: it reaches every process of the group once, all of them end, and nobody
+//! tells a long story.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -103,7 +103,8 @@ scenario!(a_process_can_be_joined_by_another_thread_than_started_it, {
 
 #[process_fn]
 fn leave_a_descendant() -> u32 {
-    // Its own lifeline ends it with this process, but it holds no end of the control socket meanwhile.
+    // Its own lifeline ends it with this process, but it holds no end of the control socket
+    // meanwhile.
     let descendant = run_for_ever::spawn().unwrap();
     let pid = descendant.pid();
     descendant.detach();

@@ -28,7 +28,8 @@ fn live(way: String, pids: Sender<u32>, never: Receiver<u8>) {
     }
 }
 
-/// Blocks every signal that can be blocked, and ignores the one that the kernel sends about descriptors unless told which.
+/// Blocks every signal that can be blocked, and ignores the one that the kernel sends about
+/// descriptors unless told which.
 fn block_signals() {
     let mut all = std::mem::MaybeUninit::uninit();
     // SAFETY: the call initialises the set that it is given.
@@ -108,7 +109,8 @@ fn end(how: u8, pids: Sender<u32>, never: Receiver<u8>) {
     for way in WAYS {
         live::spawn(way.to_owned(), pids.try_clone().unwrap(), never.try_clone().unwrap()).unwrap().detach();
     }
-    // The children have all begun when they are heard of; the parent's order to end comes after that.
+    // The children have all begun when they are heard of; the parent's order to end comes after
+    // that.
     never.recv().unwrap();
     match how {
         0 => {}
@@ -128,7 +130,8 @@ scenario!(children_die_with_a_parent_that_ends_in_any_other_way, {
             .map(|_| Watched::new(started.recv_timeout(PATIENCE).unwrap().expect("all have started")))
             .into_iter()
             .collect();
-        // One of the children reads too: whichever of them gets the first order, its parent gets one.
+        // One of the children reads too: whichever of them gets the first order, its parent gets
+        // one.
         order.send(0).unwrap();
         order.send(0).unwrap();
         wait(&[&parent], Some(PATIENCE)).unwrap();
@@ -166,7 +169,8 @@ scenario!(children_that_had_hardly_begun_die_with_their_parent, {
 scenario!(children_do_not_die_with_the_thread_that_started_them, {
     let (sender, receiver) = pipe().unwrap();
     let process = std::thread::spawn(move || relay_one::spawn(receiver).unwrap()).join().unwrap();
-    // A signal would have come with the end of the thread, so before this process was started and ended.
+    // A signal would have come with the end of the thread, so before this process was started and
+    // ended.
     nothing::spawn().unwrap().join().unwrap();
     assert!(process.is_alive());
     sender.send(5).unwrap();
@@ -213,7 +217,8 @@ fn live_with_pid(pids: Sender<u32>) {
     }
 }
 
-// A program that outlives its parent must not keep the parent's children alive by what it inherited.
+// A program that outlives its parent must not keep the parent's children alive by what it
+// inherited.
 scenario!(a_program_that_outlives_the_parent_does_not_hold_its_lifeline, {
     let (pids, started) = pipe().unwrap();
     let parent = start_a_program::spawn(pids).unwrap();

@@ -183,13 +183,14 @@ scenario!(what_cannot_be_set_fails_the_spawn_and_leaves_nothing, {
 fn open_files_of(pid: u32) -> Option<(u64, u64)> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     let pid = libc::pid_t::try_from(pid).unwrap();
-    // SAFETY: nothing is set, and `limit` is there for the kernel to write into. Asking after any process is harmless.
+    // SAFETY: nothing is set, and `limit` is there for the kernel to write into. Asking after any
+    // process is harmless.
     let result = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) };
     (result == 0).then_some((limit.rlim_cur, limit.rlim_max))
 }
 
-// If others could see a child whose limits are still to be set, they could end and reap it, and its number, to which the limits
-// are given, be that of a stranger.
+// If others could see a child whose limits are still to be set, they could end and reap it, and its
+// number, to which the limits are given, be that of a stranger.
 scenario!(nobody_sees_a_child_before_its_limits_are_set, {
     // The more there is to set before the last one, the longer a child would be seen without it.
     let limited = |soft, hard| {

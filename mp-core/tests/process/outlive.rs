@@ -116,11 +116,13 @@ fn tell_of_parent(alive: Sender<bool>) {
 const GATE: &str = "gate";
 const SAID: &str = "said";
 
-/// Starts a survivor that cannot begin yet, gives away copies of the sockets over which it is told what to do, and waits to be killed.
+/// Starts a survivor that cannot begin yet, gives away copies of the sockets over which it is told
+/// what to do, and waits to be killed.
 #[process_fn]
 fn start_at_a_gate(directory: PathBuf, alive: Sender<bool>, started: Sender<(u32, Vec<Handle>)>) {
     let before = descriptors();
-    // The dynamic linker, which wants to read it as a library, waits for somebody to write into it, and does without it then.
+    // The dynamic linker, which wants to read it as a library, waits for somebody to write into it,
+    // and does without it then.
     let builder = Builder::new().outlive_parent(true).env("LD_PRELOAD", directory.join(GATE)).stdin(Stdio::null());
     let said = File::create(directory.join(SAID)).unwrap();
     let survivor = builder.stderr(said).spawn(tell_of_parent::call(alive)).unwrap();
@@ -131,8 +133,9 @@ fn start_at_a_gate(directory: PathBuf, alive: Sender<bool>, started: Sender<(u32
     let _ = survivor.join();
 }
 
-/// A survivor that begins when its parent is dead, and whose parent's descriptors are open elsewhere, with what it says of its
-/// parent if it gets that far, and the directory of its last words.
+/// A survivor that begins when its parent is dead, and whose parent's descriptors are open
+/// elsewhere, with what it says of its parent if it gets that far, and the directory of its last
+/// words.
 struct Orphan {
     pid: u32,
     pidfd: OwnedFd,

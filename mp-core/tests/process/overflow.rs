@@ -14,7 +14,8 @@ fn recurse(depth: u64) -> u64 {
 
 #[process_fn]
 fn read_from(address: usize) -> u8 {
-    // SAFETY: it is not, which is the point: the process crashes, as a faulty C library would make it.
+    // SAFETY: it is not, which is the point: the process crashes, as a faulty C library would make
+    // it.
     unsafe { std::ptr::with_exposed_provenance::<u8>(std::hint::black_box(address)).read_volatile() }
 }
 

@@ -14,8 +14,9 @@ use crate::expand::quiet;
 
 /// What is made of one type.
 ///
-/// Everything has the span of the derive or, where a message should point at the type or a field, that place with the hygiene of the derive: thus
-/// lints know that no person wrote it, `unsafe_code` among them.
+/// Everything has the span of the derive or, where a message should point at the type or a field,
+/// that place with the hygiene of the derive: thus lints know that no person wrote it,
+/// `unsafe_code` among them.
 pub(crate) struct Expansion<'a> {
     krate: &'a Path,
     invariants: bool,
@@ -68,7 +69,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// Nothing can be said of all types without `Drop`, but two implementations of a trait for one type are an error, which names the trait.
+    /// Nothing can be said of all types without `Drop`, but two implementations of a trait for one
+    /// type are an error, which names the trait.
     fn without_drop(&self) -> TokenStream {
         let name = &self.name;
         let quiet = quiet();
@@ -87,8 +89,9 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// An attribute that comes after the derive is given the type later, and may change it: this does not compile if the type has
-    /// other parts then than those that were checked. (The names are long because types of the user are named beside them.)
+    /// An attribute that comes after the derive is given the type later, and may change it: this
+    /// does not compile if the type has other parts then than those that were checked. (The names
+    /// are long because types of the user are named beside them.)
     fn unchanged(&self, shape: &Shape) -> TokenStream {
         let name = &self.name;
         let quiet = quiet();
@@ -134,8 +137,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// What the layout calls the type. Values of one with invariants are made by its own functions alone, so they are not to be had from
-    /// another type of that name.
+    /// What the layout calls the type. Values of one with invariants are made by its own functions
+    /// alone, so they are not to be had from another type of that name.
     fn layout_name(&self) -> TokenStream {
         let name = self.name.unraw().to_string();
         if self.invariants { quote!(::core::concat!(::core::module_path!(), "::", #name)) } else { quote!(#name) }
@@ -162,8 +165,9 @@ impl<'a> Expansion<'a> {
                 None => quote!(::core::option::Option::None),
                 Some(value) => {
                     let ty = representation.discriminant();
-                    // By a function, which gives the value its type: a variable could have the name of one of the user's constants. In
-                    // an array, where rustc has nothing to say about the user's braces.
+                    // By a function, which gives the value its type: a variable could have the name
+                    // of one of the user's constants. In an array, where rustc has nothing to say
+                    // about the user's braces.
                     quote!(::core::option::Option::Some(
                         ::core::convert::identity::<[#ty; 1]>([#value])[0] as ::core::primitive::i128
                     ))

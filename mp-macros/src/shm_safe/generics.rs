@@ -32,7 +32,8 @@ pub(crate) fn bounded(generics: &Generics, krate: &Path) -> Generics {
     bounded
 }
 
-/// What makes a layout that of a type with these parameters, also if no field tells: calls of a method of it.
+/// What makes a layout that of a type with these parameters, also if no field tells: calls of a
+/// method of it.
 pub(crate) fn told_apart(generics: &Generics, krate: &Path) -> TokenStream {
     let numbers = generics.params.iter().filter_map(|parameter| match parameter {
         GenericParam::Type(parameter) => {

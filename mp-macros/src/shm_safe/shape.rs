@@ -47,7 +47,8 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// Whether a value has a size, as far as its definition tells: the last field of a struct may have none.
+/// Whether a value has a size, as far as its definition tells: the last field of a struct may have
+/// none.
 pub(crate) fn is_sized(input: &DeriveInput) -> bool {
     let Data::Struct(data) = &input.data else { return true };
     data.fields.iter().next_back().is_none_or(|field| types::is_sized(&field.ty))

@@ -1,4 +1,5 @@
-//! Which types cannot be in shared memory, as far as their spelling tells. Of the others, rustc knows.
+//! Which types cannot be in shared memory, as far as their spelling tells. Of the others, rustc
+//! knows.
 
 use syn::{GenericArgument, Path, PathArguments, Type};
 
@@ -112,8 +113,8 @@ impl<'a> From<&'a PathArguments> for Arguments<'a> {
     }
 }
 
-/// What is wrong with a type of std that has its value elsewhere, or for one thread. The number of arguments tells many of them
-/// from other types of the name.
+/// What is wrong with a type of std that has its value elsewhere, or for one thread. The number of
+/// arguments tells many of them from other types of the name.
 fn elsewhere(name: &str, arguments: &Arguments) -> Option<String> {
     let types = arguments.types.as_slice();
     let shown: Vec<String> = types.iter().map(display).collect();

@@ -6,17 +6,20 @@
 //! | the workers' links | sending: whoever holds the lock; receiving, killing and replacing: the supervisor |
 //! | the supervisor, one thread | sleeps until a worker says something or ends, or until it is woken |
 //!
-//! 1. A task is in exactly one place: in the queue, with one worker, or finished. Its destination is told exactly once.
-//! 2. A worker holds one task at a time and answers it before it gets another, so a worker that ends takes the task that it
-//!    holds with it, and no other.
-//! 3. A worker gets no task before it has said `Ready`. A worker that ends with its task unread has not begun it; the task goes
-//!    back to the queue, unless it holds handles, of which no second copy is kept. (A worker that is killed in the instant in
-//!    which the task arrives may take it in and not begin it. That counts as begun.)
+//! 1. A task is in exactly one place: in the queue, with one worker, or finished. Its destination
+//!    is told exactly once.
+//! 2. A worker holds one task at a time and answers it before it gets another, so a worker that
+//!    ends takes the task that it holds with it, and no other.
+//! 3. A worker gets no task before it has said `Ready`. A worker that ends with its task unread has
+//!    not begun it; the task goes back to the queue, unless it holds handles, of which no second
+//!    copy is kept. (A worker that is killed in the instant in which the task arrives may take it
+//!    in and not begin it. That counts as begun.)
 //! 4. Results that a worker had sent before it ended are received before its end is looked at.
 //! 5. The locks of destinations are leaves: whoever holds one takes no other.
 //!
-//! A worker that ends is replaced at once. If workers end before they are ready, or cannot be started, again and again, the pauses
-//! between tries grow, and after [`MAX_FAILURES`] in a row the waiting tasks fail instead of waiting for ever.
+//! A worker that ends is replaced at once. If workers end before they are ready, or cannot be
+//! started, again and again, the pauses between tries grow, and after [`MAX_FAILURES`] in a row the
+//! waiting tasks fail instead of waiting for ever.
 
 mod state;
 mod supervisor;

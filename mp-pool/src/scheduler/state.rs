@@ -51,11 +51,12 @@ impl Worker {
         self.ready && self.job.is_none() && !self.leaving
     }
 
-    /// Hands a job to the worker; gives it back if the worker turns out to be lost. A job that cannot be sent to any worker is
-    /// finished with that.
+    /// Hands a job to the worker; gives it back if the worker turns out to be lost. A job that
+    /// cannot be sent to any worker is finished with that.
     fn assign(&mut self, mut job: Job) -> Result<(), Job> {
         let Some(call) = job.call.take() else { return Ok(()) };
-        // A second copy of a handle would keep what it belongs to open, so only plain calls are kept.
+        // A second copy of a handle would keep what it belongs to open, so only plain calls are
+        // kept.
         job.kept = (!call.has_handles()).then(|| call.clone());
         match self.link.send(Request::Run { task: job.task, call }) {
             Ok(()) => {

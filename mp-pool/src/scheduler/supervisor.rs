@@ -95,12 +95,14 @@ impl Supervisor {
         state.workers.iter().map(|worker| Watched { link: Arc::clone(&worker.link), silent: worker.silent }).collect()
     }
 
-    /// Sleeps until a worker says something or ends, or the state has changed, or it is time for something.
+    /// Sleeps until a worker says something or ends, or the state has changed, or it is time for
+    /// something.
     fn sleep(&self, watched: &[Watched]) -> Vec<Ready> {
         let mut descriptors = Vec::with_capacity(2 * watched.len() + 1);
         for watched in watched {
             let Descriptors { says_something, has_ended } = watched.link.descriptors();
-            // The end of what a worker says stays there to be read; only its own end is of interest then.
+            // The end of what a worker says stays there to be read; only its own end is of interest
+            // then.
             descriptors.push(if watched.silent { has_ended } else { says_something });
             descriptors.push(has_ended);
         }
@@ -109,7 +111,8 @@ impl Supervisor {
         let due = [self.retry, self.deadline].into_iter().flatten().min();
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
         let Ok(indices) = mp_core::wait(&handles, timeout) else {
-            // There is no memory for the kernel's table. Looking at everything needs none; try again soon.
+            // There is no memory for the kernel's table. Looking at everything needs none; try
+            // again soon.
             std::thread::sleep(FIRST_PAUSE);
             return vec![Ready { said_something: true, ended: true }; watched.len()];
         };
@@ -161,8 +164,8 @@ impl Supervisor {
                         worker.silent = true;
                         std::mem::replace(&mut worker.leaving, true)
                     });
-                    // One that was told to end closes its link on the way out, and may have other things to clear up. Any other
-                    // is dying, or of no use any more.
+                    // One that was told to end closes its link on the way out, and may have other
+                    // things to clear up. Any other is dying, or of no use any more.
                     if dismissed == Some(false) {
                         link.kill();
                     }

@@ -154,8 +154,8 @@ scenario!(workers_killed_at_any_moment_cost_the_tasks_that_they_run, {
 scenario!(a_worker_that_leaves_a_process_behind_with_its_descriptors_is_still_noticed, {
     #[process_fn]
     fn fork_and_die() {
-        // The fork has every descriptor of the worker, so none of them is at its end when the worker dies.
-        // SAFETY: the child only sleeps and exits.
+        // The fork has every descriptor of the worker, so none of them is at its end when the
+        // worker dies. SAFETY: the child only sleeps and exits.
         if unsafe { libc::fork() } == 0 {
             std::thread::sleep(Duration::from_secs(3));
             // SAFETY: it ends the fork without running anything that belongs to the worker.

@@ -49,7 +49,8 @@ scenario!(a_pool_without_descriptors_fails_tasks_and_goes_on_after_relief, {
     assert_eq!(pool.submit(double::call(1)).join().unwrap(), 2);
     for _ in 0..3 {
         let taken = take_all();
-        // A long call needs memory of its own to travel in, for which no descriptor is free; a short one does not.
+        // A long call needs memory of its own to travel in, for which no descriptor is free; a
+        // short one does not.
         let error = pool.submit(reverse::call(vec![1; 100_000])).join().unwrap_err();
         assert!(matches!(error, TaskError::NotSent(_)), "{error:?}");
         assert_eq!(pool.submit(double::call(21)).join().unwrap(), 42);

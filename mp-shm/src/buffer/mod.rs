@@ -75,10 +75,10 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 /// A send that fails gives it back.
 ///
 /// Encoding a buffer by reference (`send_ref`, a parameter `&Buffer`,
-/// [`Message::encode`](mp_core::raw::Message::encode)) changes nothing: the sender stays the owner until
-/// it drops the buffer. Until then a receiver has to wait. So do all but one of several receivers,
-/// when a message was copied or sent twice: the first to lock the values is the owner, and the
-/// others wait until it drops them.
+/// [`Message::encode`](mp_core::raw::Message::encode)) changes nothing: the sender stays the owner
+/// until it drops the buffer. Until then a receiver has to wait. So do all but one of several
+/// receivers, when a message was copied or sent twice: the first to lock the values is the owner,
+/// and the others wait until it drops them.
 ///
 /// [`wait`](Self::wait) waits up to a timeout, and then returns [`BufferError::InUse`].
 /// [`try_as_slice`](Self::try_as_slice) does not wait. Using the buffer as a slice, or splitting

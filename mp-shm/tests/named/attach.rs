@@ -1,5 +1,5 @@
-//! Attaching memory: what is not what it should be is an error, whoever made it, and what others do to it later reaches nobody's other
-//! memory.
+//! Attaching memory: what is not what it should be is an error, whoever made it, and what others do
+//! to it later reaches nobody's other memory.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -29,7 +29,8 @@ struct Handle(#[serde(with = "mp_core::fd")] OwnedFd);
 /// The seals without which no memory is attached.
 const SIZED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 
-/// The numbers of the header: format, kind, layout, size and alignment of a value, how many there are.
+/// The numbers of the header: format, kind, layout, size and alignment of a value, how many there
+/// are.
 const FIELDS: usize = 6;
 const FORMAT: usize = 0;
 const KIND: usize = 1;
@@ -296,7 +297,8 @@ scenario!(a_handle_that_is_not_there_is_an_error, {
     assert!(decoded(Message::encode(&(handle(), u32::MAX)).unwrap()).contains("no handle number"));
     assert!(decoded(Message::encode(&(handle(), 0_u32)).unwrap()).contains("taken twice"));
     assert!(Message::encode(&0_u32).unwrap().decode::<Value<u64>>().is_err());
-    // A bad one among good ones takes all of them with it, and leaves nothing: the leak check would see.
+    // A bad one among good ones takes all of them with it, and leaves nothing: the leak check would
+    // see.
     let null = Handle(File::open("/dev/null").unwrap().into());
     let mixed = Message::encode(&[handle(), handle(), null, handle()]).unwrap();
     assert!(chain(&mixed.decode::<[Array<u64>; 4]>().unwrap_err()).contains("not memory of a fixed size"));
@@ -326,8 +328,8 @@ fn made_up_header(honest: &[u8]) -> impl Strategy<Value = ([u64; FIELDS], i64)> 
     (header, prop_oneof![6 => Just(0_i64), 1 => -9000_i64..9000])
 }
 
-/// Attaches memory with that header as a `T`, whose values begin at `start`, and tells whether it is one by all that can be known. Its
-/// other bytes are of chance.
+/// Attaches memory with that header as a `T`, whose values begin at `start`, and tells whether it
+/// is one by all that can be known. Its other bytes are of chance.
 fn attaches<T>(honest: &[u8], start: u64, header: [u64; FIELDS], more: i64, seed: u64) -> (Result<T, AttachError>, bool)
 where
     T: TryFrom<OwnedFd, Error = AttachError>,
@@ -392,7 +394,8 @@ enum Use {
     Had,
 }
 
-/// Writes anything anywhere in the memory, header and lock included, once it is told to begin and as long as the other end is there.
+/// Writes anything anywhere in the memory, header and lock included, once it is told to begin and
+/// as long as the other end is there.
 #[process_fn]
 fn scribbles(array: Array<u64>, seed: u64, there: Sender<()>, until: Receiver<()>) {
     there.send(()).unwrap();
@@ -414,7 +417,8 @@ fn scribbles(array: Array<u64>, seed: u64, there: Sender<()>, until: Receiver<()
     }
 }
 
-/// How often it had the elements, and how often it attached them anew, while somebody else writes over them.
+/// How often it had the elements, and how often it attached them anew, while somebody else writes
+/// over them.
 #[process_fn]
 fn goes_on(array: Array<u64>, there: Sender<()>, rounds: u32) -> [u32; 2] {
     there.send(()).unwrap();

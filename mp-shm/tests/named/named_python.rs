@@ -1,4 +1,5 @@
-//! Python's `multiprocessing.shared_memory` at the other end, each version of it that is here, in either direction.
+//! Python's `multiprocessing.shared_memory` at the other end, each version of it that is here, in
+//! either direction.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use mp_testing::{PATIENCE, eventually, scenario};
 /// There are many Pythons to start, one after another.
 const PATIENT: Duration = Duration::from_secs(240);
 
-/// `untracked` opens memory without the resource tracker, which would unlink it; `step` waits until the first byte of the memory whose name is the
-/// first argument is a number.
+/// `untracked` opens memory without the resource tracker, which would unlink it; `step` waits until
+/// the first byte of the memory whose name is the first argument is a number.
 const PRELUDE: &str = r#"
 import sys, time
 from multiprocessing import resource_tracker

@@ -38,10 +38,11 @@ fn list() -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Gives this process, and what it starts, a `/dev/shm` of its own of that many bytes, so that nobody else sweeps there. False, which is
-/// said, if it may not.
+/// Gives this process, and what it starts, a `/dev/shm` of its own of that many bytes, so that
+/// nobody else sweeps there. False, which is said, if it may not.
 pub(crate) fn have_a_directory_of_their_own(size: u64) -> bool {
-    // SAFETY: from here on this process sees mounts of its own, which changes nothing that memory safety depends on.
+    // SAFETY: from here on this process sees mounts of its own, which changes nothing that memory
+    // safety depends on.
     if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
         println!("only root can have a /dev/shm of its own; not tested exactly");
         return false;

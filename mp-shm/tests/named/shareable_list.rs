@@ -1,4 +1,5 @@
-//! Lists in named memory: what they hold, what they refuse, and that nothing in the memory can do harm.
+//! Lists in named memory: what they hold, what they refuse, and that nothing in the memory can do
+//! harm.
 
 use std::time::Duration;
 

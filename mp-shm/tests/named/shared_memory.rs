@@ -237,7 +237,8 @@ scenario!(a_message_that_brings_something_else_is_an_error, {
 scenario!(a_forked_child_leaves_the_name_to_its_parent, {
     let name = own("forked");
     let mut memory = SharedMemory::create(&*name, 1).unwrap();
-    // SAFETY: the child calls nothing that another thread could have been in the middle of: it unmaps and closes, and ends.
+    // SAFETY: the child calls nothing that another thread could have been in the middle of: it
+    // unmaps and closes, and ends.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         let _ = memory.keep();

@@ -342,7 +342,8 @@ scenario!(a_waiter_that_is_killed_holds_nobody_up, {
     assert!(begun.elapsed() < PROMPTLY);
 });
 
-/// Moves from one element to another, so that the sum stays, but while somebody is in the middle of it.
+/// Moves from one element to another, so that the sum stays, but while somebody is in the middle of
+/// it.
 #[process_fn]
 fn moves_until_killed(array: Array<u64>, seed: u64, there: Sender<()>) {
     there.send(()).unwrap();

@@ -135,7 +135,8 @@ scenario!(what_another_process_can_still_write_does_not_freeze, {
     assert_eq!(*buffer.freeze().unwrap(), [4, 2, 3]);
 });
 
-/// A buffer of three values, and the descriptor of its memory, which the library itself does not hand out.
+/// A buffer of three values, and the descriptor of its memory, which the library itself does not
+/// hand out.
 fn buffer_and_memory() -> (Buffer<u64>, OwnedFd) {
     let sent = Message::encode(&Buffer::from_slice(&[1u64, 2, 3]).unwrap()).unwrap();
     let (Fd(file), start, end) = sent.decode::<(Fd<OwnedFd>, u64, u64)>().unwrap();

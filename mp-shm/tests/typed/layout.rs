@@ -129,7 +129,8 @@ fn digests_differ() {
     assert_eq!(<(u8, Option<[char; 3]>)>::LAYOUT, <(u8, Option<[char; 3]>)>::LAYOUT);
 }
 
-/// Size and alignment are part of the layout of a type that is known by its name, and so is what else is said of it.
+/// Size and alignment are part of the layout of a type that is known by its name, and so is what
+/// else is said of it.
 #[test]
 fn a_name_is_not_all() {
     let layout = Layout::of::<[u8; 8]>("name");

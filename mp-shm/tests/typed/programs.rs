@@ -1,12 +1,13 @@
-//! Random programs: a buffer is split, sent to several processes, joined, lost with those that are killed and reclaimed, in any order,
-//! and every value is what its last owner wrote.
+//! Random programs: a buffer is split, sent to several processes, joined, lost with those that are
+//! killed and reclaimed, in any order, and every value is what its last owner wrote.
 
 use mp_core::{Process, Receiver, Sender, pipe, process_fn};
 use mp_shm::{Buffer, BufferError, Reclaimer, RejoinErrorReason};
 use mp_testing::faults::{Random, count, limit};
 use mp_testing::{PATIENCE, scenario};
 
-/// Overwrites what it gets, which has to be `before` everywhere that `before` is known, and sends it back.
+/// Overwrites what it gets, which has to be `before` everywhere that `before` is known, and sends
+/// it back.
 #[process_fn]
 fn overwrite(work: Receiver<(Buffer<u32>, Option<u32>, u32)>, done: Sender<Buffer<u32>>) {
     for item in work.iter() {
@@ -37,7 +38,8 @@ impl Worker {
     }
 }
 
-/// A part that is here. Its values are all the same; `None` if nobody knows which, since its last owner was killed.
+/// A part that is here. Its values are all the same; `None` if nobody knows which, since its last
+/// owner was killed.
 struct Part {
     buffer: Buffer<u32>,
     value: Option<u32>,

@@ -1,4 +1,5 @@
-//! Where memory, addresses, descriptors or the sizes of files run out: an error, nothing is left, and it goes on after relief.
+//! Where memory, addresses, descriptors or the sizes of files run out: an error, nothing is left,
+//! and it goes on after relief.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,5 +1,5 @@
-//! `Shared` between processes: a struct of several locks and counters in one piece of memory, sent in every way, and those who use it
-//! killed.
+//! `Shared` between processes: a struct of several locks and counters in one piece of memory, sent
+//! in every way, and those who use it killed.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};

@@ -271,7 +271,8 @@ scenario!(a_waiter_that_is_killed_holds_nobody_up, {
     assert_eq!(value.get().unwrap(), [1, 1]);
 });
 
-/// Counts up both numbers, which are equal while nobody is in the middle of it, and mends what the dead have left.
+/// Counts up both numbers, which are equal while nobody is in the middle of it, and mends what the
+/// dead have left.
 #[process_fn]
 fn adds_until_killed(value: Value<[u64; 2]>, there: Sender<()>) {
     there.send(()).unwrap();

@@ -1,8 +1,10 @@
 //! A place where a number of parties wait for each other, again and again.
 //!
-//! `state` is, from its lowest bit: how many have arrived (20), the mode (2), how the last generations ended (10, one bit each, the
-//! youngest lowest, 1 for a reset), how many ended by a reset (10), and how many because all had come (22). The last two are what tells one
-//! generation from another. `changes` is what sleepers sleep on: bit 0 says that there may be some, the others count. `parties` never changes.
+//! `state` is, from its lowest bit: how many have arrived (20), the mode (2), how the last
+//! generations ended (10, one bit each, the youngest lowest, 1 for a reset), how many ended by a
+//! reset (10), and how many because all had come (22). The last two are what tells one generation
+//! from another. `changes` is what sleepers sleep on: bit 0 says that there may be some, the others
+//! count. `parties` never changes.
 //!
 //! | mode | arrived | the next to arrive | `abort`, a timeout | `reset` |
 //! |---|---|---|---|---|
@@ -11,26 +13,31 @@
 //! | acting: the last runs its action | all | waits for the next generation | broken | ends the generation |
 //! | broken | 0 | fails | | ends the generation, filling |
 //!
-//! 1. Every step is one compare-exchange of the whole state: there is no step in which a killed process leaves half of it.
-//! 2. In a generation each number that `arrived` had is given out once, to the one that counted it up. Only the last ends the generation
-//!    as complete, and only if it is still the one in which it arrived, and not broken.
-//! 3. Whoever waits remembers its generation. While that is the present one, it waits, or it is broken. If since then no generation was
-//!    reset, its own was completed; if none was completed, it was reset; if both happened, the bit of its own says which. After more than
-//!    [`REMEMBERED`] generations, with a reset among them, it takes itself for reset.
-//! 4. Whoever sleeps has read `changes`, and after that a state in which it has to wait, and has set bit 0 by a compare-exchange of what it
-//!    had read. Whoever changes the state so that others need not wait changes `changes` after that, takes bit 0 away, and wakes all if it was
-//!    set. So no sleeper is left behind: the next generation does not wait until the last one has gone.
+//! 1. Every step is one compare-exchange of the whole state: there is no step in which a killed
+//!    process leaves half of it.
+//! 2. In a generation each number that `arrived` had is given out once, to the one that counted it
+//!    up. Only the last ends the generation as complete, and only if it is still the one in which
+//!    it arrived, and not broken.
+//! 3. Whoever waits remembers its generation. While that is the present one, it waits, or it is
+//!    broken. If since then no generation was reset, its own was completed; if none was completed,
+//!    it was reset; if both happened, the bit of its own says which. After more than [`REMEMBERED`]
+//!    generations, with a reset among them, it takes itself for reset.
+//! 4. Whoever sleeps has read `changes`, and after that a state in which it has to wait, and has
+//!    set bit 0 by a compare-exchange of what it had read. Whoever changes the state so that others
+//!    need not wait changes `changes` after that, takes bit 0 away, and wakes all if it was set. So
+//!    no sleeper is left behind: the next generation does not wait until the last one has gone.
 //!
-//! Orderings: all steps of the state acquire and release. So what each party did before it arrived is seen by the last one, by its
-//! action, and through the step that ends the generation by all. `changes` is acquired before the state is read and released after it
-//! was changed.
+//! Orderings: all steps of the state acquire and release. So what each party did before it arrived
+//! is seen by the last one, by its action, and through the step that ends the generation by all.
+//! `changes` is acquired before the state is read and released after it was changed.
 //!
-//! A process that is killed after it has arrived is counted; nobody can tell that it is not there. If it was the last, and has ended the
-//! generation without waking, the sleepers find out when they look for themselves, a moment later. If it was in its action, the state is
-//! acting until somebody's time is up, or somebody aborts or resets.
+//! A process that is killed after it has arrived is counted; nobody can tell that it is not there.
+//! If it was the last, and has ended the generation without waking, the sleepers find out when they
+//! look for themselves, a moment later. If it was in its action, the state is acting until
+//! somebody's time is up, or somebody aborts or resets.
 //!
-//! The counts of generations come back after 2²² and 2¹⁰. Whoever was stopped meanwhile, for exactly that many, takes the present
-//! generation for its own, or a reset for none.
+//! The counts of generations come back after 2²² and 2¹⁰. Whoever was stopped meanwhile, for
+//! exactly that many, takes the present generation for its own, or a reset for none.
 
 use crate::deadline::Deadline;
 use crate::primitive::{AtomicU32, AtomicU64, Futex, Ordering, Slept};
@@ -207,7 +214,8 @@ impl RawBarrier {
         if is_complete { Ok(()) } else { Err(Broken::ByOthers) }
     }
 
-    /// Changes the state in a way that others wait for, if there is one, and tells whether there was.
+    /// Changes the state in a way that others wait for, if there is one, and tells whether there
+    /// was.
     fn step(&self, next: impl Fn(State) -> Option<State>) -> bool {
         let mut state = self.state.load(Ordering::Acquire);
         while let Some(next) = next(State::unpack(state)) {
@@ -397,7 +405,8 @@ mod tests {
             let party = |sum: &Sum, number: usize| {
                 // SAFETY: each thread writes its own before it arrives, which loom checks.
                 sum.1[number].with_mut(|own| unsafe { *own = 1 });
-                // SAFETY: nobody writes these any more, and nobody reads the sum yet, which loom checks.
+                // SAFETY: nobody writes these any more, and nobody reads the sum yet, which loom
+                // checks.
                 let read = |cell: &UnsafeCell<u32>| cell.with(|own| unsafe { *own });
                 let add = || {
                     let total = sum.1.iter().map(read).sum();

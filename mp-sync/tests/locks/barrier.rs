@@ -164,7 +164,8 @@ fn more_threads_than_parties_meet_in_groups() {
         thread::scope(|scope| {
             for _ in 0..6 {
                 scope.spawn(|| {
-                    // As long as not all 600 have met, there are others: who would be the 601st does not come.
+                    // As long as not all 600 have met, there are others: who would be the 601st
+                    // does not come.
                     while let Some(turn) = take_turn(&barrier, &acted) {
                         zeros.fetch_add(u32::from(turn == 0), Ordering::Relaxed);
                         assert!(turn < 2);
@@ -285,7 +286,8 @@ scenario!(a_party_that_is_killed_in_its_action_is_overcome_by_timeout_abort_and_
         match end {
             "abort" => meeting.barrier.abort(),
             "reset" => meeting.barrier.reset(),
-            // It belongs to the next generation, but nobody can tell that the action does not run any more.
+            // It belongs to the next generation, but nobody can tell that the action does not run
+            // any more.
             "another" => {
                 assert_eq!(meeting.barrier.wait_timeout(Duration::from_millis(1)), Err(BarrierError::TimedOut))
             }
@@ -343,7 +345,8 @@ scenario!(processes_that_are_killed_at_any_instant_leave_a_barrier_that_a_reset_
         meeting.came.store(1, Ordering::Relaxed);
         meeting.barrier.abort();
         survivor.join().unwrap();
-        // What the dead left does not count after a reset, and all meet again, with timeouts that do not fire.
+        // What the dead left does not count after a reset, and all meet again, with timeouts that
+        // do not fire.
         meeting.barrier.reset();
         assert_eq!(meeting.barrier.waiting(), 0);
         let other = wait_once::spawn(meeting.again(), Some(PATIENCE)).unwrap();

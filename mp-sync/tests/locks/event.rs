@@ -94,7 +94,8 @@ scenario!(two_processes_answer_each_other, {
     child.join().unwrap();
 });
 
-/// Waits for the question, with a limit or without, and says before and after that it has come so far.
+/// Waits for the question, with a limit or without, and says before and after that it has come so
+/// far.
 #[process_fn]
 fn wait_once(exchange: InShared<Exchange>, timeout: Option<Duration>) -> bool {
     exchange.inside.fetch_add(1, Ordering::Relaxed);
@@ -170,7 +171,8 @@ fn disturb(exchange: InShared<Exchange>) {
 #[process_fn]
 fn wait_in_rounds(exchange: InShared<Exchange>) {
     for round in 0.. {
-        // Killed in the middle of setting the last question, the disturber leaves this asleep for a moment at most.
+        // Killed in the middle of setting the last question, the disturber leaves this asleep for a
+        // moment at most.
         assert!(exchange.question.wait_timeout(PATIENCE), "round {round}");
         if exchange.number.load(Ordering::Relaxed) == u32::MAX {
             break;

@@ -33,7 +33,8 @@ impl<T: Sync> InShared<T> {
     fn map(file: File) -> Self {
         let mapping = MmapRaw::map_raw(&file).unwrap();
         let (start, length) = (mapping.as_mut_ptr(), mapping.len());
-        // SAFETY: the mapping lasts as long as the `MmapRaw`, and references to the value not longer than this.
+        // SAFETY: the mapping lasts as long as the `MmapRaw`, and references to the value not
+        // longer than this.
         let region = unsafe { SharedRegion::new(mapping, start, length) }.unwrap();
         Self { file, region, value: PhantomData }
     }

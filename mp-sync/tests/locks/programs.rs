@@ -1,4 +1,5 @@
-//! Programs of chance in four processes, on one of everything at once: what holds inside, and what is left when all have ended.
+//! Programs of chance in four processes, on one of everything at once: what holds inside, and what
+//! is left when all have ended.
 
 mod party;
 mod program;
@@ -74,7 +75,8 @@ struct Counts {
     used: u64,
 }
 
-/// Looks at everything, while nobody else does: nothing is held, and nothing in disorder unless somebody died, after which it is mended.
+/// Looks at everything, while nobody else does: nothing is held, and nothing in disorder unless
+/// somebody died, after which it is mended.
 fn counts(world: &World) -> Counts {
     assert!(!world.mutex.is_locked() && !world.reentrant.is_locked() && !world.stock.is_locked());
     let (mutex, _) = world.got_mutex(world.mutex.try_lock()).expect("nobody holds it");
@@ -96,7 +98,8 @@ fn counts(world: &World) -> Counts {
     Counts { mutex: mutex[0], reentrant: reentrant[0].get(), write: value[0], made: stock.made, used: stock.used }
 }
 
-/// That what the world has counted since is what the survivors did, and perhaps some of what the dead was about to.
+/// That what the world has counted since is what the survivors did, and perhaps some of what the
+/// dead was about to.
 #[track_caller]
 fn adds_up(before: u64, now: u64, reports: &[Report], of: impl Fn(&Report) -> u64, dead: u64) {
     let done = reports.iter().map(of).sum::<u64>();
@@ -217,7 +220,8 @@ impl Crew {
         assert!(!world.barrier.is_broken() && world.barrier.waiting() == 0);
         // SAFETY: the place is in the world, which lasts.
         let cell = unsafe { &raw mut (*self.world.place()).once };
-        // SAFETY: all processes wait for their next program, and nobody has a reference to the cell.
+        // SAFETY: all processes wait for their next program, and nobody has a reference to the
+        // cell.
         unsafe { cell.write(OnceLock::new()) };
         if let Some(dead) = dead {
             self.children[dead] = Child::start(&self.world, dead);

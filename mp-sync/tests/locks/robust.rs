@@ -1,4 +1,5 @@
-//! The list by which the kernel finds what the dead held: whatever is done with guards, threads, forks, and the C library's own mutexes.
+//! The list by which the kernel finds what the dead held: whatever is done with guards, threads,
+//! forks, and the C library's own mutexes.
 
 use std::cell::UnsafeCell;
 use std::mem::{MaybeUninit, forget};
@@ -37,7 +38,8 @@ impl Foreign {
         // SAFETY: they have been initialised.
         let robust = unsafe { libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST) };
         assert_eq!((shared, robust), (0, 0));
-        // SAFETY: a place for the mutex, and attributes. These own nothing that would have to be freed.
+        // SAFETY: a place for the mutex, and attributes. These own nothing that would have to be
+        // freed.
         assert_eq!(unsafe { libc::pthread_mutex_init(self.0.get().cast(), attributes.as_ptr()) }, 0);
     }
 
@@ -415,7 +417,8 @@ fn holds_in_a_thread(many: Shared, index: u32) {
 scenario!(the_child_of_a_fork_has_none_of_the_locks, {
     let many = many();
     let guard = many.locks[0].lock().unwrap();
-    // SAFETY: this thread is the only one that uses locks, and the child calls what is safe after a fork, and our locks.
+    // SAFETY: this thread is the only one that uses locks, and the child calls what is safe after a
+    // fork, and our locks.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // A copy of its parent's guard: dropping it lets nothing go, not even in a panic.

@@ -69,7 +69,8 @@ struct Shared {
     users: [User; 64],
 }
 
-/// Odd while it has a permit; [`DOOMED`] before it is killed, since its permit may be somebody else's then, which this cannot tell.
+/// Odd while it has a permit; [`DOOMED`] before it is killed, since its permit may be somebody
+/// else's then, which this cannot tell.
 #[derive(Default)]
 struct User(AtomicU64);
 
@@ -95,7 +96,8 @@ impl Shared {
     fn use_one(&self, number: u64, hold: Duration) {
         let permit = self.semaphore.acquire_timeout(PATIENCE).expect("they come back");
         self.user(number).0.fetch_add(1, Ordering::SeqCst);
-        // Whoever has not changed between the two looks, and was not doomed then, has had a permit all the time.
+        // Whoever has not changed between the two looks, and was not doomed then, has had a permit
+        // all the time.
         let look = || self.users.each_ref().map(|user| user.0.load(Ordering::SeqCst));
         let first = look();
         busy(hold);

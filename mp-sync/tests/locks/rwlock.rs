@@ -213,7 +213,8 @@ fn read_and_write(memory: InShared<Lock>, seed: u64, there: Sender<()>) {
     }
 }
 
-/// Looks at the value, which is in order unless somebody died. (The guard of one that is not is of no use here.)
+/// Looks at the value, which is in order unless somebody died. (The guard of one that is not is of
+/// no use here.)
 fn look(lock: &Lock) -> Option<mp_sync::RwLockReadGuard<'_, Value, 4>> {
     match lock.read_timeout(PATIENCE) {
         Ok(guard) => {

@@ -241,7 +241,8 @@ scenario!(a_permit_of_the_dead_stays_taken_and_anybody_may_release_it, {
     assert!(workshop.semaphore.acquire_timeout(PROMPTLY).is_some());
 });
 
-/// Carries permits from one semaphore to the other and back, for ever: there are never more than at first.
+/// Carries permits from one semaphore to the other and back, for ever: there are never more than at
+/// first.
 #[process_fn]
 fn carry(workshop: InShared<Workshop>) {
     workshop.ready.store(1, Ordering::Relaxed);
@@ -253,7 +254,8 @@ fn carry(workshop: InShared<Workshop>) {
     }
 }
 
-/// What the survivor is told in `done`. Any other number is an order to hold, which it repeats in `inside`.
+/// What the survivor is told in `done`. Any other number is an order to hold, which it repeats in
+/// `inside`.
 const GO_ON: u32 = 0;
 const END: u32 = u32::MAX;
 

@@ -1,8 +1,9 @@
 //! `profile-spawn [ROUNDS] [ours|plain]`: where the time of a spawn goes.
 //!
-//! It starts and joins a function that does nothing but look at the clock, and in turn this same program with posix_spawn
-//! and waitpid, which looks at the clock in `main`; and prints the phases of both beside each other. What ours takes
-//! longer is ours. With `ours` or `plain` it starts those only, for `strace -f -c` and the like.
+//! It starts and joins a function that does nothing but look at the clock, and in turn this same
+//! program with posix_spawn and waitpid, which looks at the clock in `main`; and prints the phases
+//! of both beside each other. What ours takes longer is ours. With `ours` or `plain` it starts
+//! those only, for `strace -f -c` and the like.
 
 #![deny(unsafe_code)]
 
@@ -117,7 +118,8 @@ fn measure<P>(
     let (called, returned) = (stamps::CALLED.load(Relaxed), stamps::RETURNED.load(Relaxed));
     let [constructor, begin, end, destructor] =
         [&page.constructor, &page.begin, &page.end, &page.destructor].map(|stamp| stamp.load(Relaxed));
-    // In the order of `PHASES`. The child may be ahead of the parent's return, so a phase can be negative.
+    // In the order of `PHASES`. The child may be ahead of the parent's return, so a phase can be
+    // negative.
     let phases = [
         (began, called),
         (called, returned),

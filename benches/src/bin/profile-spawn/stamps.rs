@@ -1,7 +1,7 @@
 //! When things happened in this process, from before `main` and until after it.
 //!
-//! The clock is one that all processes share. A child finds the page for its stamps late, so the first one waits in a static;
-//! the last one is written by a destructor, into the page directly.
+//! The clock is one that all processes share. A child finds the page for its stamps late, so the
+//! first one waits in a static; the last one is written by a destructor, into the page directly.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::io;
@@ -35,13 +35,14 @@ pub static RETURNED: AtomicU64 = AtomicU64::new(0);
 static CONSTRUCTOR: AtomicU64 = AtomicU64::new(0);
 static PAGE: AtomicPtr<Page> = AtomicPtr::new(ptr::null_mut());
 
-// SAFETY: the section holds pointers to functions that the C library calls with three arguments, which this one does not look at.
-// Numbered sections come first.
+// SAFETY: the section holds pointers to functions that the C library calls with three arguments,
+// which this one does not look at. Numbered sections come first.
 #[used]
 #[unsafe(link_section = ".init_array.00001")]
 static FIRST: extern "C" fn() = first;
 
-// SAFETY: the section holds pointers to functions without arguments. It runs from its end to its beginning, so this is the last.
+// SAFETY: the section holds pointers to functions without arguments. It runs from its end to its
+// beginning, so this is the last.
 #[used]
 #[unsafe(link_section = ".fini_array.00001")]
 static LAST: extern "C" fn() = last;
@@ -57,8 +58,8 @@ extern "C" fn last() {
     }
 }
 
-/// Makes a page that this process and those that it hands the file to have in common. The file is not close-on-exec, for the program
-/// that is started without a library.
+/// Makes a page that this process and those that it hands the file to have in common. The file is
+/// not close-on-exec, for the program that is started without a library.
 pub fn create() -> io::Result<(OwnedFd, &'static Page)> {
     let file = memfd_create("stamps", MemfdFlags::empty())?;
     ftruncate(&file, size_of::<Page>() as u64)?;
@@ -86,8 +87,8 @@ fn map(file: impl std::os::fd::AsFd) -> io::Result<&'static Page> {
     let access = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
     let address = unsafe { mmap(ptr::null_mut(), size_of::<Page>(), access, MapFlags::SHARED, file, 0)? };
-    // SAFETY: the file has room for a `Page`, all of whose bytes may be zero; a mapping is aligned to pages and is never
-    // unmapped. Whoever else has it writes through atomics only.
+    // SAFETY: the file has room for a `Page`, all of whose bytes may be zero; a mapping is aligned
+    // to pages and is never unmapped. Whoever else has it writes through atomics only.
     Ok(unsafe { &*address.cast::<Page>() })
 }
 
@@ -117,7 +118,8 @@ unsafe extern "C" fn posix_spawn(
 ) -> c_int {
     let Some(spawn) = next(c"posix_spawn") else { return libc::ENOSYS };
     CALLED.store(now(), Ordering::Relaxed);
-    // SAFETY: the caller keeps to what the C library's function demands, and this passes everything on.
+    // SAFETY: the caller keeps to what the C library's function demands, and this passes everything
+    // on.
     let result = unsafe { spawn(child, path, actions, attributes, arguments, environment) };
     RETURNED.store(now(), Ordering::Relaxed);
     result
@@ -128,7 +130,8 @@ fn next(name: &CStr) -> Option<Spawn> {
     *FUNCTION.get_or_init(|| {
         // SAFETY: `name` is a C string; looking a symbol up runs none of its code.
         let symbol = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
-        // SAFETY: the C library's function of this name has this type (spawn.h), and a null pointer becomes `None`.
+        // SAFETY: the C library's function of this name has this type (spawn.h), and a null pointer
+        // becomes `None`.
         unsafe { std::mem::transmute::<*mut libc::c_void, Option<Spawn>>(symbol) }
     })
 }

@@ -280,7 +280,8 @@ impl Party<'_> {
         true
     }
 
-    /// The stock when it is as it has to be. Whoever blocks waits for that for as long as it should ever take.
+    /// The stock when it is as it has to be. Whoever blocks waits for that for as long as it should
+    /// ever take.
     fn stock(&self, how: How, changed: &Condvar, fits: impl Fn(&Stock) -> bool) -> Option<MutexGuard<'_, Stock>> {
         let world = self.world;
         let (time, locked) = match how {
@@ -305,7 +306,8 @@ impl Party<'_> {
         Some(stock)
     }
 
-    /// Two put two, and the other two take two, while nobody takes from them: there is always one who can.
+    /// Two put two, and the other two take two, while nobody takes from them: there is always one
+    /// who can.
     fn trade(&mut self) {
         self.world.barrier.wait_timeout(PATIENCE).unwrap();
         let is_done = if self.me % 2 == 0 { self.put(How::Block) } else { self.take(How::Block) };

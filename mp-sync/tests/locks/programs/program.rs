@@ -8,7 +8,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde::{Deserialize, Serialize};
 
-/// What can be held, in the one order in which all take them. The two ways into the lock for readers exclude each other.
+/// What can be held, in the one order in which all take them. The two ways into the lock for
+/// readers exclude each other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) enum Lock {
     Mutex,
@@ -88,8 +89,9 @@ pub(crate) fn has<'p>(programs: impl IntoIterator<Item = &'p Program>, what: imp
     programs.into_iter().flatten().any(what)
 }
 
-/// Programs that are the same whenever the seed is. They are not made simpler when they fail: what failed once in some order of events
-/// need not fail the next time, and a hang takes long to notice.
+/// Programs that are the same whenever the seed is. They are not made simpler when they fail: what
+/// failed once in some order of events need not fail the next time, and a hang takes long to
+/// notice.
 pub(crate) struct Programs {
     runner: TestRunner,
     strategy: BoxedStrategy<[Program; 4]>,

@@ -28,7 +28,8 @@ pub(crate) struct World {
     pub(crate) somebody_dies: bool,
     /// The thread that runs each program.
     pub(crate) threads: [AtomicU32; PARTIES],
-    /// Who is inside: a bit for each party, and another 8 bits higher for who writes or has a second permit.
+    /// Who is inside: a bit for each party, and another 8 bits higher for who writes or has a
+    /// second permit.
     pub(crate) inside: Inside,
     /// How often the event was about to be set, and the value of the cell to be made.
     pub(crate) sets: AtomicU32,
@@ -107,7 +108,8 @@ impl World {
         }
     }
 
-    /// The guard, and whether it comes with the news that somebody died, which is none where nobody does.
+    /// The guard, and whether it comes with the news that somebody died, which is none where nobody
+    /// does.
     #[track_caller]
     pub(crate) fn got<G>(&self, result: Result<Option<G>, LockError<G>>) -> Option<(G, bool)> {
         match result {
@@ -143,7 +145,8 @@ impl World {
         Some(stock)
     }
 
-    /// The bits of those who are still alive. A thread is exiting before the kernel lets go of what it holds.
+    /// The bits of those who are still alive. A thread is exiting before the kernel lets go of what
+    /// it holds.
     pub(crate) fn alive(&self, bits: u32) -> u32 {
         let is_gone = |party: &usize| bits & both(*party) != 0 && is_exiting(self.threads[*party].load(SeqCst));
         (0..PARTIES).filter(is_gone).fold(bits, |alive, party| alive & !both(party))
