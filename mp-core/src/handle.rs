@@ -88,7 +88,9 @@ impl Offering {
         };
         match left {
             0 => Ok(()),
-            left => Err(DecodeError::new(format!("{left} handles are left over after the value"))),
+            left => Err(DecodeError::new(format!(
+                "the message carries {left} descriptors too many; do both ends use the same type?"
+            ))),
         }
     }
 }
@@ -106,12 +108,13 @@ pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Res
     let index = STATE.with_borrow_mut(|state| match state {
         State::Collecting(handles) => {
             let duplicate = sys::fd::duplicate(fd)
-                .map_err(|error| ser::Error::custom(format_args!("a handle could not be duplicated: {error}")))?;
+                .map_err(|error| ser::Error::custom(format_args!("a descriptor could not be duplicated: {error}")))?;
             handles.push(duplicate);
             Ok(handles.len() as u32 - 1)
         }
         _ => Err(ser::Error::custom(
-            "a handle can only be encoded inside a message between processes: as an argument, a result, or sent over a connection",
+            "a descriptor can only be encoded inside a message between processes: as an argument, \
+             as a result, or sent over a connection",
         )),
     })?;
     index.serialize(serializer)
@@ -123,10 +126,12 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     STATE.with_borrow_mut(|state| match state {
         State::Offering(handles) => handles
             .get_mut(index as usize)
-            .ok_or_else(|| de::Error::custom(format_args!("the message has no handle number {index}")))?
+            .ok_or_else(|| de::Error::custom(format_args!("the message has no descriptor number {index}")))?
             .take()
-            .ok_or_else(|| de::Error::custom(format_args!("handle number {index} of the message was taken twice"))),
-        _ => Err(de::Error::custom("a handle can only be decoded inside a message between processes")),
+            .ok_or_else(|| {
+                de::Error::custom(format_args!("the value uses descriptor number {index} of the message twice"))
+            }),
+        _ => Err(de::Error::custom("a descriptor can only be decoded inside a message between processes")),
     })
 }
 
@@ -228,11 +233,11 @@ mod tests {
         decode::<(Handle, Handle)>(&bytes, handles).unwrap();
 
         let missing = decode::<(Handle, Handle)>(&bytes, vec![handle().0]);
-        assert!(missing.err().unwrap().to_string().contains("no handle number 1"));
+        assert!(missing.err().unwrap().to_string().contains("no descriptor number 1"));
         let surplus = decode::<(Handle, Handle)>(&bytes, vec![handle().0, handle().0, handle().0]);
-        assert!(surplus.err().unwrap().to_string().contains("1 handles are left over"));
+        assert!(surplus.err().unwrap().to_string().contains("1 descriptors too many"));
         let twice = decode::<(Handle, Handle)>(&[0; 8], vec![handle().0]);
-        assert!(twice.err().unwrap().to_string().contains("taken twice"));
+        assert!(twice.err().unwrap().to_string().contains("descriptor number 0 of the message twice"));
     }
 
     #[test]

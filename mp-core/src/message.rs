@@ -163,7 +163,9 @@ impl fmt::Debug for Message {
 fn open(file: &OwnedFd, length: u64) -> Result<Reader<'_>, DecodeError> {
     let limit = message_limit();
     if length > limit {
-        return Err(DecodeError::new(format!("a message of {length} bytes is longer than the limit of {limit}")));
+        return Err(DecodeError::new(format!(
+            "a message of {length} bytes is longer than the limit of {limit}; raise it with `set_message_limit`"
+        )));
     }
     Reader::new(file.as_fd(), length).map_err(unreadable)
 }

@@ -35,7 +35,7 @@ pub enum TaskError {
     ///
     /// A worker that is killed while it is idle, within microseconds of being handed the task,
     /// counts as well: it may have taken the task in and not begun it.
-    #[error("the worker of the task ended with {status}")]
+    #[error("the worker ended with {status} while it ran the task")]
     Crashed {
         /// How the worker ended.
         status: ExitStatus,
@@ -62,7 +62,7 @@ pub enum TaskError {
     #[error("no function is registered under the name `{0}`")]
     UnknownFunction(String),
     /// The pool was closed before the task was submitted, or ended before the task was done.
-    #[error("the pool is closed")]
+    #[error("the pool is closed and takes no more tasks")]
     PoolClosed,
     /// Workers die before they can do anything, or cannot be started; this is what was said about
     /// the last one.

@@ -100,7 +100,7 @@ fn run(constructor: Option<Constructor>) {
 
 fn refuse(why: &str) -> ! {
     // A closed stderr must not change the exit code.
-    let _ = writeln!(io::stderr(), "mp-core: {} is set, but this process is no child: {why}", marker::MARKER);
+    let _ = writeln!(io::stderr(), "mp-core: {} is set, but this process is not a child: {why}", marker::MARKER);
     exit(REFUSED);
 }
 

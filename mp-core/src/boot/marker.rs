@@ -30,6 +30,6 @@ pub(super) fn take() -> Result<OwnedFd, String> {
     if credentials::is_privileged() {
         return Err("the process runs with privileges that its caller does not have".to_owned());
     }
-    let number: RawFd = text.parse().map_err(|_| format!("{text:?} names no descriptor"))?;
+    let number: RawFd = text.parse().map_err(|_| format!("{text:?} is not the number of a descriptor"))?;
     control::adopt(number).map_err(|error| format!("descriptor {number} is not the control socket of a child: {error}"))
 }

@@ -29,7 +29,9 @@ impl<'i> Deserializer<'i> {
     pub(super) fn finish(mut self) -> Result<(), DecodeError> {
         match self.left() {
             0 => Ok(()),
-            left => Err(DecodeError::new(format!("{left} bytes are left over after the value"))),
+            left => {
+                Err(DecodeError::new(format!("the message is {left} bytes too long; do both ends use the same type?")))
+            }
         }
     }
 
@@ -114,7 +116,7 @@ fn too_deep() -> DecodeError {
 
 #[cold]
 fn too_many() -> DecodeError {
-    DecodeError::new("the value has more elements than its bytes can hold")
+    DecodeError::new("the value announces more elements than the message has bytes for")
 }
 
 /// A sequence of `()` costs its receiver time but no input, so the number of all elements has to be
@@ -149,8 +151,9 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, DecodeError> {
         Err(DecodeError::new(
-            "the format does not describe itself, which this type needs (`#[serde(untagged)]`, `#[serde(tag)]`, `#[serde(flatten)]` and \
-             `serde_json::Value` do): send it as a string of JSON",
+            "the format does not describe itself, which this type needs (as `#[serde(untagged)]`, \
+             `#[serde(tag)]`, `#[serde(flatten)]` and `serde_json::Value` do): \
+             send the value as a `Json` (feature `json`)",
         ))
     }
 
@@ -278,7 +281,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'_> {
 
 #[cold]
 fn no_option(other: u8) -> DecodeError {
-    DecodeError::new(format!("{other} is no Option"))
+    DecodeError::new(format!("{other} is not an Option"))
 }
 
 #[cold]

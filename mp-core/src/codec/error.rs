@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The value could not be turned into bytes.
 ///
 /// This is the sender's side: a `Serialize` implementation returned an error, the encoded value is
-/// longer than [`message_limit`](crate::message_limit), or a handle could not be duplicated.
+/// longer than [`message_limit`](crate::message_limit), or a descriptor could not be duplicated.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 // One pointer wide, because every element of every value returns a `Result` with it.
 pub struct EncodeError(Box<EncodeProblem>);
@@ -24,7 +24,8 @@ impl EncodeError {
     }
 
     pub(crate) fn too_large(limit: u64) -> Self {
-        let message = format!("the encoded value is longer than the limit of {limit} bytes");
+        let message =
+            format!("the encoded value is longer than the limit of {limit} bytes; raise it with `set_message_limit`");
         Self(Box::new(EncodeProblem { message, too_large: true }))
     }
 
@@ -60,7 +61,7 @@ impl serde::ser::Error for EncodeError {
     }
 }
 
-/// The bytes or the handles that arrived are not a value of the expected type.
+/// The bytes or the descriptors that arrived are not a value of the expected type.
 ///
 /// Between two copies of the same executable this means that the sender is damaged or hostile, that
 /// a `Deserialize` implementation returned an error of its own, or that the two sides disagree
@@ -106,10 +107,10 @@ pub(super) fn refused(error: bincode::error::DecodeError) -> DecodeError {
     use bincode::error::DecodeError as Failure;
     DecodeError::new(match error {
         Failure::UnexpectedEnd { additional } => {
-            format!("the value needs {additional} more bytes than the message has")
+            format!("the message ends {additional} bytes too early; do both ends use the same type?")
         }
-        Failure::InvalidBooleanValue(other) => format!("{other} is no bool"),
-        Failure::InvalidCharEncoding(bytes) => format!("{bytes:02x?} is no char"),
+        Failure::InvalidBooleanValue(other) => format!("{other} is not a bool"),
+        Failure::InvalidCharEncoding(bytes) => format!("{bytes:02x?} is not a char"),
         Failure::OtherString(text) => text,
         other => other.to_string(),
     })

@@ -105,7 +105,10 @@ fn too_deep() -> EncodeError {
 
 #[cold]
 fn of_unknown_length(what: &str) -> EncodeError {
-    EncodeError::new(format!("{what} must know its length before it is encoded (`#[serde(flatten)]` does not)"))
+    EncodeError::new(format!(
+        "{what} must know its length before it is encoded, and `#[serde(flatten)]` does not: \
+         send the value as a `Json` (feature `json`)"
+    ))
 }
 
 /// What bincode has a primitive for.
@@ -273,7 +276,8 @@ macro_rules! compound {
                 // Without this the fields after it would be decoded in its place.
                 fn $skip(&mut self, key: &'static str) -> Result<(), EncodeError> {
                     Err(EncodeError::new(format!(
-                        "the field `{key}` cannot be left out (`#[serde(skip_serializing_if)]`): the format has no names of fields"
+                        "the field `{key}` cannot be left out (`#[serde(skip_serializing_if)]`), because the format \
+                         has no field names: send the value as a `Json` (feature `json`)"
                     )))
                 }
             )?

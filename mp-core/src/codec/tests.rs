@@ -37,7 +37,7 @@ fn round_trip<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: T
     }
     bytes.push(0);
     let error = value_of::<T>(&bytes).unwrap_err();
-    assert!(error.contains("1 bytes are left over"), "{error}");
+    assert!(error.contains("1 bytes too long"), "{error}");
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,23 +149,23 @@ fn what_no_value_encodes_to_is_an_error() {
         let error = value_of::<T>(bytes).unwrap_err();
         assert!(error.contains(why), "{error:?} does not say {why:?}");
     }
-    refused::<bool>(&[2], "2 is no bool");
-    refused::<Option<u8>>(&[7, 0], "7 is no Option");
+    refused::<bool>(&[2], "2 is not a bool");
+    refused::<Option<u8>>(&[7, 0], "7 is not an Option");
     // A surrogate, a byte that begins none, one in more bytes than it needs, and one that ends
     // early.
-    refused::<char>(&[0xED, 0xA0, 0x80], "[ed, a0, 80, 00] is no char");
-    refused::<char>(&[0xFF; 4], "is no char");
-    refused::<char>(&[0xC0, 0x80], "is no char");
-    refused::<char>(&[0xC3], "1 more bytes");
+    refused::<char>(&[0xED, 0xA0, 0x80], "[ed, a0, 80, 00] is not a char");
+    refused::<char>(&[0xFF; 4], "is not a char");
+    refused::<char>(&[0xC0, 0x80], "is not a char");
+    refused::<char>(&[0xC3], "1 bytes too early");
     refused::<String>(&[2, 0, 0, 0, 0, 0, 0, 0, 0xC3, 0x28], "utf-8");
     refused::<Shape>(&[4, 0, 0, 0], "variant");
     refused::<Shape>(&[255; 4], "variant");
     refused::<Result<u8, u8>>(&[2, 0, 0, 0, 0], "integer `2`");
-    refused::<String>(&[9, 0, 0, 0, 0, 0, 0, 0, 1, 2], "7 more bytes");
-    refused::<String>(&[255; 9], "more bytes");
-    refused::<[u8; 3]>(&[1, 2], "1 more bytes");
+    refused::<String>(&[9, 0, 0, 0, 0, 0, 0, 0, 1, 2], "7 bytes too early");
+    refused::<String>(&[255; 9], "bytes too early");
+    refused::<[u8; 3]>(&[1, 2], "1 bytes too early");
     refused::<std::num::NonZeroU8>(&[0], "nonzero");
-    refused::<u8>(&[], "1 more bytes than the message has");
+    refused::<u8>(&[], "1 bytes too early");
 }
 
 #[test]

@@ -19,13 +19,13 @@ pub struct SendError<T> {
 #[non_exhaustive]
 pub enum SendErrorReason {
     /// Every receiver is closed or dead.
-    #[error("every receiver is gone")]
+    #[error("every receiver is closed")]
     Disconnected,
     /// The connection has no room, and the call does not wait.
-    #[error("the connection is full")]
+    #[error("the connection is full; try again after the receiver has made room")]
     Full,
     /// The connection had no room until the deadline.
-    #[error("the connection had no room in time")]
+    #[error("the connection had no room before the timeout")]
     TimedOut,
     /// The value could not be encoded, or is longer than [`message_limit`](crate::message_limit).
     #[error("the message could not be encoded")]
@@ -67,18 +67,18 @@ impl<T> std::error::Error for SendError<T> {
 #[non_exhaustive]
 pub enum RecvError {
     /// Every sender is closed or dead, and every message that they sent was received.
-    #[error("every sender is gone")]
+    #[error("every sender is closed")]
     Disconnected,
     /// The message is shorter than its header says, so the peer is damaged or does not use this
     /// library.
-    #[error("a message is incomplete")]
+    #[error("a message is shorter than it announces")]
     Truncated,
     /// The message does not have the form that this library sends, so the peer is damaged or does
     /// not use this library.
     #[error("a message is malformed: {0}")]
     Malformed(&'static str),
     /// The message is longer than [`message_limit`](crate::message_limit) allows here.
-    #[error("a message of {length} bytes is longer than the limit of {limit}")]
+    #[error("a message of {length} bytes is longer than the limit of {limit}; raise it with `set_message_limit`")]
     TooLarge {
         /// The length of the message in bytes.
         length: u64,
@@ -92,6 +92,6 @@ pub enum RecvError {
     #[error("a message of {} bytes does not fit into the buffer", .0.len())]
     BufferTooShort(Vec<u8>),
     /// The operating system refused, for example because descriptors ran out.
-    #[error("no message could be received")]
+    #[error("a message could not be received")]
     Io(#[source] io::Error),
 }

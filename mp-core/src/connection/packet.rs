@@ -74,7 +74,7 @@ pub(crate) fn send(
     // Before they are bundled: what does not fit into the bundle's buffer would look like a
     // connection that is full.
     if handles.len() > MOST_HANDLES {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message has too many handles"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message can carry 16384 descriptors at most"));
     }
     let direct = handles.len().min(MAX_HANDLES - MAX_LEADING);
     let bundle = if direct < handles.len() { Some(bundle(&handles[direct..])?) } else { None };
@@ -120,7 +120,7 @@ fn bundle(handles: &[OwnedFd]) -> io::Result<OwnedFd> {
         // itself is not full.
         socket::send(near.as_fd(), &[IoSlice::new(&[0])], &some, Blocking::No).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => {
-                io::Error::other("this system's socket buffers are too small for so many handles")
+                io::Error::other("the socket buffers are too small for so many descriptors; send fewer at once")
             }
             _ => error,
         })?;
@@ -183,15 +183,15 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], blocking: Block
 fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
     let (header, inline) = packet.split_first_chunk::<HEADER>().ok_or(Failure::Truncated)?;
     let [kind, flags, 0, 0, c0, c1, c2, c3, length @ ..] = *header else {
-        return Err(Failure::Malformed("a packet has an unknown header"));
+        return Err(Failure::Malformed("its header is unknown"));
     };
     let count = u32::from_le_bytes([c0, c1, c2, c3]) as usize;
     let length = u64::from_le_bytes(length);
     if count > MOST_HANDLES {
-        return Err(Failure::Malformed("a packet announces more handles than any message has"));
+        return Err(Failure::Malformed("it announces more descriptors than a message can have"));
     }
     if flags & !(FLAG_BUNDLE | FLAG_RECEIPT) != 0 {
-        return Err(Failure::Malformed("a packet has unknown flags"));
+        return Err(Failure::Malformed("its flags are unknown"));
     }
     let limit = message_limit();
     if length > limit {
@@ -201,7 +201,7 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
     let mut beside = beside.into_iter();
     let mut leading = |announced: bool| match announced.then(|| beside.next()) {
         None => Ok(None),
-        Some(None) => Err(Failure::Malformed("a packet lacks a descriptor")),
+        Some(None) => Err(Failure::Malformed("it lacks a descriptor")),
         Some(found) => Ok(found),
     };
     let file = leading(kind == KIND_FILE)?;
@@ -212,7 +212,7 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
         unpack(&bundle, &mut handles, count)?;
     }
     if handles.len() != count {
-        return Err(Failure::Malformed("a packet has another number of handles than it says"));
+        return Err(Failure::Malformed("it does not carry as many descriptors as it announces"));
     }
 
     let body = match (kind, file) {
@@ -220,9 +220,9 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
         (KIND_FILE, Some(file)) if inline.is_empty() => Received::File(FileBody { file, length, _receipt: receipt }),
         (KIND_INLINE, None) if (inline.len() as u64) < length => return Err(Failure::Truncated),
         (KIND_INLINE | KIND_FILE, _) => {
-            return Err(Failure::Malformed("a packet is longer than it says"));
+            return Err(Failure::Malformed("it is longer than it announces"));
         }
-        _ => return Err(Failure::Malformed("a packet is of an unknown kind")),
+        _ => return Err(Failure::Malformed("its kind is unknown")),
     };
     Ok(Packet { body, handles })
 }
@@ -230,7 +230,7 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
 /// Takes the handles out of a bundle, which has to bring their number to `count`.
 fn unpack(bundle: &OwnedFd, handles: &mut Vec<OwnedFd>, count: usize) -> Result<(), Failure> {
     if !socket::is_ours(bundle.as_fd()) {
-        return Err(Failure::Malformed("a bundle of handles is no socket"));
+        return Err(Failure::Malformed("its bundle of descriptors is not a socket"));
     }
     let mut some = Vec::new();
     while handles.len() < count {
@@ -238,7 +238,9 @@ fn unpack(bundle: &OwnedFd, handles: &mut Vec<OwnedFd>, count: usize) -> Result<
         // ours.
         match socket::receive(bundle.as_fd(), &mut [0; 1], &mut some, Blocking::No) {
             Ok(0) => break,
-            Ok(_) if some.is_empty() => return Err(Failure::Malformed("a bundle holds a packet without handles")),
+            Ok(_) if some.is_empty() => {
+                return Err(Failure::Malformed("its bundle holds a packet without descriptors"));
+            }
             Ok(_) => handles.append(&mut some),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             // No descriptor is free here, or a packet is not one of ours; either way the message is
@@ -246,7 +248,7 @@ fn unpack(bundle: &OwnedFd, handles: &mut Vec<OwnedFd>, count: usize) -> Result<
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge) => {
                 return Err(error.into());
             }
-            Err(_) => return Err(Failure::Malformed("a bundle of handles is broken")),
+            Err(_) => return Err(Failure::Malformed("its bundle of descriptors is damaged")),
         }
     }
     Ok(())

@@ -278,7 +278,7 @@ impl<'a> Incoming<'a> {
         if self.handles.is_empty() {
             return Ok(self.body);
         }
-        Err(RecvError::Decode(DecodeError::new("a message of plain bytes carries descriptors")))
+        Err(RecvError::Decode(DecodeError::new("the message carries descriptors; receive it with `recv`")))
     }
 }
 

@@ -13,6 +13,6 @@ pub(super) fn received_socket<'de, D: Deserializer<'de>>(deserializer: D) -> Res
     if socket::is_ours(fd.as_fd()) {
         Ok(fd)
     } else {
-        Err(de::Error::custom("a handle that should be a connection is no socket of this library"))
+        Err(de::Error::custom("a connection was expected, and the descriptor is not a socket of this library"))
     }
 }

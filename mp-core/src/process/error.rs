@@ -12,7 +12,7 @@ use crate::registry::DuplicateFunction;
 #[non_exhaustive]
 pub enum SpawnError {
     /// This process was not asked whether it is a child, so its children would not be either.
-    #[error("this process cannot start others: {}", crate::boot::CALL_INIT)]
+    #[error("this process cannot start processes: {}", crate::boot::CALL_INIT)]
     NotInitialized,
     /// Two functions of the executable have the same name.
     #[error(transparent)]
@@ -85,7 +85,7 @@ pub enum JoinError {
     /// Why is often on its standard error, where Rust says that memory ran out or that the stack
     /// overflowed before it aborts: [`join_with_output`](super::Process::join_with_output) brings
     /// that.
-    #[error("the process ended with {0} before its function had returned")]
+    #[error("the process ended with {0} before its function returned")]
     Exited(ExitStatus),
     /// The arguments could not be decoded in the child, in which case the function did not run, or
     /// the result not here.

@@ -50,7 +50,7 @@ impl Limits {
         }
         for &(resource, soft, hard) in &self.resources {
             let result = if soft > hard {
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "the soft limit is above the hard one"))
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "the soft limit is above the hard limit"))
             } else {
                 limits::set_resource(Some(child), resource, soft, hard)
             };

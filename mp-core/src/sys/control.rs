@@ -32,7 +32,7 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     // inherited.
     let control = unsafe { BorrowedFd::borrow_raw(number) };
     if !socket::is_ours(control) {
-        return refused("it is no packet socket");
+        return refused("it is not a packet socket");
     }
     if let Err(error) = credentials::made_by_parent(control) {
         credentials::made_by_user(control)?;

@@ -177,16 +177,16 @@ impl<'a> Reader<'a> {
         let refused = |why| io::Error::new(io::ErrorKind::InvalidData, why);
         // Only memory files have seals. Reading another kind of file could block.
         if fcntl_get_seals(file).is_err() {
-            return Err(refused("a large message is not in a memory file"));
+            return Err(refused("it is not in a memory file"));
         }
         let stat = fstat(file)?;
         if u64::try_from(stat.st_size).is_ok_and(|size| size < length) {
-            return Err(refused("a large message is shorter than announced"));
+            return Err(refused("it is shorter than it announces"));
         }
         // A hole costs its sender nothing, and its receiver memory: a message has to bring its own.
         // The kernel counts blocks of 512 bytes.
         if u64::try_from(stat.st_blocks).is_ok_and(|blocks| blocks.saturating_mul(512) < length) {
-            return Err(refused("a large message has holes"));
+            return Err(refused("its memory file has holes"));
         }
         Ok(Self { file, position: 0, length })
     }

@@ -51,7 +51,7 @@ pub(crate) fn send(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !handles.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(handles)) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one packet"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a packet cannot carry so many descriptors"));
     }
     let mut flags = SendFlags::NOSIGNAL;
     if blocking == Blocking::No {
@@ -94,10 +94,10 @@ pub(crate) fn receive(
         }
     }
     let (kind, problem) = if received.flags.contains(ReturnFlags::CTRUNC) {
-        let lost = "descriptors of a packet were lost: none is free in this process, or there were too many";
+        let lost = "descriptors of a message were lost: this process has too few free, or the message has too many";
         (io::ErrorKind::InvalidData, lost)
     } else if received.flags.contains(ReturnFlags::TRUNC) {
-        (io::ErrorKind::FileTooLarge, "a packet is longer than any that this library sends")
+        (io::ErrorKind::FileTooLarge, "a message is longer than any that this library sends")
     } else {
         return Ok(received.bytes);
     };

@@ -280,7 +280,7 @@ scenario!(what_is_no_connection_is_not_taken_for_one, {
     let file: OwnedFd = File::open("/dev/null").unwrap().into();
     for fd in [stream.into(), file] {
         let error = Message::encode(&Open(fd.into())).unwrap().decode::<Sender<u8>>().unwrap_err();
-        assert!(error.to_string().contains("no socket of this library"), "{error}");
+        assert!(error.to_string().contains("not a socket of this library"), "{error}");
     }
 });
 

@@ -186,7 +186,8 @@ scenario!(a_result_beyond_a_limit_that_was_lowered_meanwhile_is_an_error, {
     set_message_limit((128 * KIB) as u64);
     match failure(process) {
         JoinError::Decode(error) => {
-            let expected = "result: a message of 1048584 bytes is longer than the limit of 131072";
+            let expected = "result: a message of 1048584 bytes is longer than the limit of 131072; \
+                            raise it with `set_message_limit`";
             assert_eq!(error.to_string(), expected);
         }
         other => panic!("{other:?}"),

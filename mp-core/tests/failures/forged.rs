@@ -54,17 +54,17 @@ fn inherited_pair() -> (OwnedFd, OwnedFd) {
 }
 
 scenario!(a_marker_without_a_descriptor_is_refused, {
-    assert_refused(&with_marker("3").output().unwrap(), "no packet socket");
-    assert_refused(&with_marker("1000000").output().unwrap(), "no packet socket");
-    assert_refused(&with_marker(i32::MAX.to_string()).output().unwrap(), "no packet socket");
+    assert_refused(&with_marker("3").output().unwrap(), "not a packet socket");
+    assert_refused(&with_marker("1000000").output().unwrap(), "not a packet socket");
+    assert_refused(&with_marker(i32::MAX.to_string()).output().unwrap(), "not a packet socket");
 });
 
 scenario!(a_marker_that_is_no_number_is_refused, {
     for text in ["", " ", "three", "3 ", "3.0", "0x3", "99999999999", "-99999999999", "stream", "stream x", "stream -1"]
     {
-        assert_refused(&with_marker(text).output().unwrap(), "names no descriptor");
+        assert_refused(&with_marker(text).output().unwrap(), "is not the number of a descriptor");
     }
-    assert_refused(&with_marker(OsStr::from_bytes(b"\xFF")).output().unwrap(), "names no descriptor");
+    assert_refused(&with_marker(OsStr::from_bytes(b"\xFF")).output().unwrap(), "is not the number of a descriptor");
 });
 
 scenario!(the_number_of_a_standard_stream_is_refused, {
@@ -77,10 +77,10 @@ scenario!(the_number_of_a_standard_stream_is_refused, {
 });
 
 scenario!(a_descriptor_that_is_no_socket_is_refused, {
-    assert_refused(&below_a_shell("exec 3</dev/null", "3").output().unwrap(), "no packet socket");
+    assert_refused(&below_a_shell("exec 3</dev/null", "3").output().unwrap(), "not a packet socket");
     let (_mine, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None).unwrap();
     let output = with_marker(theirs.as_raw_fd().to_string()).output().unwrap();
-    assert_refused(&output, "no packet socket");
+    assert_refused(&output, "not a packet socket");
 });
 
 scenario!(a_socket_of_the_grandparent_is_refused, {

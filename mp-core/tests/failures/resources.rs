@@ -160,7 +160,7 @@ scenario!(a_result_whose_handles_find_no_place_is_an_error, {
     let process = make_handles::spawn(5).unwrap();
     let error = with_descriptors(2, || process.join().err().expect("there is no room"));
     assert!(matches!(&error, JoinError::Decode(_)), "{error:?}");
-    assert!(chain(&error).contains("descriptors of a packet were lost"), "{error:?}");
+    assert!(chain(&error).contains("descriptors of a message were lost"), "{error:?}");
     assert_eq!(make_handles::spawn(5).unwrap().join().unwrap().len(), 5);
     assert_eq!(Resources::of_this_process(), before);
 });

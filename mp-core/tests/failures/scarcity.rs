@@ -31,7 +31,7 @@ fn steps(handles: usize) -> Vec<usize> {
 }
 
 /// Says that descriptors ran out, wherever they did.
-const REASONS: [&str; 2] = ["os error 24", "descriptors of a packet were lost"];
+const REASONS: [&str; 2] = ["os error 24", "descriptors of a message were lost"];
 
 /// Attempts something with no descriptor to spare, then with one, and so on, until it succeeds. It
 /// has to fail at first, and each failure has to say why and leave nothing.

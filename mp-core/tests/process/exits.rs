@@ -104,7 +104,7 @@ scenario!(a_killed_process_is_joined_promptly, {
     let error = process.join_timeout(PROMPTLY).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the process ended with signal 9 (SIGKILL) before its function had returned",
+        "the process ended with signal 9 (SIGKILL) before its function returned",
         "{error:?}"
     );
 });

@@ -166,7 +166,10 @@ fn refused<T>(result: Result<Process<T>, SpawnError>, says: &str) -> ErrorKind {
 scenario!(what_cannot_be_set_fails_the_spawn_and_leaves_nothing, {
     let soft_above_hard = Builder::new().rlimit(Resource::OpenFiles, 60, 50);
     let Err(error) = soft_above_hard.spawn(nothing::call()) else { panic!("it was accepted") };
-    assert!(chain(&error).ends_with("OpenFiles, soft 60, hard 50: the soft limit is above the hard one"), "{error:?}");
+    assert!(
+        chain(&error).ends_with("OpenFiles, soft 60, hard 50: the soft limit is above the hard limit"),
+        "{error:?}"
+    );
     assert_eq!(refused(Err::<Process<()>, _>(error), "OpenFiles"), ErrorKind::InvalidInput);
     let unlimited = Builder::new().rlimit(Resource::CoreSize, Resource::UNLIMITED, 50);
     assert_eq!(refused(unlimited.spawn(nothing::call()), "soft unlimited, hard 50"), ErrorKind::InvalidInput);

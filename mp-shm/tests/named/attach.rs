@@ -293,9 +293,9 @@ scenario!(a_handle_that_is_not_there_is_an_error, {
     let good = Message::encode(&(handle(), handle())).unwrap();
     good.decode::<(Array<u64>, Array<u64>)>().unwrap();
     // Handles are their index in the bytes.
-    assert!(decoded(Message::encode(&(handle(), 7_u32)).unwrap()).contains("no handle number 7"));
-    assert!(decoded(Message::encode(&(handle(), u32::MAX)).unwrap()).contains("no handle number"));
-    assert!(decoded(Message::encode(&(handle(), 0_u32)).unwrap()).contains("taken twice"));
+    assert!(decoded(Message::encode(&(handle(), 7_u32)).unwrap()).contains("no descriptor number 7"));
+    assert!(decoded(Message::encode(&(handle(), u32::MAX)).unwrap()).contains("no descriptor number"));
+    assert!(decoded(Message::encode(&(handle(), 0_u32)).unwrap()).contains("of the message twice"));
     assert!(Message::encode(&0_u32).unwrap().decode::<Value<u64>>().is_err());
     // A bad one among good ones takes all of them with it, and leaves nothing: the leak check would
     // see.
