@@ -401,12 +401,12 @@ fn numbers_that_are_not_there_are_an_error() {
             value_of::<(Vec<u128>, u8)>(&bytes).unwrap_err(),
             value_of_file::<Vec<u64>>(&bytes, 16).unwrap_err(),
         ] {
-            assert!(error.contains("more bytes than the message has"), "{error}");
+            assert!(error.contains("bytes too early"), "{error}");
         }
     }
     assert_eq!(value_of::<Vec<u64>>(&length(0)), Ok(vec![]));
     let error = value_of::<Vec<u16>>(&[&length(1)[..], &[0; 3]].concat()).unwrap_err();
-    assert!(error.contains("1 bytes are left over"), "{error}");
+    assert!(error.contains("1 bytes too long"), "{error}");
 }
 
 #[test]

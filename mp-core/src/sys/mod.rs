@@ -4,7 +4,7 @@
 //! it, which is why `bytes` is here too. What is here is chosen for the target in this one place.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("mp-core supports Linux only so far: it stands on posix_spawn, pidfd and sealed memfd");
+compile_error!("mp-core supports Linux only so far: it stands on posix_spawn, pidfd and memfd");
 
 pub(crate) mod bytes;
 pub(crate) mod control;
