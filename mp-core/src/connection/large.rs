@@ -14,7 +14,10 @@
 //! 2. Encoding never waits: it takes a spare file or makes one. Sending waits for a receipt, until
 //!    its own deadline and without the lock.
 //! 3. A file is written again only after its receipt was closed; no receiver reads it then.
-//! 4. A receiver that keeps a receipt holds up this end alone.
+//! 4. A receiver that keeps a receipt holds up this end alone. One that keeps the descriptor of a
+//!    file can read later messages of this end, and cannot change them.
+//! 5. The copy of an end in the child of a fork gives up the files: two processes must not write
+//!    different messages into the same pages.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -43,6 +46,8 @@ pub(super) struct LargeMessages {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The process to which the files belong.
+    owner: u32,
     in_flight: Vec<InFlight>,
     spare: Vec<SpareFile>,
 }
@@ -113,7 +118,12 @@ impl LargeMessages {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = std::process::id();
+        if state.owner != process {
+            *state = State { owner: process, ..State::default() };
+        }
+        state
     }
 }
 

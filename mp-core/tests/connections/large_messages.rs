@@ -1,4 +1,4 @@
-//! Messages that do not fit into a packet: one is under way at a time, and only its bytes travel
+//! Messages that do not fit into a packet: two are in flight at a time, and only their bytes travel
 //! elsewhere.
 
 use std::sync::mpsc;
@@ -106,6 +106,27 @@ fn messages_that_use_the_same_memory_do_not_mix() {
         }
     });
 }
+
+scenario!(the_child_of_a_fork_writes_into_no_message_of_its_parent, {
+    let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+    let message = |byte: u8| ByteBuf::from(vec![byte; 1 << 20]);
+    for byte in 0..3 {
+        sender.send(message(byte)).unwrap();
+        assert!(receiver.recv().unwrap() == message(byte));
+    }
+    // SAFETY: this process has one thread, so the child may do anything.
+    let child = unsafe { libc::fork() };
+    sender.send(message(if child == 0 { 10 } else { 20 })).unwrap();
+    if child == 0 {
+        // SAFETY: it only ends the process.
+        unsafe { libc::_exit(0) };
+    }
+    let child = rustix::process::Pid::from_raw(child).unwrap();
+    rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()).unwrap();
+    let mut received = [receiver.recv().unwrap(), receiver.recv().unwrap()];
+    received.sort();
+    assert!(received == [message(10), message(20)]);
+});
 
 #[test]
 fn a_large_message_does_not_wait_for_that_of_another_thread_beyond_its_patience() {

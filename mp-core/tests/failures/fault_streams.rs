@@ -65,20 +65,9 @@ fn read_to_the_end(receive: impl Fn() -> Result<Numbered, RecvError>) -> Vec<u32
                 numbers.push(message.number);
             }
             Err(RecvError::Disconnected) => return numbers,
-            // The last one, if it is of those that go from hand to hand.
-            Err(RecvError::Truncated) if numbers.last().is_some_and(|last| goes_from_hand_to_hand(last + 1)) => {
-                let end = receive();
-                assert!(matches!(end, Err(RecvError::Disconnected)), "after {numbers:?} and half a message");
-                return numbers;
-            }
             Err(other) => panic!("after {numbers:?}: {other:?}"),
         }
     }
-}
-
-/// Tells whether a message can be cut in two.
-fn goes_from_hand_to_hand(number: u32) -> bool {
-    Numbered::new(number).bytes.len() > 256 << 10
 }
 
 #[process_fn]
@@ -166,7 +155,6 @@ scenario!(
                             assert_eq!(answer.number, number + 1);
                         }
                         Err(RecvError::Disconnected) => break,
-                        Err(RecvError::Truncated) if goes_from_hand_to_hand(number + 1) => break,
                         Err(other) => panic!("round {round}: {other:?}"),
                     },
                     Err(error) if matches!(error.reason, SendErrorReason::Disconnected) => {

@@ -88,7 +88,6 @@ scenario!(plain_bytes_take_room_for_themselves_alone, {
     let (sender, receiver) = pipe::<()>().unwrap();
     sender.send_bytes(&vec![1; LARGE]).unwrap();
     assert_eq!(with_memory(room, || receiver.recv_bytes()).unwrap().len(), LARGE);
-    // To one that waits they go from hand to hand.
     let child = lengths_within::spawn(room, receiver).unwrap();
     for _ in 0..3 {
         sender.send_bytes(&vec![1; LARGE]).unwrap();
