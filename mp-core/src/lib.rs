@@ -168,6 +168,7 @@ mod message;
 mod outcome;
 mod panic;
 mod parent;
+mod pollable;
 mod process;
 pub mod raw;
 #[cfg(feature = "async")]
@@ -179,7 +180,6 @@ mod resource;
 mod sys;
 mod trace;
 mod wait;
-mod watched;
 
 pub use boot::init;
 pub use call::Call;

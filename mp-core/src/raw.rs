@@ -2,20 +2,20 @@
 //!
 //! - [`EncodedCall`], [`Message`] and [`Outcome`] are calls, values and results without their
 //!   types, for code that passes on what others call, as mp-pool does.
-//! - [`Deadline`], [`Watched`] and the functions beside them are what [`pipe`](crate::pipe()) and
-//!   [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own, as
-//!   mp-listener does.
+//! - [`Deadline`], [`PollableFd`] and the functions beside them are what [`pipe`](crate::pipe())
+//!   and [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own,
+//!   as mp-listener does.
 
 pub use crate::call::EncodedCall;
 use crate::codec::{DecodeError, EncodeError};
 use crate::connection::Connection;
 pub use crate::message::Message;
 pub use crate::outcome::{CallError, Outcome};
+pub use crate::pollable::PollableFd;
 #[cfg(feature = "async")]
 pub use crate::reactor::Readiness;
 pub use crate::sys::fd::above_standard_streams;
 pub use crate::sys::poll::{Deadline, readable, writable};
-pub use crate::watched::Watched;
 
 /// Tells whether the peer of a connection, now closed, left something unread that was sent to it.
 ///

@@ -158,7 +158,7 @@ impl Reactor {
         found
     }
 
-    fn strike_off(&self, source: &Source, number: u64) {
+    fn deregister(&self, source: &Source, number: u64) {
         let mut waiters = self.lock();
         let waiter = waiters.of(source).and_then(|listed| {
             let place = listed.iter().position(|waiter| waiter.number == number)?;
@@ -198,8 +198,8 @@ impl Drop for Source {
     }
 }
 
-/// The future of [`Watched::readable`](crate::raw::Watched::readable) and
-/// [`writable`](crate::raw::Watched::writable).
+/// The future of [`PollableFd::readable`](crate::raw::PollableFd::readable) and
+/// [`writable`](crate::raw::PollableFd::writable).
 ///
 /// It fails if the thread that waits for all tasks cannot be started, or the operating system
 /// refuses to wait.
@@ -235,7 +235,7 @@ impl Future for Readiness {
 impl Drop for Readiness {
     fn drop(&mut self) {
         if let (Some(number), Some(reactor)) = (self.number, REACTOR.get()) {
-            reactor.strike_off(&self.source, number);
+            reactor.deregister(&self.source, number);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use mp_core::message_limit;
-use mp_core::raw::{Deadline, Watched};
+use mp_core::raw::{Deadline, PollableFd};
 
 use crate::sys::timer;
 use crate::waits::Waits;
@@ -60,7 +60,7 @@ impl Incoming {
     /// be started.
     pub async fn authenticate_async(self) -> Result<ByteConnection, AuthenticationError> {
         let timer = timer::at(Deadline::after(HANDSHAKE_TIMEOUT)).map_err(AuthenticationError::Io)?;
-        self.authenticate_by(&Waits::Task { alarm: Some(Watched::new(timer)) }).await
+        self.authenticate_by(&Waits::Task { alarm: Some(PollableFd::new(timer)) }).await
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
         let listener = Listener::bind_with_key(Address::Abstract(Vec::new()), b"key").unwrap();
         let _silent = Client::connect(listener.address()).unwrap();
         let soon = Duration::from_millis(5);
-        let alarm = Watched::new(timer::at(Deadline::after(soon)).unwrap());
+        let alarm = PollableFd::new(timer::at(Deadline::after(soon)).unwrap());
         let incoming = listener.accept().unwrap();
         let (done, result) = mpsc::channel();
         thread::spawn(move || {

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use mp_core::message_limit;
-use mp_core::raw::{self, Deadline, Watched, above_standard_streams};
+use mp_core::raw::{self, Deadline, PollableFd, above_standard_streams};
 
 use crate::sys::stream;
 use crate::waits::{Waits, now};
@@ -65,7 +65,7 @@ use crate::{Address, RecvError, SendError, transfer};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ByteConnection {
-    pub(crate) socket: Watched,
+    pub(crate) socket: PollableFd,
     /// How many bytes of a message that was refused have not arrived yet.
     pub(crate) skip: u64,
     /// Whether a message was given up in the middle.
@@ -74,7 +74,7 @@ pub struct ByteConnection {
 
 impl ByteConnection {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket: Watched::new(socket), skip: 0, is_closed: false }
+        Self { socket: PollableFd::new(socket), skip: 0, is_closed: false }
     }
 
     /// Sends bytes as one message, which can be empty, waiting for room without a limit.
@@ -175,7 +175,7 @@ impl ByteConnection {
     /// ```
     pub fn try_clone(&self) -> io::Result<Self> {
         let socket = above_standard_streams(self.as_fd().try_clone_to_owned()?)?;
-        Ok(Self { socket: Watched::new(socket), skip: self.skip, is_closed: self.is_closed })
+        Ok(Self { socket: PollableFd::new(socket), skip: self.skip, is_closed: self.is_closed })
     }
 
     /// Ends one direction, or both, for everyone who has this connection: the peer sees the end,

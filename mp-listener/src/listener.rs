@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_core::raw::{Deadline, Watched};
+use mp_core::raw::{Deadline, PollableFd};
 
 use crate::challenge::Role;
 use crate::file::SocketFile;
@@ -64,7 +64,7 @@ use crate::{Address, AuthKey, AuthenticationError, ByteConnection, HANDSHAKE_TIM
 pub struct Listener {
     // Dropped in this order: the file goes before the socket that it leads to.
     _file: Option<SocketFile>,
-    socket: Watched,
+    socket: PollableFd,
     /// What a handshake takes; without, there is none.
     credentials: Option<Arc<Credentials>>,
     address: Address,
@@ -299,7 +299,7 @@ impl ListenerBuilder {
             };
             stream::listen(socket.as_fd(), self.backlog)?;
             let bound = Address::from_kernel(stream::local_address(socket.as_fd())?);
-            let (socket, address) = (Watched::new(socket), bound.unwrap_or(address));
+            let (socket, address) = (PollableFd::new(socket), bound.unwrap_or(address));
             return Ok(Listener { _file: file, socket, credentials, address });
         }
         Err(refused)

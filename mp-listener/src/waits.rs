@@ -10,14 +10,14 @@ use std::os::fd::AsFd;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use mp_core::raw::{self, Deadline, Watched};
+use mp_core::raw::{self, Deadline, PollableFd};
 
 pub(crate) enum Waits {
     /// The thread waits until the deadline.
     Thread(Deadline),
     /// The task waits until the alarm is readable; without an alarm it has no limit.
     #[cfg(feature = "async")]
-    Task { alarm: Option<Watched> },
+    Task { alarm: Option<PollableFd> },
 }
 
 impl Waits {
@@ -31,7 +31,7 @@ impl Waits {
     }
 
     /// Waits until the socket is readable, at its end or in error; false if its time is up.
-    pub(crate) async fn readable(&self, socket: &Watched) -> io::Result<bool> {
+    pub(crate) async fn readable(&self, socket: &PollableFd) -> io::Result<bool> {
         match self {
             Self::Thread(deadline) => raw::readable(socket.as_fd(), *deadline),
             #[cfg(feature = "async")]
@@ -40,7 +40,7 @@ impl Waits {
     }
 
     /// Waits until the socket is writable or in error; false if its time is up.
-    pub(crate) async fn writable(&self, socket: &Watched) -> io::Result<bool> {
+    pub(crate) async fn writable(&self, socket: &PollableFd) -> io::Result<bool> {
         match self {
             Self::Thread(deadline) => raw::writable(socket.as_fd(), *deadline),
             #[cfg(feature = "async")]
@@ -51,8 +51,8 @@ impl Waits {
 
 /// Waits for `ready`, and returns false if the alarm comes first.
 #[cfg(feature = "async")]
-async fn before(mut ready: raw::Readiness, alarm: Option<&Watched>) -> io::Result<bool> {
-    let mut alarm = alarm.map(Watched::readable);
+async fn before(mut ready: raw::Readiness, alarm: Option<&PollableFd>) -> io::Result<bool> {
+    let mut alarm = alarm.map(PollableFd::readable);
     std::future::poll_fn(|context| {
         if let Poll::Ready(result) = pin!(&mut ready).poll(context) {
             return Poll::Ready(result.map(|()| true));

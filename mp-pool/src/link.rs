@@ -11,7 +11,7 @@ use crate::protocol::{Reply, Request};
 use crate::worker::worker;
 
 /// What there is to receive from a worker.
-pub(crate) enum Received {
+pub(crate) enum FromWorker {
     Reply(Reply),
     /// A reply arrived that cannot be read, for lack of descriptors for example, and why.
     Unreadable(String),
@@ -34,7 +34,7 @@ pub(crate) enum SendFailure {
 pub(crate) trait Link: Send + Sync {
     fn send(&self, request: Request) -> Result<(), SendFailure>;
 
-    fn receive(&self) -> Received;
+    fn receive(&self) -> FromWorker;
 
     /// How the worker ended; `None` while it runs.
     fn exit_status(&self) -> Option<ExitStatus>;
@@ -85,13 +85,13 @@ impl Link for Local {
         })
     }
 
-    fn receive(&self) -> Received {
+    fn receive(&self) -> FromWorker {
         match self.connection.try_recv() {
-            Ok(Some(reply)) => Received::Reply(reply),
-            Ok(None) => Received::Nothing,
-            Err(RecvError::Disconnected) => Received::Lost,
+            Ok(Some(reply)) => FromWorker::Reply(reply),
+            Ok(None) => FromWorker::Nothing,
+            Err(RecvError::Disconnected) => FromWorker::Lost,
             // Every other error concerns one message, which is gone.
-            Err(error) => Received::Unreadable(with_causes(&error)),
+            Err(error) => FromWorker::Unreadable(with_causes(&error)),
         }
     }
 

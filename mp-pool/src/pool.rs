@@ -11,8 +11,8 @@ use mp_core::{Call, ProcessFn};
 use crate::error::{ARGUMENTS, PoolError, TaskError};
 use crate::link::Local;
 use crate::protocol::SharedCall;
-use crate::scheduler::{self, Destination, Shared};
-use crate::task::{Slot, Task};
+use crate::scheduler::{self, Destination, SchedulerState};
+use crate::task::{Task, TaskSlot};
 
 /// Worker processes that run tasks.
 ///
@@ -50,7 +50,7 @@ use crate::task::{Slot, Task};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<SchedulerState>,
     workers: usize,
     supervisor: Option<JoinHandle<()>>,
 }
@@ -81,7 +81,7 @@ impl Pool {
     /// the call borrows is free again. It never waits: tasks that find no idle worker queue up,
     /// without a limit. Everything that can go wrong is told by [`Task::join`].
     pub fn submit<F: ProcessFn, A>(&self, call: Call<F, A>) -> Task<F::Output> {
-        let slot = Arc::new(Slot::default());
+        let slot = Arc::new(TaskSlot::default());
         self.submit_to(call, Destination::Task(Arc::clone(&slot)));
         Task::new(slot)
     }

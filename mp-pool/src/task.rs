@@ -15,7 +15,7 @@ pub(crate) type Finished = Result<Outcome, TaskError>;
 
 /// Where the scheduler puts how one task ended.
 #[derive(Debug, Default)]
-pub(crate) struct Slot {
+pub(crate) struct TaskSlot {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -28,7 +28,7 @@ enum State {
     Taken,
 }
 
-impl Slot {
+impl TaskSlot {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -98,12 +98,12 @@ impl Slot {
 /// ```
 #[must_use = "the value of a task that is dropped is lost"]
 pub struct Task<R> {
-    slot: Arc<Slot>,
+    slot: Arc<TaskSlot>,
     value: PhantomData<fn() -> R>,
 }
 
 impl<R> Task<R> {
-    pub(crate) fn new(slot: Arc<Slot>) -> Self {
+    pub(crate) fn new(slot: Arc<TaskSlot>) -> Self {
         Self { slot, value: PhantomData }
     }
 

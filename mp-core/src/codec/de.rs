@@ -4,7 +4,7 @@ use bincode::de::{Decode, Decoder, DecoderImpl};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
 use super::error::refused;
-use super::input::Taken;
+use super::input::TakenBytes;
 use super::{DecodeError, FORMAT, Format, Input, MAX_DEPTH};
 use crate::sys::bytes::{self, Number, Take};
 
@@ -48,7 +48,7 @@ impl<'i> Deserializer<'i> {
 
     /// Takes a length and as many bytes.
     #[inline]
-    fn take_sized(&mut self) -> Result<Taken<'_>, DecodeError> {
+    fn take_sized(&mut self) -> Result<TakenBytes<'_>, DecodeError> {
         let length = self.take()?;
         self.decoder.reader().take(length)
     }
@@ -164,11 +164,11 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'_> {
     #[inline]
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.take_sized()? {
-            Taken::Shown(bytes) => match std::str::from_utf8(bytes) {
+            TakenBytes::Shown(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => visitor.visit_str(text),
                 Err(error) => Err(no_text(error)),
             },
-            Taken::Owned(bytes) => match String::from_utf8(bytes) {
+            TakenBytes::Owned(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => visitor.visit_string(text),
                 Err(error) => Err(no_text(error.utf8_error())),
             },
@@ -183,8 +183,8 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'_> {
     #[inline]
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.take_sized()? {
-            Taken::Shown(bytes) => visitor.visit_bytes(bytes),
-            Taken::Owned(bytes) => visitor.visit_byte_buf(bytes),
+            TakenBytes::Shown(bytes) => visitor.visit_bytes(bytes),
+            TakenBytes::Owned(bytes) => visitor.visit_byte_buf(bytes),
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct Input<'a> {
 const SHORT: usize = 16 << 10;
 
 /// A text or a byte string.
-pub(super) enum Taken<'i> {
+pub(super) enum TakenBytes<'i> {
     Shown(&'i [u8]),
     Owned(Vec<u8>),
 }
@@ -78,25 +78,25 @@ impl<'a> Input<'a> {
 
     /// Takes the next `length` bytes.
     #[inline]
-    pub(super) fn take(&mut self, length: u64) -> Result<Taken<'_>, DecodeError> {
+    pub(super) fn take(&mut self, length: u64) -> Result<TakenBytes<'_>, DecodeError> {
         let start = self.start;
         if length <= SHORT.min(self.scratch.len() - start) as u64 {
             self.start += length as usize;
-            return Ok(Taken::Shown(&self.scratch[start..self.start]));
+            return Ok(TakenBytes::Shown(&self.scratch[start..self.start]));
         }
         self.take_more(length)
     }
 
     /// Takes bytes that are many, or not at hand.
     #[cold]
-    fn take_more(&mut self, length: u64) -> Result<Taken<'_>, DecodeError> {
+    fn take_more(&mut self, length: u64) -> Result<TakenBytes<'_>, DecodeError> {
         let left = self.left();
         let length = match usize::try_from(length) {
             Ok(fits) if length <= left => fits,
             _ => return Err(too_short(length, left)),
         };
         if length > SHORT.min(self.scratch.len()) {
-            return self.take_vec(length).map(Taken::Owned);
+            return self.take_vec(length).map(TakenBytes::Owned);
         }
         self.refill(length).map_err(super::error::refused)?;
         self.take(length as u64)

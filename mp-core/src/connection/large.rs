@@ -26,10 +26,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags};
 
+use crate::pollable::PollableFd;
 use crate::sys::fd;
 use crate::sys::memfd::MemoryFile;
 use crate::sys::poll::{self, Deadline};
-use crate::watched::Watched;
 
 /// How many large messages of an end may wait for their receivers.
 const MOST_IN_FLIGHT: usize = 2;
@@ -60,7 +60,7 @@ struct InFlight {
 }
 
 /// The sender's end of a receipt, which hangs up when the message was read.
-pub(super) type Receipt = Arc<Watched>;
+pub(super) type Receipt = Arc<PollableFd>;
 
 /// The right to have one more message in flight.
 pub(super) struct Credit {
@@ -95,7 +95,7 @@ impl LargeMessages {
             return Ok(Err(state.receipts()));
         }
         let (mine, receivers_end) = fd::pipe()?;
-        let receipt = Arc::new(Watched::new(mine));
+        let receipt = Arc::new(PollableFd::new(mine));
         state.in_flight.push(InFlight { receipt: Arc::clone(&receipt), file: None });
         Ok(Ok(Credit { receipt, receivers_end }))
     }

@@ -130,11 +130,11 @@ fn bundle(handles: &[OwnedFd]) -> io::Result<OwnedFd> {
 
 /// A message that has arrived. Its inline body is in the buffer that it was received into.
 pub(crate) struct Packet {
-    pub(crate) body: Received,
+    pub(crate) body: ReceivedBody,
     pub(crate) handles: Vec<OwnedFd>,
 }
 
-pub(crate) enum Received {
+pub(crate) enum ReceivedBody {
     /// The body is at this place of the buffer.
     Inline(std::ops::Range<usize>),
     File(FileBody),
@@ -216,8 +216,10 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
     }
 
     let body = match (kind, file) {
-        (KIND_INLINE, None) if inline.len() as u64 == length => Received::Inline(HEADER..packet.len()),
-        (KIND_FILE, Some(file)) if inline.is_empty() => Received::File(FileBody { file, length, _receipt: receipt }),
+        (KIND_INLINE, None) if inline.len() as u64 == length => ReceivedBody::Inline(HEADER..packet.len()),
+        (KIND_FILE, Some(file)) if inline.is_empty() => {
+            ReceivedBody::File(FileBody { file, length, _receipt: receipt })
+        }
         (KIND_INLINE, None) if (inline.len() as u64) < length => return Err(Failure::Truncated),
         (KIND_INLINE | KIND_FILE, _) => {
             return Err(Failure::Malformed("it is longer than it announces"));

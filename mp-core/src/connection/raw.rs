@@ -13,19 +13,19 @@ use serde::de::DeserializeOwned;
 
 use super::error::{RecvError, SendErrorReason};
 use super::large::{self, LargeMessages, Receipt};
-use super::packet::{self, BodyRef, Failure, FileBody, MAX_INLINE, MAX_PACKET, Packet, Received};
+use super::packet::{self, BodyRef, Failure, FileBody, MAX_INLINE, MAX_PACKET, Packet, ReceivedBody};
 use super::spin::Spins;
 use crate::codec::{DecodeError, Input};
 use crate::message::{self, Body, Spill, unreadable};
+use crate::pollable::PollableFd;
 use crate::sys::memfd::Reader;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
-use crate::watched::Watched;
 
 /// One end of a connection. It may be used from several threads, and its socket from several
 /// processes.
 pub(super) struct Socket {
-    pub(super) fd: Watched,
+    pub(super) fd: PollableFd,
     pub(super) large: LargeMessages,
     /// Whether looking for room before sleeping has paid.
     send_spins: Spins,
@@ -38,7 +38,7 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Self {
         Self {
-            fd: Watched::new(fd),
+            fd: PollableFd::new(fd),
             large: LargeMessages::default(),
             send_spins: Spins::new(),
             receive_spins: Spins::new(),
@@ -263,8 +263,8 @@ enum IncomingBody<'a> {
 impl<'a> Incoming<'a> {
     fn new(packet: Packet, buffer: &'a mut [u8]) -> Self {
         let body = match packet.body {
-            Received::Inline(range) => IncomingBody::Inline(&mut buffer[range]),
-            Received::File(file) => IncomingBody::File(file, &mut buffer[..Input::AT_ONCE]),
+            ReceivedBody::Inline(range) => IncomingBody::Inline(&mut buffer[range]),
+            ReceivedBody::File(file) => IncomingBody::File(file, &mut buffer[..Input::AT_ONCE]),
         };
         Self { body, handles: packet.handles }
     }

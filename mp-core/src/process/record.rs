@@ -8,17 +8,17 @@ use std::sync::{Mutex, PoisonError};
 use rustix::process::{Pid, Signal};
 
 use crate::exit_status::ExitStatus;
+use crate::pollable::PollableFd;
 use crate::sys::lifeline::Lifeline;
 use crate::sys::process;
 use crate::trace;
-use crate::watched::Watched;
 
 /// A child that was started.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) name: String,
     pid: Pid,
-    pub(super) pidfd: Watched,
+    pub(super) pidfd: PollableFd,
     /// Closing it kills a child that still runs.
     _lifeline: Lifeline,
     /// Set once the child was reaped.
@@ -27,7 +27,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd, lifeline: Lifeline) -> Self {
-        Self { name, pid, pidfd: Watched::new(pidfd), _lifeline: lifeline, status: Mutex::new(None) }
+        Self { name, pid, pidfd: PollableFd::new(pidfd), _lifeline: lifeline, status: Mutex::new(None) }
     }
 
     pub(super) fn pid(&self) -> u32 {

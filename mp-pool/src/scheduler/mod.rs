@@ -35,7 +35,7 @@ use crate::batch::Batch;
 use crate::error::{PoolError, TaskError};
 use crate::link::Start;
 use crate::protocol::SharedCall;
-use crate::task::{Finished, Slot};
+use crate::task::{Finished, TaskSlot};
 use state::{Phase, State, Worker};
 use supervisor::Supervisor;
 
@@ -45,7 +45,7 @@ pub(crate) const MAX_FAILURES: u32 = 8;
 /// Who wants to know how a task ended.
 #[derive(Debug)]
 pub(crate) enum Destination {
-    Task(Arc<Slot>),
+    Task(Arc<TaskSlot>),
     Batch(Arc<Batch>, usize),
 }
 
@@ -70,14 +70,14 @@ pub(crate) struct Job {
 }
 
 /// The part of the scheduler that submitting threads and the supervisor share.
-pub(crate) struct Shared {
+pub(crate) struct SchedulerState {
     state: Mutex<State>,
     /// Told when the last task is done after `close`, and when the last worker is gone.
     changed: Condvar,
     wake: Sender<()>,
 }
 
-impl Shared {
+impl SchedulerState {
     fn state(&self) -> MutexGuard<'_, State> {
         // No code of the user's runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -141,14 +141,18 @@ impl Shared {
 }
 
 /// Starts `workers` workers and the supervisor.
-pub(crate) fn start(name: &str, workers: usize, start: Box<Start>) -> Result<(Arc<Shared>, JoinHandle<()>), PoolError> {
+pub(crate) fn start(
+    name: &str,
+    workers: usize,
+    start: Box<Start>,
+) -> Result<(Arc<SchedulerState>, JoinHandle<()>), PoolError> {
     let (wake, woken) = pipe().map_err(PoolError::Io)?;
     let mut state = State::new();
     for number in 1..=workers {
         let link = start(worker_name(name, number)).map_err(PoolError::Spawn)?;
         state.workers.push(Worker::new(Arc::from(link)));
     }
-    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), wake });
+    let shared = Arc::new(SchedulerState { state: Mutex::new(state), changed: Condvar::new(), wake });
     let supervisor = Supervisor::new(Arc::clone(&shared), woken, name.to_owned(), workers, start);
     let thread = std::thread::Builder::new()
         .name(format!("mp-pool {name}"))

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use mp_core::Receiver;
 
 use super::state::{Phase, Worker};
-use super::{MAX_FAILURES, Shared, worker_name};
+use super::{MAX_FAILURES, SchedulerState, worker_name};
 use crate::error::{TaskError, with_causes};
-use crate::link::{Descriptors, Link, Received, Start};
+use crate::link::{Descriptors, FromWorker, Link, Start};
 use crate::protocol::Reply;
 
 /// How long a worker that was told to end may take for it.
@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) struct Supervisor {
-    shared: Arc<Shared>,
+    shared: Arc<SchedulerState>,
     woken: Receiver<()>,
     name: String,
     /// How many workers there should be.
@@ -37,7 +37,7 @@ pub(super) struct Supervisor {
 }
 
 /// A worker that the supervisor sleeps beside.
-struct Watched {
+struct WatchedWorker {
     link: Arc<dyn Link>,
     silent: bool,
 }
@@ -51,7 +51,7 @@ struct Ready {
 
 impl Supervisor {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<SchedulerState>,
         woken: Receiver<()>,
         name: String,
         workers: usize,
@@ -81,23 +81,27 @@ impl Supervisor {
                 self.listen(&watched.link);
             }
             for (watched, _) in watched.iter().zip(&ready).filter(|(_, ready)| ready.ended) {
-                self.bury(&watched.link);
+                self.remove_dead(&watched.link);
             }
             if self.advance() {
                 return;
             }
-            self.restock();
+            self.replace_dead();
         }
     }
 
-    fn watched(&self) -> Vec<Watched> {
+    fn watched(&self) -> Vec<WatchedWorker> {
         let state = self.shared.state();
-        state.workers.iter().map(|worker| Watched { link: Arc::clone(&worker.link), silent: worker.silent }).collect()
+        state
+            .workers
+            .iter()
+            .map(|worker| WatchedWorker { link: Arc::clone(&worker.link), silent: worker.silent })
+            .collect()
     }
 
     /// Sleeps until a worker says something or ends, or the state has changed, or it is time for
     /// something.
-    fn sleep(&self, watched: &[Watched]) -> Vec<Ready> {
+    fn sleep(&self, watched: &[WatchedWorker]) -> Vec<Ready> {
         let mut descriptors = Vec::with_capacity(2 * watched.len() + 1);
         for watched in watched {
             let Descriptors { says_something, has_ended } = watched.link.descriptors();
@@ -129,13 +133,13 @@ impl Supervisor {
     fn listen(&mut self, link: &Arc<dyn Link>) {
         loop {
             match link.receive() {
-                Received::Nothing => return,
-                Received::Reply(Reply::Ready) => {
+                FromWorker::Nothing => return,
+                FromWorker::Reply(Reply::Ready) => {
                     self.failures = 0;
                     self.with(link, |worker| worker.ready = true);
                     self.shared.state().dispatch();
                 }
-                Received::Reply(Reply::Done { task, outcome }) => {
+                FromWorker::Reply(Reply::Done { task, outcome }) => {
                     let done = self.with(link, |worker| {
                         worker.proven = true;
                         worker.job.take_if(|job| job.task == task)
@@ -149,17 +153,17 @@ impl Supervisor {
                         None => return link.kill(),
                     }
                 }
-                Received::Reply(Reply::Unreadable(why)) => {
+                FromWorker::Reply(Reply::Unreadable(why)) => {
                     if !self.fail(link, TaskError::NotSent(why)) {
                         return link.kill();
                     }
                 }
-                Received::Unreadable(why) => {
+                FromWorker::Unreadable(why) => {
                     if !self.fail(link, TaskError::NotReceived(why)) {
                         return link.kill();
                     }
                 }
-                Received::Lost => {
+                FromWorker::Lost => {
                     let dismissed = self.with(link, |worker| {
                         worker.silent = true;
                         std::mem::replace(&mut worker.leaving, true)
@@ -189,7 +193,7 @@ impl Supervisor {
     }
 
     /// Takes a worker that has ended out of the pool.
-    fn bury(&mut self, link: &Arc<dyn Link>) {
+    fn remove_dead(&mut self, link: &Arc<dyn Link>) {
         let Some(status) = link.exit_status() else { return };
         // Its last words may have come after the first look.
         self.listen(link);
@@ -268,7 +272,7 @@ impl Supervisor {
     }
 
     /// Starts workers in place of those that are gone.
-    fn restock(&mut self) {
+    fn replace_dead(&mut self) {
         if self.retry.is_some_and(|retry| Instant::now() < retry) {
             return;
         }

@@ -104,7 +104,7 @@ impl State {
     }
 
     /// How it ended for one who arrived in `generation`, or `None` if it has not.
-    fn judge(self, generation: Self) -> Option<Result<(), Broken>> {
+    fn fate_of(self, generation: Self) -> Option<Result<(), Broken>> {
         let completed = self.completed.wrapping_sub(generation.completed) & ((1 << 22) - 1);
         let resets = self.resets.wrapping_sub(generation.resets) & ((1 << 10) - 1);
         let since = completed + resets;
@@ -265,16 +265,16 @@ impl<'a> Waiting<'a> {
     }
 
     fn until_it_ends(&mut self, generation: State) -> Result<(), Broken> {
-        let judge = || State::unpack(self.barrier.state.load(Ordering::Acquire)).judge(generation);
+        let fate_of = || State::unpack(self.barrier.state.load(Ordering::Acquire)).fate_of(generation);
         let mut spin = Spin::patient();
         while self.deadline != Deadline::PASSED && spin.again() {
-            if let Some(result) = judge() {
+            if let Some(result) = fate_of() {
                 return result;
             }
         }
         loop {
             let changes = self.barrier.changes.load(Ordering::Acquire);
-            if let Some(result) = judge() {
+            if let Some(result) = fate_of() {
                 return result;
             }
             let mut is_late = self.deadline == Deadline::PASSED;
@@ -332,7 +332,7 @@ mod tests {
                 let end = |state: State, number| if ends >> number & 1 == 0 { state.complete() } else { state.reset() };
                 let state = State::unpack((0..count).fold(NEW, end).pack());
                 let was_completed = ends & 1 == 0;
-                assert_eq!(state.judge(NEW).unwrap().is_ok(), was_completed, "{ends:b} {count}");
+                assert_eq!(state.fate_of(NEW).unwrap().is_ok(), was_completed, "{ends:b} {count}");
             }
         }
     }
@@ -340,16 +340,16 @@ mod tests {
     #[test]
     fn beyond_what_is_remembered_only_a_reset_is_in_doubt() {
         let completed = (0..100).fold(NEW, |state, _| State::unpack(state.complete().pack()));
-        assert_eq!(completed.judge(NEW), Some(Ok(())));
-        assert_eq!(completed.reset().judge(NEW), Some(Err(Broken::ByOthers)));
+        assert_eq!(completed.fate_of(NEW), Some(Ok(())));
+        assert_eq!(completed.reset().fate_of(NEW), Some(Err(Broken::ByOthers)));
         let reset = (0..100).fold(NEW, |state, _| State::unpack(state.reset().pack()));
-        assert_eq!(reset.judge(NEW), Some(Err(Broken::ByOthers)));
-        assert_eq!(NEW.judge(NEW), None);
-        assert_eq!(NEW.broken().judge(NEW), Some(Err(Broken::ByOthers)));
+        assert_eq!(reset.fate_of(NEW), Some(Err(Broken::ByOthers)));
+        assert_eq!(NEW.fate_of(NEW), None);
+        assert_eq!(NEW.broken().fate_of(NEW), Some(Err(Broken::ByOthers)));
         // The counts begin again, also between the two looks.
         let last = State { resets: 0x3FF, completed: 0x3F_FFFF, ..NEW };
-        assert_eq!(State::unpack(last.complete().pack()).judge(last), Some(Ok(())));
-        assert_eq!(State::unpack(last.reset().pack()).judge(last), Some(Err(Broken::ByOthers)));
+        assert_eq!(State::unpack(last.complete().pack()).fate_of(last), Some(Ok(())));
+        assert_eq!(State::unpack(last.reset().pack()).fate_of(last), Some(Err(Broken::ByOthers)));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::reactor::{Interest, Readiness, Source};
 
 /// A descriptor that tasks can wait for with the feature `async`. Without the feature it is an
 /// [`OwnedFd`] and nothing else.
-pub struct Watched {
+pub struct PollableFd {
     #[cfg(not(feature = "async"))]
     fd: OwnedFd,
     #[cfg(feature = "async")]
@@ -18,7 +18,7 @@ pub struct Watched {
 }
 
 #[cfg(not(feature = "async"))]
-impl Watched {
+impl PollableFd {
     /// Takes over a descriptor.
     pub fn new(fd: OwnedFd) -> Self {
         Self { fd }
@@ -26,7 +26,7 @@ impl Watched {
 }
 
 #[cfg(feature = "async")]
-impl Watched {
+impl PollableFd {
     /// Takes over a descriptor.
     pub fn new(fd: OwnedFd) -> Self {
         Self { source: Arc::new(Source::new(fd)) }
@@ -52,7 +52,7 @@ impl Watched {
     }
 }
 
-impl AsFd for Watched {
+impl AsFd for PollableFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         #[cfg(not(feature = "async"))]
         return self.fd.as_fd();
@@ -61,7 +61,7 @@ impl AsFd for Watched {
     }
 }
 
-impl fmt::Debug for Watched {
+impl fmt::Debug for PollableFd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_fd().fmt(f)
     }
