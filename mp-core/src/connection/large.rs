@@ -35,7 +35,7 @@ use crate::sys::poll::{self, Deadline};
 const MOST_IN_FLIGHT: usize = 2;
 
 /// How many bytes of memory this process keeps in spare files, of all ends together.
-const MOST_SPARE: u64 = 64 << 20;
+const MOST_SPARE: u64 = 96 << 20;
 
 static SPARE: AtomicU64 = AtomicU64::new(0);
 
