@@ -17,6 +17,10 @@ pub(crate) struct Input<'a> {
     rest: Option<memfd::Reader<'a>>,
 }
 
+/// How many bytes of a file are read first. A large message is often one byte string behind its
+/// length, which then goes into its own memory from there on, without a copy, and from whole pages.
+const FIRST: usize = 4 << 10;
+
 /// The longest text or byte string that a visitor is shown where it lies. A longer one gets memory
 /// of its own first, the lack of which is an error.
 const SHORT: usize = 16 << 10;
@@ -139,7 +143,8 @@ impl<'a> Input<'a> {
         let Self { scratch, start, length, rest } = self;
         let at_hand = scratch.len() - *start;
         let Some(rest) = rest else { return Err(Failure::UnexpectedEnd { additional: least - at_hand }) };
-        let more = usize::try_from(rest.left()).map_or(*start, |left| left.min(*start));
+        let room = if rest.position() == 0 { FIRST.max(least).min(*start) } else { *start };
+        let more = usize::try_from(rest.left()).map_or(room, |left| left.min(room));
         if at_hand + more < least {
             return Err(Failure::UnexpectedEnd { additional: least - at_hand - more });
         }

@@ -191,6 +191,11 @@ impl<'a> Reader<'a> {
         Ok(Self { file, position: 0, length })
     }
 
+    /// How many bytes were read.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// How many bytes are still to be read.
     pub(crate) fn left(&self) -> u64 {
         self.length - self.position
