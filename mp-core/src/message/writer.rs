@@ -37,6 +37,10 @@ impl<'a> Writer<'a> {
 
     pub(super) fn finish(mut self) -> Result<Body, EncodeError> {
         self.check_limit(0)?;
+        if self.file.is_none() && self.bytes.len() > self.spill.beyond {
+            // The buffer had more room than a body may have that stays on the heap.
+            self.file = Some((self.spill.file)().map_err(no_memory)?);
+        }
         match self.file.take() {
             None => Ok(Body::Inline(self.bytes)),
             Some(mut file) => {

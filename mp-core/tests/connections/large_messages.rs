@@ -107,6 +107,23 @@ fn messages_that_use_the_same_memory_do_not_mix() {
     });
 }
 
+/// The kernel refuses a packet that is longer than the socket's buffer.
+#[test]
+fn a_message_for_which_the_system_has_no_packet_goes_into_a_file() {
+    watched(|| {
+        let (sender, receiver) = pipe::<ByteBuf>().unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&sender, 8 << 10).unwrap();
+        for round in 0..3 {
+            let message = ByteBuf::from(bytes(100 * KIB + round));
+            sender.send(message.clone()).unwrap();
+            sender.try_send(message.clone()).unwrap();
+            assert!(receiver.recv().unwrap() == message && receiver.recv().unwrap() == message);
+            sender.send_bytes(&message).unwrap();
+            assert!(receiver.recv_bytes().unwrap() == *message);
+        }
+    });
+}
+
 scenario!(the_child_of_a_fork_writes_into_no_message_of_its_parent, {
     let (sender, receiver) = pipe::<ByteBuf>().unwrap();
     let message = |byte: u8| ByteBuf::from(vec![byte; 1 << 20]);
