@@ -6,6 +6,8 @@
 //!   and [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own,
 //!   as mp-listener does.
 
+use std::error::Error;
+
 pub use crate::call::EncodedCall;
 use crate::codec::{DecodeError, EncodeError};
 use crate::connection::Connection;
@@ -24,6 +26,26 @@ pub use crate::sys::poll::{Deadline, readable, writable};
 /// looked at a message from one that died while it worked on it.
 pub fn peer_left_unread<Tx, Rx>(connection: &Connection<Tx, Rx>) -> bool {
     connection.peer_left_unread()
+}
+
+/// Returns the text of an error, followed by the text of each of its sources, separated by `: `.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::raw::{Message, error_chain};
+/// use mp_core::JoinError;
+///
+/// let error = JoinError::Decode(Message::encode("text")?.decode::<bool>().unwrap_err());
+/// assert_eq!(error.to_string(), "a value could not be decoded");
+/// assert!(error_chain(&error).starts_with("a value could not be decoded: "));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn error_chain(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", error_chain(source)),
+        None => error.to_string(),
+    }
 }
 
 /// Says which value an error is about, for code that passes on errors of several values as one

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use late_constructor::Plugin;
 use mp_core::raw::CallError;
 use mp_core::{Builder, ExitStatus, JoinError, ProcessFn, Resource, SpawnError, process_fn};
-use mp_testing::{chain, nothing, scenario, this_executable};
+use mp_testing::{error_chain, nothing, scenario, this_executable};
 
 /// The variable that makes a process a child.
 const MARKER: &str =
@@ -168,5 +168,5 @@ scenario!(a_function_that_is_not_registered_does_not_start, {
     }
     let outcome = call().encode().unwrap().run().decode::<()>();
     assert_eq!(outcome, Err(CallError::UnknownFunction(Unregistered::NAME.to_owned())));
-    assert!(chain(&outcome.unwrap_err()).contains(Unregistered::NAME));
+    assert!(error_chain(&outcome.unwrap_err()).contains(Unregistered::NAME));
 });

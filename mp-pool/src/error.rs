@@ -2,8 +2,9 @@
 
 use std::io;
 
-use mp_core::raw::CallError;
-use mp_core::raw::Within;
+use mp_core::raw::{CallError, Within};
+// The text of an error with its causes.
+pub(crate) use mp_core::raw::error_chain as with_causes;
 use mp_core::{DecodeError, EncodeError, ExitStatus, Panic, SpawnError};
 
 /// Why a pool could not be made. No worker of it is left.
@@ -89,13 +90,5 @@ impl From<CallError> for TaskError {
             // `CallError` may grow. Whatever it is, there is an outcome without a value.
             other => Self::NotReceived(with_causes(&other)),
         }
-    }
-}
-
-/// The text of an error, with those of its causes.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", with_causes(source)),
-        None => error.to_string(),
     }
 }

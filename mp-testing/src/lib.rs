@@ -24,6 +24,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use mp_core::raw::error_chain;
 use mp_core::{Builder, Call, JoinError, ProcessFn, process_fn};
 
 /// Declares a test of this name, whose block runs in a process of its own, under the watchdog, with
@@ -110,7 +111,7 @@ pub fn run<F: ProcessFn<Args = (), Output = ()>>(limit: Duration) {
             eprintln!("{}", printed(&mut output));
             panic!("{} {panic}", F::NAME)
         }
-        Err(error) => panic!("{}: {}\n{}", F::NAME, chain(&error), printed(&mut output)),
+        Err(error) => panic!("{}: {}\n{}", F::NAME, error_chain(&error), printed(&mut output)),
     }
 }
 
@@ -179,14 +180,6 @@ pub fn holds_within(limit: Duration, mut condition: impl FnMut() -> bool) -> boo
             return false;
         }
         thread::park_timeout(Duration::from_millis(1));
-    }
-}
-
-/// Returns the message of an error, and those of everything that caused it.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
     }
 }
 

@@ -11,6 +11,7 @@ use super::{CALL_INIT, Constructor, Report, Start, marker};
 use crate::codec::EncodeError;
 use crate::connection::{Connection, RecvError, SendErrorReason};
 use crate::outcome::Outcome;
+use crate::raw::error_chain;
 use crate::resource::Resource;
 use crate::sys::{lifeline, limits, runtime, stack};
 use crate::{codec, panic, trace};
@@ -64,7 +65,7 @@ fn run(constructor: Option<Constructor>) {
         Ok(start) => start,
         // The parent died, or gave up, before it had sent anything.
         Err(RecvError::Disconnected) => exit(FAILED),
-        Err(error) => not_started(control, format!("its start message could not be read: {}", with_source(&error))),
+        Err(error) => not_started(control, format!("its start message could not be read: {}", error_chain(&error))),
     };
     let tied = if start.outlive_parent { Ok(true) } else { lifeline::tie(start.lifeline.as_fd()) };
     match tied {
@@ -123,7 +124,7 @@ fn report(outcome: Outcome) -> i32 {
         // A parent that has let go of the child does not want to know.
         Err(SendErrorReason::Disconnected) => code,
         Err(error) => {
-            let error = EncodeError::new(with_source(&error));
+            let error = EncodeError::new(error_chain(&error));
             let _ = control.send(Report::Outcome(Outcome::UnencodableResult(error)));
             FAILED
         }
@@ -133,11 +134,4 @@ fn report(outcome: Outcome) -> i32 {
 fn not_started(control: &Control, why: String) -> ! {
     let _ = control.send(Report::NotStarted(why));
     exit(FAILED);
-}
-
-fn with_source(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", with_source(source)),
-        None => error.to_string(),
-    }
 }

@@ -9,7 +9,7 @@ use mp_core::{
     Builder, DecodeError, ExitStatus, JoinError, Process, Receiver, Sender, SpawnError, pipe, process_fn,
     set_message_limit,
 };
-use mp_testing::{PATIENCE, PROMPTLY, chain, nothing, run_for_ever, scenario};
+use mp_testing::{PATIENCE, PROMPTLY, error_chain, nothing, run_for_ever, scenario};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_bytes::ByteBuf;
 
@@ -285,5 +285,5 @@ fn a_handle_outside_a_message_says_where_it_belongs() {
 #[test]
 fn errors_that_a_deserialize_makes_keep_their_cause() {
     let error: DecodeError = de::Error::custom("why");
-    assert_eq!(chain(&JoinError::Decode(error)), "a value could not be decoded: why");
+    assert_eq!(error_chain(&JoinError::Decode(error)), "a value could not be decoded: why");
 }

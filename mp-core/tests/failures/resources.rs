@@ -9,7 +9,7 @@ use std::time::Duration;
 use mp_core::{Builder, JoinError, RecvError, SendErrorReason, Sender, SpawnError, Stdio, duplex, pipe, process_fn};
 use mp_testing::leaks::{Resources, status_kib};
 use mp_testing::limits::with_descriptors;
-use mp_testing::{chain, nothing, procfs, scenario};
+use mp_testing::{error_chain, nothing, procfs, scenario};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -145,7 +145,7 @@ scenario!(handles_that_find_no_place_are_an_error_of_their_message_alone, {
     let values = opened(5);
     let error = with_descriptors(3, || sender.send(values)).unwrap_err();
     assert_eq!(error.value.len(), 5);
-    assert!(chain(&error).contains("os error 24"), "{error:?}");
+    assert!(error_chain(&error).contains("os error 24"), "{error:?}");
     drop((error, sender, receiver));
     assert_eq!(Resources::of_this_process(), before);
 });
@@ -160,7 +160,7 @@ scenario!(a_result_whose_handles_find_no_place_is_an_error, {
     let process = make_handles::spawn(5).unwrap();
     let error = with_descriptors(2, || process.join().err().expect("there is no room"));
     assert!(matches!(&error, JoinError::Decode(_)), "{error:?}");
-    assert!(chain(&error).contains("descriptors of a message were lost"), "{error:?}");
+    assert!(error_chain(&error).contains("descriptors of a message were lost"), "{error:?}");
     assert_eq!(make_handles::spawn(5).unwrap().join().unwrap().len(), 5);
     assert_eq!(Resources::of_this_process(), before);
 });

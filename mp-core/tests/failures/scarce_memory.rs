@@ -7,7 +7,7 @@ use mp_core::{
 };
 use mp_testing::leaks::Resources;
 use mp_testing::limits::with_memory;
-use mp_testing::{PATIENCE, chain, nothing, scenario};
+use mp_testing::{PATIENCE, error_chain, nothing, scenario};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
@@ -25,7 +25,7 @@ const REASONS: [&str; 2] = ["os error 12", "no memory for"];
 
 #[track_caller]
 fn assert_no_memory(error: &dyn std::error::Error) {
-    let text = chain(error);
+    let text = error_chain(error);
     assert!(REASONS.iter().any(|reason| text.contains(reason)), "{text}");
 }
 
@@ -78,7 +78,7 @@ fn lengths_within(room: u64, messages: Receiver<()>) -> Vec<usize> {
     let next = || match messages.recv_bytes() {
         Ok(message) => Some(message.len()),
         Err(RecvError::Disconnected) => None,
-        Err(error) => panic!("{}", chain(&error)),
+        Err(error) => panic!("{}", error_chain(&error)),
     };
     with_memory(room, || std::iter::from_fn(next).collect())
 }
@@ -132,7 +132,7 @@ scenario!(arguments_that_find_no_memory_in_the_child_are_named, {
     let builder = Builder::new().rlimit(Resource::AddressSpace, 3 * LARGE as u64, 3 * LARGE as u64);
     let process = builder.spawn(length::call(bytes)).unwrap();
     let error = process.join().unwrap_err();
-    assert!(matches!(error, JoinError::Decode(_)) && chain(&error).contains("arguments"), "{error:?}");
+    assert!(matches!(error, JoinError::Decode(_)) && error_chain(&error).contains("arguments"), "{error:?}");
     assert_no_memory(&error);
     assert_eq!(length::spawn(ByteBuf::from(vec![1; 4 * LARGE])).unwrap().join().unwrap(), 4 * LARGE);
 });
@@ -147,7 +147,7 @@ scenario!(numbers_that_find_no_memory_are_an_error, {
     let builder = Builder::new().rlimit(Resource::AddressSpace, 3 * LARGE as u64, 3 * LARGE as u64);
     let process = builder.spawn(sum::call(numbers)).unwrap();
     let error = process.join().unwrap_err();
-    assert!(matches!(error, JoinError::Decode(_)) && chain(&error).contains("arguments"), "{error:?}");
+    assert!(matches!(error, JoinError::Decode(_)) && error_chain(&error).contains("arguments"), "{error:?}");
     assert_no_memory(&error);
 });
 

@@ -12,7 +12,7 @@ use mp_core::{Builder, Call, Connection, JoinError, Process, Receiver, RecvError
 use mp_core::{duplex, pipe, process_fn, wait};
 use mp_testing::leaks::Resources;
 use mp_testing::limits::{with_descriptors, with_limit};
-use mp_testing::{PATIENCE, chain, nothing, run_for_ever, scenario};
+use mp_testing::{PATIENCE, error_chain, nothing, run_for_ever, scenario};
 use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -39,7 +39,7 @@ const REASONS: [&str; 2] = ["os error 24", "descriptors of a message were lost"]
 fn until_it_succeeds(what: &str, handles: usize, mut attempt: impl FnMut(usize) -> Result<(), Box<dyn Error>>) {
     let before = Resources::of_this_process();
     for more in steps(handles) {
-        let result = attempt(more).map_err(|error| chain(&*error));
+        let result = attempt(more).map_err(|error| error_chain(&*error));
         assert_eq!(Resources::of_this_process(), before, "{what} with {more}: {result:?}");
         match result {
             Ok(()) => return assert!(more > 0, "{what} needed no descriptor"),
@@ -111,7 +111,7 @@ fn start_the_first() {
             true
         }
         Err(error) => {
-            assert!(chain(&error).contains("os error 24"), "{error:?}");
+            assert!(error_chain(&error).contains("os error 24"), "{error:?}");
             assert_eq!(Resources::of_this_process().children, before.children, "with {more}");
             false
         }
@@ -246,7 +246,7 @@ fn as_a_user_of_its_own() {
     // SAFETY: the call changes this process's user, which has one thread.
     assert_eq!(unsafe { libc::setresuid(user, user, user) }, 0);
     let before = Resources::of_this_process();
-    let refused = |error: &SpawnError| chain(error).contains("os error 11");
+    let refused = |error: &SpawnError| error_chain(error).contains("os error 11");
     let mut failures = 0;
     let attempt =
         |limit| with_limit(Resource::Nproc, limit, || Builder::new().stdin(Stdio::null()).spawn(nothing::call()));

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use mp_core::{Builder, Process, Sender, SpawnError, pipe, process_fn};
-use mp_testing::{PATIENCE, chain, nothing, scenario};
+use mp_testing::{PATIENCE, error_chain, nothing, scenario};
 
 #[process_fn]
 fn variables() -> BTreeMap<OsString, OsString> {
@@ -91,7 +91,7 @@ fn refused<T>(result: Result<Process<T>, SpawnError>) -> SpawnError {
 scenario!(a_directory_that_does_not_exist_is_named_in_the_error, {
     let error = refused(Builder::new().current_dir("/no/such/directory").spawn(directory::call()));
     assert!(matches!(&error, SpawnError::Setting { source, .. } if source.kind() == std::io::ErrorKind::NotFound));
-    let text = chain(&error);
+    let text = error_chain(&error);
     assert!(text.contains("working directory \"/no/such/directory\"") && text.contains("os error 2"), "{text}");
     let error = refused(Builder::new().current_dir("/dev/null").spawn(directory::call()));
     assert!(error.to_string().contains("working directory \"/dev/null\""), "{error:?}");

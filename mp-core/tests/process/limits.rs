@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use mp_core::{Builder, ExitStatus, JoinError, Process, Resource, SpawnError, Stdio, active_children, process_fn};
-use mp_testing::{chain, nothing, run_for_ever, scenario};
+use mp_testing::{error_chain, nothing, run_for_ever, scenario};
 use rustix::process::{getpriority_process, getrlimit, setrlimit};
 use rustix::thread::sched_getaffinity;
 
@@ -167,7 +167,7 @@ scenario!(what_cannot_be_set_fails_the_spawn_and_leaves_nothing, {
     let soft_above_hard = Builder::new().rlimit(Resource::OpenFiles, 60, 50);
     let Err(error) = soft_above_hard.spawn(nothing::call()) else { panic!("it was accepted") };
     assert!(
-        chain(&error).ends_with("OpenFiles, soft 60, hard 50: the soft limit is above the hard limit"),
+        error_chain(&error).ends_with("OpenFiles, soft 60, hard 50: the soft limit is above the hard limit"),
         "{error:?}"
     );
     assert_eq!(refused(Err::<Process<()>, _>(error), "OpenFiles"), ErrorKind::InvalidInput);

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 
 use mp_listener::{Address, AuthenticationError, ConnectError, ParseAddressError, RecvError, SendError};
-use mp_testing::chain;
+use mp_testing::error_chain;
 
 fn is_an_error<E: Error + Send + Sync + 'static>() {}
 
@@ -68,7 +68,7 @@ fn every_error_is_a_short_phrase_that_does_not_repeat_its_cause() {
         assert!(!text.ends_with(['.', '!', '\n']), "{text:?} ends as a sentence");
         if let Some(source) = error.source() {
             assert!(!text.contains(&source.to_string()), "{text:?} repeats {source}");
-            assert_eq!(chain(&*error), format!("{text}: {}", chain(source)));
+            assert_eq!(error_chain(&*error), format!("{text}: {}", error_chain(source)));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use mp_core::raw::CallError;
 use mp_core::{DecodeError, EncodeError, ExitStatus, SpawnError};
 use mp_pool::{PoolError, TaskError};
-use mp_testing::chain;
+use mp_testing::error_chain;
 use serde::{de, ser};
 
 fn is_an_error<E: Error + Send + Sync + 'static>() {}
@@ -58,7 +58,7 @@ fn every_error_is_a_short_phrase_that_does_not_repeat_its_cause() {
 
 #[test]
 fn which_value_it_was_is_said() {
-    let text = |error: CallError| chain(&TaskError::from(error));
+    let text = |error: CallError| error_chain(&TaskError::from(error));
     let encoded = "a value of the task could not be encoded";
     let decoded = "a value of the task could not be decoded";
     assert_eq!(text(CallError::UnencodableResult(encode())), format!("{encoded}: result: the reason"));

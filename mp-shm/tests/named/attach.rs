@@ -13,7 +13,7 @@ use mp_core::{Receiver, Sender, pipe, process_fn};
 use mp_shm::{Array, AttachError, Shared, ShmSafe, Value};
 use mp_sync::{LockError, Mutex};
 use mp_testing::faults::Random;
-use mp_testing::{PATIENCE, chain, scenario};
+use mp_testing::{PATIENCE, error_chain, scenario};
 use proptest::prelude::*;
 use rustix::fs::{
     FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate, memfd_create,
@@ -75,7 +75,7 @@ where
     let copy = || file.as_fd().try_clone_to_owned().unwrap();
     let Err(error) = T::try_from(copy()) else { panic!("it was attached") };
     let Err(decoding) = Message::encode(&Handle(copy())).unwrap().decode::<T>() else { panic!("it was decoded") };
-    assert!(chain(&decoding).contains(&error.to_string()), "{decoding} for {error}");
+    assert!(error_chain(&decoding).contains(&error.to_string()), "{decoding} for {error}");
     error
 }
 
@@ -288,7 +288,7 @@ scenario!(what_is_no_memory_is_refused, {
 });
 
 scenario!(a_handle_that_is_not_there_is_an_error, {
-    let decoded = |message: Message| chain(&message.decode::<(Array<u64>, Array<u64>)>().unwrap_err());
+    let decoded = |message: Message| error_chain(&message.decode::<(Array<u64>, Array<u64>)>().unwrap_err());
     let handle = || Handle(array().as_fd().try_clone_to_owned().unwrap());
     let good = Message::encode(&(handle(), handle())).unwrap();
     good.decode::<(Array<u64>, Array<u64>)>().unwrap();
@@ -301,7 +301,7 @@ scenario!(a_handle_that_is_not_there_is_an_error, {
     // see.
     let null = Handle(File::open("/dev/null").unwrap().into());
     let mixed = Message::encode(&[handle(), handle(), null, handle()]).unwrap();
-    assert!(chain(&mixed.decode::<[Array<u64>; 4]>().unwrap_err()).contains("not memory of a fixed size"));
+    assert!(error_chain(&mixed.decode::<[Array<u64>; 4]>().unwrap_err()).contains("not memory of a fixed size"));
 });
 
 /// A number of a header that was made up, given what an honest one has there.

@@ -146,7 +146,7 @@ scenario!(it_travels_and_its_name_is_kept_and_unlinked_as_its_memory_is, {
     memory.write_at(0, &[0xff; 100]).unwrap();
     let message = mp_core::raw::Message::encode(&memory).unwrap();
     let error = message.decode::<ShareableList>().unwrap_err();
-    assert!(mp_testing::chain(&error).contains("does not hold a list"), "{error}");
+    assert!(mp_testing::error_chain(&error).contains("does not hold a list"), "{error}");
 });
 
 /// What a list as Python makes it is of, for tests that break it.

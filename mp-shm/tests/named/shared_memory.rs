@@ -216,7 +216,7 @@ scenario!(a_message_that_brings_something_else_is_an_error, {
     let received = |name: &str, file: &dyn Fn() -> File| {
         let forged = Forged { name: name.to_owned(), file: file() };
         let result = Message::encode(&forged).unwrap().decode::<SharedMemory>();
-        result.map(|_| ()).map_err(|error| mp_testing::chain(&error))
+        result.map(|_| ()).map_err(|error| mp_testing::error_chain(&error))
     };
     let open = |write| File::options().read(true).write(write).open(path(memory.name())).unwrap();
     assert_eq!(received("any", &|| open(true)), Ok(()));

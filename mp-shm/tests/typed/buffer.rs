@@ -6,7 +6,7 @@ use std::time::Duration;
 use mp_core::raw::Message;
 use mp_core::{Fd, Receiver, Sender, duplex, pipe, process_fn};
 use mp_shm::{Buffer, BufferError, RejoinErrorReason};
-use mp_testing::{PATIENCE, chain, eventually, scenario};
+use mp_testing::{PATIENCE, error_chain, eventually, scenario};
 
 #[process_fn]
 fn add_one(mut numbers: Buffer<u32>) -> Buffer<u32> {
@@ -234,7 +234,7 @@ scenario!(what_its_sender_makes_of_it_after_it_was_encoded_is_not_the_receivers,
 
     let frozen = arrived.freeze().unwrap();
     let error = receiver.recv().unwrap_err();
-    assert!(chain(&error).contains("frozen"), "{}", chain(&error));
+    assert!(error_chain(&error).contains("frozen"), "{}", error_chain(&error));
     assert_eq!(*frozen, [1, 2, 3]);
 });
 

@@ -10,7 +10,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use mp_core::raw::Message;
 use mp_core::{Fd, Receiver, pipe, process_fn};
 use mp_shm::{AttachError, Buffer, FrozenBuffer};
-use mp_testing::{chain, scenario};
+use mp_testing::{error_chain, scenario};
 use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, ftruncate};
 
 #[process_fn]
@@ -159,15 +159,15 @@ scenario!(a_descriptor_is_attached_only_if_it_is_frozen, {
     assert!(matches!(FrozenBuffer::<i32>::try_from(file()), Err(AttachError::Type)));
     assert!(matches!(FrozenBuffer::<[u32; 1]>::try_from(file()), Err(AttachError::Type)));
     let received = Message::encode(&(Fd(file()), 0u64, 2u64)).unwrap();
-    assert!(chain(&received.decode::<Buffer<u32>>().unwrap_err()).contains("is frozen"));
+    assert!(error_chain(&received.decode::<Buffer<u32>>().unwrap_err()).contains("is frozen"));
 
     let buffer = Buffer::from_slice(&[1u32, 2]).unwrap();
     let message = Message::encode(&buffer).unwrap();
-    assert!(chain(&message.decode::<FrozenBuffer<u32>>().unwrap_err()).contains("not frozen"));
+    assert!(error_chain(&message.decode::<FrozenBuffer<u32>>().unwrap_err()).contains("not frozen"));
 
     for (start, end) in [(0u64, 3u64), (2, 1), (3, 3), (u64::MAX, u64::MAX), (0, 1 << 61), (1 << 61, 1 << 61)] {
         let message = Message::encode(&(Fd(file()), start, end)).unwrap();
-        let error = chain(&message.decode::<FrozenBuffer<u32>>().unwrap_err());
+        let error = error_chain(&message.decode::<FrozenBuffer<u32>>().unwrap_err());
         assert!(error.contains("are not in the memory"), "{error}");
     }
 });

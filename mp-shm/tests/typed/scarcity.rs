@@ -11,7 +11,7 @@ use mp_core::{pipe, process_fn};
 use mp_shm::{Array, AttachError, Shared, Value};
 use mp_testing::leaks::Resources;
 use mp_testing::limits::{with_descriptors, with_limit, with_memory};
-use mp_testing::{chain, scenario};
+use mp_testing::{error_chain, scenario};
 use rustix::process::Resource;
 
 /// It has to fail for that reason and leave nothing.
@@ -68,7 +68,7 @@ scenario!(every_descriptor_that_is_needed_can_be_missing, {
     refused(|| with_descriptors(0, || Array::from_slice(&[1_u32])), is_out_of_descriptors);
     // The copy for the message is missing, and the value is still here.
     let error = with_descriptors(0, || one.send(value.clone()).unwrap_err());
-    assert!(chain(&error).contains("os error 24"), "{}", chain(&error));
+    assert!(error_chain(&error).contains("os error 24"), "{}", error_chain(&error));
     assert_eq!(error.value.get().unwrap(), 7);
     drop(error);
     one.send(value.clone()).unwrap();
@@ -96,7 +96,7 @@ fn attaches_when_there_is_room(message: (u32, Array<u8>)) -> u8 {
         other => panic!("{other:?}"),
     });
     let text = with_memory(MEMORY_IN_KIB, || {
-        chain(&Message::encode(&array).unwrap().decode::<Array<u8>>().map(|array| array.len()).unwrap_err())
+        error_chain(&Message::encode(&array).unwrap().decode::<Array<u8>>().map(|array| array.len()).unwrap_err())
     });
     assert!(text.contains("os error 12"), "{text}");
     assert_eq!(Resources::of_this_process(), before);
