@@ -1,4 +1,4 @@
-//! What this process is: its name, and its place in the tree of processes.
+//! The name of this process, and its place in the tree of processes.
 
 use std::ffi::{CString, OsString};
 use std::sync::OnceLock;
@@ -6,23 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// This process, as seen by the library: what [`current`] returns.
+/// The name and the pid of this process, from [`current`].
 #[derive(Debug)]
 pub struct Current {
     name: String,
     identity: Vec<u64>,
-    /// The name and the number of the parent, if this library started the process.
+    /// The name and the pid of the parent, if this library started the process.
     parent: Option<(String, u32)>,
 }
 
 impl Current {
-    /// Returns the name: that of the [`Builder`](crate::Builder), by default `Process-` and the
-    /// path from the root, or `MainProcess` for a process that this library did not start.
+    /// Returns the name. It is the name that the [`Builder`](crate::Builder) set, or by default
+    /// `Process-` and the path from the root process. A process that this library did not start is
+    /// called `MainProcess`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns the number of this process in the operating system.
+    /// Returns the process ID of this process.
     pub fn pid(&self) -> u32 {
         std::process::id()
     }
@@ -55,7 +56,7 @@ pub(crate) fn name() -> &'static str {
     current().name()
 }
 
-/// Who a child is, decided by its parent.
+/// The name of a child and its place in the tree. Its parent decides both.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Identity {
     pub(crate) name: String,
@@ -75,13 +76,12 @@ impl Identity {
         Self { name: name.unwrap_or_else(default), path, parent }
     }
 
-    /// Makes this process the one that its parent described.
+    /// Gives this process the name and place that its parent decided.
     pub(crate) fn assume(self) -> &'static Current {
         CURRENT.get_or_init(|| Current { name: self.name, identity: self.path, parent: Some(self.parent) })
     }
 
-    /// What `ps` shows in place of the program's name: the name of the file, then that of the
-    /// process.
+    /// What `ps` shows in place of the program: the name of the file and the name of the process.
     pub(crate) fn title(&self, program: &OsString) -> CString {
         let file = std::path::Path::new(program).file_name().unwrap_or(program);
         let title = format!("{}: {}", file.to_string_lossy(), self.name);

@@ -1,4 +1,4 @@
-//! What became of a call: the value, or how it failed.
+//! The result of a call: the value, or how the call failed.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use crate::message::Message;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Panic {
-    /// The panic's message; `Box<dyn Any>` for a payload that is not text.
+    /// The panic's message, or `Box<dyn Any>` if the payload is not text.
     pub message: String,
-    /// Where it panicked, as `file:line:column`; `None` when the function replaced the panic hook
-    /// or resumed a panic.
+    /// Where it panicked, as `file:line:column`. `None` if the function replaced the panic hook or
+    /// resumed a panic.
     pub location: Option<String>,
-    /// The backtrace, when the child's environment asks for one (`RUST_BACKTRACE`,
-    /// `RUST_LIB_BACKTRACE`): lines of text, from where it panicked out to the function; with
-    /// `full`, all of the stack. `Debug` only says how many lines there are.
+    /// The backtrace as text, if the child's environment asks for one (`RUST_BACKTRACE`,
+    /// `RUST_LIB_BACKTRACE`). It goes from the place of the panic to the child's function, or with
+    /// `full` over the whole stack. `Debug` shows only how many lines it has.
     pub backtrace: Option<String>,
 }
 
@@ -38,8 +38,8 @@ impl fmt::Display for Panic {
     }
 }
 
-/// With the number of the backtrace's lines in place of the backtrace, which is too long for one
-/// line and was printed by the process.
+/// Shows the number of the backtrace's lines instead of the backtrace, which is too long for one
+/// line and which the process printed.
 impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines = self.backtrace.as_ref().map(|backtrace| backtrace.lines().count());
@@ -55,32 +55,32 @@ impl fmt::Debug for Panic {
 
 impl std::error::Error for Panic {}
 
-/// What became of a call whose process lived to report it: the value, still encoded, or how it
+/// The result of a call whose process reported it: the value, still encoded, or how the call
 /// failed.
 ///
-/// It is what [`EncodedCall::run`](crate::raw::EncodedCall::run) returns, and a value itself, so
-/// that a scheduler can pass it on without knowing the type inside.
+/// [`EncodedCall::run`](crate::raw::EncodedCall::run) returns it. It is itself a value that can be
+/// sent, so a scheduler can pass it on without knowing the type inside.
 #[derive(Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The function returned this.
+    /// The function returned this value.
     Returned(Message),
     /// The function panicked.
     Panicked(Panic),
     /// No function of this name is registered in the executable.
     UnknownFunction(String),
-    /// The arguments are not those of the function; it did not run.
+    /// The arguments could not be decoded, so the function did not run.
     UndecodableArguments(DecodeError),
     /// The function returned a value that cannot be encoded.
     UnencodableResult(EncodeError),
 }
 
 impl Outcome {
-    /// Decodes the value, or says why there is none.
+    /// Decodes the value, or returns why there is none.
     ///
     /// # Errors
     ///
-    /// Every [`CallError`].
+    /// Any [`CallError`].
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, CallError> {
         match self {
             Self::Returned(message) => message.decode().map_err(CallError::UndecodableResult),
@@ -92,7 +92,7 @@ impl Outcome {
     }
 }
 
-/// Why a call that ran in a process that is still sound gave no value.
+/// Why a call whose process reported its outcome returned no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -102,13 +102,13 @@ pub enum CallError {
     /// No function of this name is registered in the executable.
     #[error("no function is registered under the name `{0}`")]
     UnknownFunction(String),
-    /// The arguments could not be decoded where the function was to run; it did not.
+    /// The process could not decode the arguments, so the function did not run.
     #[error("the arguments could not be decoded")]
     UndecodableArguments(#[source] DecodeError),
-    /// The value that the function returned could not be encoded.
+    /// The process could not encode the value that the function returned.
     #[error("the result could not be encoded")]
     UnencodableResult(#[source] EncodeError),
-    /// The value that the function returned could not be decoded here.
+    /// This process could not decode the value that the function returned.
     #[error("the result could not be decoded")]
     UndecodableResult(#[source] DecodeError),
 }

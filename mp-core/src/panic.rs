@@ -1,8 +1,7 @@
-//! What a panic said, and where.
+//! The message, place and backtrace of a panic.
 //!
-//! The payload that unwinding delivers has the message only. Where it happened and the backtrace
-//! are known to the panic hook alone, so a child's hook keeps them for this thread until somebody
-//! asks.
+//! `catch_unwind` returns the payload, which holds only the message. Only the panic hook knows the
+//! place and the backtrace, so a child's hook keeps them in a thread-local variable for `describe`.
 
 mod frames;
 
@@ -24,13 +23,13 @@ thread_local! {
 /// Describes the panic that `catch_unwind` just caught on this thread.
 pub(crate) fn describe(payload: Box<dyn Any + Send>) -> Panic {
     let message = message(&*payload);
-    // Dropping a payload runs code of whoever panicked, which may panic again.
+    // Dropping a payload runs the user's code, which may panic again.
     let dropped = panic::catch_unwind(panic::AssertUnwindSafe(|| drop(payload)));
     if let Err(again) = dropped {
         std::mem::forget(again);
     }
     match LAST.take() {
-        // An older panic that the function caught itself does not describe this one.
+        // The kept panic may be an older one, which the function itself caught.
         Some(last) if last.message == message => last,
         _ => Panic::new(message, None, None),
     }
@@ -46,12 +45,11 @@ fn message(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Installs the hook of a child: it remembers the panic and reports it on stderr under the
-/// process's name.
+/// Installs the panic hook of a child. It keeps the panic for `describe` and prints it on stderr
+/// with the process's name.
 ///
-/// Panics of threads that the function started go on to the hook that was there before, as they are
-/// that thread's affair. `abort` is told of a panic that will not unwind, because the process ends
-/// right after the hook.
+/// For panics of other threads it calls the previous hook. If panics abort the process, it calls
+/// `abort` with the outcome, because nothing can run after the hook.
 pub(crate) fn install_hook(abort: fn(Outcome)) {
     let previous = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

@@ -9,13 +9,13 @@ use crate::current::current;
 use crate::sys::lifeline;
 use crate::sys::poll::{self, Deadline};
 
-/// The process that started this one: what [`parent`] returns.
+/// The process that started this one, from [`parent`].
 ///
 /// # Process death
 ///
-/// A process is killed with its parent, so most never see theirs dead. One that was started with
-/// [`outlive_parent`](crate::Builder::outlive_parent) does, and its parent's number may be given to
-/// a stranger then; what this says of the parent remains about the parent.
+/// The kernel kills a process when its parent dies, unless it was started with
+/// [`outlive_parent`](crate::Builder::outlive_parent). Such a process sees that its parent has
+/// ended. The methods never confuse the parent with a later process that has the same pid.
 #[derive(Clone, Copy)]
 pub struct Parent {
     name: &'static str,
@@ -23,7 +23,7 @@ pub struct Parent {
     lifeline: BorrowedFd<'static>,
 }
 
-/// Describes the process that started this one; `None` if this library did not start it.
+/// Returns the process that started this one, or `None` if this library did not start it.
 ///
 /// # Examples
 ///
@@ -51,15 +51,15 @@ impl Parent {
         self.name
     }
 
-    /// Returns the number of the parent in the operating system.
+    /// Returns the process ID of the parent.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Tells whether the parent has not ended yet.
     pub fn is_alive(&self) -> bool {
-        // Looking without waiting fails for lack of kernel memory at most, which is no sign of an
-        // end.
+        // Polling fails only for lack of kernel memory, which does not mean that the parent has
+        // ended.
         !poll::hung_up(self.lifeline, Deadline::PASSED).unwrap_or(false)
     }
 
@@ -67,12 +67,12 @@ impl Parent {
     ///
     /// # Errors
     ///
-    /// Fails if the operating system refuses to wait.
+    /// Fails if the operating system cannot wait.
     pub fn wait(&self) -> io::Result<()> {
         poll::hung_up(self.lifeline, Deadline::NEVER).map(drop)
     }
 
-    /// Waits until the parent has ended, for `timeout` at most, and tells whether it has.
+    /// Waits until the parent has ended, for `timeout` at most, and tells whether it has ended.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl Parent {
     }
 }
 
-/// Ready, for [`wait`](crate::wait), once the parent has ended.
+/// For [`wait`](crate::wait): ready once the parent has ended.
 impl AsFd for Parent {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.lifeline

@@ -1,7 +1,7 @@
 //! The functions of this executable, by name.
 //!
-//! Registrations are collected by the linker into one slice, so there is nothing to run for them
-//! and nothing to forget. The index over the slice is made at the first look-up and never changes.
+//! The linker collects the registrations in one slice, so no code has to run to register a
+//! function. The first look-up makes the index over the slice, which never changes.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,11 +14,11 @@ use crate::message::Message;
 use crate::outcome::Outcome;
 use crate::panic;
 
-/// Every function of the executable that carries the attribute.
+/// Every function of the executable that has the attribute.
 #[distributed_slice]
 pub static FUNCTIONS: [Registration];
 
-/// One function: what the attribute puts into `FUNCTIONS`.
+/// One function: the attribute puts one into `FUNCTIONS`.
 #[derive(Debug)]
 pub struct Registration {
     name: &'static str,
@@ -26,7 +26,7 @@ pub struct Registration {
     run: fn(Message) -> Outcome,
 }
 
-/// Where a function stands in the source.
+/// Where a function is in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     file: &'static str,
@@ -41,7 +41,7 @@ impl fmt::Display for Place {
 }
 
 impl Registration {
-    /// Describes the function `F`, which stands at the given place.
+    /// Describes the function `F`, which is at the given place in the source.
     pub const fn of<F: ProcessFn>(file: &'static str, line: u32, column: u32) -> Self {
         Self { name: F::NAME, place: Place { file, line, column }, run: run::<F> }
     }
@@ -52,10 +52,9 @@ impl Registration {
     }
 }
 
-/// All that is generic about running a function.
+/// Decodes the arguments, runs the function and encodes its result, and catches its panic.
 fn run<F: ProcessFn>(arguments: Message) -> Outcome {
-    // The panic crosses no borrow that anyone looks at afterwards: arguments and result are gone
-    // with it.
+    // Unwinding drops the arguments and the result, so no code sees them in a broken state.
     let result = catch_unwind(AssertUnwindSafe(|| {
         panic::call_as_first_frame(|| {
             let arguments = match arguments.decode() {
@@ -71,10 +70,10 @@ fn run<F: ProcessFn>(arguments: Message) -> Outcome {
     result.unwrap_or_else(|payload| Outcome::Panicked(panic::describe(payload)))
 }
 
-/// Two functions have the same name, so that a child could not tell which one is meant.
+/// Two functions have the same name, so a child could not tell which one to run.
 ///
-/// Functions inside function bodies share the path of their module. `#[process_fn(name = "..")]`
-/// names them apart.
+/// The name of a function is its module and its own name, even if it is inside the body of another
+/// function. `#[process_fn(name = "..")]` gives it a different name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "two functions are registered under the name `{name}`, at {first} and at {second}: give one of them another with `#[process_fn(name = \"..\")]`"
@@ -86,22 +85,22 @@ pub struct DuplicateFunction {
 }
 
 impl DuplicateFunction {
-    /// Returns the name that both have.
+    /// Returns the name of both functions.
     pub fn name(&self) -> &str {
         self.name
     }
 }
 
 struct Index {
-    /// Sorted by name, and those of the same name in the order of the linker.
+    /// Sorted by name. Functions of the same name are in the order of the linker.
     functions: Vec<&'static Registration>,
     duplicate: Option<DuplicateFunction>,
 }
 
 fn index() -> &'static Index {
     static INDEX: OnceLock<Index> = OnceLock::new();
-    // A child looks up one name, mostly: sorting what is nearly sorted costs less than hashing all
-    // of it.
+    // Most children look up only one name, and the slice is nearly sorted, so sorting it costs less
+    // than building a hash table.
     INDEX.get_or_init(|| {
         let mut functions: Vec<_> = FUNCTIONS.iter().collect();
         functions.sort_by_key(|function| function.name);
@@ -121,7 +120,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Registration> {
     Some(functions[place])
 }
 
-/// Says whether every name is unique.
+/// Checks that every name is unique.
 pub(crate) fn check() -> Result<(), DuplicateFunction> {
     index().duplicate.clone().map_or(Ok(()), Err)
 }

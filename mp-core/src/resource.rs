@@ -1,36 +1,36 @@
 //! What the kernel limits for a process.
 
-/// Something that the kernel limits for a process: see [`Builder::rlimit`](crate::Builder::rlimit).
+/// A resource that the kernel limits for a process: see
+/// [`Builder::rlimit`](crate::Builder::rlimit).
 ///
-/// What each one means exactly is in
-/// [setrlimit(2)](https://man7.org/linux/man-pages/man2/setrlimit.2.html).
+/// [setrlimit(2)](https://man7.org/linux/man-pages/man2/setrlimit.2.html) defines each one exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Resource {
-    /// `RLIMIT_AS`: the address space, in bytes. Beyond it allocations fail, which ends most Rust
-    /// programs with SIGABRT.
+    /// `RLIMIT_AS`: the address space, in bytes. At the limit allocations fail, which ends most
+    /// Rust programs with SIGABRT.
     AddressSpace,
     /// `RLIMIT_CORE`: the size of a core dump, in bytes; 0 means none.
     CoreSize,
-    /// `RLIMIT_CPU`: processor time, in seconds. At the soft limit comes SIGXCPU, at the hard one
-    /// SIGKILL.
+    /// `RLIMIT_CPU`: processor time, in seconds. The kernel sends SIGXCPU at the soft limit and
+    /// SIGKILL at the hard limit.
     CpuTime,
     /// `RLIMIT_DATA`: the heap, static data and private writable mappings, in bytes.
     DataSize,
-    /// `RLIMIT_FSIZE`: the size of any file that is written, in bytes. Beyond it comes SIGXFSZ.
+    /// `RLIMIT_FSIZE`: the size of a file that the process writes, in bytes. At the limit the
+    /// kernel sends SIGXFSZ.
     FileSize,
-    /// `RLIMIT_MEMLOCK`: memory that is locked into RAM, in bytes.
+    /// `RLIMIT_MEMLOCK`: memory locked in RAM, in bytes.
     LockedMemory,
     /// `RLIMIT_MSGQUEUE`: POSIX message queues, in bytes.
     MessageQueues,
-    /// `RLIMIT_NICE`: 20 minus the lowest niceness that the process may give itself.
+    /// `RLIMIT_NICE`: 20 minus the lowest niceness that the process may set.
     Nice,
-    /// `RLIMIT_NOFILE`: one more than the highest number of a descriptor.
+    /// `RLIMIT_NOFILE`: the highest descriptor number, plus one.
     OpenFiles,
-    /// `RLIMIT_NPROC`: the processes and threads of the user, this process's or not. It does not
-    /// bind root.
+    /// `RLIMIT_NPROC`: all processes and threads of the process's user. It does not limit root.
     Processes,
-    /// `RLIMIT_RTPRIO`: the highest real-time priority that the process may give itself.
+    /// `RLIMIT_RTPRIO`: the highest real-time priority that the process may set.
     RealTimePriority,
     /// `RLIMIT_RTTIME`: processor time without a blocking call under a real-time policy, in
     /// microseconds.
@@ -42,6 +42,6 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// What stands for "no limit".
+    /// The value that means no limit.
     pub const UNLIMITED: u64 = u64::MAX;
 }

@@ -20,7 +20,8 @@ use crate::{codec, panic, trace};
 /// an exception.
 const FAILED: i32 = 1;
 
-/// The exit code of a process that was told to be a child by someone who is not its parent.
+/// The exit code of a process whose marker is not from its parent, or whose `main` ran although it
+/// has a valid one.
 const REFUSED: i32 = 125;
 
 /// The child's end of the control socket.
@@ -33,19 +34,20 @@ pub(super) fn run_if_marked(constructor: Option<Constructor>) {
     if !marker::is_set() {
         return;
     }
-    // A panic must not reach the C library. There is no hook of ours yet, so std's has printed it.
+    // A panic must not unwind into the C library. A panic that gets here has been printed by the
+    // panic hook.
     let _ = catch_unwind(AssertUnwindSafe(|| run(constructor)));
     exit(FAILED);
 }
 
-/// Returns if this process was not started as a child. Otherwise it went on to `main` without
-/// having been asked, and is a second copy of the program that nobody wants: its parent is told,
-/// and it ends.
+/// Returns if this process was not started as a child. Otherwise its `main` is running where the
+/// function should: this reports the error to the parent and ends the process.
 pub(super) fn end_if_marked() {
     if marker::is_set() {
         if let Ok(control) = marker::take() {
             let report = Report::NotStarted(format!("its `main` ran instead of the function: {CALL_INIT}"));
-            // If the parent is gone there is nobody to tell, and the lifeline was never tied.
+            // Sending fails if the parent has died. Nothing else ends this process then, because
+            // its lifeline is not tied.
             let _ = Control::from_fd(control).send(report);
             exit(REFUSED);
         }
@@ -63,7 +65,7 @@ fn run(constructor: Option<Constructor>) {
     }
     let start = match control.recv() {
         Ok(start) => start,
-        // The parent died, or gave up, before it had sent anything.
+        // The parent died or gave up before it sent the start message.
         Err(RecvError::Disconnected) => exit(FAILED),
         Err(error) => not_started(control, format!("its start message could not be read: {}", error_chain(&error))),
     };
@@ -105,13 +107,14 @@ fn refuse(why: &str) -> ! {
     exit(REFUSED);
 }
 
-/// Puts the parent's name of the program back in place of the title, before anyone asks for it.
+/// Puts the parent's first argument back in place of the title, before any code reads the
+/// arguments.
 fn restore_program(program: Vec<u8>, constructor: Constructor) {
     let Ok(program) = CString::new(program) else { return };
-    // Arguments live as long as the process.
+    // The C library keeps the pointer for the life of the process.
     let program: &'static CStr = Box::leak(program.into_boxed_c_str());
-    // SAFETY: these are the arguments that the C library passed to our constructor, and `main` has
-    // not begun, so this is the only thread that is interested in them.
+    // SAFETY: these are the arguments that the C library passed to our constructor. Neither `main`
+    // nor the constructors after ours have run, so no other thread reads the arguments.
     unsafe { runtime::replace_first_argument(constructor.count, constructor.arguments, program) };
 }
 
@@ -121,7 +124,7 @@ fn report(outcome: Outcome) -> i32 {
     let Some(control) = CONTROL.get() else { return code };
     match control.send(Report::Outcome(outcome)).map_err(|error| error.reason) {
         Ok(()) => code,
-        // A parent that has let go of the child does not want to know.
+        // The parent died or dropped its `Process`, so it does not need the outcome.
         Err(SendErrorReason::Disconnected) => code,
         Err(error) => {
             let error = EncodeError::new(error_chain(&error));

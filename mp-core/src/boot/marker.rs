@@ -10,7 +10,7 @@ use crate::sys::{control, credentials, runtime};
 pub(crate) const MARKER: &str =
     concat!("MP_CORE_", env!("CARGO_PKG_VERSION_MAJOR"), "_", env!("CARGO_PKG_VERSION_MINOR"), "_CHILD");
 
-/// What a child's marker says.
+/// The value of a child's marker.
 pub(crate) fn value() -> String {
     control::NUMBER.to_string()
 }
@@ -19,11 +19,11 @@ pub(super) fn is_set() -> bool {
     env::var_os(MARKER).is_some()
 }
 
-/// Takes the marker out of the environment and returns the control socket that it names.
+/// Removes the marker from the environment and returns the control socket that it names.
 ///
 /// # Errors
 ///
-/// Says why the marker cannot be believed.
+/// The text says why the marker is not valid.
 pub(super) fn take() -> Result<OwnedFd, String> {
     let text = env::var(MARKER).unwrap_or_default();
     runtime::remove_variable(MARKER);

@@ -3,20 +3,20 @@
 //! | state | left by |
 //! |---|---|
 //! | not decided | the entry before `main`, or [`init`] |
-//! | a program of its own | nothing: it may spawn |
-//! | a child | the end of the process: it never reaches the user's `main` |
+//! | not a child | nothing: it may spawn |
+//! | a child | the end of the process: the user's `main` does not run |
 //!
-//! 1. The marker is one variable of the environment, set only in what a child is started with. It
-//!    holds the number of the control socket, which says the rest.
-//! 2. A marker is believed only if the process is not privileged, and the socket was made by the
-//!    parent, under the same user. Any other marker ends the process with a message: going on would
-//!    run the user's `main` in a process that its parent takes for a child. A socket whose other
-//!    end is closed may be that of a parent that is gone; then the user has to be the same, and
-//!    what the socket still holds says whether this process may outlive its parent.
-//! 3. The marker is taken out of the environment before any code of the user runs, so no program
+//! 1. The marker is an environment variable that only children are started with. It holds the
+//!    number of the control socket's descriptor. Everything else arrives through that socket.
+//! 2. A marker is valid only if the process is not privileged, and its parent made the socket,
+//!    under the same user. An invalid marker ends the process with an error message: if it went on,
+//!    it would run the user's `main` in a process that its parent takes for a child. If the other
+//!    end of the socket is closed, the parent may have died. Then only the user has to be the same,
+//!    and the start message in the socket says whether this process may outlive its parent.
+//! 3. The marker is removed from the environment before any code of the user runs, so no program
 //!    that the child starts inherits it.
-//! 4. A process that was not asked (its executable lacks the entry, and did not call `init`) cannot
-//!    spawn, because its children would not be asked either, would run `main`, and spawn in turn.
+//! 4. A process that ran neither the entry nor `init` cannot spawn. Its children would run neither
+//!    as well, so they would run `main` and spawn in turn.
 
 mod child;
 #[cfg(feature = "auto-init")]
@@ -29,18 +29,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) use marker::{MARKER, value as marker_value};
 pub(crate) use start::{Report, Start};
 
-/// Whether this process was asked what it is.
+/// Whether this process has found out what it is.
 static DECIDED: AtomicBool = AtomicBool::new(false);
 
-/// What a child cannot be started without, said wherever it is missing.
+/// The part of several error messages that says what is missing.
 pub(crate) const CALL_INIT: &str =
     "call `mp_core::init()` as the first line of `main`, or enable the feature `auto-init` of mp-core";
 
-/// Makes this process a child if it was started as one; then it does not return.
+/// Runs the function of this process if it was started as a child, and then exits; otherwise
+/// returns.
 ///
-/// With the feature `auto-init`, which is on by default, this has happened before `main`, and
-/// calling it does nothing. Without it, or where an executable cannot have constructors, it has to
-/// be the first line of `main`: what stands before it runs in every child as well.
+/// With the default feature `auto-init`, this happens before `main`, and calling `init` does
+/// nothing. Without the feature, or in an executable without constructors, call it in the first
+/// line of `main`: code before it runs in every child as well.
 ///
 /// # Examples
 ///
@@ -64,8 +65,8 @@ pub fn init() {
     }
 }
 
-/// Tells whether children of this process will find out that they are children. A process that was
-/// itself started as one and does not know ends here, and its parent is told.
+/// Tells whether children of this process will find out that they are children. If this process was
+/// itself started as a child and did not find out, this ends it and reports that to its parent.
 pub(crate) fn is_decided() -> bool {
     let decided = DECIDED.load(Ordering::Acquire);
     if !decided {
@@ -74,7 +75,7 @@ pub(crate) fn is_decided() -> bool {
     decided
 }
 
-/// What the C library passes to constructors, where it does.
+/// The arguments of a constructor. Only glibc passes them.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(feature = "auto-init"), expect(dead_code, reason = "only the entry before `main` makes one"))]
 struct Constructor {

@@ -1,4 +1,4 @@
-//! What parent and child say to each other over the control socket: one message each way.
+//! The two messages on the control socket: one from the parent, one from the child.
 
 use std::os::fd::OwnedFd;
 
@@ -9,24 +9,24 @@ use crate::current::Identity;
 use crate::handle;
 use crate::outcome::Outcome;
 
-/// From the parent: who the child is and what it runs.
+/// From the parent: the identity of the child, and the call that it runs.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Start {
     pub(crate) identity: Identity,
     pub(crate) call: EncodedCall,
     #[serde(with = "handle::fd")]
     pub(crate) lifeline: OwnedFd,
-    /// The end of the parent is not that of the child.
+    /// Whether the child lives on when its parent ends.
     pub(crate) outlive_parent: bool,
-    /// The soft and the hard limit of the stack, if they are to be set.
+    /// The soft and the hard limit of the stack, if the builder set them.
     pub(crate) stack: Option<(u64, u64)>,
-    /// The parent's first argument, if the child was started with its title in that place.
+    /// The parent's first argument, if the child's first argument is its title.
     #[serde(with = "serde_bytes")]
     pub(crate) program: Option<Vec<u8>>,
     pub(crate) message_limit: u64,
 }
 
-/// From the child: how it went. A child that is killed says nothing.
+/// From the child: how the call ended. A child that is killed sends none.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// The function ran, or could not be called.

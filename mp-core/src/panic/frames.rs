@@ -1,43 +1,42 @@
-//! Which frames of a backtrace are of interest: those of the function, without the machinery around
-//! them.
+//! Cuts a backtrace down to the frames of the function that panicked and its callers in the child's
+//! function.
 //!
-//! A backtrace is text, frame after frame from the inside out; std offers nothing else. Between two
-//! functions of known names stand the frames to keep, as in what std itself prints: above the one
-//! that every panic goes through is the hook, and below the one that calls the function is the boot
-//! of the child. Where symbols are missing, neither is found and everything is kept.
+//! std gives a backtrace as text only, with the innermost frame first. The frames to keep are
+//! between two functions of known names, as in what std itself prints. The frames before the first
+//! one are those of the panic hook, and the frames after the second one are those of the child's
+//! boot. If the executable has no symbols, neither is found and every frame is kept.
 
 use std::fmt::Write;
 
-/// The last function of std's on the way from the panic to its hook.
+/// The last function of std between a panic and its hook.
 const END: &str = "__rust_end_short_backtrace";
 
-/// The functions that call what a thread is there for: std's and ours.
+/// The name of the functions, std's and ours, that call the function of a thread or a child.
 const BEGIN: &str = "__rust_begin_short_backtrace";
 
-/// What brings a panic to its hook; it stands next to the function that panicked.
+/// Functions between the one that panicked and the panic hook.
 const MACHINERY: [&str; 3] = ["rust_begin_unwind", "core::panicking::", "std::panicking::"];
 
-/// Runs a function whose frames, and those of what it calls, are the interesting ones.
+/// Runs a function whose backtrace begins here.
 ///
-/// Its name is what std's own hook looks for, which also prints backtraces of functions that run
-/// under our care, outside children.
+/// std's own panic hook looks for this name. It prints the backtraces of functions that run outside
+/// of children.
 #[inline(never)]
 pub(crate) fn __rust_begin_short_backtrace<R>(function: impl FnOnce() -> R) -> R {
     let result = function();
-    // Something is left to do, so that the call above cannot take the place of this one on the
-    // stack.
+    // This prevents a tail call, which would remove this function from the stack.
     std::hint::black_box(());
     result
 }
 
-/// Tells whether the environment asks for every frame.
+/// Tells whether the environment asks for all frames.
 pub(super) fn all_are_wanted() -> bool {
     ["RUST_LIB_BACKTRACE", "RUST_BACKTRACE"]
         .iter()
         .any(|name| std::env::var_os(name).is_some_and(|value| value == "full"))
 }
 
-/// Cuts the text of a backtrace down to the frames of interest, numbered anew.
+/// Cuts the text of a backtrace down to the frames to keep, and numbers them from 0.
 pub(super) fn short(backtrace: &str) -> String {
     let mut frames = split(backtrace);
     if let Some(end) = frames.iter().position(|frame| frame.calls.contains(END)) {
@@ -63,7 +62,7 @@ pub(super) fn short(backtrace: &str) -> String {
 struct Frame<'a> {
     /// The function.
     calls: &'a str,
-    /// Its place, as it is printed.
+    /// The lines that give its place.
     more: Vec<&'a str>,
 }
 

@@ -1,4 +1,4 @@
-//! Starting a process, with everything that can be set for it.
+//! Starting a process, and its settings.
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::AsFd;
@@ -21,30 +21,30 @@ use crate::resource::Resource;
 use crate::sys::{lifeline, socket, spawn};
 use crate::trace;
 
-/// How a new process comes into being.
+/// How a new process is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartMethod {
-    /// This same executable is started again, and nothing of this process's memory is there. The
-    /// cost does not depend on how much memory this process has.
+    /// The same executable is started again, with no memory of this process. The cost does not
+    /// depend on how much memory this process has.
     #[default]
     Spawn,
 }
 
-/// Starts processes: the name, the environment, the directory, the standard streams and the limits
-/// can be set.
+/// Sets the name, the environment, the directory, the standard streams and the limits of a process,
+/// and starts it.
 ///
-/// What is not set is as in this process: the arguments, the working directory, the environment,
-/// the standard streams, the user, the umask, the resource limits, the processors, the niceness,
-/// the session, process group and terminal, and which signals are ignored. Signals that this
-/// process handles have their default effect. The signal mask is not inherited: it is empty, so
-/// that a process can be terminated whatever the thread blocks that starts it. SIGPIPE is ignored,
-/// as in every Rust program. Descriptors are not inherited: the standard streams apart, a process
-/// has those that its arguments hold.
+/// What you do not set, the process inherits: the arguments, the working directory, the
+/// environment, the standard streams, the user, the umask, the resource limits, the processors, the
+/// niceness, the session, process group and terminal, and which signals are ignored. Signals that
+/// this process handles have their default effect in the new one. The signal mask is not inherited.
+/// It is empty, so SIGTERM ends the process even if the thread that starts it blocks that signal.
+/// SIGPIPE is ignored, as in every Rust program. Apart from the standard streams, a process has
+/// only the descriptors that its arguments contain.
 ///
-/// Ctrl-C at a terminal sends SIGINT to this process and all that it started, at once, and ends all
-/// that do not handle it. A process that is to end its children in its own time handles SIGINT
-/// itself and joins them; they tell it that they were interrupted.
+/// Ctrl-C at a terminal sends SIGINT to this process and to its children at the same time, and ends
+/// each one that does not handle the signal. To clean up after its children, a process handles
+/// SIGINT and joins them: joining returns an error that names the signal.
 ///
 /// # Examples
 ///
@@ -79,7 +79,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Makes a builder with which nothing is set.
+    /// Makes a builder without settings.
     pub fn new() -> Self {
         Self {
             name: None,
@@ -92,23 +92,23 @@ impl Builder {
         }
     }
 
-    /// Sets the name, which `ps` shows and [`current`](crate::current()) returns.
+    /// Sets the name, which `ps` shows and [`current`](crate::current()) returns in the process.
     ///
     /// The default is `Process-` and the path from the root process: `Process-1:2` is the second
     /// child of `Process-1`. Names need not be unique. `ps -o comm` and `top` show the first 15
-    /// bytes, `ps -f` all of it.
+    /// bytes, `ps -f` shows the whole name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Sets a variable of the environment.
+    /// Sets an environment variable.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.set(name.into(), value.into());
         self
     }
 
-    /// Sets several variables of the environment.
+    /// Sets several environment variables.
     pub fn envs<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: Into<OsString>,
@@ -120,19 +120,20 @@ impl Builder {
         self
     }
 
-    /// Leaves a variable of this process's environment out.
+    /// Removes a variable from the environment that the process inherits.
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
         self.environment.remove(name.into());
         self
     }
 
-    /// Starts from an empty environment; what was set before is forgotten as well.
+    /// Clears the environment: the process inherits no variable, and earlier calls of `env` are
+    /// forgotten.
     pub fn env_clear(mut self) -> Self {
         self.environment.clear();
         self
     }
 
-    /// Sets the working directory. A relative path starts from that of this process.
+    /// Sets the working directory. A relative path is relative to this process's working directory.
     ///
     /// # Errors
     ///
@@ -161,23 +162,24 @@ impl Builder {
         self
     }
 
-    /// Limits what the process may use of a resource: `soft` is what holds, `hard` is how far the
-    /// process may raise that itself. [`Resource::UNLIMITED`] stands for no limit.
+    /// Limits how much of a resource the process may use. The kernel enforces `soft`; the process
+    /// itself may raise it up to `hard`. [`Resource::UNLIMITED`] means no limit.
     ///
-    /// The limit is set before the function runs, and holds for what the process starts in turn.
-    /// What happens when it is reached depends on the [`Resource`].
+    /// The limit is set before the function runs, and the process's own children inherit it. What
+    /// happens at the limit depends on the [`Resource`].
     ///
-    /// A limit under which the process cannot even begin shows when it is joined, as
-    /// [`JoinError::NotStarted`](super::JoinError::NotStarted), or as SIGSEGV, SIGABRT or exit code
-    /// 127 in [`JoinError::Exited`](super::JoinError::Exited). It is set while the process is
-    /// already being loaded, so chance has a part in it. [`Resource::AddressSpace`] counts the
-    /// executable, its libraries and its stacks: a small program begins with 5 MiB, and 64 MiB and
-    /// what the function needs leave room for a large one and for some threads.
+    /// If the limit is too low for the process to start, joining it returns
+    /// [`JoinError::NotStarted`](super::JoinError::NotStarted), or
+    /// [`JoinError::Exited`](super::JoinError::Exited) with SIGSEGV, SIGABRT or exit code 127.
+    /// Which one varies, because the limit is set while the process is being loaded.
+    /// [`Resource::AddressSpace`] includes the executable, its libraries and its stacks. A small
+    /// program starts with 5 MiB; 64 MiB plus what the function needs is enough for a large program
+    /// and some threads.
     ///
     /// # Errors
     ///
-    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if `soft` is above `hard`, or
-    /// `hard` above that of this process, which only a privileged process may raise.
+    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if `soft` is above `hard`, or if
+    /// `hard` is above this process's own hard limit and this process is not privileged.
     ///
     /// # Examples
     ///
@@ -202,43 +204,44 @@ impl Builder {
 
     /// Sets the processors on which the process may run, by their numbers from 0.
     ///
-    /// It holds for the thread that runs the function, and for what that starts in turn, unless
-    /// they change it themselves.
+    /// The setting applies to the thread that runs the function. The threads and processes that it
+    /// starts inherit the setting and can change it.
     ///
     /// # Errors
     ///
-    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if none of them exists or is
-    /// allowed here.
+    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if none of the processors exists
+    /// and is allowed for this process.
     pub fn cpu_affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Self {
         self.limits.processors(processors.into_iter().collect());
         self
     }
 
-    /// Adds `increment` to the niceness, which is this process's otherwise: the higher, the less of
-    /// a contended processor the process gets. The sum is kept within -20 and 19. It is the
-    /// niceness of the thread that runs the function, and of what that starts in turn.
+    /// Adds `increment` to the niceness that the process inherits. The higher its niceness, the
+    /// less time a process gets on a busy processor. The sum is clamped to the range from -20 to
+    /// 19. The setting applies to the thread that runs the function; the threads and processes that
+    /// it starts inherit it.
     ///
     /// # Errors
     ///
-    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if the niceness is to be lowered
-    /// and this process is not allowed to.
+    /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if `increment` is negative and
+    /// this process may not lower a niceness.
     pub fn nice(mut self, increment: i32) -> Self {
         self.limits.nice(increment);
         self
     }
 
-    /// Lets the process live on when this one ends, however it ends. By default it is killed then.
+    /// Lets the process live on when this one ends. By default the kernel kills it then.
     ///
-    /// Such a process is the leader of a session of its own, so that neither Ctrl-C at the terminal
-    /// nor the end of the terminal is sent to it. It still has this process's standard streams
-    /// unless others are set, and whatever it starts dies with it. When this process is gone,
-    /// nobody learns its value; it can tell by [`parent`](crate::parent()).
+    /// Such a process leads a session of its own, so it receives no signal when the user types
+    /// Ctrl-C or the terminal closes. It still inherits the standard streams, and its own children
+    /// still die with it. If its parent ends first, its value is lost; [`parent`](crate::parent())
+    /// tells it that the parent has ended.
     pub fn outlive_parent(mut self, outlive: bool) -> Self {
         self.outlive_parent = outlive;
         self
     }
 
-    /// Sets how the process comes into being.
+    /// Sets how the process is made.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
         self
@@ -246,13 +249,13 @@ impl Builder {
 
     /// Starts a process that runs `call`.
     ///
-    /// It returns as soon as the process exists; however long the arguments are, it does not wait
-    /// for the process to read them. Handles in the arguments belong to the process from then on.
-    /// What the call borrows is free again: the process has a copy.
+    /// It returns as soon as the process exists, and does not wait until the process reads the
+    /// arguments, however long they are. The process then owns its copies of the values and
+    /// descriptors in the arguments. What the call borrows is free again.
     ///
     /// # Errors
     ///
-    /// [`SpawnError`]; there is no process then, and nothing of it is left.
+    /// [`SpawnError`]. Then there is no process, and the call has released everything that it made.
     pub fn spawn<F: ProcessFn, A>(self, call: Call<F, A>) -> Result<Process<F::Output>, SpawnError> {
         if !boot::is_decided() {
             return Err(SpawnError::NotInitialized);
@@ -310,17 +313,17 @@ impl Builder {
             new_session: outlive_parent,
         })
         .map_err(|source| what_failed(directory.as_deref(), source))?;
-        // Before anyone else can see the child: one that was reaped may have lent its number to a
-        // stranger.
+        // Before any other thread can see the child, because that thread could reap it, and its pid
+        // could then belong to another process.
         let limited = self.limits.apply(pid);
         let child = Child::new(name, pid, pidfd, lifeline);
         if let Err(error) = limited {
             child.discard();
             return Err(error);
         }
-        // Not before there is a pidfd: until then an error has to mean that nothing of the function
-        // has run. `theirs` is still open, so that the message to a process that has already ended
-        // is unread, not undeliverable; joining tells the difference.
+        // Only once there is a pidfd, because after an earlier error the function must not have
+        // run. `theirs` is still open, so sending to a process that has already ended succeeds and
+        // leaves the message unread. `join` then finds out why.
         if let Err(error) = control.send(start) {
             child.discard();
             return Err(match error.reason {
@@ -334,8 +337,8 @@ impl Builder {
     }
 }
 
-/// posix_spawn does not say which of its steps failed. The directory is the only one that depends
-/// on the caller, and looking into it fails as entering it did.
+/// posix_spawn does not say which of its steps failed. Only entering the directory depends on the
+/// caller, so this checks whether that is possible.
 fn what_failed(directory: Option<&CStr>, source: std::io::Error) -> SpawnError {
     if let Some(directory) = directory.map(|directory| Path::new(OsStr::from_bytes(directory.to_bytes()))) {
         if directory.join(".").metadata().is_err() {

@@ -1,4 +1,4 @@
-//! A child as its parent knows it: how it is doing, and what it has said.
+//! A child as its parent sees it: its state and its report.
 
 use std::io;
 use std::ops::Deref;
@@ -15,8 +15,8 @@ use crate::exit_status::ExitStatus;
 use crate::sys::lifeline::Lifeline;
 use crate::sys::poll::{self, Deadline};
 
-/// The parent's hold on a child. Letting go of it leaves the child running, and it will still be
-/// reaped.
+/// The owner of a child in the parent. If it is dropped, the child keeps running and is reaped
+/// later.
 #[derive(Debug)]
 pub(super) struct Child {
     record: Arc<Record>,
@@ -29,10 +29,10 @@ impl Child {
         Self { place: children::add(&record), record }
     }
 
-    /// Ends a child that was not told what to run, and waits for its end.
+    /// Kills a child that has not received its start message, and waits for its end.
     pub(super) fn discard(self) {
-        // Neither can fail for a child of ours; if one does, whoever starts the next process reaps
-        // this one.
+        // Neither call should fail for a child of ours. If one does, the next spawn reaps this
+        // child.
         if self.signal(Signal::KILL).is_ok() {
             let _ = poll::readable(self.as_fd(), Deadline::NEVER);
         }
@@ -55,23 +55,23 @@ impl Drop for Child {
 
 pub(super) type Control = Connection<Start, Report>;
 
-/// What came of a child's control socket.
+/// What the parent received through a child's control socket.
 #[derive(Debug)]
 pub(super) enum Answer {
     Report(Report),
-    /// What arrived was no report.
+    /// A message that is not a report.
     Garbled(RecvError),
-    /// The child ended without one.
+    /// The child ended without a report.
     Silence {
-        /// The child never read what it was to do.
+        /// The child did not read its start message.
         unread: bool,
     },
 }
 
-/// What a child had to say, and how it ended.
+/// The child's answer, and how it ended.
 pub(super) type End = (Option<Answer>, ExitStatus);
 
-/// The parent's side of the control socket, over which comes one message at most.
+/// The parent's end of the control socket, which receives at most one message.
 #[derive(Debug)]
 pub(super) struct Dialogue {
     control: Option<Control>,
@@ -83,11 +83,10 @@ impl Dialogue {
         Self { control: Some(control), answer: None }
     }
 
-    /// Waits until the child has ended, and returns what it had to say. `None` if it still runs at
-    /// the deadline; the next call goes on from there.
+    /// Waits until the child has ended, and returns its answer. Returns `None` if it still runs at
+    /// the deadline, and may be called again.
     pub(super) fn wait(&mut self, child: &Child, deadline: Deadline) -> io::Result<Option<End>> {
-        // Only for its end: a report would wake this process while the child is still about to
-        // exit.
+        // It waits for the end only. Waiting for the report as well would wake this process twice.
         loop {
             let status = if deadline.is_never() {
                 child.wait()?
@@ -98,21 +97,20 @@ impl Dialogue {
             };
             match status {
                 Some(status) => return Ok(Some(self.end(status))),
-                // A debugger may be told before its parent.
+                // A tracer, such as a debugger, may get the status before the parent does.
                 None => std::thread::yield_now(),
             }
         }
     }
 
-    /// Takes in what there is now. `None` while the child runs: it is worth looking again when it
-    /// has ended.
+    /// Like `wait`, but returns `None` at once if the child still runs.
     #[cfg(feature = "async")]
     pub(super) fn look(&mut self, child: &Child) -> io::Result<Option<End>> {
         Ok(child.status()?.map(|status| self.end(status)))
     }
 
     fn end(&mut self, status: ExitStatus) -> End {
-        // What it had to say is in the socket by now.
+        // The child has ended, so its report, if it sent one, is in the socket.
         self.listen();
         (self.answer.take(), status)
     }
@@ -121,7 +119,8 @@ impl Dialogue {
         let Some(control) = self.control.take() else { return };
         self.answer = Some(match control.try_recv() {
             Ok(Some(report)) => Answer::Report(report),
-            // A descendant of the child may hold its end open.
+            // There may be no end of the stream, because a descendant of the child may hold a copy
+            // of its descriptor.
             Ok(None) | Err(RecvError::Disconnected) => Answer::Silence { unread: control.peer_left_unread() },
             Err(error) => Answer::Garbled(error),
         });

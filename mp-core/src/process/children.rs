@@ -1,12 +1,12 @@
-//! The children of this process that were not reaped yet, as far as this library started them.
+//! The children that this library started in this process and that are not reaped yet.
 //!
-//! | child | in the list | reaped by |
+//! | child | listed until | reaped by |
 //! |---|---|---|
-//! | has a handle | until it was reaped, or its handle goes | whoever asks the handle, or for all children |
-//! | lost its handle | until it was reaped | the next spawn, or whoever asks for all children |
+//! | has a `Process` | its `Process` is dropped | its `Process`, or `active_children` |
+//! | its `Process` was dropped | it is reaped | the next spawn, or `active_children` |
 //!
-//! There is no thread for it. Whoever starts the next process looks first, with one poll over those
-//! without a handle, so at most those zombies exist that ended since.
+//! No thread does this. Each spawn first reaps, with one poll, the children whose `Process` was
+//! dropped. So the only such zombies are children that ended since the last spawn.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::sys::poll::{self, Deadline};
 static CHILDREN: Mutex<Children> =
     Mutex::new(Children { started: 0, with_handle: BTreeMap::new(), without: BTreeMap::new() });
 
-/// Each child stands under its place in the order of being started.
+/// The keys are the order in which the children were started.
 struct Children {
     started: u64,
     with_handle: BTreeMap<u64, Arc<Record>>,
@@ -35,11 +35,11 @@ fn children() -> MutexGuard<'static, Children> {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A child's place in the list.
+/// A child's key in the list.
 #[derive(Debug)]
 pub(super) struct Place(u64);
 
-/// Notes a new child, which has a handle.
+/// Adds a new child, which has a `Process`.
 pub(super) fn add(record: &Arc<Record>) -> Place {
     let mut children = children();
     children.started += 1;
@@ -48,7 +48,7 @@ pub(super) fn add(record: &Arc<Record>) -> Place {
     Place(place)
 }
 
-/// Notes that the handle of a child is gone.
+/// Records that the `Process` of a child was dropped.
 pub(super) fn let_go(place: &Place) {
     let mut children = children();
     let Some(record) = children.with_handle.remove(&place.0) else { return };
@@ -57,7 +57,7 @@ pub(super) fn let_go(place: &Place) {
     forget_ended(vec![(place.0, record)]);
 }
 
-/// Reaps those without a handle that have ended.
+/// Reaps the children that have ended and whose `Process` was dropped.
 pub(super) fn sweep() {
     let without = list(&children().without);
     if without.is_empty() {
@@ -72,8 +72,8 @@ pub(super) fn sweep() {
     forget_ended(without.into_iter().zip(ready).filter_map(|(child, ready)| ready.then_some(child)).collect());
 }
 
-/// Reaps those of `candidates` that have ended. Nothing is locked meanwhile, because `tracing`
-/// tells others of it.
+/// Reaps those of `candidates` that have ended. The list is not locked meanwhile, because a
+/// subscriber of `tracing` may use it.
 fn forget_ended(mut candidates: Vec<(u64, Arc<Record>)>) {
     candidates.retain(|(_, record)| record.has_ended());
     let mut children = children();
@@ -88,8 +88,8 @@ fn list(children: &BTreeMap<u64, Arc<Record>>) -> Vec<(u64, Arc<Record>)> {
 
 /// Lists the children of this process that have not ended, oldest first.
 ///
-/// They are those that this library started, also those whose [`Process`](crate::Process) was
-/// dropped or detached. Those that are found to have ended are reaped.
+/// The list contains the children that this library started, including those whose
+/// [`Process`](crate::Process) was dropped or detached. The call reaps children that have ended.
 ///
 /// # Examples
 ///
@@ -97,13 +97,13 @@ fn list(children: &BTreeMap<u64, Arc<Record>>) -> Vec<(u64, Arc<Record>)> {
 /// use mp_core::{Builder, active_children, process_fn};
 ///
 /// #[process_fn]
-/// fn sleep_for_ever() {
+/// fn sleep_forever() {
 ///     loop {
 ///         std::thread::park();
 ///     }
 /// }
 ///
-/// Builder::new().name("sleeper").spawn(sleep_for_ever::call())?.detach();
+/// Builder::new().name("sleeper").spawn(sleep_forever::call())?.detach();
 /// let children = active_children();
 /// assert_eq!(children[0].name(), "sleeper");
 /// for child in children {
@@ -123,21 +123,21 @@ pub fn active_children() -> Vec<ChildInfo> {
     active.into_iter().map(|(_, record)| ChildInfo { record }).collect()
 }
 
-/// A child of this process: what [`active_children`] lists.
+/// A child of this process, as [`active_children`] lists it.
 ///
-/// It can be looked at and ended. Its value is for whoever has its [`Process`](crate::Process).
+/// It can observe the child and signal it. Only its [`Process`](crate::Process) can get its value.
 ///
 /// # Process death
 ///
-/// A child that ends stays what it was here, and signals to it do nothing; its number is never
-/// mistaken for that of a later process.
+/// After the child has ended, this still describes it, and sending it signals does nothing. They
+/// never reach a later process that has the same pid.
 #[derive(Clone)]
 pub struct ChildInfo {
     record: Arc<Record>,
 }
 
 impl ChildInfo {
-    /// Returns the number of the process in the operating system.
+    /// Returns the process ID.
     pub fn pid(&self) -> u32 {
         self.record.pid()
     }
@@ -161,7 +161,7 @@ impl ChildInfo {
     ///
     /// # Errors
     ///
-    /// Fails if the process has changed its user and may not be signalled any more.
+    /// Fails if the process changed its user and this process may no longer signal it.
     pub fn interrupt(&self) -> io::Result<()> {
         self.record.signal(Signal::INT)
     }
@@ -175,7 +175,7 @@ impl ChildInfo {
         self.record.signal(Signal::TERM)
     }
 
-    /// Sends SIGKILL, which ends the process whatever it does. Does nothing to a process that has
+    /// Sends SIGKILL, which a process cannot handle or ignore. Does nothing to a process that has
     /// ended.
     ///
     /// # Errors

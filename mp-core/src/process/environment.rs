@@ -7,11 +7,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use super::SpawnError;
 use crate::boot::{MARKER, marker_value};
 
-/// The parent's environment and what the child's has different.
+/// The changes that a child's environment makes to its parent's.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     clear: bool,
-    /// In order; the last one for a name counts. `None` removes.
+    /// In the order of the calls: the last change of a name counts. `None` removes the variable.
     changes: Vec<(OsString, Option<OsString>)>,
 }
 
@@ -29,7 +29,7 @@ impl Environment {
         self.changes.clear();
     }
 
-    /// The strings `NAME=value` of the child, its marker among them.
+    /// Returns the child's environment as strings `NAME=value`, with the child's marker.
     pub(super) fn strings(&self) -> Result<Vec<CString>, SpawnError> {
         let mut strings = Vec::new();
         if !self.clear {
@@ -51,7 +51,7 @@ impl Environment {
 }
 
 fn string(name: &OsStr, value: &OsStr) -> Result<CString, SpawnError> {
-    // The first byte may be `=`, as it is in some names that shells make.
+    // The first byte may be `=`: some shells make such names.
     if name.is_empty() || name.as_bytes()[1..].contains(&b'=') {
         return Err(SpawnError::InvalidInput { what: "the name of an environment variable", value: name.to_owned() });
     }
@@ -62,13 +62,15 @@ fn string(name: &OsStr, value: &OsStr) -> Result<CString, SpawnError> {
     c_string("an environment variable", text)
 }
 
-/// The parent's arguments, the first one replaced by `title`; and what that one was.
+/// Returns the parent's arguments with `title` in place of the first one, and the original first
+/// one.
 pub(super) fn arguments(
     title: impl FnOnce(&OsString) -> CString,
 ) -> Result<(Vec<CString>, Option<Vec<u8>>), SpawnError> {
     let mut arguments = env::args_os();
     let Some(program) = arguments.next() else { return Ok((Vec::new(), None)) };
-    // Only the entry before `main` is told where the arguments are, to put the original back.
+    // Only the entry before `main` gets the address of the arguments, which it takes to restore the
+    // first one.
     let restored = cfg!(all(feature = "auto-init", target_env = "gnu"));
     let mut strings = Vec::with_capacity(1 + arguments.len());
     strings.push(if restored { title(&program) } else { c_string("an argument", program.clone().into_vec())? });

@@ -1,4 +1,4 @@
-//! Why a process could not be started, or gave no value.
+//! Why a process could not be started, or returned no value.
 
 use std::io;
 
@@ -7,49 +7,49 @@ use crate::exit_status::ExitStatus;
 use crate::outcome::Panic;
 use crate::registry::DuplicateFunction;
 
-/// Why a process could not be started. There is none then, and nothing of it is left.
+/// Why a process could not be started. No process exists after this error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnError {
-    /// This process was not asked whether it is a child, so its children would not be either.
+    /// This process ran neither the constructor of `auto-init` nor [`init`](crate::init), so its
+    /// children would not run them either.
     #[error("this process cannot start processes: {}", crate::boot::CALL_INIT)]
     NotInitialized,
     /// Two functions of the executable have the same name.
     #[error(transparent)]
     Duplicate(#[from] DuplicateFunction),
-    /// The function is not registered, which `#[process_fn]` would have done.
+    /// The function is not registered. `#[process_fn]` registers it.
     #[error("no function is registered under the name `{name}`: annotate it with `#[process_fn]`")]
     Unregistered {
-        /// The name that was looked for.
+        /// The name of the function.
         name: &'static str,
     },
     /// The arguments cannot be encoded, or are longer than [`message_limit`](crate::message_limit).
     #[error("the arguments could not be encoded")]
     Encode(#[source] EncodeError),
-    /// A name, a variable of the environment or a path holds a NUL byte, or a variable's name is
-    /// empty or holds `=`.
+    /// A name, an environment variable or a path contains a NUL byte, or the name of a variable is
+    /// empty or contains `=`.
     #[error("{what} cannot be passed to a process: {value:?}")]
     InvalidInput {
-        /// What is wrong.
+        /// What is not valid.
         what: &'static str,
         /// Its value.
         value: std::ffi::OsString,
     },
-    /// The working directory, a resource limit, the processors or the niceness that were asked for
-    /// cannot be had.
+    /// The working directory, a resource limit, the processors or the niceness could not be set.
     #[error("the process could not be given {setting}")]
     Setting {
-        /// What was to be set.
+        /// The setting and its value.
         setting: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The operating system refused, for lack of processes, descriptors or memory for example.
+    /// The operating system failed, for example for lack of processes, descriptors or memory.
     #[error("the process could not be started: {action} failed")]
     Io {
-        /// What was being done.
+        /// The step that failed.
         action: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -60,7 +60,7 @@ impl SpawnError {
     }
 }
 
-/// A [`SpawnError`] goes through `?` in a function that returns [`io::Result`].
+/// Lets `?` convert a [`SpawnError`] in a function that returns [`io::Result`].
 impl From<SpawnError> for io::Error {
     fn from(error: SpawnError) -> Self {
         let kind = match &error {
@@ -72,36 +72,35 @@ impl From<SpawnError> for io::Error {
     }
 }
 
-/// Why a process gave no value.
+/// Why a process returned no value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
     /// The function panicked. The process exited with code 1.
     #[error("the function {0}")]
     Panicked(Panic),
-    /// The process ended before the function had returned: it was killed, crashed, or called
-    /// `exit`.
+    /// The process ended before its function returned: it was killed, crashed, or called `exit`.
     ///
-    /// Why is often on its standard error, where Rust says that memory ran out or that the stack
-    /// overflowed before it aborts: [`join_with_output`](super::Process::join_with_output) brings
-    /// that.
+    /// Its standard error often says why: Rust prints there that memory ran out or the stack
+    /// overflowed before it aborts. [`join_with_output`](super::Process::join_with_output) returns
+    /// that text.
     #[error("the process ended with {0} before its function returned")]
     Exited(ExitStatus),
-    /// The arguments could not be decoded in the child, in which case the function did not run, or
-    /// the result not here.
+    /// The child could not decode the arguments, so the function did not run, or this process could
+    /// not decode the result.
     #[error("a value could not be decoded")]
     Decode(#[source] DecodeError),
     /// The function returned a value that cannot be encoded.
     #[error("the result could not be encoded")]
     Encode(#[source] EncodeError),
-    /// The process started, but the function did not: what the child says about it, or how it ended
-    /// before it could.
+    /// The process started, but its function did not. The text is the child's reason, or how the
+    /// child ended.
     #[error("the process did not start its function: {0}")]
     NotStarted(String),
     /// The result was already taken, by an earlier [`join_timeout`](super::Process::join_timeout).
     #[error("the result of the process was already taken")]
     AlreadyJoined,
-    /// The operating system refused to wait.
+    /// Waiting failed in the operating system.
     #[error("waiting for the process failed")]
     Io(#[source] io::Error),
 }

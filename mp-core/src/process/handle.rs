@@ -1,4 +1,4 @@
-//! The parent's handle on a process it started.
+//! `Process`: a child that can be joined.
 
 use std::fmt;
 use std::io;
@@ -21,17 +21,17 @@ use crate::message::Message;
 use crate::outcome::{CallError, Outcome};
 use crate::sys::poll::Deadline;
 
-/// A process that runs a function, and will give its value.
+/// A process that runs a function, and that can be joined for the function's value.
 ///
-/// It comes from `f::spawn(..)` or [`Builder::spawn`](super::Builder::spawn).
+/// `f::spawn(..)` and [`Builder::spawn`](super::Builder::spawn) return it.
 ///
-/// Dropping the handle detaches the process: it runs on, its value is lost, and it is reaped when
-/// this process next starts another. It still dies with this process.
+/// Dropping it detaches the process, which runs on and still dies with this process. Its value is
+/// lost. The next spawn in this process reaps it.
 ///
 /// # Process death
 ///
-/// If the process dies, however it dies, joining says so at once. If this process dies, the other
-/// is killed by the kernel.
+/// If the process dies, joining it returns an error at once. If its parent dies, the kernel kills
+/// it.
 ///
 /// # Examples
 ///
@@ -41,13 +41,13 @@ use crate::sys::poll::Deadline;
 /// use mp_core::{ExitStatus, JoinError, process_fn};
 ///
 /// #[process_fn]
-/// fn sleep_for_ever() {
+/// fn sleep_forever() {
 ///     loop {
 ///         std::thread::park();
 ///     }
 /// }
 ///
-/// let mut process = sleep_for_ever::spawn()?;
+/// let mut process = sleep_forever::spawn()?;
 /// assert!(process.join_timeout(Duration::from_millis(10))?.is_none());
 /// process.kill()?;
 /// let Err(JoinError::Exited(status)) = process.join() else { panic!("it was killed") };
@@ -68,7 +68,7 @@ impl<T> Process<T> {
         Self { child, dialogue, pipes, joined: false, value: PhantomData }
     }
 
-    /// Returns the number of the process in the operating system.
+    /// Returns the process ID.
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }
@@ -97,7 +97,7 @@ impl<T> Process<T> {
     ///
     /// # Errors
     ///
-    /// Fails if the process has changed its user and may not be signalled any more.
+    /// Fails if the process changed its user and this process may no longer signal it.
     pub fn interrupt(&self) -> io::Result<()> {
         self.child.signal(Signal::INT)
     }
@@ -111,7 +111,7 @@ impl<T> Process<T> {
         self.child.signal(Signal::TERM)
     }
 
-    /// Sends SIGKILL, which ends the process whatever it does. Does nothing to a process that has
+    /// Sends SIGKILL, which a process cannot handle or ignore. Does nothing to a process that has
     /// ended.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl<T> Process<T> {
         self.child.signal(Signal::KILL)
     }
 
-    /// Lets the process run on by itself; the same as dropping the handle.
+    /// Lets the process run on, as dropping it does.
     pub fn detach(self) {}
 
     /// Takes the pipe to the process's standard input, if it has one from
@@ -133,16 +133,16 @@ impl<T> Process<T> {
     /// Takes the pipe from the process's standard output, if it has one from
     /// [`Stdio::piped`](super::Stdio::piped).
     ///
-    /// Read it to its end before joining: a pipe holds 64 KiB, and a process that prints more waits
-    /// until somebody reads. Two pipes are read by two threads, because the process may fill either
-    /// one first; [`join_with_output`](Self::join_with_output) does all of this.
+    /// Read it to its end before you join: a pipe holds 64 KiB, and a process that prints more
+    /// waits for a reader. If both streams are pipes, read them on two threads, because the process
+    /// may fill either one first. [`join_with_output`](Self::join_with_output) does all of this.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.pipes.stdout.take()
     }
 
     /// Takes the pipe from the process's standard error, if it has one from
-    /// [`Stdio::piped`](super::Stdio::piped). As for [`take_stdout`](Self::take_stdout), somebody
-    /// has to read it.
+    /// [`Stdio::piped`](super::Stdio::piped). Read it as described for
+    /// [`take_stdout`](Self::take_stdout).
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.pipes.stderr.take()
     }
@@ -151,28 +151,29 @@ impl<T> Process<T> {
 impl<T: DeserializeOwned> Process<T> {
     /// Waits until the process has ended, and returns the value of its function.
     ///
-    /// A pipe to the process's standard input that was not taken is closed first, so that a process
-    /// that reads to the end does not wait for its own parent. Pipes from its standard output and
-    /// error are not read: once 64 KiB stand in one, the process waits for a reader and this for
-    /// the process, for ever. Read them first, or use [`join_with_output`](Self::join_with_output).
+    /// It first closes the pipe to the standard input of the process, unless that was taken, so
+    /// that a process that reads to the end of its input can end. It does not read the pipes from
+    /// standard output and error. If one of them is full, at 64 KiB, the process waits for a reader
+    /// while this call waits for the process: a deadlock. Read them first, or use
+    /// [`join_with_output`](Self::join_with_output).
     ///
     /// # Errors
     ///
-    /// [`JoinError`] says what there is instead of a value. A process that calls `exit(0)` where
-    /// `()` is expected has succeeded.
+    /// [`JoinError`] says why there is no value. If the function returns `()`, a process that calls
+    /// `exit(0)` counts as a success.
     pub fn join(mut self) -> Result<T, JoinError> {
         self.pipes.stdin = None;
         // Without a deadline there is always an end.
         self.join_until(Deadline::NEVER)?.ok_or(JoinError::AlreadyJoined)
     }
 
-    /// Waits until the process has ended, for `timeout` at most; `None` means that it still runs,
-    /// and may be asked again.
+    /// Waits until the process has ended, for `timeout` at most. `None` means that it still runs;
+    /// the call can be repeated.
     ///
-    /// A zero timeout looks without waiting. A pipe to the process's standard input stays open,
-    /// other than in [`join`](Self::join). The value can be had once: after it, and after an error
-    /// other than [`JoinError::Io`], which says that waiting failed and may be tried again, the
-    /// answer is [`JoinError::AlreadyJoined`].
+    /// A zero timeout does not wait. Unlike [`join`](Self::join), it does not close the pipe to the
+    /// standard input of the process. It returns the value once. Later calls return
+    /// [`JoinError::AlreadyJoined`], as they do after any error except [`JoinError::Io`], after
+    /// which the call can be repeated.
     ///
     /// # Errors
     ///
@@ -195,37 +196,37 @@ impl<T: DeserializeOwned> Process<T> {
     }
 }
 
-/// What the answer and the status mean together. A value counts even if the process came to harm
-/// after it had sent it.
+/// Turns the answer and the status into a result. A value counts even if the process crashed after
+/// it sent the value.
 pub(super) fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: ExitStatus) -> Result<T, JoinError> {
     match answer {
         Some(Answer::Report(Report::Outcome(outcome))) => value(outcome),
         Some(Answer::Report(Report::NotStarted(why))) => Err(JoinError::NotStarted(why)),
         Some(Answer::Garbled(RecvError::Decode(source))) => Err(JoinError::Decode(source.about("report"))),
-        // It becomes text, so its cause has to be part of that.
+        // The error becomes text, so the text has to include its source.
         Some(Answer::Garbled(RecvError::Io(source))) => {
             Err(JoinError::Decode(DecodeError::new(format!("report: it could not be received: {source}"))))
         }
         Some(Answer::Garbled(error)) => Err(JoinError::Decode(DecodeError::new(format!("report: {error}")))),
-        Some(Answer::Silence { unread: true }) => match why_unasked(status) {
+        Some(Answer::Silence { unread: true }) => match why_unread(status) {
             Some(why) => {
-                let text = format!("it ended with {status} without having asked what to run: {why}");
+                let text = format!("it ended with {status} before it read its start message: {why}");
                 Err(JoinError::NotStarted(text))
             }
             None => Err(JoinError::Exited(status)),
         },
         Some(Answer::Silence { unread: false }) | None => match status {
-            // `exit(0)` is success where nothing was to be returned, that is, where nothing decodes
-            // as a value.
+            // `exit(0)` is a success if no bytes decode as a value of the type, as they do for
+            // `()`.
             ExitStatus::Code(0) => Message::empty().decode().map_err(|_| JoinError::Exited(status)),
             _ => Err(JoinError::Exited(status)),
         },
     }
 }
 
-/// Why a process may have ended before it read what to run. `None` if someone else ended it, whose
-/// doing it is and not that of its beginning.
-fn why_unasked(status: ExitStatus) -> Option<&'static str> {
+/// Why a process may have ended before it read its start message. `None` if another process may
+/// have killed it.
+fn why_unread(status: ExitStatus) -> Option<&'static str> {
     match status {
         ExitStatus::Code(LOADER_FAILED) => Some("it could not be loaded, for lack of memory or of a library"),
         ExitStatus::Code(_) => Some(CALL_INIT),
@@ -237,7 +238,7 @@ fn why_unasked(status: ExitStatus) -> Option<&'static str> {
     }
 }
 
-/// The exit code of the C library's loader, when it cannot load a program.
+/// The exit code of the C library's loader if it cannot load a program.
 const LOADER_FAILED: i32 = 127;
 
 fn value<T: DeserializeOwned>(outcome: Outcome) -> Result<T, JoinError> {

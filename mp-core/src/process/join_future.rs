@@ -1,4 +1,4 @@
-//! Joining a process without a thread that waits.
+//! Joining a process from a task.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -11,19 +11,18 @@ use super::handle::conclude;
 use super::{JoinError, Process};
 use crate::reactor::Readiness;
 
-/// Waits until a process has ended, and gives the value of its function: what awaiting a
-/// [`Process`] does (feature `async`).
+/// A future that waits until a process has ended and returns the value of its function (feature
+/// `async`).
 ///
-/// It waits without a thread, on any executor. What a process returns is decoded on the thread that
-/// polls.
+/// Awaiting a [`Process`] makes one. It works on any executor and uses no thread of its own. The
+/// thread that polls it decodes the value.
 ///
-/// Dropping it detaches the process, as dropping the [`Process`] does. To be able to end the
-/// process instead, keep the future and await it by reference; [`process`](Self::process) has the
-/// methods for it.
+/// Dropping the future detaches the process, as dropping the [`Process`] does. To kill the process
+/// instead, keep the future, await it by reference, and use [`process`](Self::process).
 ///
 /// # Process death
 ///
-/// As for [`Process::join`]: if the process dies, the future says so at once.
+/// As for [`Process::join`]: if the process dies, the future returns an error at once.
 ///
 /// # Examples
 ///
@@ -34,7 +33,7 @@ use crate::reactor::Readiness;
 /// use mp_core::{JoinError, process_fn};
 ///
 /// #[process_fn]
-/// fn sleep_for_ever() {
+/// fn sleep_forever() {
 ///     loop {
 ///         std::thread::park();
 ///     }
@@ -42,7 +41,7 @@ use crate::reactor::Readiness;
 ///
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
 /// # runtime.block_on(async {
-/// let mut joining = sleep_for_ever::spawn()?.into_future();
+/// let mut joining = sleep_forever::spawn()?.into_future();
 /// if tokio::time::timeout(Duration::from_millis(10), &mut joining).await.is_err() {
 ///     joining.process().kill()?;
 /// }
@@ -59,13 +58,12 @@ pub struct JoinFuture<T> {
 }
 
 impl<T> JoinFuture<T> {
-    /// Returns the process that is waited for.
+    /// Returns the process.
     pub fn process(&self) -> &Process<T> {
         &self.process
     }
 
-    /// Stops waiting, and gives the process back. If the future was ready, there is nothing left to
-    /// join.
+    /// Stops waiting and returns the process. If the future was ready, joining it is an error.
     pub fn into_process(self) -> Process<T> {
         self.process
     }
@@ -74,7 +72,7 @@ impl<T> JoinFuture<T> {
 impl<T: DeserializeOwned> Future for JoinFuture<T> {
     type Output = Result<T, JoinError>;
 
-    /// After it was ready, the answer is [`JoinError::AlreadyJoined`].
+    /// After it was ready, it returns [`JoinError::AlreadyJoined`].
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { process, ended } = self.get_mut();
         if process.joined {
@@ -95,8 +93,8 @@ impl<T: DeserializeOwned> Future for JoinFuture<T> {
     }
 }
 
-/// Awaiting a process joins it. A pipe to its standard input that was not taken is closed first, as
-/// by [`join`](Process::join).
+/// Awaiting a process joins it. As [`join`](Process::join) does, it first closes the pipe to the
+/// standard input of the process, unless that was taken.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! What a process may use: resources, processors, its share of them.
+//! Limits of a process: resources, processors, niceness.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use super::SpawnError;
 use crate::resource::Resource;
 use crate::sys::limits;
 
-/// What the parent sets for a child before it tells it what to run.
+/// The limits that the parent sets for a child before it sends the start message.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     resources: Vec<(Resource, u64, u64)>,
@@ -18,7 +18,8 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn resource(&mut self, resource: Resource, soft: u64, hard: u64) {
-        // Only the last one counts: an earlier, lower hard limit could not be raised again.
+        // Only the last call for a resource counts: after a lower hard limit, a higher one would
+        // fail.
         self.resources.retain(|(earlier, ..)| *earlier != resource);
         self.resources.push((resource, soft, hard));
     }
@@ -31,16 +32,15 @@ impl Limits {
         self.nice = increment;
     }
 
-    /// The limits of the stack, which the child has to set once more: the kernel puts the old ones
-    /// back at the end of exec, which may be after the parent has set these. They are known to be
-    /// allowed then.
+    /// The limits of the stack, which the child has to set again: the kernel restores the old ones
+    /// at the end of exec, which may be after the parent set these. The child may set them, because
+    /// its parent could.
     pub(super) fn stack(&self) -> Option<(u64, u64)> {
         let stack = self.resources.iter().find(|(resource, ..)| *resource == Resource::StackSize);
         stack.map(|&(_, soft, hard)| (soft, hard))
     }
 
-    /// Applies everything to `child`, which must not have been reaped and waits for its start
-    /// message.
+    /// Applies everything to `child`, which is not reaped and has not received its start message.
     pub(super) fn apply(&self, child: Pid) -> Result<(), SpawnError> {
         if self.nice != 0 {
             check(limits::renice(child, self.nice), || format!("a niceness {:+} from that of its parent", self.nice))?;
@@ -60,14 +60,14 @@ impl Limits {
     }
 }
 
-/// A limit as text.
+/// Returns a limit as text.
 fn value(limit: u64) -> String {
     if limit == Resource::UNLIMITED { "unlimited".to_owned() } else { limit.to_string() }
 }
 
 fn check(result: io::Result<()>, setting: impl FnOnce() -> String) -> Result<(), SpawnError> {
     match result {
-        // It is gone already, and cannot exceed any limit: joining says how it ended.
+        // The child has already ended. Joining it says how.
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
         result => result.map_err(|source| SpawnError::Setting { setting: setting(), source }),
     }

@@ -1,4 +1,4 @@
-//! Starting processes, and what their parent can do with them.
+//! Starting, signalling and joining processes.
 
 mod builder;
 mod child;

@@ -1,4 +1,4 @@
-//! Joining a process and taking what it prints.
+//! Joining a process and reading what it prints.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use super::{JoinError, Process};
 use crate::sys::poll::{self, Deadline};
 use crate::wait::wait;
 
-/// What a process has printed: see [`Process::join_with_output`].
+/// What a process printed: see [`Process::join_with_output`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Output {
@@ -21,23 +21,22 @@ pub struct Output {
 }
 
 impl<T: DeserializeOwned> Process<T> {
-    /// Waits until the process has ended, and returns the value of its function with what it has
-    /// printed, which is there also if there is no value.
+    /// Waits until the process has ended, and returns the value of its function and what it
+    /// printed. The output is returned even if there is no value.
     ///
-    /// It reads the streams that are [`Stdio::piped`](super::Stdio::piped) while it waits, both at
-    /// once, so that the process is not held up by a full pipe. All that is printed is kept in
-    /// memory. What another program, which the process started and did not wait for, prints to the
-    /// same pipe after the end of the process is not waited for. A pipe to its standard input that
-    /// was not taken is closed first.
+    /// While it waits it reads both streams that are [`Stdio::piped`](super::Stdio::piped), so a
+    /// full pipe does not block the process. It keeps all output in memory. It stops reading when
+    /// the process has ended, even if a program that the process started still prints to the same
+    /// pipe. It first closes the pipe to the standard input of the process, unless that was taken.
     ///
     /// # Errors
     ///
-    /// As [`join`](Self::join); [`JoinError::Io`] also if there is no memory for what is printed.
-    /// The process is detached then.
+    /// As [`join`](Self::join). [`JoinError::Io`] is also the error if there is no memory for the
+    /// output; the process is detached then.
     ///
     /// # Process death
     ///
-    /// What it had printed before it died is there.
+    /// The output contains what the process printed before it died.
     ///
     /// # Examples
     ///
@@ -73,14 +72,14 @@ fn read_all(mut pipes: [(Option<File>, &mut Vec<u8>); 2], process: BorrowedFd<'_
     while pipes.iter().any(|(pipe, _)| pipe.is_some()) {
         let open = pipes.iter().filter_map(|(pipe, _)| pipe.as_ref()).map(|pipe| pipe as &dyn AsFd);
         wait(&open.chain([&process as &dyn AsFd]).collect::<Vec<_>>(), None)?;
-        // Asked before the pipes are looked at: all that it has printed is in them then.
+        // Asked before reading: if the process has ended, the pipes hold all that it printed.
         let ended = poll::readable(process, Deadline::PASSED)?;
         for (pipe, text) in &mut pipes {
             let Some(open) = pipe else { continue };
             if !ended && !poll::readable(open.as_fd(), Deadline::PASSED)? {
                 continue;
             }
-            // Readable with nothing in it is the end.
+            // A pipe that is readable and empty is at its end.
             if !read_some(open, text)? || ended {
                 *pipe = None;
             }
@@ -89,9 +88,9 @@ fn read_all(mut pipes: [(Option<File>, &mut Vec<u8>); 2], process: BorrowedFd<'_
     Ok(())
 }
 
-/// Reads what is in a pipe now, without waiting; false if that is nothing.
+/// Reads what is in a pipe now, without waiting, and tells whether that was anything.
 fn read_some(pipe: &File, text: &mut Vec<u8>) -> io::Result<bool> {
-    // Nobody else reads from it, so as much as this is there.
+    // No one else reads from this pipe, so at least this many bytes stay available.
     let there = rustix::io::ioctl_fionread(pipe)?;
     text.try_reserve(usize::try_from(there).unwrap_or(usize::MAX))?;
     pipe.take(there).read_to_end(text)?;

@@ -1,4 +1,4 @@
-//! What is known of a child, by whoever has a part in it: its handle, the list of children.
+//! What this process knows of a child. The child's `Process` and the list of children share it.
 
 use std::fmt;
 use std::io;
@@ -45,31 +45,32 @@ impl Record {
             *status
         };
         if let Some(status) = reaped {
-            self.tell(status);
+            self.trace_end(status);
         }
         Ok(reaped)
     }
 
     /// Waits until the child has ended, and reaps it.
     pub(super) fn wait(&self) -> io::Result<Option<ExitStatus>> {
-        // Not under the lock, because others ask meanwhile. If one of them is faster, it has the
-        // status.
+        // The lock is not held while waiting, so that other threads can ask for the status. If one
+        // of them reaps the child first, it stores the status.
         if let Some(reaped) = process::wait(self.as_fd())? {
             *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(reaped);
-            self.tell(reaped);
+            self.trace_end(reaped);
         }
         self.status()
     }
 
-    /// Not under the lock either: whoever listens may ask after this child.
-    fn tell(&self, status: ExitStatus) {
+    /// Called without the lock, because a subscriber of `tracing` may ask for the status of this
+    /// child.
+    fn trace_end(&self, status: ExitStatus) {
         trace::reaped(&self.name, self.pid(), status);
     }
 
-    /// The same for those who cannot do anything about an error.
+    /// Like `status`, for callers that cannot handle an error.
     pub(super) fn exit_status(&self) -> Option<ExitStatus> {
-        // Asking after a child of ours cannot fail; if it does, all that is known is that it cannot
-        // be waited for.
+        // Waiting for a child of ours should not fail. If it does, how the child ended cannot be
+        // known.
         self.status().unwrap_or(Some(ExitStatus::Unknown))
     }
 
@@ -78,7 +79,7 @@ impl Record {
         matches!(self.status(), Ok(Some(_)))
     }
 
-    /// What `Debug` of a type says that stands for the child.
+    /// Writes the `Debug` form of the type `of`, which stands for the child.
     pub(super) fn describe(&self, f: &mut fmt::Formatter<'_>, of: &str) -> fmt::Result {
         f.debug_struct(of)
             .field("name", &self.name)

@@ -9,8 +9,9 @@ use crate::sys::fd;
 
 /// What a standard stream of a child is connected to.
 ///
-/// It has the constructors of [`std::process::Stdio`], and can be made from the same things. It is
-/// a type of its own because only `std::process::Command` can look inside std's.
+/// It has the constructors of [`std::process::Stdio`], and converts from files, descriptors and the
+/// pipes of other children. std's type cannot serve here because only `std::process::Command` can
+/// use it.
 ///
 /// # Examples
 ///
@@ -43,22 +44,22 @@ enum Kind {
 }
 
 impl Stdio {
-    /// The stream of the parent. This is the default.
+    /// Uses the stream of the parent. This is the default.
     pub fn inherit() -> Self {
         Self(Kind::Inherit)
     }
 
-    /// Nothing: reading is at the end, and what is written is lost.
+    /// Uses `/dev/null`: reading returns the end of the file, and what is written is discarded.
     pub fn null() -> Self {
         Self(Kind::Null)
     }
 
-    /// A pipe, whose other end the [`Process`](super::Process) has.
+    /// Makes a pipe, whose other end the [`Process`](super::Process) owns.
     ///
-    /// A pipe holds 64 KiB. A child that prints more than that to one that nobody reads waits, and
-    /// joining it waits with it: [`join_with_output`](super::Process::join_with_output) reads while
-    /// it joins. When the other end is dropped, printing is an error in the child, and `println!`
-    /// panics.
+    /// A pipe holds 64 KiB. If the parent does not read it, a child that prints more waits, and so
+    /// does a parent that joins the child. [`join_with_output`](super::Process::join_with_output)
+    /// reads while it joins. After the other end was dropped, printing fails in the child, and
+    /// `println!` panics.
     pub fn piped() -> Self {
         Self(Kind::Piped)
     }
@@ -66,7 +67,7 @@ impl Stdio {
 
 macro_rules! from_descriptors {
     ($($type:ty),+) => {$(
-        /// The child's stream is this open file.
+        /// Uses this open file.
         impl From<$type> for Stdio {
             fn from(file: $type) -> Self {
                 Self(Kind::Fd(file.into()))
@@ -87,7 +88,7 @@ pub(super) struct Pipes {
 
 /// The standard streams, ready for the child.
 pub(super) struct Streams {
-    /// What becomes 0, 1 and 2; `None` is the parent's.
+    /// The descriptors that become 0, 1 and 2 in the child; `None` keeps the parent's.
     ends: [Option<OwnedFd>; 3],
     pub(super) pipes: Pipes,
 }
@@ -107,7 +108,8 @@ impl Streams {
     }
 }
 
-/// The child's end of the stream `number`; the parent's end, if it has one, goes to `keep`.
+/// Opens the child's end of the stream `number`. If the stream is a pipe, `keep` gets the parent's
+/// end.
 fn open(stream: Stdio, number: usize, keep: impl FnOnce(OwnedFd)) -> Result<Option<OwnedFd>, SpawnError> {
     let opened = match stream.0 {
         Kind::Inherit => return Ok(None),
