@@ -113,8 +113,9 @@ fn restore_program(program: Vec<u8>, constructor: Constructor) {
     let Ok(program) = CString::new(program) else { return };
     // The C library keeps the pointer for the life of the process.
     let program: &'static CStr = Box::leak(program.into_boxed_c_str());
-    // SAFETY: these are the arguments that the C library passed to our constructor. Neither `main`
-    // nor the constructors after ours have run, so no other thread reads the arguments.
+    // SAFETY: these are the arguments that the C library passed to our constructor. `main` has not
+    // begun. Other code could read the arguments at the same time only on a thread that a library's
+    // constructor started.
     unsafe { runtime::replace_first_argument(constructor.count, constructor.arguments, program) };
 }
 

@@ -27,7 +27,7 @@ use rustix::io::Errno;
 
 use crate::codec::message_limit;
 use crate::sys::memfd::MemoryFile;
-use crate::sys::socket::{self, Blocking, MAX_HANDLES};
+use crate::sys::socket::{self, Blocking, MAX_DESCRIPTORS};
 
 const HEADER: usize = 16;
 
@@ -76,7 +76,7 @@ pub(crate) fn send(
     if handles.len() > MOST_HANDLES {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message can carry 16384 descriptors at most"));
     }
-    let direct = handles.len().min(MAX_HANDLES - MAX_LEADING);
+    let direct = handles.len().min(MAX_DESCRIPTORS - MAX_LEADING);
     let bundle = if direct < handles.len() { Some(bundle(&handles[direct..])?) } else { None };
     let (kind, length, inline) = match body {
         BodyRef::Inline(bytes) => (KIND_INLINE, bytes.len() as u64, bytes),
@@ -113,7 +113,7 @@ pub(crate) fn send(
 /// Packs `handles` into a socket that can be sent as one handle.
 fn bundle(handles: &[OwnedFd]) -> io::Result<OwnedFd> {
     let (near, far) = socket::pair()?;
-    for some in handles.chunks(MAX_HANDLES) {
+    for some in handles.chunks(MAX_DESCRIPTORS) {
         let some: Vec<_> = some.iter().map(|handle| handle.as_fd()).collect();
         // Never sleeps, because nobody reads yet: the socket's buffer has to hold them all. Where
         // the machine's buffers are too small for that, trying again would not help; the connection

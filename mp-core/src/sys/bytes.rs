@@ -1,20 +1,20 @@
-//! Numbers as bytes, in generic code that does not know that it has numbers.
+//! Vectors and slices of numbers as bytes, in generic code that does not know its types.
 //!
-//! serde knows a vector of numbers only as a sequence, one call for each element. The codec asks
-//! here whether a value is one whose bytes in memory are those on the wire, and then copies them at
-//! once. Which types those are says `numbers!`: on other targets than those with 64 bits and
-//! little-endian numbers only single bytes are.
+//! serde treats a vector of numbers as a sequence, with one call for each element. The codec asks
+//! this module whether the bytes of a value in memory are those on the wire, and then copies them
+//! at once. `numbers!` lists the types. On targets that are not 64-bit little-endian, only `u8` and
+//! `i8` are among them.
 
 use std::any::{TypeId, type_name};
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::{ptr, slice};
 
-/// A number whose bytes in memory are those on the wire.
+/// A number whose bytes in memory are its bytes on the wire.
 ///
 /// # Safety
 ///
-/// Every byte of it is part of its value, and any bytes are a value.
+/// The type has no padding, and any bytes are a valid value.
 pub(crate) unsafe trait Number: Copy + 'static {}
 
 /// What reads a vector of numbers.
@@ -24,10 +24,10 @@ pub(crate) trait Take {
     fn take<N: Number>(self) -> Result<Vec<N>, Self::Error>;
 }
 
-/// What `TypeId::of` would say of `T` if all its lifetimes were `'static`.
+/// Returns what `TypeId::of` would return for `T` if all its lifetimes were `'static`.
 ///
-/// So types that are the same but for lifetimes are not told apart, and those without lifetimes
-/// are.
+/// So types that differ only in lifetimes have the same ID, and types without lifetimes have
+/// different ones.
 fn id<T: ?Sized>() -> TypeId {
     trait Known {
         fn id(&self) -> TypeId
@@ -44,36 +44,35 @@ fn id<T: ?Sized>() -> TypeId {
     }
     let marker = PhantomData::<T>;
     let known: &dyn Known = &marker;
-    // SAFETY: both are a reference with the same table of methods; lifetimes have no
-    // representation. Of what the longer one allows only `id` is called, on a marker without
-    // content that is alive here, and it returns a number that holds no lifetime.
+    // SAFETY: the two types differ only in a lifetime, which has no representation. The longer
+    // lifetime permits calling `id`, which is all that is done with the reference. `marker` is
+    // still alive then, and `id` reads nothing from it. The returned number holds no lifetime.
     let known: &(dyn Known + 'static) = unsafe { mem::transmute::<&dyn Known, &(dyn Known + 'static)>(known) };
     known.id()
 }
 
-/// The bytes of these.
+/// Returns the bytes of `numbers`.
 fn bytes<N: Number>(numbers: &[N]) -> &[u8] {
-    // SAFETY: `from_raw_parts` needs a pointer to as many initialised bytes, which nobody changes
-    // while they are borrowed. This is the memory of `numbers`, borrowed for as long, and a
-    // `Number` has no bytes without a value.
+    // SAFETY: `from_raw_parts` needs a pointer to that many initialised bytes, which must not
+    // change while they are borrowed. This is the memory of `numbers`, borrowed for as long, and a
+    // `Number` has no padding.
     unsafe { slice::from_raw_parts(numbers.as_ptr().cast::<u8>(), size_of_val(numbers)) }
 }
 
 macro_rules! numbers {
     ($($number:ty),+ $(,)?) => {
         $(
-            // SAFETY: it is a primitive integer or float, of which every bit counts and no
-            // combination is invalid.
+            // SAFETY: a primitive integer or float has no padding, and every bit pattern is valid.
             unsafe impl Number for $number {}
         )+
 
-        /// How many elements `value` has, and their bytes, if it is a `Vec` of numbers, a slice of
-        /// them, or a reference to either.
+        /// Returns the number of elements of `value`, and their bytes, if it is a `Vec` of numbers,
+        /// a slice of them, or a reference to either.
         #[inline]
         pub(crate) fn of<T: ?Sized>(value: &T) -> Option<(usize, &[u8])> {
-            // Most values are ruled out by this, which costs little without optimisation too, and
-            // nothing with it. The name says what is a reference; if it did not, numbers would be
-            // written one by one.
+            // This rules out most values. It costs nothing with optimisation, and little without.
+            // The name of a type tells whether it is a reference; if std changed the names, numbers
+            // would be written one by one.
             let is_slice = size_of::<&T>() == size_of::<&[u8]>();
             let is_vec = !is_slice && size_of_val(value) == size_of::<Vec<u8>>() && mem::needs_drop::<T>();
             let is_reference = !is_slice && !is_vec && type_name::<T>().as_bytes().first() == Some(&b'&');
@@ -90,21 +89,20 @@ macro_rules! numbers {
                     return Some((numbers.len(), bytes(numbers)));
                 }
                 if is_reference && id == TypeId::of::<&[$number]>() {
-                    // SAFETY: `T` is `&'a [$number]` for some `'a`. It is read through `value`, and
-                    // what it refers to is not used for longer than `value` is borrowed, which `'a`
-                    // outlives.
+                    // SAFETY: `T` is `&'a [$number]` for some `'a`. The slice is used no longer
+                    // than `value` is borrowed, and `'a` outlives that borrow.
                     let numbers = unsafe { *place.cast::<&[$number]>() };
                     return Some((numbers.len(), bytes(numbers)));
                 }
                 if is_reference && id == TypeId::of::<&Vec<$number>>() {
-                    // SAFETY: as with the reference to a slice.
+                    // SAFETY: as for the reference to a slice.
                     let numbers = unsafe { *place.cast::<&Vec<$number>>() };
                     return Some((numbers.len(), bytes(numbers)));
                 }
                 if is_slice && id == TypeId::of::<[$number]>() {
                     let length = size_of_val(value) / size_of::<$number>();
-                    // SAFETY: `T` is `[$number]`: this is the pointer and the length of `value`
-                    // itself, borrowed for as long.
+                    // SAFETY: `T` is `[$number]`, so these are the pointer and the length of
+                    // `value` itself, borrowed for as long.
                     let numbers = unsafe { slice::from_raw_parts(place.cast::<$number>(), length) };
                     return Some((length, bytes(numbers)));
                 }
@@ -112,8 +110,8 @@ macro_rules! numbers {
             None
         }
 
-        /// Lets `take` make the value if serde's seed `S` is the one of a `Vec` of numbers, which
-        /// `V` is then; gives `take` back otherwise.
+        /// If serde's seed `S` is that of a `Vec` of numbers, and `V` is that `Vec`, lets `take`
+        /// make the value. Otherwise returns `take`.
         #[inline]
         pub(crate) fn take<S, V, T: Take>(take: T) -> Result<Result<V, T::Error>, T> {
             if size_of::<V>() != size_of::<Vec<u8>>() || !mem::needs_drop::<V>() {
@@ -124,8 +122,8 @@ macro_rules! numbers {
                 if seed == TypeId::of::<PhantomData<Vec<$number>>>() && value == TypeId::of::<Vec<$number>>() {
                     return Ok(take.take::<$number>().map(|numbers| {
                         let numbers = ManuallyDrop::new(numbers);
-                        // SAFETY: `V` is `Vec<$number>`, which has no lifetimes, so this is a move;
-                        // the original is not dropped.
+                        // SAFETY: `V` is `Vec<$number>`, which has no lifetimes, so this moves the
+                        // value. The original is not dropped.
                         unsafe { mem::transmute_copy::<ManuallyDrop<Vec<$number>>, V>(&numbers) }
                     }));
                 }
@@ -148,7 +146,7 @@ pub(crate) struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// What is not filled yet.
+    /// The part that is not filled yet.
     pub(crate) fn rest(&mut self) -> &mut [MaybeUninit<u8>] {
         &mut self.bytes[self.filled..]
     }
@@ -156,8 +154,8 @@ impl Room<'_> {
     /// Fills the beginning of the rest with `bytes`, which fit.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         let place = self.rest()[..bytes.len()].as_mut_ptr().cast::<u8>();
-        // SAFETY: the place is as long as `bytes`, as was just checked, and exclusively borrowed,
-        // so they do not overlap.
+        // SAFETY: the indexing above checked that the place is as long as `bytes`. It is
+        // exclusively borrowed, so they do not overlap.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
         self.filled += bytes.len();
     }
@@ -166,14 +164,14 @@ impl Room<'_> {
     ///
     /// # Safety
     ///
-    /// They are initialised.
+    /// These bytes are initialised.
     pub(crate) unsafe fn assume(&mut self, count: usize) {
         self.filled += count;
     }
 }
 
-/// Appends numbers whose bytes `fill` puts into the room it is given, which is that of `most`
-/// numbers; the vector has the capacity.
+/// Appends up to `most` numbers, for which the vector has the capacity. `fill` puts their bytes
+/// into the room that it gets.
 pub(crate) fn append<N: Number, E>(
     numbers: &mut Vec<N>,
     most: usize,
@@ -181,14 +179,15 @@ pub(crate) fn append<N: Number, E>(
 ) -> Result<(), E> {
     let room = &mut numbers.spare_capacity_mut()[..most];
     let length = size_of_val(room);
-    // SAFETY: this is the memory of `room`, exclusively borrowed for as long, and a byte that may
-    // be uninitialised has no demands.
+    // SAFETY: this is the memory of `room`, exclusively borrowed for as long. A `MaybeUninit<u8>`
+    // needs no alignment and no initialisation.
     let bytes = unsafe { slice::from_raw_parts_mut(room.as_mut_ptr().cast::<MaybeUninit<u8>>(), length) };
     let mut room = Room { bytes, filled: 0 };
     let result = fill(&mut room);
     let count = room.filled.min(length) / size_of::<N>();
-    // SAFETY: the first `count` elements behind the vector's own are within its capacity, and all
-    // their bytes are initialised, as `Room` counts only such; any bytes are a `Number`.
+    // SAFETY: the `count` elements after the vector's own are within its capacity. All their bytes
+    // are initialised, because `Room` counts only initialised bytes, and any bytes are a valid
+    // `Number`.
     unsafe { numbers.set_len(numbers.len() + count) };
     result
 }
@@ -256,7 +255,7 @@ mod tests {
         assert_eq!(take::<PhantomData<Vec<i8>>, Vec<i8>, _>(Two).ok(), Some(Ok(vec![1, 0])));
         assert!(take::<PhantomData<Vec<bool>>, Vec<bool>, _>(Two).is_err());
         assert!(take::<PhantomData<String>, String, _>(Two).is_err());
-        // A seed of somebody else's that makes the same, and one that makes something else.
+        // A seed of another type that makes the same value, and one that makes a different value.
         assert!(take::<u8, Vec<u8>, _>(Two).is_err());
         assert!(take::<PhantomData<Vec<u8>>, Vec<i8>, _>(Two).is_err());
     }

@@ -1,4 +1,4 @@
-//! Descriptors: duplicating them, keeping them out of the way of 0, 1 and 2.
+//! Duplicating descriptors, and moving them above 0, 1 and 2.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::fcntl_getfl;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
-/// The lowest number that is not one of stdin, stdout and stderr.
+/// The lowest number above stdin, stdout and stderr.
 const FIRST_ORDINARY: i32 = 3;
 
 /// Duplicates `fd`, close-on-exec, to a number above the standard streams.
@@ -14,17 +14,17 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(fd, FIRST_ORDINARY)?)
 }
 
-/// Moves `fd` above the standard streams if it took the place of a closed one, so that no child
-/// inherits it as one.
+/// Moves `fd` above the standard streams if it took the number of a closed one, so that no child
+/// inherits it as a standard stream.
 ///
 /// # Errors
 ///
-/// Fails if no other descriptor is free.
+/// Fails if the process can open no further descriptor.
 pub fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() >= FIRST_ORDINARY { Ok(fd) } else { duplicate(fd.as_fd()) }
 }
 
-/// The path under which this process can open what `fd` stands for once more.
+/// The path at which this process can open the file of `fd` again.
 pub(crate) fn path_of(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
@@ -34,7 +34,7 @@ pub(crate) fn close_on_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(fcntl_setfd(fd, FdFlags::CLOEXEC)?)
 }
 
-/// Tells whether `fd` names an open file at all.
+/// Tells whether `fd` is open.
 pub(crate) fn is_open(fd: BorrowedFd<'_>) -> bool {
     fcntl_getfl(fd).is_ok()
 }

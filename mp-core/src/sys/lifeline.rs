@@ -1,23 +1,23 @@
-//! A child dies with its parent, also when either is beyond running any code.
+//! A child dies with its parent, even if neither can run any code.
 //!
 //! | | holds |
 //! |---|---|
-//! | parent | for each child a pipe, of which it keeps the only write end there is until the child has ended |
-//! | child | the read end, which asks the kernel to send SIGKILL to the child when the pipe changes state |
+//! | parent | the only write end of a pipe for each child, until the child has ended |
+//! | child | the read end; the kernel sends SIGKILL to the child when the pipe changes state |
 //!
-//! 1. Nobody ever writes into the pipe, so the only change it can undergo is that its write end
+//! 1. No process writes to the pipe, so its only possible change of state is that its write end
 //!    closes.
-//! 2. The kernel closes the parent's write ends when the parent dies, however it dies.
-//! 3. The signal goes out from that close itself: no thread of the child has to run, none has to be
-//!    spared for it.
-//! 4. `F_SETOWN` and `O_ASYNC` belong to the open file description, so each child has a pipe to
-//!    itself. (One pipe for all of them, of which each child opens a description of its own through
-//!    `/proc/self/fd`, works as well; looking into `/proc` makes the kernel keep entries for the
-//!    child that cost more to throw away again than a pipe.)
-//! 5. A parent that died before the child had armed the pipe is seen by one poll afterwards.
+//! 2. The kernel closes the parent's write ends when the parent dies, for whatever reason.
+//! 3. The kernel sends the signal as part of closing the write end. No thread of the child has to
+//!    run for that.
+//! 4. `F_SETOWN` and `O_ASYNC` belong to the open file description, so each child has a pipe of its
+//!    own. (All children could share one pipe if each opened a new description through
+//!    `/proc/self/fd`. But then the kernel creates entries in `/proc` for the child, and removing
+//!    them takes longer than making a pipe.)
+//! 5. After the child has armed the pipe, it polls once, in case the parent died before that.
 //!
-//! `PR_SET_PDEATHSIG` is not used because it follows the thread that started the child instead of
-//! the process. The mechanism is documented in fcntl(2), "Managing signals".
+//! `PR_SET_PDEATHSIG` would not do: it sends the signal when the thread that started the child
+//! ends, not when the process ends. fcntl(2) documents this mechanism under "Managing signals".
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -27,26 +27,26 @@ use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::poll::{self, Deadline};
 
-/// Which signal an `O_ASYNC` description sends: Linux's asm-generic/fcntl.h, which x86_64 and
-/// aarch64 use. libc does not have it.
+/// Sets the signal that an `O_ASYNC` description sends. The number is from Linux's
+/// asm-generic/fcntl.h, which x86_64 and aarch64 use; libc does not define it.
 const F_SETSIG: libc::c_int = 10;
 
-/// The parent's end. The kernel closes it when this process ends; that is its whole purpose.
+/// The parent's end. It exists so that the kernel closes it when this process ends.
 #[derive(Debug)]
 pub(crate) struct Lifeline(#[expect(dead_code, reason = "it is held, and nothing else")] OwnedFd);
 
-/// Makes the lifeline of a new child, and the end that is for the child.
+/// Makes the lifeline of a new child, and the child's end of it.
 pub(crate) fn new() -> io::Result<(Lifeline, OwnedFd)> {
     let (read, write) = super::fd::pipe()?;
     Ok((Lifeline(write), read))
 }
 
-/// Ties this process's life to whoever holds the write end of `pipe`, for as long as `pipe` is
-/// open. Returns false if nobody does any more.
+/// Lets this process die when the last write end of `pipe` closes, for as long as `pipe` is open.
+/// Returns false if that has already happened.
 ///
 /// # Errors
 ///
-/// Fails if a call is refused; the process is not tied then.
+/// Fails if a system call fails. The process is not tied then.
 pub(crate) fn tie(pipe: BorrowedFd<'_>) -> io::Result<bool> {
     set(pipe, F_SETSIG, libc::SIGKILL)?;
     set(pipe, libc::F_SETOWN, rustix::process::getpid().as_raw_nonzero().get())?;
@@ -57,20 +57,22 @@ pub(crate) fn tie(pipe: BorrowedFd<'_>) -> io::Result<bool> {
 /// The child's end, kept open until the process ends.
 static KEPT: OnceLock<OwnedFd> = OnceLock::new();
 
-/// Keeps the pipe of this process's parent, also for those who ask whether it lives.
+/// Keeps the pipe to this process's parent open. [`of_parent`] returns it.
 pub(crate) fn keep(pipe: OwnedFd) {
-    // A second lifeline in one process would be a second parent; there is none.
+    // A process has one parent, so this is called once.
     let _ = KEPT.set(pipe);
 }
 
-/// What is at its end once the parent is gone. `None` in a process that this library did not start.
+/// Returns the pipe that is at its end once the parent has ended. `None` in a process that this
+/// library did not start.
 pub(crate) fn of_parent() -> Option<BorrowedFd<'static>> {
     KEPT.get().map(AsFd::as_fd)
 }
 
-/// What rustix lacks of fcntl(2).
+/// Calls fcntl(2) for the operations that rustix lacks.
 fn set(fd: BorrowedFd<'_>, operation: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: both operations that `tie` passes take one integer and touch no memory of ours.
+    // SAFETY: both operations that `tie` passes take an integer and access no memory of this
+    // process.
     let result = unsafe { libc::fcntl(fd.as_raw_fd(), operation, value) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -81,13 +83,13 @@ mod tests {
 
     use mp_core::process_fn;
 
-    /// Ties this process to a second parent, and says whether that one lives.
+    /// Ties this process to a second parent, and tells whether that one lives.
     #[process_fn]
     fn hold_another(living: bool) -> bool {
         let (lifeline, pipe) = super::new().unwrap();
         let lifeline = living.then_some(lifeline);
         let lives = super::tie(pipe.as_fd()).unwrap();
-        // In this order: the signal would come.
+        // In this order, because otherwise the kernel would send the signal.
         drop(pipe);
         drop(lifeline);
         lives

@@ -1,8 +1,8 @@
-//! Resource limits, affinity and niceness, above all of a child, set by its parent.
+//! Resource limits, processors and niceness. A parent sets those of its child.
 //!
-//! All of that is set from outside, while the child waits for its start message: an error is known
-//! to the parent at once, without asking the child, and the child runs no code of the user before.
-//! The number of a child that was not reaped is its own, so no stranger can be hit.
+//! The parent sets them while the child waits for its start message. So the parent sees an error at
+//! once, and the child has not run any code of the user. The child is not reaped yet, so its pid
+//! cannot belong to another process.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::resource::Resource;
 
-/// Limits a resource of `process`, or of this one.
+/// Limits a resource of `process`, or of this process.
 pub(crate) fn set_resource(process: Option<Pid>, resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     let limit = |value| (value != Resource::UNLIMITED).then_some(value);
     prlimit(process, number(resource), Rlimit { current: limit(soft), maximum: limit(hard) })?;
@@ -50,13 +50,13 @@ pub(crate) fn set_affinity(child: Pid, processors: &[usize]) -> io::Result<()> {
 }
 
 /// Counts the processors on which the calling thread may run. std's `available_parallelism` also
-/// reads the files of the control groups, which takes as long as all of a child's boot.
+/// reads the files of control groups, which takes as long as the whole boot of a child.
 pub(crate) fn processors_of_this_thread() -> u32 {
-    // A machine with more processors than the set can hold has more than one.
+    // This fails on a machine with more processors than the set can hold, which has more than one.
     sched_getaffinity(None).map_or(u32::MAX, |set| set.count())
 }
 
-/// Adds `increment` to the child's niceness; the kernel keeps the sum within -20 and 19.
+/// Adds `increment` to the child's niceness. The kernel clamps the sum to the range from -20 to 19.
 pub(crate) fn renice(child: Pid, increment: i32) -> io::Result<()> {
     let now = getpriority_process(Some(child))?;
     Ok(setpriority_process(Some(child), now.saturating_add(increment))?)

@@ -1,18 +1,17 @@
-//! Memory files: where the body of a message is that does not fit into a packet.
+//! Memory files, which hold the body of a message that does not fit in a packet.
 //!
-//! A memory file has no name, and the kernel frees it with the last descriptor
-//! ([memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)). Its sender
-//! writes it and its receiver copies it out; the sender may then write the next message into the
-//! same pages, which saves what most of the time goes into: allocating and zeroing them.
+//! A memory file has no name, and the kernel frees it when its last descriptor is closed
+//! ([memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)). The sender
+//! writes the file and the receiver copies it. The sender may then write its next message into the
+//! same pages. That saves allocating and zeroing pages, which takes most of the time.
 //!
-//! 1. The receiver reads by pread(2), into memory of its own. So it does not matter what the sender
-//!    does to the file meanwhile: what was read does not change, and a file that ends early is an
-//!    error. Nothing has to be sealed against writers, which the kernel refuses now and then.
-//! 2. The receiver gets a descriptor that was opened for reading only: a process that cannot open
-//!    files by itself, because it is in a sandbox, cannot change a later message to another
-//!    receiver.
-//! 3. The sender writes to pages that are there through a mapping, which a file that became shorter
-//!    would turn into SIGBUS. So the file is sealed against shrinking from the beginning.
+//! 1. The receiver reads by pread(2), into its own memory. So the sender may do anything to the
+//!    file meanwhile: the bytes that were read do not change, and a file that ends early is an
+//!    error. The file needs no seal against writing, which the kernel sometimes refuses.
+//! 2. The receiver gets a read-only descriptor. So a process in a sandbox that cannot open files
+//!    cannot change a later message to another receiver.
+//! 3. The sender writes to existing pages through a mapping. If the file could become shorter, that
+//!    could raise SIGBUS. So the file is sealed against shrinking when it is made.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,9 +31,9 @@ pub(crate) struct MemoryFile {
     file: OwnedFd,
     /// The same file, opened for reading.
     reader: OwnedFd,
-    /// The length of the message that is in it.
+    /// The length of the message in the file.
     length: u64,
-    /// How many bytes of the file have pages, all from its beginning.
+    /// How many bytes, from the beginning of the file, have pages.
     allocated: u64,
     mapping: Option<Mapping>,
 }
@@ -43,8 +42,8 @@ impl MemoryFile {
     /// Makes an empty file.
     pub(crate) fn create() -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        // Kernels since 6.3 want to know that the file will not be executed; older ones do not know
-        // the flag.
+        // Since Linux 6.3 a caller should state that the file will not be executed. Older kernels
+        // do not know the flag.
         let file = match memfd_create("mp-message", flags | MemfdFlags::NOEXEC_SEAL) {
             Err(Errno::INVAL) => memfd_create("mp-message", flags)?,
             other => other?,
@@ -56,10 +55,11 @@ impl MemoryFile {
         Ok(Self { file, reader, length: 0, allocated: 0, mapping: None })
     }
 
-    /// Forgets the message and keeps the pages.
+    /// Removes the message and keeps the pages.
     pub(crate) fn clear(&mut self) {
         self.length = 0;
-        // Mapped once it is used again: a file that is used once costs no mapping.
+        // The file is mapped only when it is used again, so a file that is used once costs no
+        // mapping.
         if self.mapping.as_ref().is_none_or(|mapping| (mapping.length as u64) < self.allocated) {
             self.mapping = Mapping::new(self.file.as_fd(), self.allocated);
         }
@@ -69,17 +69,18 @@ impl MemoryFile {
         self.length
     }
 
-    /// How many bytes of memory the file takes.
+    /// How many bytes of memory the file uses.
     pub(crate) fn allocated(&self) -> u64 {
         self.allocated
     }
 
-    /// The descriptor that a receiver gets.
+    /// The read-only descriptor for a receiver.
     pub(crate) fn reader(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
 
-    /// Gives up writing: the descriptor for reading and the length of the message.
+    /// Returns the read-only descriptor and the length of the message, and closes the other
+    /// descriptor.
     pub(crate) fn into_reader(self) -> (OwnedFd, u64) {
         (self.reader, self.length)
     }
@@ -98,8 +99,7 @@ impl MemoryFile {
     }
 
     fn append_by_call(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        // A write beyond RLIMIT_FSIZE raises SIGXFSZ, which would end the process instead of
-        // failing the call.
+        // A write beyond RLIMIT_FSIZE would raise SIGXFSZ, which ends the process.
         let end = self.length + bytes.len() as u64;
         if !bytes.is_empty() && getrlimit(Resource::Fsize).current.is_some_and(|limit| end > limit) {
             return Err(Errno::FBIG.into());
@@ -121,33 +121,33 @@ struct Mapping {
     length: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone, and may be written and unmapped by any thread.
+// SAFETY: this value alone owns the mapping, and any thread may write to it and unmap it.
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    /// `None` if there is nothing to map, or no address space.
+    /// Returns `None` if the file is empty or there is no address space.
     fn new(file: BorrowedFd<'_>, length: u64) -> Option<Self> {
         let length = usize::try_from(length).ok().filter(|length| *length > 0)?;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
-        // SAFETY: the kernel chooses a place where nothing is mapped, so no memory of anybody
+        // SAFETY: the kernel chooses an address where nothing is mapped, so no existing memory
         // changes.
         let start = unsafe { mmap(std::ptr::null_mut(), length, protection, flags, file, 0) }.ok()?;
         Some(Self { start: NonNull::new(start.cast())?, length })
     }
 
-    /// Copies as much of `bytes` to `offset` as there is room for, and returns how much that is.
+    /// Copies as many of `bytes` to `offset` as fit, and returns how many those are.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> usize {
         let Some(room) = usize::try_from(offset).ok().and_then(|offset| self.length.checked_sub(offset)) else {
             return 0;
         };
         let count = room.min(bytes.len());
-        // SAFETY: `offset` is at most `self.length`, so the sum is in the mapping or at its end.
+        // SAFETY: `offset` is at most `self.length`, so the result is in the mapping or at its end.
         let place = unsafe { self.start.as_ptr().add(self.length - room) };
-        // SAFETY: `count` bytes from `place` on are in the mapping, which this value has to itself
-        // in this process, so they do not overlap `bytes`. They are backed by the file, which
-        // cannot shrink (invariant 3). Another process may read or write them meanwhile; nobody
-        // here reads them.
+        // SAFETY: the `count` bytes from `place` on are in the mapping. No reference in this
+        // process points into it, so they do not overlap `bytes`. The file backs them and cannot
+        // shrink (invariant 3). Another process may read or write them meanwhile; this process
+        // never reads them.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, count) };
         count
     }
@@ -155,12 +155,12 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: it is the mapping that `new` made, and nothing points into it any longer.
+        // SAFETY: `new` made this mapping, and no pointer into it remains.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
     }
 }
 
-/// Reads the first bytes of a memory file, wherever its own position is.
+/// Reads the first bytes of a memory file. It does not use the position of the file itself.
 pub(crate) struct Reader<'a> {
     file: BorrowedFd<'a>,
     position: u64,
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
     /// `InvalidData` if `file` is not a memory file that has at least `length` bytes in pages.
     pub(crate) fn new(file: BorrowedFd<'a>, length: u64) -> io::Result<Self> {
         let refused = |why| io::Error::new(io::ErrorKind::InvalidData, why);
-        // Only memory files have seals. Reading another kind of file could block.
+        // Only memory files have seals. Reading a file of another kind could block.
         if fcntl_get_seals(file).is_err() {
             return Err(refused("it is not in a memory file"));
         }
@@ -183,20 +183,20 @@ impl<'a> Reader<'a> {
         if u64::try_from(stat.st_size).is_ok_and(|size| size < length) {
             return Err(refused("it is shorter than it announces"));
         }
-        // A hole costs its sender nothing, and its receiver memory: a message has to bring its own.
-        // The kernel counts blocks of 512 bytes.
+        // A hole costs the sender no memory but the receiver as much as it is long. So a message
+        // with holes is refused. The kernel counts blocks of 512 bytes.
         if u64::try_from(stat.st_blocks).is_ok_and(|blocks| blocks.saturating_mul(512) < length) {
             return Err(refused("its memory file has holes"));
         }
         Ok(Self { file, position: 0, length })
     }
 
-    /// How many bytes were read.
+    /// How many bytes have been read.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// How many bytes are still to be read.
+    /// How many bytes are left to read.
     pub(crate) fn left(&self) -> u64 {
         self.length - self.position
     }
@@ -228,8 +228,7 @@ impl<'a> Reader<'a> {
                 let (filled, _) = pread(self.file, &mut room.rest()[..most], self.position)?;
                 Ok(filled.len())
             })?;
-            // SAFETY: rustix returns the part of the rest that the kernel has filled, which is its
-            // beginning.
+            // SAFETY: the kernel filled this many bytes at the beginning of the rest.
             unsafe { room.assume(read) };
             self.advance(read)?;
         }
@@ -243,7 +242,7 @@ impl<'a> Reader<'a> {
 
     fn advance(&mut self, read: usize) -> io::Result<usize> {
         if read == 0 {
-            // Its sender is not one of ours, and has cut the file short meanwhile.
+            // The sender is not this library and has shortened the file.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.position += read as u64;
@@ -286,7 +285,7 @@ mod tests {
         assert!(pwrite(file.reader(), b"j", 0).is_err());
         assert!(ftruncate(file.reader(), 0).is_err());
         assert!(ftruncate(&file.file, 0).is_err());
-        // SAFETY: the kernel chooses the place.
+        // SAFETY: the kernel chooses the address.
         let mapped = unsafe {
             let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
             mmap(std::ptr::null_mut(), 5, protection, flags, file.reader(), 0)

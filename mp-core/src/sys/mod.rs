@@ -1,10 +1,9 @@
-//! Everything that talks to the operating system, one file per mechanism.
+//! All use of the operating system, with one file for each mechanism.
 //!
-//! Together with the boot of a child (`boot`) this is the only module of the crate with `unsafe` in
-//! it, which is why `bytes` is here too. What is here is chosen for the target in this one place.
+//! Only this module and `boot` contain `unsafe`, which is why `bytes` is here too.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("mp-core supports Linux only so far: it stands on posix_spawn, pidfd and memfd");
+compile_error!("mp-core supports only Linux: it needs pidfd, memfd and SOCK_SEQPACKET");
 
 pub(crate) mod bytes;
 pub(crate) mod control;

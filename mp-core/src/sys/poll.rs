@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// How long an operation may wait: without a limit, until a point in monotonic time, or not at all.
+/// How long an operation may wait: indefinitely, until a point in monotonic time, or not at all.
 ///
-/// It is fixed once per operation, so an interrupted wait does not start over.
+/// An operation computes its deadline once, so a signal that interrupts the wait does not extend
+/// it.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Limit);
 
@@ -21,13 +22,14 @@ enum Limit {
 }
 
 impl Deadline {
-    /// Wait without a limit.
+    /// Wait indefinitely.
     pub const NEVER: Self = Self(Limit::Never);
 
-    /// Look, but do not wait.
+    /// Do not wait.
     pub const PASSED: Self = Self(Limit::Passed);
 
-    /// The deadline `timeout` from now; one that is too far away to be represented is never.
+    /// Returns the deadline `timeout` from now, or [`NEVER`](Self::NEVER) if that is too far in the
+    /// future to be represented.
     pub fn after(timeout: Duration) -> Self {
         if timeout.is_zero() {
             return Self::PASSED;
@@ -35,7 +37,7 @@ impl Deadline {
         Self(Instant::now().checked_add(timeout).map_or(Limit::Never, Limit::At))
     }
 
-    /// The same, where `None` is never.
+    /// Returns the deadline `timeout` from now; `None` is [`NEVER`](Self::NEVER).
     pub fn from_timeout(timeout: Option<Duration>) -> Self {
         timeout.map_or(Self::NEVER, Self::after)
     }
@@ -45,17 +47,18 @@ impl Deadline {
         matches!(self.0, Limit::Never)
     }
 
-    /// Tells whether there was nothing to wait for from the beginning.
+    /// Tells whether this is [`PASSED`](Self::PASSED), or was made from a timeout of zero.
     pub fn is_now(self) -> bool {
         matches!(self.0, Limit::Passed)
     }
 
-    /// Tells whether it is over.
+    /// Tells whether the deadline has passed.
     pub fn has_passed(self) -> bool {
         self.left().is_some_and(|left| left.is_zero())
     }
 
-    /// What is left, zero after the deadline; `None` is no limit.
+    /// Returns the time that is left, zero after the deadline. `None` means that there is no
+    /// deadline.
     pub fn left(self) -> Option<Duration> {
         match self.0 {
             Limit::Never => None,
@@ -65,10 +68,10 @@ impl Deadline {
     }
 }
 
-/// Waits until one of `fds` reports what was asked of it (or an error or a hang-up), or until
+/// Waits until one of `fds` has an event that it asks for, an error or a hang-up, or until
 /// `deadline`.
 ///
-/// Returns how many did; 0 is the deadline.
+/// Returns how many have one; 0 means that the deadline passed.
 pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<usize> {
     loop {
         let left = deadline.left();
@@ -89,7 +92,7 @@ pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<usi
 ///
 /// # Errors
 ///
-/// Fails if the operating system refuses to wait.
+/// Fails if the operating system cannot wait.
 pub fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
     wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], deadline).map(|ready| ready > 0)
 }
@@ -98,12 +101,12 @@ pub fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// Fails if the operating system refuses to wait.
+/// Fails if the operating system cannot wait.
 pub fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
     wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], deadline).map(|ready| ready > 0)
 }
 
-/// Waits until the other end of `fd` is closed; false is the deadline.
+/// Waits until the other end of `fd` is closed, and returns false if the deadline passes first.
 pub(crate) fn hung_up(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
     wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::empty())], deadline).map(|ready| ready > 0)
 }

@@ -1,5 +1,5 @@
-//! Waiting for a child and sending it signals, by pidfd: the number of a process may be given to
-//! another one once it was reaped, its pidfd may not.
+//! Waiting for a child and sending it signals, by pidfd. The kernel may reuse the pid of a reaped
+//! process; a pidfd never refers to another process.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,17 +13,17 @@ use super::fd::above_standard_streams;
 use super::poll::{Deadline, readable};
 use crate::exit_status::ExitStatus;
 
-/// Opens the pidfd of a child that was not reaped yet.
+/// Opens the pidfd of a child that is not reaped yet.
 pub(crate) fn open(child: Pid) -> io::Result<OwnedFd> {
     above_standard_streams(pidfd_open(child, PidfdFlags::empty())?)
 }
 
-/// Reaps the child if it has ended and says how it did; `None` while it runs.
+/// Reaps the child if it has ended, and returns how it ended; `None` while it runs.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     reap_with(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
 }
 
-/// Waits for the end of the child and reaps it. `None` if someone else has reaped it meanwhile.
+/// Waits for the end of the child and reaps it. `None` if other code reaped it first.
 pub(crate) fn wait(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     let status = reap_with(pidfd, WaitIdOptions::EXITED)?;
     Ok(status.filter(|status| *status != ExitStatus::Unknown))
@@ -34,8 +34,8 @@ fn reap_with(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> io::Result<Option
         match waitid(WaitId::PidFd(pidfd), options) {
             Ok(status) => return Ok(status.map(|status| exit_status(&status))),
             Err(Errno::INTR) => {}
-            // Someone else reaped it: SIGCHLD is ignored, or another part of the program waits for
-            // every child.
+            // It was reaped elsewhere: SIGCHLD is ignored, or other code in the program waits for
+            // all children.
             Err(Errno::CHILD) => return Ok(ended(pidfd)?.then_some(ExitStatus::Unknown)),
             Err(error) => return Err(error.into()),
         }
@@ -56,7 +56,7 @@ fn exit_status(status: &WaitIdStatus) -> ExitStatus {
     }
 }
 
-/// Sends a signal; does nothing to a process that has ended.
+/// Sends a signal, or does nothing if the process has ended.
 pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     match pidfd_send_signal(pidfd.as_fd(), signal) {
         Err(Errno::SRCH) => Ok(()),
@@ -64,9 +64,9 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// Ends a child that came into being but cannot be used, and reaps it.
+/// Kills a child that cannot be used, and reaps it.
 pub(crate) fn discard(child: Pid) {
-    // Until it is reaped its number is its own, so no stranger can be hit.
+    // The child is not reaped yet, so its pid cannot belong to another process.
     let _ = rustix::process::kill_process(child, Signal::KILL);
     let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(child), WaitIdOptions::EXITED));
 }

@@ -1,4 +1,4 @@
-//! What std does before `main`, for a process that never reaches it; and what `ps` shows.
+//! What std does before `main`, for a child, which never reaches `main`; and what `ps` shows.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::io;
@@ -8,64 +8,64 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::fd::is_open;
 
-/// Makes a write into a closed pipe an error instead of a signal, as std does for every Rust
-/// program.
+/// Ignores SIGPIPE, as std does in every Rust program, so that writing to a closed pipe is an
+/// error.
 pub(crate) fn ignore_sigpipe() {
     // SAFETY: SIG_IGN is a valid disposition for SIGPIPE, and no handler of ours is replaced.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
-/// Opens `/dev/null` in place of every standard stream that is closed, so that no other file gets
-/// its number.
+/// Opens `/dev/null` for every standard stream that is closed, so that no other file gets its
+/// number.
 pub(crate) fn open_standard_streams() -> io::Result<()> {
     for number in 0..3 {
-        // SAFETY: the borrow ends before anything could close the number, and asking about a closed
-        // one is harmless: it fails with EBADF.
+        // SAFETY: the borrow ends before any code could close the descriptor. If it is closed
+        // already, the query fails with EBADF and does no harm.
         let stream = unsafe { BorrowedFd::borrow_raw(number) };
         if !is_open(stream) {
-            // The lowest free number is this one: those below it are open by now.
+            // `open` returns the lowest free number. That is this one, because the numbers below it
+            // are open.
             std::mem::forget(open("/dev/null", OFlags::RDWR, Mode::empty())?);
         }
     }
     Ok(())
 }
 
-/// Names the process (its main thread), as `ps -o comm` and `top` show it: the first 15 bytes of
+/// Names the process (its main thread) for `ps -o comm` and `top`, with the first 15 bytes of
 /// `name`.
 pub(crate) fn set_name(name: &CStr) {
-    // A name is a help, not a promise: failing to set it fails nothing.
+    // The name is only for display, so an error is ignored.
     let _ = rustix::thread::set_name(name);
 }
 
-/// Puts `argument` in place of the first of `count` arguments, which the program reads through
-/// `arguments`.
+/// Replaces the first of `count` arguments by `argument`, in the array that the program reads.
 ///
-/// The kernel goes on showing the original, which is why a child is started with its title in that
-/// place.
+/// `ps` still shows the original, because the kernel reads the strings and not the array. So a
+/// child starts with its title as the first argument, and then replaces that by the real one.
 ///
 /// # Safety
 ///
-/// `arguments` is the array that the C library passed to the constructors, no other thread reads it
-/// meanwhile, and it holds `count` strings.
+/// `arguments` is the array of `count` strings that the C library passed to the constructors, and
+/// no other thread reads it meanwhile.
 pub(crate) unsafe fn replace_first_argument(count: c_int, arguments: *mut *const c_char, argument: &'static CStr) {
     if count > 0 && !arguments.is_null() {
-        // SAFETY: the array has at least one element and is on the stack that the kernel set up,
-        // which is writable.
+        // SAFETY: the array has at least one element. It is on the initial stack, which is
+        // writable.
         unsafe { arguments.write(argument.as_ptr()) };
     }
 }
 
-/// Whether the calling thread is the one that the process began with.
+/// Tells whether the calling thread is the first one of the process.
 pub(crate) fn is_main_thread() -> bool {
     rustix::thread::gettid() == rustix::process::getpid()
 }
 
 /// Removes a variable from the environment of this process.
 ///
-/// Only for the beginning of a process: see the safety comment.
+/// Call it only at the start of a process: see the safety comment.
 pub(crate) fn remove_variable(name: &str) {
-    // SAFETY: this runs before `main` or in its first line, or in a process that refuses to spawn.
-    // Rust's own readers of the environment are excluded by std's lock; foreign code that reads it
-    // at the same time would have to be a thread that a library's constructor started.
+    // SAFETY: this runs before `main`, in its first line, or just before the process ends with an
+    // error. std's lock excludes Rust code that reads the environment. Other code could read it at
+    // the same time only on a thread that a library's constructor started.
     unsafe { std::env::remove_var(name) };
 }

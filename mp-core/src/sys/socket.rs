@@ -1,8 +1,8 @@
-//! Unix sockets of type `SOCK_SEQPACKET`: connected, ordered, and each packet whole or not at all.
+//! Unix sockets of type `SOCK_SEQPACKET`, which are connected and ordered, and deliver each packet
+//! whole or not at all.
 //!
-//! That a packet is atomic is what every guarantee of the transports rests on: two senders never
-//! interleave, a sender that is killed leaves a whole packet or none, and nothing has to be read
-//! ahead.
+//! Everything above relies on atomic packets: two senders never interleave, a killed sender leaves
+//! a whole packet or none, and nothing has to be read ahead.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -17,7 +17,7 @@ use rustix::net::{
 use super::fd::above_standard_streams;
 
 /// The most descriptors that the kernel carries in one packet (`SCM_MAX_FD`).
-pub(crate) const MAX_HANDLES: usize = 253;
+pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
 /// Whether a call may sleep.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,17 +40,17 @@ pub(crate) fn is_ours(fd: BorrowedFd<'_>) -> bool {
 ///
 /// # Errors
 ///
-/// `WouldBlock` if it may not sleep and has to, `BrokenPipe` or `ConnectionReset` if nobody can
-/// receive it any more.
+/// `WouldBlock` if it may not sleep and would have to. `BrokenPipe` or `ConnectionReset` if no
+/// process can receive the packet.
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     parts: &[IoSlice<'_>],
-    handles: &[BorrowedFd<'_>],
+    descriptors: &[BorrowedFd<'_>],
     blocking: Blocking,
 ) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !handles.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(handles)) {
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a packet cannot carry so many descriptors"));
     }
     let mut flags = SendFlags::NOSIGNAL;
@@ -62,35 +62,35 @@ pub(crate) fn send(
     if sent == expected { Ok(()) } else { Err(io::Error::new(io::ErrorKind::WriteZero, "a packet was cut short")) }
 }
 
-/// Receives one packet into `buffer` and what descriptors it carries into `handles`.
+/// Receives one packet into `buffer` and its descriptors into `descriptors`.
 ///
-/// Returns its length; 0 is the end of the stream, because no packet of ours is empty.
+/// Returns its length; 0 is the end of the stream, because this library sends no empty packet.
 ///
 /// # Errors
 ///
-/// `WouldBlock` if it may not sleep and has to. `ConnectionReset`, once, if the peer was closed
-/// with something of ours unread: the kernel says so before it hands out what the peer had sent, so
-/// after this come those packets, then the end. `FileTooLarge` for a packet longer than `buffer`.
-/// `InvalidData` for one whose descriptors did not all arrive (this process has no free ones, or
-/// the sender is not one of ours); its bytes are in `buffer`. The packet is consumed then, and what
-/// arrived of its descriptors is closed.
+/// `WouldBlock` if it may not sleep and would have to. `ConnectionReset`, once, if the peer was
+/// closed and had not read all that was sent to it: the kernel reports that first, then delivers
+/// the packets that the peer sent, then the end. `FileTooLarge` for a packet longer than `buffer`.
+/// `InvalidData` if not all descriptors of the packet arrived, because this process has too few
+/// free or the sender is not this library; the bytes are in `buffer`. After the last two errors,
+/// the packet is consumed and its descriptors are closed.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
-    handles: &mut Vec<OwnedFd>,
+    descriptors: &mut Vec<OwnedFd>,
     blocking: Blocking,
 ) -> io::Result<usize> {
     let mut flags = RecvFlags::CMSG_CLOEXEC;
     if blocking == Blocking::No {
         flags |= RecvFlags::DONTWAIT;
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    handles.clear();
+    descriptors.clear();
     let received = retry_on_intr(|| recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags))?;
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            handles.extend(descriptors);
+            descriptors.extend(descriptors);
         }
     }
     let (kind, problem) = if received.flags.contains(ReturnFlags::CTRUNC) {
@@ -101,6 +101,6 @@ pub(crate) fn receive(
     } else {
         return Ok(received.bytes);
     };
-    handles.clear();
+    descriptors.clear();
     Err(io::Error::new(kind, problem))
 }

@@ -1,12 +1,12 @@
 //! Starting this same executable again with posix_spawn(3).
 //!
-//! glibc and musl implement it as `clone(CLONE_VM | CLONE_VFORK)`: the child borrows the parent's
-//! memory until it has called exec, so the cost does not grow with the parent, and no other
-//! thread's state is copied.
+//! glibc and musl implement it as `clone(CLONE_VM | CLONE_VFORK)`: the child runs in the parent's
+//! memory until it calls exec. So the cost does not grow with the parent's memory, and no state of
+//! other threads is copied.
 //!
-//! The child gets exactly four descriptors: 0, 1 and 2 as asked for, and [`control::NUMBER`]. Every
-//! descriptor of this library is close-on-exec from birth; `closefrom` in the child's own copy of
-//! the table takes care of everyone else's.
+//! The child gets exactly four descriptors: 0, 1 and 2 as requested, and [`control::NUMBER`]. This
+//! library opens every descriptor close-on-exec. `closefrom`, in the child's copy of the descriptor
+//! table, closes those that other code left open.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
@@ -20,7 +20,7 @@ use rustix::process::Pid;
 use super::control;
 use super::process;
 
-/// The image that this process runs, also when its file was replaced or deleted.
+/// The executable of this process, even if its file was replaced or deleted.
 const THIS_EXECUTABLE: &CStr = c"/proc/self/exe";
 
 /// What a child is started with.
@@ -28,10 +28,10 @@ pub(crate) struct Request<'a> {
     pub(crate) arguments: &'a [CString],
     pub(crate) environment: &'a [CString],
     pub(crate) directory: Option<&'a CStr>,
-    /// What becomes 0, 1 and 2; `None` is the parent's own.
+    /// The descriptors that become 0, 1 and 2; `None` keeps the parent's.
     pub(crate) standard_streams: [Option<BorrowedFd<'a>>; 3],
     pub(crate) control: BorrowedFd<'a>,
-    /// The child becomes the leader of a session of its own.
+    /// Whether the child leads a session of its own.
     pub(crate) new_session: bool,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
             actions.duplicate(stream, number)?;
         }
     }
-    // After the streams: one of them may have the number that the control socket gets.
+    // After the streams, because one of them may have the number that the control socket gets.
     actions.duplicate(request.control, control::NUMBER)?;
     actions.close_from(control::NUMBER + 1)?;
     let attributes = Attributes::with_empty_signal_mask(request.new_session)?;
@@ -56,7 +56,7 @@ pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
     let mut child = 0;
     // SAFETY: `actions` and `attributes` are initialised and outlive the call. Both arrays end with
     // a null pointer, and their other elements point at the C strings that `request` borrows.
-    // posix_spawn writes to none of them, in spite of its signature.
+    // posix_spawn does not write to them, although its parameters are not const.
     let result = unsafe {
         libc::posix_spawn(
             &raw mut child,
@@ -69,10 +69,10 @@ pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
     };
     check(result)?;
     let child = Pid::from_raw(child).ok_or_else(|| io::Error::other("posix_spawn returned no process"))?;
-    // The child waits for its start message, so nothing of the user's has run if this fails.
+    // If this fails, no code of the user has run, because the child waits for its start message.
     let pidfd = process::open(child).inspect_err(|error| {
-        // One that does not exist any more was reaped by someone else, and its number may be a
-        // stranger's by now.
+        // If the child no longer exists, other code reaped it, and its pid may now belong to
+        // another process.
         if error.raw_os_error() != Some(libc::ESRCH) {
             process::discard(child);
         }
@@ -84,7 +84,7 @@ fn pointers(strings: &[CString]) -> Vec<*mut c_char> {
     strings.iter().map(|string| string.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect()
 }
 
-/// The functions of this family return the error instead of setting errno.
+/// posix_spawn and its functions return the error instead of setting errno.
 fn check(result: c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
 }
@@ -94,9 +94,9 @@ struct FileActions(libc::posix_spawn_file_actions_t);
 impl FileActions {
     fn new() -> io::Result<Self> {
         let mut actions = MaybeUninit::uninit();
-        // SAFETY: the call initialises what it is given.
+        // SAFETY: the call initialises the value.
         check(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
-        // SAFETY: it succeeded.
+        // SAFETY: the call succeeded, so the value is initialised.
         Ok(Self(unsafe { actions.assume_init() }))
     }
 
@@ -105,7 +105,7 @@ impl FileActions {
         check(unsafe { libc::posix_spawn_file_actions_addchdir_np(&raw mut self.0, directory.as_ptr()) })
     }
 
-    /// Makes `from` the child's descriptor `to`, not close-on-exec, also when they are the same
+    /// Makes `from` the child's descriptor `to`, not close-on-exec, even if both are the same
     /// number.
     fn duplicate(&mut self, from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
         // SAFETY: `self.0` is initialised; the call records two integers.
@@ -113,12 +113,12 @@ impl FileActions {
     }
 
     fn close(&mut self, fd: RawFd) -> io::Result<()> {
-        // SAFETY: `self.0` is initialised; the call records an integer. Closing happens in the
-        // child's copy of the table.
+        // SAFETY: `self.0` is initialised; the call records an integer. The descriptor is closed in
+        // the child's copy of the table.
         check(unsafe { libc::posix_spawn_file_actions_addclose(&raw mut self.0, fd) })
     }
 
-    /// Closes everything from `lowest` on, in the child.
+    /// Closes every descriptor from `lowest` on, in the child.
     fn close_from(&mut self, lowest: RawFd) -> io::Result<()> {
         if let Some(close_from) = close_from_function() {
             // SAFETY: `close_from` is the C library's function of that name and type; `self.0` is
@@ -128,10 +128,10 @@ impl FileActions {
         self.close_those_open(lowest)
     }
 
-    /// The same for an older C library.
+    /// Does the same with an older C library.
     fn close_those_open(&mut self, lowest: RawFd) -> io::Result<()> {
-        // A descriptor that another thread opens after this is close-on-exec if it is Rust's;
-        // closing a number that is no longer open is not an error in the child.
+        // Another thread may open a descriptor after this. If it does so through std, it is
+        // close-on-exec. Closing a number that is no longer open is not an error in the child.
         for entry in std::fs::read_dir("/proc/self/fd")? {
             if let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
                 if fd >= lowest {
@@ -153,16 +153,16 @@ impl Drop for FileActions {
 
 type CloseFrom = unsafe extern "C" fn(*mut libc::posix_spawn_file_actions_t, c_int) -> c_int;
 
-/// `posix_spawn_file_actions_addclosefrom_np`, which glibc has since 2.34 and musl does not: looked
-/// up at run time, so that one binary runs with either.
+/// Finds `posix_spawn_file_actions_addclosefrom_np`, which glibc has since 2.34 and musl does not
+/// have. It is looked up at run time, so that one executable runs with older versions too.
 fn close_from_function() -> Option<CloseFrom> {
     static FUNCTION: OnceLock<Option<CloseFrom>> = OnceLock::new();
     *FUNCTION.get_or_init(|| {
         let name = c"posix_spawn_file_actions_addclosefrom_np";
-        // SAFETY: `name` is a C string; looking a symbol up runs none of its code.
+        // SAFETY: `name` is a C string, and looking up a symbol does not call it.
         let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-        // SAFETY: a symbol of this name is a function of this type wherever it exists (glibc's
-        // spawn.h), and a null pointer becomes `None`.
+        // SAFETY: if the symbol exists, it is a function of this type (glibc's spawn.h). A null
+        // pointer becomes `None`.
         unsafe { std::mem::transmute::<*mut libc::c_void, Option<CloseFrom>>(symbol) }
     })
 }
@@ -170,16 +170,16 @@ fn close_from_function() -> Option<CloseFrom> {
 struct Attributes(libc::posix_spawnattr_t);
 
 impl Attributes {
-    /// A thread that blocks signals must not start children that cannot be terminated, so the mask
-    /// starts empty, as it does for `std::process::Command`.
+    /// The child's signal mask is empty, as with `std::process::Command`. Otherwise a thread that
+    /// blocks signals would start children that SIGTERM cannot end.
     fn with_empty_signal_mask(new_session: bool) -> io::Result<Self> {
         let mut attributes = MaybeUninit::uninit();
-        // SAFETY: the call initialises what it is given.
+        // SAFETY: the call initialises the value.
         check(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
-        // SAFETY: it succeeded.
+        // SAFETY: the call succeeded, so the value is initialised.
         let mut attributes = Self(unsafe { attributes.assume_init() });
         let mut mask = MaybeUninit::uninit();
-        // SAFETY: the call initialises what it is given and cannot fail for a valid pointer.
+        // SAFETY: the call initialises the value and cannot fail for a valid pointer.
         unsafe { libc::sigemptyset(mask.as_mut_ptr()) };
         // SAFETY: both are initialised; the call copies the mask.
         check(unsafe { libc::posix_spawnattr_setsigmask(&raw mut attributes.0, mask.as_ptr()) })?;
@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    /// The descriptors that a program finds which was started with these actions.
+    /// Starts a program with these actions and returns the descriptors that it finds open.
     fn found_with(close: impl FnOnce(&mut FileActions) -> io::Result<()>) -> Vec<RawFd> {
         let (reader, writer) = crate::sys::fd::pipe().unwrap();
         let mut actions = FileActions::new().unwrap();
