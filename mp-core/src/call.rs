@@ -11,13 +11,13 @@ use crate::message::Message;
 use crate::outcome::Outcome;
 use crate::registry;
 
-/// A function and its arguments, as a value: what `f::call(..)` returns.
+/// A function and its arguments, as a value. `f::call(..)` returns it.
 ///
-/// A call of a function that takes references holds references, of type `A`: `Call<f, (&str, u64)>`
-/// for `fn f(text: &str, n: u64)`. They are encoded as they stand, without a copy of the value, by
-/// whatever the call is given to; it can be let go of afterwards. To keep such a call for longer
-/// than what it borrows, make it of owned arguments with [`new`](Self::new): `Call<f>` is short for
-/// the call that owns its arguments.
+/// A call of a function that takes references holds those references: for `fn f(text: &str, n:
+/// u64)` it is a `Call<f, (&str, u64)>`. Spawning or submitting it encodes the values behind the
+/// references, without a copy, and ends the borrow. If a call has to outlive what it borrows, make
+/// it from owned arguments with [`new`](Self::new). `Call<f>` is the type of a call that owns its
+/// arguments.
 ///
 /// # Examples
 ///
@@ -57,16 +57,16 @@ pub struct Call<F: ProcessFn, A = <F as ProcessFn>::Args> {
 }
 
 impl<F: ProcessFn> Call<F> {
-    /// Makes a call of `F` with `arguments`, its parameters in order: `()`, the one value, or a
-    /// tuple. What the function takes by reference is owned here: a `String` for a `&str`, a
-    /// `Vec<T>` for a `&[T]`, a `T` for a `&T`.
+    /// Makes a call of `F` that owns `arguments`: `()`, the one argument, or a tuple of the
+    /// arguments in order. For a parameter that is a reference, pass the owned type: a `String` for
+    /// `&str`, a `Vec<T>` for `&[T]`, a `T` for `&T`.
     pub fn new(arguments: F::Args) -> Self {
         Self { arguments, encode: Message::encode, run: F::invoke }
     }
 }
 
 impl<'a, F: Borrowing> Call<F, F::Arguments<'a>> {
-    /// Makes a call of a function that takes references, with them.
+    /// Makes a call that holds references.
     pub(crate) fn borrowing(arguments: F::Arguments<'a>) -> Self
     where
         F::Arguments<'a>: Serialize,
@@ -76,23 +76,23 @@ impl<'a, F: Borrowing> Call<F, F::Arguments<'a>> {
 }
 
 impl<F: ProcessFn, A> Call<F, A> {
-    /// Gives the arguments back.
+    /// Returns the arguments.
     pub fn into_arguments(self) -> A {
         self.arguments
     }
 
-    /// Runs the call here, in this process. The future of an `async` function is run to its end, by
-    /// the same executor as in a process of its own; some executors panic if another one is already
-    /// running on this thread.
+    /// Runs the call in this process. If the function is `async`, its executor runs the future to
+    /// its end; some executors panic if another one is already running on this thread.
     pub fn run(self) -> F::Output {
         (self.run)(self.arguments)
     }
 
-    /// Encodes the call, for code that passes it on without knowing its types.
+    /// Encodes the call, for code that passes on calls of any type.
     ///
     /// # Errors
     ///
-    /// The arguments cannot be encoded, or are longer than [`message_limit`](crate::message_limit).
+    /// Fails if the arguments cannot be encoded or are longer than
+    /// [`message_limit`](crate::message_limit).
     pub fn encode(&self) -> Result<EncodedCall, EncodeError> {
         Ok(EncodedCall { function: Cow::Borrowed(F::NAME), arguments: (self.encode)(&self.arguments)? })
     }
@@ -110,8 +110,8 @@ impl<F: ProcessFn, A: Clone> Clone for Call<F, A> {
     }
 }
 
-/// A call without its types: the function's name and the encoded arguments. It is a value, and it
-/// can be run.
+/// A call without its types: the function's name and the encoded arguments. It can be run, and sent
+/// as a value.
 ///
 /// # Examples
 ///
@@ -139,12 +139,12 @@ impl EncodedCall {
         &self.function
     }
 
-    /// Tells whether the arguments hold handles.
+    /// Tells whether the arguments contain descriptors.
     pub fn has_handles(&self) -> bool {
         self.arguments.has_handles()
     }
 
-    /// Runs the call here, in this process. A panic of the function becomes part of the outcome.
+    /// Runs the call in this process. If the function panics, the outcome says so.
     pub fn run(self) -> Outcome {
         match registry::find(&self.function) {
             Some(registration) => registration.run(self.arguments),

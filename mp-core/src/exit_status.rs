@@ -4,22 +4,22 @@ use std::fmt;
 
 /// How a process ended.
 ///
-/// Unlike [`std::process::ExitStatus`] it is an enum to match on; unlike Python's `exitcode` it
-/// does not put signals and codes into one number.
+/// Unlike [`std::process::ExitStatus`] it is an enum. Unlike Python's `exitcode` it does not
+/// represent both signals and codes by one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExitStatus {
-    /// It exited with this code, 0 to 255.
+    /// The process exited with this code, from 0 to 255.
     Code(i32),
-    /// It was ended by a signal.
+    /// A signal ended the process.
     Signal {
-        /// The number of the signal, 9 for SIGKILL.
+        /// The number of the signal, such as 9 for SIGKILL.
         signal: i32,
         /// Whether the kernel wrote a core dump.
         core_dumped: bool,
     },
-    /// It ended, but someone else took its status: this program ignores SIGCHLD, or some part of it
-    /// waits for every child.
+    /// The process ended, but its status is lost: this program ignores SIGCHLD, or other code in it
+    /// waits for all children.
     Unknown,
 }
 

@@ -6,29 +6,29 @@ use serde::de::DeserializeOwned;
 /// A function that can run in another process.
 ///
 /// [`#[process_fn]`](macro@crate::process_fn) implements it on a type that has the function's name.
-/// There is no reason to implement it by hand: a function that is not registered, which only the
-/// attribute does, cannot be found in the child.
+/// Do not implement it by hand: only the attribute registers a function, and a child finds only
+/// registered functions.
 pub trait ProcessFn: Sized + 'static {
-    /// The name under which a child finds the function: its path, or what `name = ".."` says.
+    /// The name by which a child finds the function: its path, or the name from `name = ".."`.
     const NAME: &'static str;
-    /// The parameters: `()`, the one type, or a tuple. For a reference it is the type that owns the
-    /// value: `String` for `&str`, `Vec<T>` for `&[T]`, `T` for `&T`.
+    /// The types of the parameters: `()`, the one type, or a tuple. For a reference it is the owned
+    /// type: `String` for `&str`, `Vec<T>` for `&[T]`, `T` for `&T`.
     type Args: Serialize + DeserializeOwned;
-    /// What the function returns; of an `async` function, what its future gives.
+    /// The function's return type. For an `async` function it is the output of its future.
     type Output: Serialize + DeserializeOwned;
-    /// Calls the function, here; the future of an `async` one is run to its end.
+    /// Calls the function in this process. If it is `async`, this runs its future to the end.
     fn invoke(args: Self::Args) -> Self::Output;
 }
 
-/// A function at least one of whose parameters is a reference. The attribute implements it.
+/// A function with at least one parameter that is a reference. The attribute implements it.
 ///
-/// The process that calls lends the arguments, and encodes them through the references, so that
-/// none is copied before. The process that runs the function decodes what owns them,
-/// [`ProcessFn::Args`], whose encoded form is the same.
+/// The calling process encodes the arguments through the references, without copying them first.
+/// The process that runs the function decodes the owned types, [`ProcessFn::Args`], which have the
+/// same encoded form.
 pub trait Borrowing: ProcessFn {
-    /// The parameters as they are written, packed like [`Args`](ProcessFn::Args).
+    /// The types of the parameters as written, in the same form as [`Args`](ProcessFn::Args).
     type Arguments<'a>;
 
-    /// Calls the function, here.
+    /// Calls the function in this process.
     fn run(arguments: Self::Arguments<'_>) -> Self::Output;
 }

@@ -1,7 +1,7 @@
-//! What the fuzz targets reach beneath the public interface: the codec, and what parent and child
-//! say to each other.
+//! What the fuzz targets use beneath the public interface: the codec, and the messages between
+//! parent and child.
 //!
-//! It exists under `--cfg fuzzing` only, which `cargo fuzz` sets. Nothing here is for anyone else.
+//! It exists only under `--cfg fuzzing`, which `cargo fuzz` sets.
 
 use std::os::fd::OwnedFd;
 
@@ -13,46 +13,46 @@ use crate::codec::{self, DecodeError, EncodeError, Input};
 use crate::outcome::Outcome;
 use crate::{boot, current, message};
 
-/// Encodes a value as every transport does, without one.
+/// Encodes a value as every transport does.
 ///
 /// # Errors
 ///
-/// As sending it.
+/// Fails if sending the value would fail to encode it.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<OwnedFd>), EncodeError> {
     let mut bytes = Vec::new();
     let handles = message::encode_into(value, &mut bytes)?;
     Ok((bytes, handles))
 }
 
-/// Decodes a value as every transport does, without one.
+/// Decodes a value as every transport does.
 ///
 /// # Errors
 ///
-/// As receiving it.
+/// Fails if receiving the value would fail to decode it.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
     message::decode(Input::whole(&mut bytes.to_vec()), handles)
 }
 
-/// What a child is told.
+/// A start message.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Start(boot::Start);
 
 impl Start {
-    /// What a parent would send to its next child.
+    /// Makes the message that a parent would send to its next child.
     pub fn new(name: Option<String>, call: EncodedCall, lifeline: OwnedFd, program: Option<Vec<u8>>) -> Self {
         let identity = current::Identity::of_next_child(name);
         let message_limit = codec::message_limit();
         Self(boot::Start { identity, call, lifeline, outlive_parent: false, stack: None, program, message_limit })
     }
 
-    /// What it is to run.
+    /// The call that the child is to run.
     pub fn into_call(self) -> EncodedCall {
         self.0.call
     }
 }
 
-/// What a child reports.
+/// A child's report.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Report(boot::Report);
@@ -64,7 +64,7 @@ impl From<Outcome> for Report {
 }
 
 impl Report {
-    /// What became of the call, if the child had come to it.
+    /// The outcome of the call, if the child got that far.
     pub fn into_outcome(self) -> Option<Outcome> {
         match self.0 {
             boot::Report::Outcome(outcome) => Some(outcome),

@@ -1,13 +1,13 @@
 //! Descriptors inside values.
 //!
-//! While a transport encodes a value, this module collects the descriptors that its parts hold;
-//! each part writes its index into the bytes. While a transport decodes, it offers what arrived,
-//! and each part takes its index, once. Outside both there is nothing to collect into, and the
-//! part's `Serialize` says so.
+//! While a transport encodes a value, this module collects the descriptors in it, and each
+//! descriptor writes its index into the bytes. While a transport decodes, this module offers the
+//! descriptors that arrived, and each index takes one, once. Outside of both, serialising a
+//! descriptor is an error.
 //!
-//! The state is per thread because serde offers no other way to reach it from within a `Serialize`.
-//! It is a stack in effect: beginning saves what was there and dropping the guard puts it back, so
-//! a `Serialize` that itself sends something does no harm, and neither does a panic.
+//! The state is per thread, because serde offers no other way to pass it to a `Serialize`. In
+//! effect it is a stack: beginning saves the outer state, and dropping the guard restores it. So a
+//! `Serialize` that itself sends something, or panics, does no harm.
 
 mod carried;
 
@@ -32,10 +32,10 @@ thread_local! {
     static STATE: RefCell<State> = const { RefCell::new(State::Outside) };
 }
 
-/// Puts the outer state back when the inner one ends, however it ends.
+/// Restores the outer state when the inner one ends, even by a panic.
 struct Restore {
     outer: State,
-    /// The state belongs to this thread.
+    /// Not `Send`, because the state belongs to this thread.
     _not_send: PhantomData<*const ()>,
 }
 
@@ -103,7 +103,7 @@ impl Drop for Offering {
     }
 }
 
-/// Puts a duplicate of `fd` beside the bytes and its index into them.
+/// Collects a duplicate of `fd`, and writes its index.
 pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Result<S::Ok, S::Error> {
     let index = STATE.with_borrow_mut(|state| match state {
         State::Collecting(handles) => {
@@ -120,7 +120,7 @@ pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Res
     index.serialize(serializer)
 }
 
-/// Takes the descriptor whose index comes next in the bytes.
+/// Reads an index, and takes that descriptor.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OwnedFd, D::Error> {
     let index = u32::deserialize(deserializer)?;
     STATE.with_borrow_mut(|state| match state {
@@ -137,24 +137,23 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 
 /// Sends anything that owns a descriptor inside a value: `#[serde(with = "mp_core::fd")]`.
 ///
-/// It serves `File`, `TcpStream`, `UnixStream`, `OwnedFd` and every other type that is
-/// `AsFd + From<OwnedFd>`. The receiver gets a descriptor of its own for the same open file; the
-/// sender's stays open until it is dropped. What kind of file arrives is the sender's word: a
-/// receiver that does not trust it has to check.
+/// It works for `File`, `TcpStream`, `UnixStream`, `OwnedFd` and every other type that is `AsFd +
+/// From<OwnedFd>`. The receiver gets its own descriptor of the same open file. The sender's stays
+/// open until it is dropped. Nothing checks the kind of the file: a receiver that does not trust
+/// the sender has to.
 ///
-/// An attribute of a field serves fields of exactly such a type. For parameters, results and
-/// messages that are descriptors themselves, and for `Option`s and collections of them, there is
-/// the type [`Fd`](crate::Fd).
+/// The attribute is for a field of exactly such a type. Use the type [`Fd`](crate::Fd) for a
+/// parameter, a result or a message that is a descriptor, and for an `Option` or a collection of
+/// them.
 ///
 /// # Errors
 ///
-/// Encoding fails outside a message between processes, and when this process has no free
+/// Encoding fails outside of a message between processes, and if this process has no free
 /// descriptor.
 ///
 /// # Process death
 ///
-/// A descriptor in a message that nobody receives is closed by the kernel with the last process
-/// that could have received it.
+/// If every process that could receive a message dies, the kernel closes the descriptors in it.
 ///
 /// # Examples
 ///
@@ -185,20 +184,20 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 pub mod fd {
     use super::*;
 
-    /// Serialises the descriptor of `handle`.
+    /// Serialises the descriptor of `value`.
     ///
     /// # Errors
     ///
-    /// Fails outside a message between processes, and when no descriptor is free.
+    /// Fails outside of a message between processes, and if no descriptor is free.
     pub fn serialize<T: AsFd, S: Serializer>(handle: &T, serializer: S) -> Result<S::Ok, S::Error> {
         super::serialize(handle.as_fd(), serializer)
     }
 
-    /// Deserialises a descriptor and makes a `T` of it.
+    /// Deserialises a descriptor and makes a `T` from it.
     ///
     /// # Errors
     ///
-    /// Fails outside a message between processes, and when the message does not hold the
+    /// Fails outside of a message between processes, and if the message does not contain the
     /// descriptor.
     pub fn deserialize<'de, T: From<OwnedFd>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
         super::deserialize(deserializer).map(T::from)

@@ -1,4 +1,4 @@
-//! Values that the codec does not carry, as text.
+//! Values that the codec cannot encode, as JSON.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,14 +7,14 @@ use std::ops::{Deref, DerefMut};
 use serde::de::{self, DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 
-/// Carries a value as a string of JSON, in an argument, a result or a message.
+/// Sends a value as JSON, in an argument, a result or a message.
 ///
-/// The codec of this library writes no names and no types, so it refuses values that need them to
-/// be read: `serde_json::Value`, and what has `#[serde(flatten)]`, `#[serde(untagged)]`,
-/// `#[serde(tag = "..")]` or `skip_serializing_if`. Inside a `Json` they travel. It costs what JSON
-/// costs, in time and in length; bytes become lists of numbers. Maps have to have keys that are
-/// strings, and numbers that are not finite become `null`. JSON of serde can be nested 128 levels
-/// deep. Handles can be inside.
+/// The codec of this library writes neither names nor types. So it refuses values that need them:
+/// `serde_json::Value`, and types with `#[serde(flatten)]`, `#[serde(untagged)]`, `#[serde(tag =
+/// "..")]` or `skip_serializing_if`. Inside a `Json` they can be sent. JSON is slower and longer,
+/// and bytes become lists of numbers. The keys of maps have to be strings, numbers that are not
+/// finite become `null`, and the nesting is limited to 128 levels. The value can contain
+/// descriptors.
 ///
 /// # Examples
 ///
@@ -35,7 +35,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 pub struct Json<T>(pub T);
 
 impl<T> Json<T> {
-    /// Gives the value back.
+    /// Returns the value.
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -74,7 +74,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Json<T> {
     }
 }
 
-/// Reads the string where it stands.
+/// Parses the string without copying it first.
 struct Text<T>(PhantomData<fn() -> T>);
 
 impl<T: DeserializeOwned> Visitor<'_> for Text<T> {

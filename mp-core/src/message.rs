@@ -1,4 +1,4 @@
-//! An encoded value with its handles, ready to travel.
+//! An encoded value with its descriptors.
 
 mod writer;
 
@@ -14,18 +14,18 @@ use crate::sys::memfd::{MemoryFile, Reader};
 use writer::Writer;
 pub(crate) use writer::{Body, Spill};
 
-/// A value in encoded form, with the descriptors that it holds.
+/// An encoded value, with its descriptors.
 ///
-/// Up to 1 MiB the bytes are on the heap; a longer value is in an anonymous memory file, which
-/// travels as a descriptor. So passing a message on copies little, however long it is.
+/// Up to 1 MiB the bytes are on the heap. A longer value is in an anonymous memory file, which is
+/// sent as a descriptor. So passing a message on copies little, however long it is.
 ///
-/// A message is a value as well: code that does not know what is inside can pass it on as an
-/// argument or a result, or send it over a connection.
+/// A message is itself a value: code that does not know its type can pass it on as an argument or a
+/// result, or send it over a connection.
 ///
 /// # Process death
 ///
-/// A message that is in flight when its receiver dies is freed by the kernel, with everything it
-/// carries.
+/// If the receiver dies while a message is in flight, the kernel frees the message, its memory file
+/// and its descriptors.
 ///
 /// # Examples
 ///
@@ -49,12 +49,11 @@ enum Bytes {
     },
 }
 
-/// The longest value, in bytes, that a [`Message`] keeps on the heap, so that one that waits holds
-/// no descriptor.
+/// The longest value, in bytes, that a [`Message`] keeps on the heap, where it needs no descriptor.
 const MOST_ON_HEAP: usize = 1 << 20;
 
-/// The longest value, in bytes, that travels among the bytes of the message around it. A longer one
-/// travels in a memory file: the limit of the length holds for each of the two alone.
+/// The longest value, in bytes, that is a part of the bytes of the message around it. A longer one
+/// is sent in a memory file, so the message limit applies to each of the two separately.
 const MOST_NESTED: usize = 16 << 10;
 
 /// Encodes `value` into `output` and returns its descriptors, duplicated.
@@ -67,7 +66,7 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     Ok(collecting.finish())
 }
 
-/// The same, where the bytes go into `buffer`, which is empty, or where `spill` says.
+/// Encodes `value` into `buffer`, which is empty, or where `spill` says.
 pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: Vec<u8>,
@@ -78,7 +77,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     Ok((writer.finish()?, handles))
 }
 
-/// Decodes one value that takes all of `input` and all of `handles`.
+/// Decodes one value from all of `input` and all of `handles`.
 ///
 /// Descriptors that the value does not take are closed, even when decoding fails.
 pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
@@ -88,7 +87,7 @@ pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, handles: Vec<OwnedFd
     Ok(value)
 }
 
-/// Takes bytes that are a message as they are.
+/// Makes a message from bytes that are already encoded.
 pub(crate) fn encode_bytes(bytes: &[u8], buffer: Vec<u8>, spill: Spill<'_>) -> Result<Body, EncodeError> {
     let mut writer = Writer::new(buffer, spill);
     writer.write(bytes)?;
@@ -100,8 +99,8 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// A `Serialize` implementation failed, the value is longer than [`message_limit`], or
-    /// descriptors or memory ran out.
+    /// Fails if a `Serialize` implementation fails, the value is longer than [`message_limit`], or
+    /// descriptors or memory run out.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         let spill = Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create };
         let (body, handles) = encode(value, Vec::new(), spill)?;
@@ -119,8 +118,8 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// The message is not an encoded `T`, or is longer than [`message_limit`]. Its descriptors are
-    /// closed then.
+    /// Fails if the message is not an encoded `T` or is longer than [`message_limit`]. Its
+    /// descriptors are closed then.
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
         match self.bytes {
             Bytes::Heap(mut bytes) => decode(Input::whole(&mut bytes), self.handles),
@@ -131,12 +130,12 @@ impl Message {
         }
     }
 
-    /// The encoded form of `()`, and of nothing else that carries information.
+    /// Returns the encoded form of `()`.
     pub(crate) fn empty() -> Self {
         Self { bytes: Bytes::Heap(Vec::new()), handles: Vec::new() }
     }
 
-    /// Tells whether the value holds descriptors.
+    /// Tells whether the value contains descriptors.
     pub fn has_handles(&self) -> bool {
         !self.handles.is_empty()
     }
@@ -159,7 +158,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Opens a value in a memory file, after checking its length against the limit.
+/// Opens a value in a memory file, after it has checked the length against the limit.
 fn open(file: &OwnedFd, length: u64) -> Result<Reader<'_>, DecodeError> {
     let limit = message_limit();
     if length > limit {
@@ -190,14 +189,14 @@ impl<'de> Deserialize<'de> for OwnedHandle {
     }
 }
 
-/// How a message is inside another one: the bytes, then its descriptors.
+/// The form of a message inside another one: the bytes, then its descriptors.
 #[derive(Serialize)]
 enum NestedRef<'a> {
     Inline(#[serde(with = "serde_bytes")] &'a [u8]),
     File(BorrowedHandle<'a>, u64),
 }
 
-/// The same, received.
+/// The same form, received.
 #[derive(Deserialize)]
 enum Nested {
     Inline(#[serde(with = "serde_bytes")] Vec<u8>),

@@ -1,4 +1,4 @@
-//! A descriptor of ours that threads wait for, and tasks, if there are any.
+//! A descriptor that threads and tasks can wait for.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,8 +8,8 @@ use std::sync::Arc;
 #[cfg(feature = "async")]
 use crate::reactor::{Interest, Readiness, Source};
 
-/// A descriptor that tasks can wait for with the feature `async`. Without the feature it is an
-/// [`OwnedFd`] and nothing else.
+/// A descriptor that tasks can wait for with the feature `async`. Without the feature it is just an
+/// [`OwnedFd`].
 pub struct PollableFd {
     #[cfg(not(feature = "async"))]
     fd: OwnedFd,
@@ -19,7 +19,7 @@ pub struct PollableFd {
 
 #[cfg(not(feature = "async"))]
 impl PollableFd {
-    /// Takes over a descriptor.
+    /// Takes ownership of a descriptor.
     pub fn new(fd: OwnedFd) -> Self {
         Self { fd }
     }
@@ -27,7 +27,7 @@ impl PollableFd {
 
 #[cfg(feature = "async")]
 impl PollableFd {
-    /// Takes over a descriptor.
+    /// Takes ownership of a descriptor.
     pub fn new(fd: OwnedFd) -> Self {
         Self { source: Arc::new(Source::new(fd)) }
     }
@@ -35,13 +35,13 @@ impl PollableFd {
     /// Waits until the descriptor may be readable, at its end or in error. The future keeps the
     /// descriptor open.
     ///
-    /// It is a hint: try the operation again, and wait again if it would block.
+    /// Being ready is a hint: try the operation, and wait again if it would block.
     pub fn readable(&self) -> Readiness {
         Readiness::new(&self.source, Interest::Read)
     }
 
-    /// Waits until the descriptor may be writable or in error; otherwise as
-    /// [`readable`](Self::readable).
+    /// Waits until the descriptor may be writable or in error, as [`readable`](Self::readable)
+    /// does.
     pub fn writable(&self) -> Readiness {
         Readiness::new(&self.source, Interest::Write)
     }

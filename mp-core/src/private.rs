@@ -1,5 +1,5 @@
-//! What the expansion of the attribute needs. Nothing here is for anyone else, and it may change at
-//! any time.
+//! What the expansion of the attribute uses. It is not part of the public interface and may change
+//! at any time.
 
 pub use linkme;
 pub use pollster::block_on;
@@ -22,7 +22,7 @@ pub trait Argument: Serialize + DeserializeOwned {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Argument for T {}
 
-/// Makes a call of a function that takes references, with them.
+/// Makes a call that holds references.
 pub fn borrowing_call<'a, F: Borrowing>(arguments: F::Arguments<'a>) -> Call<F, F::Arguments<'a>>
 where
     F::Arguments<'a>: Serialize,

@@ -1,27 +1,27 @@
-//! The one thread that waits on behalf of every task.
+//! The thread that waits for all tasks.
 //!
 //! | a waiter | is | left by |
 //! |---|---|---|
-//! | new | a future that was not polled yet | its first poll: to listed |
-//! | listed | under the key of its descriptor, with its waker | the next event of that descriptor: to woken; the end of the future |
+//! | new | a future that has not been polled | its first poll: to listed |
+//! | listed | in the list of its descriptor, with its waker | the next event of that descriptor: to woken; dropping the future |
 //! | woken | no longer listed | its next poll, which is ready |
 //!
-//! The descriptors stand in an epoll set, each from the first time that something waits for it
-//! until it is closed.
+//! A descriptor is in the epoll set from the first time that a task waits for it until it is
+//! closed.
 //!
-//! 1. An event disarms its descriptor (`EPOLLONESHOT`) and wakes all that are listed for it,
-//!    whatever they wait for. Who has to wait on arms it anew, with what all that are listed then
-//!    wait for. So nothing is armed that nobody waits for, and an event that comes between a look
-//!    and the wait after it is not lost: arming asks for the state, not for a change.
-//! 2. Being ready is a hint: the operation is tried again, and may have to wait again.
-//! 3. A descriptor is closed after it was taken out of the set: what is duplicated elsewhere would
-//!    keep it there. Each waiter has a part in it, so none is listed by then.
-//! 4. Wakers, which are code of others, are never called, cloned or dropped under the lock.
-//! 5. Descriptors are used as they are. None is made non-blocking: that is a property of what they
-//!    stand for, which is shared with other processes.
+//! 1. An event disarms its descriptor (`EPOLLONESHOT`) and wakes all its listed waiters, whatever
+//!    they wait for. A waiter that has to wait again arms it again, for everything that the listed
+//!    waiters wait for. So only descriptors with waiters are armed. No event between trying an
+//!    operation and waiting is lost, because arming reports the current state and not only changes.
+//! 2. Being ready is a hint: the task tries the operation, and may have to wait again.
+//! 3. A descriptor is removed from the set before it is closed, because a duplicate elsewhere would
+//!    keep it in the set. Each waiter owns a reference to it, so no waiter is listed then.
+//! 4. Wakers run code of other crates, so they are never called, cloned or dropped under the lock.
+//! 5. No descriptor is made non-blocking, because other processes share that property of the open
+//!    file.
 //!
-//! The set and the thread come into being with the first wait and stay. If they cannot, that wait
-//! fails, and the next one tries again.
+//! The first wait makes the set and the thread, which then stay. If that fails, the wait fails, and
+//! the next one tries again.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -38,7 +38,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use crate::sys::fd::above_standard_streams;
 use crate::sys::signals;
 
-/// What is waited for. Errors and the end of the peer belong to each.
+/// What a waiter waits for. Each of these includes errors and the end of the peer.
 #[derive(Clone, Copy)]
 pub(crate) enum Interest {
     Read,
@@ -61,10 +61,10 @@ struct Reactor {
     waiters: Mutex<Waiters>,
 }
 
-/// All waiters, by the keys of their descriptors.
+/// All waiters, by the numbers of their descriptors in the set.
 #[derive(Default)]
 struct Waiters {
-    /// The last number that was given to a descriptor or a waiter.
+    /// The last number given to a descriptor or a waiter.
     last: u64,
     listed: HashMap<u64, Vec<Waiter>>,
 }
@@ -102,7 +102,7 @@ fn reactor() -> io::Result<&'static Reactor> {
     let epoll = above_standard_streams(epoll::create(CreateFlags::CLOEXEC)?)?;
     let reactor = Arc::new(Reactor { epoll, waiters: Mutex::default() });
     let runs = Arc::clone(&reactor);
-    signals::spawn_deaf_thread("mp-core reactor", move || runs.run())?;
+    signals::spawn_without_signals("mp-core reactor", move || runs.run())?;
     Ok(REACTOR.get_or_init(|| reactor))
 }
 
@@ -115,14 +115,14 @@ impl Reactor {
         let mut events: Vec<Event> = Vec::with_capacity(256);
         loop {
             events.clear();
-            // It is interrupted when the process is stopped and goes on. Nothing else can be wrong
-            // with a set and a buffer of ours.
+            // The call is interrupted if the process is stopped and continued. It has no other
+            // error, because the set and the buffer are valid.
             let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None);
             for event in &events {
                 let key = event.data.u64();
                 let woken = self.lock().listed.get_mut(&key).map(mem::take).unwrap_or_default();
                 for waiter in woken {
-                    // A waker that panics is a matter of its own task.
+                    // A panic of a waker concerns only its own task.
                     let _ = panic::catch_unwind(AssertUnwindSafe(|| waiter.waker.wake()));
                 }
             }
@@ -136,7 +136,7 @@ impl Reactor {
         let flags = |flags: EventFlags| flags | EventFlags::ONESHOT;
         let Some(&key) = source.key.get() else {
             epoll::add(&self.epoll, &source.fd, EventData::new_u64(number), flags(interest.flags()))?;
-            // Under the lock, so nobody else has given it one.
+            // The lock is held, so no other thread registers the descriptor at the same time.
             let key = *source.key.get_or_init(|| number);
             waiters.listed.insert(key, vec![Waiter { number, interest, waker }]);
             return Ok(number);
@@ -148,7 +148,7 @@ impl Reactor {
         Ok(number)
     }
 
-    /// Whether a waiter is still listed; then `waker` is its waker from now on.
+    /// Tells whether a waiter is still listed, and if so, replaces its waker by `waker`.
     fn is_listed(&self, source: &Source, number: u64, mut waker: Waker) -> bool {
         let mut waiters = self.lock();
         let listed = waiters.of(source).and_then(|listed| listed.iter_mut().find(|waiter| waiter.number == number));
@@ -172,7 +172,7 @@ impl Reactor {
 /// A descriptor that can be waited for.
 pub(crate) struct Source {
     fd: OwnedFd,
-    /// What it is known by in the set, once it is in there.
+    /// Its number in the set, once it is in the set.
     key: OnceLock<u64>,
 }
 
@@ -191,7 +191,7 @@ impl AsFd for Source {
 impl Drop for Source {
     fn drop(&mut self) {
         let (Some(key), Some(reactor)) = (self.key.get(), REACTOR.get()) else { return };
-        // In the set it is, and taking it out needs no memory.
+        // The descriptor is in the set, so this call does not allocate and cannot fail.
         let _ = epoll::delete(&reactor.epoll, &self.fd);
         let none = reactor.lock().listed.remove(key);
         drop(none);
@@ -201,8 +201,8 @@ impl Drop for Source {
 /// The future of [`PollableFd::readable`](crate::raw::PollableFd::readable) and
 /// [`writable`](crate::raw::PollableFd::writable).
 ///
-/// It fails if the thread that waits for all tasks cannot be started, or the operating system
-/// refuses to wait.
+/// It fails if the thread that waits for all tasks cannot be started, or if the operating system
+/// cannot wait.
 #[must_use = "futures do nothing unless polled"]
 pub struct Readiness {
     source: Arc<Source>,

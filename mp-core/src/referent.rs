@@ -1,8 +1,8 @@
-//! What a parameter can be a reference to.
+//! The types to which a parameter can be a reference.
 //!
-//! The borrowed value is encoded as it stands, and decoded as an owned one in the other process,
-//! which lends it to the function. Both forms are encoded alike: that holds by serde's rules, and
-//! of slices of numbers by those of the codec.
+//! The parent encodes the borrowed value. The child decodes the owned type and lends it to the
+//! function. Both types have the same encoded form: serde guarantees that, and the codec does for
+//! slices of numbers.
 
 use std::borrow::Borrow;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -11,16 +11,16 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A type of which there is an owned form.
+/// A type that has an owned form.
 #[diagnostic::on_unimplemented(
     message = "a process function cannot take a reference to `{Self}`",
     label = "nothing is known to own it in the other process",
     note = "of the types without a size there are `str`, `[T]`, `Path`, `OsStr` and `CStr`"
 )]
-// Apart from `Travel`, so that a type that serde cannot encode is found fault with once and not
-// wherever its owned form is named.
+// Separate from `Travel`, so that the compiler reports a type that serde cannot encode once, and
+// not at every use of its owned form.
 pub trait Referent {
-    /// What owns the value in the other process.
+    /// The type that owns the value in the other process.
     type Owned: Borrow<Self>;
 }
 

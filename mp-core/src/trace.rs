@@ -1,4 +1,4 @@
-//! Events for `tracing`, behind the feature of that name; nothing without it.
+//! Events for `tracing`, with the feature of that name.
 //!
 //! | event | level | fields |
 //! |---|---|---|
@@ -9,8 +9,8 @@
 //! | in the child: the function begins | trace | `name`, `function` |
 //! | in the child: the process exits | trace | `name`, `code` |
 //!
-//! The target is `mp_core::process`. A process that nobody asks after is seen to end when the next
-//! one is started.
+//! The target is `mp_core::process`. The end of a process that was dropped is noticed at the next
+//! spawn.
 
 use std::fmt::Display;
 

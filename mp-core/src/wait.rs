@@ -13,12 +13,12 @@ use crate::sys::poll::{self, Deadline};
 ///
 /// A [`Process`](crate::Process) is ready when it has ended. A [`Receiver`](crate::Receiver) or a
 /// [`Connection`](crate::Connection) is ready when a message has arrived or the peer is closed. Any
-/// other descriptor is ready when it is readable or in error. `None` waits without a limit, and
-/// zero does not wait. At the deadline the result is empty.
+/// other descriptor is ready when it is readable or in error. `None` waits indefinitely, and zero
+/// does not wait. If the timeout passes, the result is empty.
 ///
 /// # Errors
 ///
-/// Fails if `handles` is longer than the limit of open descriptors, or memory runs out.
+/// Fails if `handles` is longer than the limit of open descriptors, or if memory runs out.
 ///
 /// # Examples
 ///

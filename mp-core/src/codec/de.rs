@@ -10,12 +10,12 @@ use crate::sys::bytes::{self, Number, Take};
 
 pub(super) struct Deserializer<'i> {
     decoder: DecoderImpl<Input<'i>, Format, ()>,
-    /// How many elements may still come (promise 2 of the module).
+    /// How many more elements are allowed (promise 2 of the module).
     elements: u64,
-    /// How many bytes there were when the last sequence began.
+    /// How many bytes were left when the last sequence began.
     bytes: u64,
     depth: u32,
-    /// How many sequences and maps are being decoded, each inside the one before.
+    /// How many sequences and maps, one inside the other, are being decoded.
     sequences: u64,
 }
 
@@ -46,14 +46,15 @@ impl<'i> Deserializer<'i> {
         T::decode(&mut self.decoder).map_err(refused)
     }
 
-    /// Takes a length and as many bytes.
+    /// Reads a length and that many bytes.
     #[inline]
     fn take_sized(&mut self) -> Result<TakenBytes<'_>, DecodeError> {
         let length = self.take()?;
         self.decoder.reader().take(length)
     }
 
-    /// Decodes what `seed` says: numbers at once, everything else as serde does.
+    /// Decodes with `seed`: copies a vector of numbers at once, and leaves everything else to
+    /// serde.
     #[inline]
     pub(super) fn seed<'de, S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DecodeError> {
         match bytes::take::<S, S::Value, _>(self) {
@@ -62,7 +63,7 @@ impl<'i> Deserializer<'i> {
         }
     }
 
-    /// Decodes a value that has others inside.
+    /// Decodes a value that contains other values.
     #[inline]
     fn nested<T>(&mut self, decode: impl FnOnce(&mut Self) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
         if self.depth == MAX_DEPTH {
@@ -74,7 +75,7 @@ impl<'i> Deserializer<'i> {
         result
     }
 
-    /// Decodes a sequence or a map of a length that stands in the input.
+    /// Decodes a sequence or a map whose length is in the input.
     #[inline]
     fn sequence<T>(
         &mut self,
@@ -88,7 +89,7 @@ impl<'i> Deserializer<'i> {
         result
     }
 
-    /// Decodes so many elements.
+    /// Decodes the given number of elements.
     #[inline]
     fn elements<T>(
         &mut self,
@@ -119,15 +120,15 @@ fn too_many() -> DecodeError {
     DecodeError::new("the value announces more elements than the message has bytes for")
 }
 
-/// A sequence of `()` costs its receiver time but no input, so the number of all elements has to be
-/// bounded by something: this many for each byte of the message, and this many at least. A byte is
-/// part of [`MAX_DEPTH`] elements at most, each inside the one before; the others are those without
-/// bytes.
+/// The greatest number of elements for each byte of the message, and for the whole message at
+/// least. It bounds sequences of `()`, which take time but no input. A byte is part of at most
+/// [`MAX_DEPTH`] elements, one inside the other, so no message with bytes in all elements exceeds
+/// this.
 const ELEMENTS_PER_BYTE: u64 = 1 << 11;
 const ELEMENTS_AT_LEAST: u64 = 1 << 20;
 const _: () = assert!(ELEMENTS_PER_BYTE > MAX_DEPTH as u64);
 
-/// What bincode has a primitive for.
+/// Types that are primitives of bincode.
 macro_rules! primitives {
     ($($method:ident => $visit:ident),+ $(,)?) => {$(
         #[inline]
@@ -289,16 +290,16 @@ fn no_text(error: std::str::Utf8Error) -> DecodeError {
     DecodeError::new(error.to_string())
 }
 
-/// The elements of a sequence, a tuple or a map that are still to come.
+/// The elements of a sequence, a tuple or a map that are not decoded yet.
 struct Elements<'a, 'i> {
     deserializer: &'a mut Deserializer<'i>,
     left: u64,
 }
 
 impl Elements<'_, '_> {
-    /// A hint never promises more elements than there are bytes (promise 1 of the module). Every
-    /// sequence around this one may have reserved room for elements by the same bytes, so the
-    /// deeper it is, the less it is promised: all together, not seven times what there is.
+    /// A hint is never more than the number of bytes left (promise 1 of the module). Each sequence
+    /// around this one may have reserved room because of the same bytes, so the hint is smaller the
+    /// deeper the sequence is. All hints together are less than seven times the number of bytes.
     fn hint(&self) -> Option<usize> {
         let most = self.deserializer.bytes / self.deserializer.sequences.max(1);
         usize::try_from(self.left.min(most)).ok()

@@ -1,4 +1,4 @@
-//! Values of chance: our bytes are bincode's, and each side decodes the other's.
+//! For random values, our bytes are bincode's, and each side decodes the other's.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ struct Fields {
     second: i32,
 }
 
-/// Every shape that serde has.
+/// Every kind of value that serde has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Value {
     Nothing,
@@ -121,8 +121,7 @@ proptest! {
         same(&(unsigned, floats, signed));
     }
 
-    /// What bincode takes we take, and refuse what it refuses, but for what the module promises
-    /// beyond.
+    /// We accept and refuse the same bytes as bincode, except where the module promises more.
     #[test]
     fn bytes_of_chance_mean_the_same(bytes in prop::collection::vec(prop_oneof![0..3_u8, any::<u8>()], 0..64)) {
         type Small = (Result<Option<char>, bool>, (u16, [i8; 2]));

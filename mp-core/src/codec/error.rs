@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The value could not be turned into bytes.
+/// A value could not be encoded.
 ///
-/// This is the sender's side: a `Serialize` implementation returned an error, the encoded value is
-/// longer than [`message_limit`](crate::message_limit), or a descriptor could not be duplicated.
+/// A `Serialize` implementation returned an error, the encoded value is longer than
+/// [`message_limit`](crate::message_limit), or a descriptor could not be duplicated.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 // One pointer wide, because every element of every value returns a `Result` with it.
 pub struct EncodeError(Box<EncodeProblem>);
@@ -61,11 +61,10 @@ impl serde::ser::Error for EncodeError {
     }
 }
 
-/// The bytes or the descriptors that arrived are not a value of the expected type.
+/// The bytes or descriptors of a message are not a value of the expected type.
 ///
-/// Between two copies of the same executable this means that the sender is damaged or hostile, that
-/// a `Deserialize` implementation returned an error of its own, or that the two sides disagree
-/// about the type of a connection.
+/// Possible causes are that a `Deserialize` implementation returned an error, that the two ends of
+/// a connection have different types, or that the sender is damaged or hostile.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 // As narrow as `EncodeError`, for the same reason.
 pub struct DecodeError(Box<DecodeProblem>);
@@ -101,7 +100,7 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// What bincode says of bytes that are no primitive.
+/// Converts an error that bincode returns for bytes that are not a primitive.
 #[cold]
 pub(super) fn refused(error: bincode::error::DecodeError) -> DecodeError {
     use bincode::error::DecodeError as Failure;

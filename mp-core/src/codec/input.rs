@@ -1,4 +1,4 @@
-//! The bytes of a message, as they are decoded.
+//! The bytes of a message that is being decoded.
 
 use bincode::de::read::Reader;
 use bincode::error::DecodeError as Failure;
@@ -7,9 +7,9 @@ use super::DecodeError;
 use crate::sys::bytes::{self, Number};
 use crate::sys::{memfd, pages};
 
-/// A message to be decoded: bytes at hand, and possibly a memory file with the rest.
+/// A message to decode: bytes in memory, and possibly the rest in a memory file.
 pub(crate) struct Input<'a> {
-    /// What is at hand stands at the end, from `start` on.
+    /// The bytes in memory are at the end, from `start` on.
     scratch: &'a mut [u8],
     start: usize,
     /// How many bytes the message has beyond the beginning of `scratch`.
@@ -17,12 +17,12 @@ pub(crate) struct Input<'a> {
     rest: Option<memfd::Reader<'a>>,
 }
 
-/// How many bytes of a file are read first. A large message is often one byte string behind its
-/// length, which then goes into its own memory from there on, without a copy, and from whole pages.
+/// How many bytes of a file are read first. A large message is often one long byte string after its
+/// length. The rest of it is then read directly into its own memory, from whole pages.
 const FIRST: usize = 4 << 10;
 
-/// The longest text or byte string that a visitor is shown where it lies. A longer one gets memory
-/// of its own first, the lack of which is an error.
+/// The longest text or byte string that a visitor borrows from the input. A longer one is first
+/// copied into its own memory, and a lack of memory for it is an error.
 const SHORT: usize = 16 << 10;
 
 /// A text or a byte string.
@@ -36,13 +36,13 @@ impl<'a> Input<'a> {
     /// processor's cache.
     pub(crate) const AT_ONCE: usize = 128 << 10;
 
-    /// A message that is at hand as a whole.
+    /// Returns the input for a message that is in memory.
     pub(crate) fn whole(bytes: &'a mut [u8]) -> Self {
         Self { start: 0, length: bytes.len() as u64, scratch: bytes, rest: None }
     }
 
-    /// A message in a file, which is read through `scratch`: [`AT_ONCE`](Self::AT_ONCE) bytes, or
-    /// as many as the message has.
+    /// Returns the input for a message in a file. It is read through `scratch`, which has
+    /// [`AT_ONCE`](Self::AT_ONCE) bytes, or as many as the message.
     pub(crate) fn file(scratch: &'a mut [u8], file: memfd::Reader<'a>) -> Self {
         let start = scratch.len();
         Self { start, length: start as u64 + file.left(), scratch, rest: Some(file) }
@@ -59,13 +59,13 @@ impl<'a> Input<'a> {
         &self.scratch[self.start..]
     }
 
-    /// Takes everything that is left.
+    /// Reads everything that is left.
     pub(crate) fn into_vec(mut self) -> Result<Vec<u8>, DecodeError> {
         let length = usize::try_from(self.left()).map_err(|_| no_memory(self.left()))?;
         self.take_vec(length)
     }
 
-    /// Fills `bytes`, which are no more than are left.
+    /// Fills `bytes`. At least as many are left.
     pub(crate) fn read_exact(&mut self, bytes: &mut [u8]) -> Result<(), DecodeError> {
         let (head, tail) = bytes.split_at_mut(self.at_hand().len().min(bytes.len()));
         head.copy_from_slice(&self.scratch[self.start..][..head.len()]);
@@ -80,7 +80,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Takes the next `length` bytes.
+    /// Reads the next `length` bytes.
     #[inline]
     pub(super) fn take(&mut self, length: u64) -> Result<TakenBytes<'_>, DecodeError> {
         let start = self.start;
@@ -91,7 +91,7 @@ impl<'a> Input<'a> {
         self.take_more(length)
     }
 
-    /// Takes bytes that are many, or not at hand.
+    /// Reads bytes that are too many to borrow, or not in memory.
     #[cold]
     fn take_more(&mut self, length: u64) -> Result<TakenBytes<'_>, DecodeError> {
         let left = self.left();
@@ -106,7 +106,7 @@ impl<'a> Input<'a> {
         self.take(length as u64)
     }
 
-    /// Takes so many numbers.
+    /// Reads the given number of numbers.
     pub(super) fn take_numbers<N: Number>(&mut self, count: u64) -> Result<Vec<N>, DecodeError> {
         let (left, length) = (self.left(), count.saturating_mul(size_of::<N>() as u64));
         match usize::try_from(count) {
@@ -115,7 +115,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Moves numbers, whose bytes are there, into memory of their own.
+    /// Reads numbers into their own memory. Their bytes are left in the input.
     fn take_vec<N: Number>(&mut self, count: usize) -> Result<Vec<N>, DecodeError> {
         let mut numbers = Vec::new();
         numbers.try_reserve_exact(count).map_err(|_| no_memory(count.saturating_mul(size_of::<N>()) as u64))?;
@@ -137,7 +137,7 @@ impl<'a> Input<'a> {
         Ok(numbers)
     }
 
-    /// Brings the bytes at hand to `least` or more.
+    /// Reads until at least `least` bytes are in memory.
     #[cold]
     fn refill(&mut self, least: usize) -> Result<(), Failure> {
         let Self { scratch, start, length, rest } = self;
@@ -150,7 +150,7 @@ impl<'a> Input<'a> {
         }
         let moved = *start - more;
         scratch.copy_within(*start.., moved);
-        // If reading fails nothing is left.
+        // If reading fails, nothing is left.
         *start = scratch.len();
         *length = *start as u64;
         rest.read_exact(&mut scratch[moved + at_hand..]).map_err(|error| Failure::OtherString(unreadable(&error)))?;
@@ -160,7 +160,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// What bincode reads its primitives from.
+/// The reader from which bincode reads its primitives.
 impl Reader for Input<'_> {
     #[inline]
     fn read(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! The one place that turns values into bytes and back.
+//! Turns values into bytes and back.
 //!
 //! The bytes are those of bincode 2 with the configuration [`FORMAT`]: `standard()` with integers
 //! of fixed width.
@@ -15,26 +15,24 @@
 //! | tuples, arrays, structs, newtypes | their fields in order |
 //! | enums | a `u32`, the number of the variant, then its fields in order |
 //!
-//! So bytes look like a sequence of `u8`, and nothing is tagged with types or field names: both
-//! ends of every transport run the same executable. A `Vec` or a slice of numbers looks in memory
-//! as it does here, and is copied at once where serde would go from one to the next; see
-//! `sys::bytes`.
+//! So bytes look like a sequence of `u8`. Nothing is tagged with types or field names, because both
+//! ends of every transport run the same executable. The bytes of a `Vec` or a slice of numbers are
+//! the same in memory and on the wire. So they are copied at once, where serde would make one call
+//! for each number; see `sys::bytes`.
 //!
-//! bincode writes and reads the primitives, through its own `Encode` and `Decode`. What serde makes
-//! of a value goes through an adapter of ours, because the bytes may come from a process that is
-//! damaged or hostile. Decoding promises:
+//! bincode's own `Encode` and `Decode` write and read the primitives. The adapter to serde is ours,
+//! because the bytes may come from a damaged or hostile process. Decoding promises:
 //!
-//! 1. nothing is allocated for a length that the remaining input cannot hold, and all sequences
-//!    inside each other together reserve room for seven times as many elements at most as there are
-//!    bytes;
-//! 2. a sequence of elements that take no bytes is bounded by the input's length, like any other;
+//! 1. nothing is allocated for a length that the remaining input cannot hold, and all nested
+//!    sequences together reserve room for at most seven times as many elements as there are bytes;
+//! 2. the input's length also bounds a sequence of elements that take no bytes;
 //! 3. nesting beyond [`MAX_DEPTH`] is an error, on the sending side too, so the stack is bounded;
-//! 4. bytes left over are an error;
-//! 5. for a text, a byte string or a vector of numbers the lack of memory is an error. Other
-//!    collections grow in serde's hands, where it ends the process.
+//! 4. left-over bytes are an error;
+//! 5. a lack of memory for a text, a byte string or a vector of numbers is an error. serde
+//!    allocates other collections, where a lack of memory aborts the process.
 //!
-//! Why serde's adapter in bincode does not serve is argued in `docs/DECISIONS.md`, "The wire is
-//! bincode's". No other module names bincode.
+//! `docs/DECISIONS.md` says why bincode's own adapter to serde would not do ("The wire is
+//! bincode's"). No other module names bincode.
 
 mod de;
 #[cfg(test)]
@@ -58,13 +56,13 @@ pub(crate) use ser::Output;
 
 type Format = Configuration<LittleEndian, Fixint>;
 
-/// The configuration of bincode. Integers of variable width would save some bytes; integers took
-/// two to three times as long when measured, structs 1.2 to 1.4 times, and texts as long. Nor would
-/// a slice of numbers in memory be what it is on the wire.
+/// The configuration of bincode. Integers of variable width would save some bytes. Measured,
+/// integers would take two to three times as long, structs 1.2 to 1.4 times, and texts as long. And
+/// the bytes of a slice of numbers in memory would not be those on the wire.
 const FORMAT: Format = standard().with_fixed_int_encoding();
 
-/// The deepest nesting of values that is encoded or decoded: each value that has others inside
-/// counts one.
+/// The deepest nesting of values that is encoded or decoded. Each value that contains others is one
+/// level.
 pub(crate) const MAX_DEPTH: u32 = 512;
 
 /// The length of the largest message, in bytes, that this process sends or accepts.
@@ -73,24 +71,22 @@ static MESSAGE_LIMIT: AtomicU64 = AtomicU64::new(DEFAULT_MESSAGE_LIMIT);
 /// What [`message_limit`] is until [`set_message_limit`] is called: 16 GiB.
 pub const DEFAULT_MESSAGE_LIMIT: u64 = 16 << 30;
 
-/// What a start message and a report need at most, without what they carry.
+/// An upper bound for the bytes of a start message and a report, without the values in them.
 const LOWEST_MESSAGE_LIMIT: u64 = 64 << 10;
 
 /// Returns the length of the largest message, in bytes, that this process sends or accepts.
 ///
-/// The limit holds for every encoded value: the arguments and the result of a call, and each
-/// message of a connection. A longer one is an error on whichever side notices first, before memory
-/// is allocated for it. Children start with their parent's limit.
+/// The limit applies to every encoded value: the arguments and the result of a call, and each
+/// message of a connection. A longer value is an error for its sender and for its receiver, which
+/// allocates nothing for it. Children inherit their parent's limit when they start.
 pub fn message_limit() -> u64 {
     MESSAGE_LIMIT.load(Ordering::Relaxed)
 }
 
-/// Sets the length of the largest message, in bytes, that this process sends or accepts from now
-/// on.
+/// Sets the length of the largest message, in bytes, that this process sends or accepts.
 ///
-/// Children that are started later inherit it; running ones keep theirs. A limit below 64 KiB
-/// counts as 64 KiB: messages up to that length need no memory of their own and are always
-/// accepted.
+/// Children that start later inherit it; running children keep theirs. A limit below 64 KiB means
+/// 64 KiB.
 ///
 /// # Examples
 ///
@@ -114,7 +110,7 @@ where
     ser::Serializer::new(output).value(value)
 }
 
-/// Decodes one value that takes all of `input`.
+/// Decodes one value from all of `input`.
 pub(crate) fn decode<T>(input: Input<'_>) -> Result<T, DecodeError>
 where
     T: DeserializeOwned,

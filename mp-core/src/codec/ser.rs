@@ -10,7 +10,7 @@ use crate::sys::bytes;
 
 /// Where encoded bytes go.
 pub(crate) trait Output {
-    /// Appends `bytes`, or says why the message cannot grow that far.
+    /// Appends `bytes`.
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError>;
 }
 
@@ -22,10 +22,10 @@ impl Output for Vec<u8> {
     }
 }
 
-/// What bincode writes its primitives into.
+/// The writer to which bincode writes its primitives.
 struct Sink<'o, O> {
     output: &'o mut O,
-    /// What the output says, which bincode has no error for.
+    /// The error of the output. bincode's own error type cannot hold it.
     refusal: Option<EncodeError>,
 }
 
@@ -62,7 +62,7 @@ impl<'o, O: Output> Serializer<'o, O> {
         self.encoder.writer().refusal.take().unwrap_or_else(|| EncodeError::new(failure.to_string()))
     }
 
-    /// Goes into a value that has others inside.
+    /// Enters a value that contains other values.
     #[inline]
     fn enter(&mut self) -> Result<&mut Self, EncodeError> {
         if self.depth == MAX_DEPTH {
@@ -80,7 +80,8 @@ impl<'o, O: Output> Serializer<'o, O> {
         Ok(())
     }
 
-    /// Encodes a value: numbers at once, everything else as serde does.
+    /// Encodes a value: copies a vector or slice of numbers at once, and leaves everything else to
+    /// serde.
     #[inline]
     pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         match bytes::of(value) {
@@ -89,7 +90,7 @@ impl<'o, O: Output> Serializer<'o, O> {
         }
     }
 
-    /// Writes bytes, and before them how many elements they are.
+    /// Writes the number of elements, and then their bytes.
     #[inline]
     fn sized(&mut self, count: usize, bytes: &[u8]) -> Result<(), EncodeError> {
         self.put(&count)?;
@@ -111,7 +112,7 @@ fn of_unknown_length(what: &str) -> EncodeError {
     ))
 }
 
-/// What bincode has a primitive for.
+/// Types that are primitives of bincode.
 macro_rules! primitives {
     ($($method:ident: $type:ty),+ $(,)?) => {$(
         #[inline]
@@ -258,7 +259,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
     }
 }
 
-/// The seven compound traits differ in the names of their methods only.
+/// The seven compound traits differ only in the names of their methods.
 macro_rules! compound {
     ($($trait:ident { $($method:ident $(($key:ty))?),+ $(; $skip:ident)? })+) => {$(
         impl<O: Output> ser::$trait for &mut Serializer<'_, O> {
@@ -273,7 +274,7 @@ macro_rules! compound {
             )+
 
             $(
-                // Without this the fields after it would be decoded in its place.
+                // Without this error, the decoder would take the next field for the skipped one.
                 fn $skip(&mut self, key: &'static str) -> Result<(), EncodeError> {
                     Err(EncodeError::new(format!(
                         "the field `{key}` cannot be left out (`#[serde(skip_serializing_if)]`), because the format \

@@ -167,7 +167,7 @@ impl<Tx, Rx: DeserializeOwned> Connection<Tx, Rx> {
 }
 
 async fn send<T: Serialize>(socket: &Socket, value: T) -> Result<(), SendError<T>> {
-    // What waits borrows nothing of the value, which need not be `Sync`.
+    // The part that waits does not borrow the value, which need not be `Sync`.
     let message = socket.encode(&value);
     let sent = match message {
         Ok(message) => socket.send_async(message).await,

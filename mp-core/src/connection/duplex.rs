@@ -101,7 +101,7 @@ impl<Tx, Rx> Connection<Tx, Rx> {
     ///
     /// # Errors
     ///
-    /// Fails if the operating system refuses to wait.
+    /// Fails if the operating system cannot wait.
     pub fn poll(&self, timeout: Option<Duration>) -> io::Result<bool> {
         self.receiver.poll(timeout)
     }

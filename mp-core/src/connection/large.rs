@@ -65,7 +65,7 @@ pub(super) type Receipt = Arc<PollableFd>;
 /// The right to have one more message in flight.
 pub(super) struct Credit {
     receipt: Receipt,
-    /// What travels with the message. If it does not, closing it gives the credit back.
+    /// The end that is sent with the message. If it is not sent, closing it returns the credit.
     pub(super) receivers_end: OwnedFd,
 }
 
@@ -86,8 +86,8 @@ impl LargeMessages {
         }
     }
 
-    /// Takes a credit if there is one; otherwise returns the receipts of which one has to be closed
-    /// first.
+    /// Takes a credit if there is one. Otherwise returns the receipts, one of which has to be
+    /// closed first.
     pub(super) fn try_credit(&self) -> io::Result<Result<Credit, Vec<Receipt>>> {
         let mut state = self.lock();
         state.collect()?;
@@ -100,7 +100,7 @@ impl LargeMessages {
         Ok(Ok(Credit { receipt, receivers_end }))
     }
 
-    /// Notes that the message in `file` was sent.
+    /// Records that the message in `file` was sent.
     pub(super) fn sent(&self, credit: Credit, file: MemoryFile) {
         let Credit { receipt, receivers_end } = credit;
         let mut state = self.lock();
@@ -132,7 +132,7 @@ impl State {
         self.in_flight.iter().map(|message| Arc::clone(&message.receipt)).collect()
     }
 
-    /// Makes the files of messages that were read spare.
+    /// Makes the files of messages that have been read spare.
     fn collect(&mut self) -> io::Result<()> {
         if self.in_flight.is_empty() {
             return Ok(());
@@ -157,7 +157,7 @@ impl State {
     }
 }
 
-/// Waits until one of `receipts` is closed; false is the deadline.
+/// Waits until one of `receipts` is closed, and returns false if the deadline passes first.
 pub(super) fn wait_for_one(receipts: &[Receipt], deadline: Deadline) -> io::Result<bool> {
     poll::wait(&mut hang_ups(receipts.iter()), deadline).map(|closed| closed > 0)
 }
@@ -171,7 +171,7 @@ fn hang_ups<'a>(receipts: impl Iterator<Item = &'a Receipt>) -> Vec<PollFd<'a>> 
 struct SpareFile(Option<MemoryFile>);
 
 impl SpareFile {
-    /// `None` if there is too much already; the file is freed then.
+    /// Returns `None`, and frees the file, if this process has too many spare bytes.
     fn new(file: MemoryFile) -> Option<Self> {
         let bytes = file.allocated();
         if SPARE.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_SPARE {

@@ -3,22 +3,22 @@
 //! | part | bytes | meaning |
 //! |---|---|---|
 //! | kind | 1 | 0: the body follows in this packet; 1: it is in a memory file |
-//! | flags | 1 | bit 0: a bundle carries the handles that did not fit; bit 1: a receipt is asked for |
+//! | flags | 1 | bit 0: a bundle carries the descriptors that did not fit; bit 1: a receipt is attached |
 //! | zero | 2 | |
-//! | handles | 4 | how many handles the value holds |
+//! | descriptors | 4 | how many descriptors the value contains |
 //! | length | 8 | of the body |
 //! | body | length | for kind 0 |
 //!
-//! Beside the bytes travel, in this order: the memory file (kind 1), the receipt, the bundle, and
-//! the handles as far as the kernel takes them in one packet. The bundle is a socket that already
-//! holds the others, in packets of their own, and whose far end is closed.
+//! These descriptors travel beside the bytes, in this order: the memory file (kind 1), the receipt,
+//! the bundle, and as many of the value's descriptors as the kernel accepts in one packet. The
+//! bundle is a socket that already holds the other ones, in packets of their own, and whose other
+//! end is closed.
 //!
-//! 1. A packet arrives whole or not at all, so a sender that is killed leaves no half of a message.
-//! 2. Nothing that a packet announces is allocated before the packet is known to hold it.
-//! 3. Every descriptor that arrives is in an `OwnedFd` from the first moment, so each path closes
-//!    it.
+//! 1. A packet arrives whole or not at all, so a killed sender leaves no part of a message.
+//! 2. Nothing is allocated for a length in a packet before the packet is known to hold that much.
+//! 3. Every descriptor that arrives is at once in an `OwnedFd`, so every path closes it.
 //!
-//! The receipt is the write end of a pipe, see the module `large`.
+//! The receipt is the write end of a pipe: see the module `large`.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,14 +31,13 @@ use crate::sys::socket::{self, Blocking, MAX_DESCRIPTORS};
 
 const HEADER: usize = 16;
 
-/// The longest packet that is ever sent, in bytes: what the socket buffers of a Linux system hold
-/// that nobody has tuned.
+/// The longest packet, in bytes. The default socket buffers of Linux hold it.
 pub(crate) const MAX_PACKET: usize = 200 << 10;
 
-/// The longest body that travels inside its packet.
+/// The longest body that is inside its packet.
 pub(crate) const MAX_INLINE: usize = MAX_PACKET - HEADER;
 
-/// The most handles that a message can have.
+/// The most descriptors that a value can contain.
 pub(super) const MOST_HANDLES: usize = 16 << 10;
 
 const KIND_INLINE: u8 = 0;
@@ -46,7 +45,7 @@ const KIND_FILE: u8 = 1;
 const FLAG_BUNDLE: u8 = 1 << 0;
 const FLAG_RECEIPT: u8 = 1 << 1;
 
-/// What precedes the handles in a packet at most: file, receipt, bundle.
+/// The most descriptors before those of the value: file, receipt, bundle.
 const MAX_LEADING: usize = 3;
 
 /// The bytes of a message that is sent.
@@ -56,9 +55,9 @@ pub(crate) enum BodyRef<'a> {
     File(&'a MemoryFile),
 }
 
-/// Tells whether sending failed because this system has no packet for so many bytes: its socket
-/// buffers are smaller than usual, or its memory is fragmented. The body has to go into a memory
-/// file then.
+/// Tells whether sending failed because the system cannot send a packet of that length: its socket
+/// buffers are smaller than usual, or its memory is fragmented. Then the body has to go into a
+/// memory file.
 pub(crate) fn is_too_large(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MSGSIZE | Errno::NOBUFS))
 }
@@ -71,8 +70,8 @@ pub(crate) fn send(
     receipt: Option<BorrowedFd<'_>>,
     blocking: Blocking,
 ) -> io::Result<()> {
-    // Before they are bundled: what does not fit into the bundle's buffer would look like a
-    // connection that is full.
+    // Checked before they are bundled, because an error of a full bundle would look like a full
+    // connection.
     if handles.len() > MOST_HANDLES {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message can carry 16384 descriptors at most"));
     }
@@ -110,13 +109,13 @@ pub(crate) fn send(
     socket::send(socket, &parts, &beside, blocking)
 }
 
-/// Packs `handles` into a socket that can be sent as one handle.
+/// Packs `descriptors` into a socket that can be sent as one descriptor.
 fn bundle(handles: &[OwnedFd]) -> io::Result<OwnedFd> {
     let (near, far) = socket::pair()?;
     for some in handles.chunks(MAX_DESCRIPTORS) {
         let some: Vec<_> = some.iter().map(|handle| handle.as_fd()).collect();
-        // Never sleeps, because nobody reads yet: the socket's buffer has to hold them all. Where
-        // the machine's buffers are too small for that, trying again would not help; the connection
+        // This never sleeps, because no process reads the socket yet: its buffer has to hold all of
+        // them. If the buffer is too small for that, trying again would not help. The connection
         // itself is not full.
         socket::send(near.as_fd(), &[IoSlice::new(&[0])], &some, Blocking::No).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => {
@@ -135,7 +134,7 @@ pub(crate) struct Packet {
 }
 
 pub(crate) enum ReceivedBody {
-    /// The body is at this place of the buffer.
+    /// The body is at this place in the buffer.
     Inline(std::ops::Range<usize>),
     File(FileBody),
 }
@@ -150,7 +149,7 @@ pub(crate) struct FileBody {
 
 /// Why a packet did not become a message.
 pub(crate) enum Failure {
-    /// Every sender is gone.
+    /// Every sender is closed.
     End,
     Io(io::Error),
     /// The message is longer than this process accepts.
@@ -158,9 +157,9 @@ pub(crate) enum Failure {
         length: u64,
         limit: u64,
     },
-    /// The packet is shorter than it says.
+    /// The packet is shorter than its header says.
     Truncated,
-    /// No sender of ours makes such a packet.
+    /// This library sends no such packet.
     Malformed(&'static str),
 }
 
@@ -229,15 +228,14 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
     Ok(Packet { body, handles })
 }
 
-/// Takes the handles out of a bundle, which has to bring their number to `count`.
+/// Unpacks a bundle. With its descriptors there have to be `count` in all.
 fn unpack(bundle: &OwnedFd, handles: &mut Vec<OwnedFd>, count: usize) -> Result<(), Failure> {
     if !socket::is_ours(bundle.as_fd()) {
         return Err(Failure::Malformed("its bundle of descriptors is not a socket"));
     }
     let mut some = Vec::new();
     while handles.len() < count {
-        // A bundle is complete before it is sent, so one that would make us wait is not one of
-        // ours.
+        // A bundle is complete before it is sent, so a receiver never has to wait for it.
         match socket::receive(bundle.as_fd(), &mut [0; 1], &mut some, Blocking::No) {
             Ok(0) => break,
             Ok(_) if some.is_empty() => {
@@ -245,8 +243,7 @@ fn unpack(bundle: &OwnedFd, handles: &mut Vec<OwnedFd>, count: usize) -> Result<
             }
             Ok(_) => handles.append(&mut some),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // No descriptor is free here, or a packet is not one of ours; either way the message is
-            // gone.
+            // No descriptor is free, or the packet is not from this library. The message is lost.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge) => {
                 return Err(error.into());
             }

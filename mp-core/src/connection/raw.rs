@@ -29,7 +29,7 @@ pub(super) struct Socket {
     pub(super) large: LargeMessages,
     /// Whether looking for room before sleeping has paid.
     send_spins: Spins,
-    /// Whether looking for a message has.
+    /// Whether looking for a message has paid.
     receive_spins: Spins,
     /// The peer was closed with something unread.
     unread: AtomicBool,
@@ -122,7 +122,7 @@ impl Socket {
         }
     }
 
-    /// Keeps the memory of a message that was sent, or is not going to be, for the next one.
+    /// Keeps the memory of a message that was sent or given up, for the next message.
     pub(super) fn recycle(&self, body: Body) {
         match body {
             Body::Inline(mut buffer) if buffer.capacity() > 0 => {
@@ -134,7 +134,7 @@ impl Socket {
         }
     }
 
-    /// Says what an error of sending a packet means; that there is no room is none yet.
+    /// Converts an error of sending a packet. A lack of room is not an error yet.
     pub(super) fn check_send_error(&self, error: io::Error) -> Result<(), SendErrorReason> {
         if error.kind() == io::ErrorKind::ConnectionReset {
             // The kernel reports it once, to the first call.
@@ -190,7 +190,7 @@ impl Socket {
                     wait.in_vain();
                 }
                 Err(Failure::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    // Not the end yet: what the peer had sent is still to come.
+                    // Not the end yet: the messages that the peer sent come first.
                     self.unread.store(true, Ordering::Relaxed);
                 }
                 Err(Failure::Io(error)) => return Err(RecvError::Io(error)),
@@ -217,7 +217,7 @@ impl Socket {
         received.ok_or(RecvError::Disconnected)
     }
 
-    /// Whether the peer turned out to have been closed with something of ours unread.
+    /// Tells whether the peer was closed and had not read everything that this end sent.
     pub(super) fn peer_left_unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed)
     }
@@ -239,7 +239,7 @@ pub(super) struct Outgoing {
     handles: Vec<OwnedFd>,
 }
 
-/// What became of an attempt to send a message.
+/// The result of an attempt to send a message.
 pub(super) enum Attempt {
     Sent,
     /// The socket is full.
@@ -309,7 +309,7 @@ impl IncomingBody<'_> {
     }
 }
 
-/// Takes a buffer; a new one where the thread is about to end and its own are gone.
+/// Takes a buffer, or makes one if the thread is ending and its buffers are dropped.
 fn take_buffer(buffer: &'static LocalKey<Cell<Vec<u8>>>) -> Vec<u8> {
     buffer.try_with(Cell::take).unwrap_or_default()
 }
@@ -320,16 +320,16 @@ fn put_back(buffer: &'static LocalKey<Cell<Vec<u8>>>, bytes: Vec<u8>) {
 
 /// The length of the buffer into which a thread receives.
 ///
-/// It is more than a packet needs, and enough for the C library to map it by itself: memory that
-/// comes from the kernel is zero already and not touched before it is used, which saves a child
-/// that receives little most of the cost.
+/// It is longer than a packet, and long enough that the C library maps it separately. Pages from
+/// the kernel are zero already, so they take no memory before they are used, which makes the buffer
+/// cheap for a child that receives little.
 const RECEIVING_LENGTH: usize = 256 << 10;
 const _: () = assert!(RECEIVING_LENGTH >= MAX_PACKET && RECEIVING_LENGTH >= Input::AT_ONCE);
 
 thread_local! {
-    /// The buffers that messages of this thread are encoded into and received into. Each is taken
-    /// out while it is in use, so that a `Serialize` or `Deserialize` that itself uses a connection
-    /// finds an empty one.
+    /// The buffers into which this thread encodes and receives messages. A buffer is taken out
+    /// while it is in use, so a `Serialize` or `Deserialize` that itself uses a connection gets an
+    /// empty one.
     static ENCODING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static RECEIVING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }

@@ -46,14 +46,14 @@ impl<T> Receiver<T> {
         duplicate(self.as_fd()).map(Self::from_fd)
     }
 
-    /// Waits until a message has arrived or every sender is closed; `None` waits without a limit.
+    /// Waits until a message has arrived or every sender is closed. `None` waits indefinitely.
     ///
     /// Returns false if neither happened in time. A message that has arrived is complete. If there
     /// are other receivers, one of them may take it first.
     ///
     /// # Errors
     ///
-    /// Fails if the operating system refuses to wait.
+    /// Fails if the operating system cannot wait.
     pub fn poll(&self, timeout: Option<Duration>) -> io::Result<bool> {
         self.socket.poll(timeout)
     }

@@ -62,7 +62,8 @@ impl<T> Sender<T> {
 impl<T: Serialize> Sender<T> {
     /// Sends `value`, and waits until there is room for it.
     ///
-    /// Handles in it go to the receiver; the originals are closed with the value.
+    /// The receiver gets duplicates of the descriptors in the value. Sending drops the value, which
+    /// closes the originals.
     ///
     /// The value is encoded once, before this waits for anything. A message longer than 200 KiB
     /// also waits while two such messages of this sender are unreceived.

@@ -1,13 +1,13 @@
-//! Looking for a message, or for room, for a short while before going to sleep over it.
+//! Looking for a message or for room for a short while before sleeping.
 //!
-//! Waking a thread that sleeps on an idle processor takes tens of microseconds, many times what
-//! handing over a short message takes. So a thread first looks a few times, for about as long as a
-//! wake-up would take: it loses that much at most. Where looking does not pay, it is done ever more
-//! rarely, and never where the thread has one processor only, which the peer needs.
+//! Waking a thread that sleeps on an idle processor takes tens of microseconds, many times as long
+//! as passing a short message. So a thread first looks a few times, for about as long as a wake-up
+//! takes, and loses at most that much time. An end where looking finds nothing does it less and
+//! less often. A thread that has only one processor never does, because its peer needs the
+//! processor.
 //!
-//! It does not yield between two looks. On a busy machine yielding gives the processor to programs
-//! that have nothing to do with the message, for milliseconds, while a thread that sleeps is woken
-//! at once.
+//! It does not yield between two looks. On a busy machine, yielding gives the processor to
+//! unrelated programs for milliseconds, while a sleeping thread is woken at once.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,24 +19,24 @@ use crate::sys::poll::Deadline;
 /// How long a thread looks.
 const WHILE: Duration = Duration::from_micros(50);
 
-/// How long passes between two looks at most, unless another thread was given the processor
-/// meanwhile.
+/// The longest time between two looks, unless the thread loses the processor meanwhile.
 const AWAY: Duration = Duration::from_micros(20);
 
 /// How many times a thread tells the processor that it spins, between two looks.
 const PAUSES: u32 = 16;
 
-/// After that many waits without looking, one looks, to see whether things have changed.
+/// The most waits without looking. After that many, a wait looks again.
 const MOST_SKIPPED: u32 = 63;
 
-/// Whether looking has paid at one end of a connection.
+/// Records whether looking finds something at one end of a connection.
 ///
-/// After a failure the next wait does not look, after another one the next three, then seven, and
-/// so on. Threads that share it may count at the same time; one more or less does not matter.
+/// After a look that found nothing, the next wait does not look; after another one, the next three,
+/// then seven, and so on. Threads that share it may count at the same time, which can make the
+/// numbers slightly wrong and does no harm.
 pub(super) struct Spins {
-    /// How many of the next waits do not look.
+    /// How many of the next waits will not look.
     skip: AtomicU32,
-    /// How many did not after the last failure.
+    /// How many waits did not look after the last failure.
     skipped: AtomicU32,
 }
 
@@ -73,25 +73,25 @@ pub(super) struct Wait<'a> {
 }
 
 enum State {
-    /// It has not looked in vain yet.
+    /// It has not looked yet.
     Fresh,
-    /// It has, and goes on.
+    /// It has looked and found nothing, and looks again.
     Looking { until: Instant, last: Instant },
     /// It sleeps.
     Over,
 }
 
 impl Wait<'_> {
-    /// Tells whether looking is over.
+    /// Tells whether the wait has stopped looking.
     pub(super) fn sleeps(&self) -> bool {
         matches!(self.state, State::Over)
     }
 
-    /// There was nothing.
+    /// Records that a look found nothing.
     pub(super) fn in_vain(&mut self) {
         let now = Instant::now();
         match &mut self.state {
-            // Asked each time, since a thread can be moved to other processors.
+            // Asked each time, because a thread can be moved to other processors.
             State::Fresh if processors_of_this_thread() > 1 => {
                 self.state = State::Looking { until: now + WHILE, last: now };
             }
@@ -108,9 +108,9 @@ impl Wait<'_> {
         }
     }
 
-    /// There was something.
+    /// Records that a look found something.
     pub(super) fn found(self) {
-        // A message that was there at once says nothing about looking.
+        // If it was found at once, that says nothing about looking.
         if let State::Looking { last, .. } = self.state {
             self.spins.note(last.elapsed() <= AWAY);
         }

@@ -1,4 +1,4 @@
-//! What the ends of a connection need to travel themselves.
+//! Sending an end of a connection in a message.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -7,7 +7,7 @@ use serde::{Deserializer, de};
 use crate::handle;
 use crate::sys::socket;
 
-/// Takes a connection's socket out of a message, after looking at what it is.
+/// Takes a connection's socket out of a message, and checks that it is one.
 pub(super) fn received_socket<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OwnedFd, D::Error> {
     let fd = handle::deserialize(deserializer)?;
     if socket::is_ours(fd.as_fd()) {

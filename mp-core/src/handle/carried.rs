@@ -1,4 +1,4 @@
-//! A value that travels as its descriptor.
+//! A value that is sent as its descriptor.
 
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,27 +7,26 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::fd;
 
-/// Something that owns a descriptor, as a value: an argument, a result or a message, or part of
-/// one.
+/// Sends something that owns a descriptor as a value: an argument, a result or a message, or a part
+/// of one.
 ///
-/// `T` is a `File`, `TcpStream`, `UnixStream`, `OwnedFd` or any other type that is
-/// `AsFd + From<OwnedFd>`. It does what [`mp_core::fd`](mod@fd) does for a field with an attribute,
-/// and does it where there is no field: a parameter can be an `Fd<File>`, an `Option<Fd<File>>` or
-/// a `Vec<Fd<TcpStream>>`.
+/// `T` is a `File`, `TcpStream`, `UnixStream`, `OwnedFd` or any other type that is `AsFd +
+/// From<OwnedFd>`. It does what the attribute [`mp_core::fd`](mod@fd) does for a field, but
+/// anywhere in a value: a parameter can be an `Fd<File>`, an `Option<Fd<File>>` or a
+/// `Vec<Fd<TcpStream>>`.
 ///
-/// The receiver gets a descriptor of its own for the same open file, with the same position in it;
-/// the sender's stays open until the value is dropped. What kind of file arrives is the sender's
-/// word: a receiver that does not trust it has to check.
+/// The receiver gets its own descriptor of the same open file, with a shared position. The sender's
+/// stays open until the value is dropped. Nothing checks the kind of the file: a receiver that does
+/// not trust the sender has to.
 ///
 /// # Errors
 ///
-/// Encoding fails outside a message between processes, and when this process has no free
+/// Encoding fails outside of a message between processes, and if this process has no free
 /// descriptor.
 ///
 /// # Process death
 ///
-/// A descriptor in a message that nobody receives is closed by the kernel with the last process
-/// that could have received it.
+/// If every process that could receive a message dies, the kernel closes the descriptors in it.
 ///
 /// # Examples
 ///
@@ -55,12 +54,12 @@ use super::fd;
 /// ```
 #[derive(Debug)]
 pub struct Fd<T>(
-    /// What owns the descriptor.
+    /// The value that owns the descriptor.
     pub T,
 );
 
 impl<T> Fd<T> {
-    /// Gives back what owns the descriptor.
+    /// Returns the value that owns the descriptor.
     pub fn into_inner(self) -> T {
         self.0
     }

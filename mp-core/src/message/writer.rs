@@ -1,4 +1,4 @@
-//! Where the bytes of a value go while it is encoded: onto the heap, and from a length on into a
+//! Collects the bytes of a value while it is encoded: on the heap, and beyond some length in a
 //! memory file.
 
 use std::io;
@@ -13,7 +13,7 @@ pub(crate) enum Body {
     File(MemoryFile),
 }
 
-/// When a body goes into a memory file.
+/// When a body goes into a memory file, and how that is made.
 pub(crate) struct Spill<'a> {
     /// The longest body that stays on the heap, in bytes.
     pub(crate) beyond: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Spill<'a> {
 }
 
 pub(super) struct Writer<'a> {
-    /// What is not in the file.
+    /// The bytes that are not in the file.
     bytes: Vec<u8>,
     file: Option<MemoryFile>,
     spill: Spill<'a>,
@@ -30,7 +30,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Writes into `buffer`, which is empty, as far as that goes.
+    /// Writes into `buffer`, which is empty, up to its length limit.
     pub(super) fn new(buffer: Vec<u8>, spill: Spill<'a>) -> Self {
         Self { bytes: buffer, file: None, spill, limit: message_limit() }
     }
@@ -38,7 +38,7 @@ impl<'a> Writer<'a> {
     pub(super) fn finish(mut self) -> Result<Body, EncodeError> {
         self.check_limit(0)?;
         if self.file.is_none() && self.bytes.len() > self.spill.beyond {
-            // The buffer had more room than a body may have that stays on the heap.
+            // The buffer has more capacity than the longest body that stays on the heap.
             self.file = Some((self.spill.file)().map_err(no_memory)?);
         }
         match self.file.take() {
@@ -55,7 +55,7 @@ impl<'a> Writer<'a> {
         if length > self.limit { Err(EncodeError::too_large(self.limit)) } else { Ok(()) }
     }
 
-    /// Writes what there is no room for in the buffer.
+    /// Writes bytes for which the buffer has no room.
     #[cold]
     fn write_beyond(&mut self, more: &[u8]) -> Result<(), EncodeError> {
         self.check_limit(more.len())?;
@@ -80,8 +80,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Writes `more`, which makes `length` bytes, with room for as much again, so that growing
-    /// pays.
+    /// Appends `more` to the buffer, which then has `length` bytes, and reserves room for as many
+    /// again, so that growing is amortised.
     fn grow(&mut self, length: usize, more: &[u8]) -> Result<(), EncodeError> {
         let wanted = (length.max(FIRST) * 2).min(self.spill.beyond.max(length));
         self.bytes.try_reserve_exact(wanted - self.bytes.len()).map_err(|error| no_memory(error.into()))?;
@@ -90,10 +90,10 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// What is written to the file by itself; shorter pieces are collected.
+/// The shortest piece that is written to the file directly. Shorter pieces are collected first.
 const CHUNK: usize = 64 << 10;
 
-/// How much room a first write makes at least, in bytes, is twice this.
+/// Half of the least room, in bytes, that the first write reserves.
 const FIRST: usize = 64;
 
 fn no_memory(error: io::Error) -> EncodeError {
@@ -103,8 +103,8 @@ fn no_memory(error: io::Error) -> EncodeError {
 impl Output for Writer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        // The limit is checked when there is no room, and at the end, so that a byte costs no more
-        // than a byte.
+        // The limit is checked when there is no room and at the end, so that writing a byte is
+        // cheap.
         if bytes.len() > self.bytes.capacity() - self.bytes.len() {
             return self.write_beyond(bytes);
         }

@@ -7,7 +7,7 @@ use std::thread;
 
 /// Starts a thread that blocks every signal, so that the kernel delivers the program's signals to
 /// the program's own threads.
-pub(crate) fn spawn_deaf_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn spawn_without_signals(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut all = MaybeUninit::uninit();
     // SAFETY: the pointer is valid for writing a signal set.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };

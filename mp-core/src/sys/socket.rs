@@ -89,8 +89,8 @@ pub(crate) fn receive(
     descriptors.clear();
     let received = retry_on_intr(|| recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags))?;
     for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            descriptors.extend(descriptors);
+        if let RecvAncillaryMessage::ScmRights(some) = message {
+            descriptors.extend(some);
         }
     }
     let (kind, problem) = if received.flags.contains(ReturnFlags::CTRUNC) {
