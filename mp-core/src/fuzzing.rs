@@ -20,8 +20,8 @@ use crate::{boot, current, message};
 /// Fails if sending the value would fail to encode it.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<OwnedFd>), EncodeError> {
     let mut bytes = Vec::new();
-    let handles = message::encode_into(value, &mut bytes)?;
-    Ok((bytes, handles))
+    let descriptors = message::encode_into(value, &mut bytes)?;
+    Ok((bytes, descriptors))
 }
 
 /// Decodes a value as every transport does.
@@ -29,8 +29,8 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<OwnedFd>
 /// # Errors
 ///
 /// Fails if receiving the value would fail to decode it.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8], handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
-    message::decode(Input::whole(&mut bytes.to_vec()), handles)
+pub fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<T, DecodeError> {
+    message::decode(Input::whole(&mut bytes.to_vec()), descriptors)
 }
 
 /// A start message.

@@ -159,9 +159,9 @@ mod call;
 mod codec;
 mod connection;
 mod current;
+mod descriptor;
 mod exit_status;
 mod function;
-mod handle;
 #[cfg(feature = "json")]
 mod json;
 mod message;
@@ -188,9 +188,9 @@ pub use connection::{
     Connection, Iter, Messages, Receiver, RecvError, SendError, SendErrorReason, Sender, duplex, pipe,
 };
 pub use current::{Current, current};
+pub use descriptor::{Fd, fd};
 pub use exit_status::ExitStatus;
 pub use function::ProcessFn;
-pub use handle::{Fd, fd};
 #[cfg(feature = "json")]
 pub use json::Json;
 /// Makes a function one that can run in another process.

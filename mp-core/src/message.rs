@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::codec::{self, DecodeError, EncodeError, Input, Output, message_limit};
-use crate::handle;
+use crate::descriptor;
 use crate::sys::memfd::{MemoryFile, Reader};
 use writer::Writer;
 pub(crate) use writer::{Body, Spill};
@@ -37,7 +37,7 @@ pub(crate) use writer::{Body, Spill};
 /// ```
 pub struct Message {
     bytes: Bytes,
-    handles: Vec<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
 }
 
 enum Bytes {
@@ -61,7 +61,7 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     output: &mut impl Output,
 ) -> Result<Vec<OwnedFd>, EncodeError> {
-    let collecting = handle::Collecting::begin();
+    let collecting = descriptor::Collecting::begin();
     codec::encode(value, output)?;
     Ok(collecting.finish())
 }
@@ -73,15 +73,15 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     spill: Spill<'_>,
 ) -> Result<(Body, Vec<OwnedFd>), EncodeError> {
     let mut writer = Writer::new(buffer, spill);
-    let handles = encode_into(value, &mut writer)?;
-    Ok((writer.finish()?, handles))
+    let descriptors = encode_into(value, &mut writer)?;
+    Ok((writer.finish()?, descriptors))
 }
 
-/// Decodes one value from all of `input` and all of `handles`.
+/// Decodes one value from all of `input` and all of `descriptors`.
 ///
 /// Descriptors that the value does not take are closed, even when decoding fails.
-pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
-    let offering = handle::Offering::begin(handles);
+pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, descriptors: Vec<OwnedFd>) -> Result<T, DecodeError> {
+    let offering = descriptor::Offering::begin(descriptors);
     let value = codec::decode(input)?;
     offering.finish()?;
     Ok(value)
@@ -103,7 +103,7 @@ impl Message {
     /// descriptors or memory run out.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         let spill = Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create };
-        let (body, handles) = encode(value, Vec::new(), spill)?;
+        let (body, descriptors) = encode(value, Vec::new(), spill)?;
         let bytes = match body {
             Body::Inline(bytes) => Bytes::Heap(bytes),
             Body::File(file) => {
@@ -111,7 +111,7 @@ impl Message {
                 Bytes::File { file, length }
             }
         };
-        Ok(Self { bytes, handles })
+        Ok(Self { bytes, descriptors })
     }
 
     /// Decodes the value.
@@ -122,22 +122,22 @@ impl Message {
     /// descriptors are closed then.
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
         match self.bytes {
-            Bytes::Heap(mut bytes) => decode(Input::whole(&mut bytes), self.handles),
+            Bytes::Heap(mut bytes) => decode(Input::whole(&mut bytes), self.descriptors),
             Bytes::File { file, length } => {
                 let file = open(&file, length)?;
-                decode(Input::file(&mut vec![0; Input::AT_ONCE], file), self.handles)
+                decode(Input::file(&mut vec![0; Input::AT_ONCE], file), self.descriptors)
             }
         }
     }
 
     /// Returns the encoded form of `()`.
     pub(crate) fn empty() -> Self {
-        Self { bytes: Bytes::Heap(Vec::new()), handles: Vec::new() }
+        Self { bytes: Bytes::Heap(Vec::new()), descriptors: Vec::new() }
     }
 
     /// Tells whether the value contains descriptors.
     pub fn has_handles(&self) -> bool {
-        !self.handles.is_empty()
+        !self.descriptors.is_empty()
     }
 
     /// Returns the length of the encoded value in bytes, without its descriptors.
@@ -153,7 +153,7 @@ impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
             .field("encoded_len", &self.encoded_len())
-            .field("handles", &self.handles.len())
+            .field("descriptors", &self.descriptors.len())
             .finish_non_exhaustive()
     }
 }
@@ -173,19 +173,19 @@ pub(crate) fn unreadable(error: std::io::Error) -> DecodeError {
     DecodeError::new(format!("a large message could not be read: {error}"))
 }
 
-struct BorrowedHandle<'a>(BorrowedFd<'a>);
+struct BorrowedDescriptor<'a>(BorrowedFd<'a>);
 
-impl Serialize for BorrowedHandle<'_> {
+impl Serialize for BorrowedDescriptor<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        handle::serialize(self.0, serializer)
+        descriptor::serialize(self.0, serializer)
     }
 }
 
-struct OwnedHandle(OwnedFd);
+struct OwnedDescriptor(OwnedFd);
 
-impl<'de> Deserialize<'de> for OwnedHandle {
+impl<'de> Deserialize<'de> for OwnedDescriptor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        handle::deserialize(deserializer).map(Self)
+        descriptor::deserialize(deserializer).map(Self)
     }
 }
 
@@ -193,14 +193,14 @@ impl<'de> Deserialize<'de> for OwnedHandle {
 #[derive(Serialize)]
 enum NestedRef<'a> {
     Inline(#[serde(with = "serde_bytes")] &'a [u8]),
-    File(BorrowedHandle<'a>, u64),
+    File(BorrowedDescriptor<'a>, u64),
 }
 
 /// The same form, received.
 #[derive(Deserialize)]
 enum Nested {
     Inline(#[serde(with = "serde_bytes")] Vec<u8>),
-    File(OwnedHandle, u64),
+    File(OwnedDescriptor, u64),
 }
 
 impl Serialize for Message {
@@ -212,19 +212,19 @@ impl Serialize for Message {
                 let mut file = MemoryFile::create().map_err(ser::Error::custom)?;
                 file.append(bytes).map_err(ser::Error::custom)?;
                 (made, length) = file.into_reader();
-                NestedRef::File(BorrowedHandle(made.as_fd()), length)
+                NestedRef::File(BorrowedDescriptor(made.as_fd()), length)
             }
             Bytes::Heap(bytes) => NestedRef::Inline(bytes),
-            Bytes::File { file, length } => NestedRef::File(BorrowedHandle(file.as_fd()), *length),
+            Bytes::File { file, length } => NestedRef::File(BorrowedDescriptor(file.as_fd()), *length),
         };
-        let handles: Vec<_> = self.handles.iter().map(|fd| BorrowedHandle(fd.as_fd())).collect();
-        (bytes, handles).serialize(serializer)
+        let descriptors: Vec<_> = self.descriptors.iter().map(|fd| BorrowedDescriptor(fd.as_fd())).collect();
+        (bytes, descriptors).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (bytes, handles) = <(Nested, Vec<OwnedHandle>)>::deserialize(deserializer)?;
+        let (bytes, descriptors) = <(Nested, Vec<OwnedDescriptor>)>::deserialize(deserializer)?;
         let bytes = match bytes {
             Nested::Inline(bytes) => Bytes::Heap(bytes),
             Nested::File(file, length) if length <= MOST_ON_HEAP as u64 => {
@@ -233,7 +233,7 @@ impl<'de> Deserialize<'de> for Message {
             }
             Nested::File(file, length) => Bytes::File { file: file.0, length },
         };
-        let handles = handles.into_iter().map(|handle| handle.0).collect();
-        Ok(Self { bytes, handles })
+        let descriptors = descriptors.into_iter().map(|descriptor| descriptor.0).collect();
+        Ok(Self { bytes, descriptors })
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::EncodedCall;
 use crate::current::Identity;
-use crate::handle;
+use crate::descriptor;
 use crate::outcome::Outcome;
 
 /// From the parent: the identity of the child, and the call that it runs.
@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 pub(crate) struct Start {
     pub(crate) identity: Identity,
     pub(crate) call: EncodedCall,
-    #[serde(with = "handle::fd")]
+    #[serde(with = "descriptor::fd")]
     pub(crate) lifeline: OwnedFd,
     /// Whether the child lives on when its parent ends.
     pub(crate) outlive_parent: bool,

@@ -14,7 +14,7 @@ use super::raw::Socket;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use super::travel::received_socket;
-use crate::handle;
+use crate::descriptor;
 use crate::sys::{fd::duplicate, socket};
 
 /// Makes a two-way channel: each end sends what the other receives.
@@ -251,7 +251,7 @@ impl<Tx, Rx> fmt::Debug for Connection<Tx, Rx> {
 
 impl<Tx, Rx> Serialize for Connection<Tx, Rx> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        handle::serialize(self.as_fd(), serializer)
+        descriptor::serialize(self.as_fd(), serializer)
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) const MAX_PACKET: usize = 200 << 10;
 pub(crate) const MAX_INLINE: usize = MAX_PACKET - HEADER;
 
 /// The most descriptors that a value can contain.
-pub(super) const MOST_HANDLES: usize = 16 << 10;
+pub(super) const MOST_DESCRIPTORS: usize = 16 << 10;
 
 const KIND_INLINE: u8 = 0;
 const KIND_FILE: u8 = 1;
@@ -66,17 +66,17 @@ pub(crate) fn is_too_large(error: &io::Error) -> bool {
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     body: BodyRef<'_>,
-    handles: &[OwnedFd],
+    descriptors: &[OwnedFd],
     receipt: Option<BorrowedFd<'_>>,
     blocking: Blocking,
 ) -> io::Result<()> {
     // Checked before they are bundled, because an error of a full bundle would look like a full
     // connection.
-    if handles.len() > MOST_HANDLES {
+    if descriptors.len() > MOST_DESCRIPTORS {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message can carry 16384 descriptors at most"));
     }
-    let direct = handles.len().min(MAX_DESCRIPTORS - MAX_LEADING);
-    let bundle = if direct < handles.len() { Some(bundle(&handles[direct..])?) } else { None };
+    let direct = descriptors.len().min(MAX_DESCRIPTORS - MAX_LEADING);
+    let bundle = if direct < descriptors.len() { Some(bundle(&descriptors[direct..])?) } else { None };
     let (kind, length, inline) = match body {
         BodyRef::Inline(bytes) => (KIND_INLINE, bytes.len() as u64, bytes),
         BodyRef::File(file) => (KIND_FILE, file.length(), [].as_slice()),
@@ -88,7 +88,7 @@ pub(crate) fn send(
     if receipt.is_some() {
         flags |= FLAG_RECEIPT;
     }
-    let count = handles.len() as u32;
+    let count = descriptors.len() as u32;
     let mut header = [0; HEADER];
     header[0] = kind;
     header[1] = flags;
@@ -96,7 +96,7 @@ pub(crate) fn send(
     header[8..].copy_from_slice(&length.to_le_bytes());
     let parts = [IoSlice::new(&header), IoSlice::new(inline)];
 
-    if kind == KIND_INLINE && flags == 0 && handles.is_empty() {
+    if kind == KIND_INLINE && flags == 0 && descriptors.is_empty() {
         return socket::send(socket, &parts, &[], blocking);
     }
     let mut beside = Vec::with_capacity(MAX_LEADING + direct);
@@ -105,15 +105,15 @@ pub(crate) fn send(
     }
     beside.extend(receipt);
     beside.extend(bundle.as_ref().map(|bundle| bundle.as_fd()));
-    beside.extend(handles[..direct].iter().map(|handle| handle.as_fd()));
+    beside.extend(descriptors[..direct].iter().map(|descriptor| descriptor.as_fd()));
     socket::send(socket, &parts, &beside, blocking)
 }
 
 /// Packs `descriptors` into a socket that can be sent as one descriptor.
-fn bundle(handles: &[OwnedFd]) -> io::Result<OwnedFd> {
+fn bundle(descriptors: &[OwnedFd]) -> io::Result<OwnedFd> {
     let (near, far) = socket::pair()?;
-    for some in handles.chunks(MAX_DESCRIPTORS) {
-        let some: Vec<_> = some.iter().map(|handle| handle.as_fd()).collect();
+    for some in descriptors.chunks(MAX_DESCRIPTORS) {
+        let some: Vec<_> = some.iter().map(|descriptor| descriptor.as_fd()).collect();
         // This never sleeps, because no process reads the socket yet: its buffer has to hold all of
         // them. If the buffer is too small for that, trying again would not help. The connection
         // itself is not full.
@@ -130,7 +130,7 @@ fn bundle(handles: &[OwnedFd]) -> io::Result<OwnedFd> {
 /// A message that has arrived. Its inline body is in the buffer that it was received into.
 pub(crate) struct Packet {
     pub(crate) body: ReceivedBody,
-    pub(crate) handles: Vec<OwnedFd>,
+    pub(crate) descriptors: Vec<OwnedFd>,
 }
 
 pub(crate) enum ReceivedBody {
@@ -186,7 +186,7 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
     };
     let count = u32::from_le_bytes([c0, c1, c2, c3]) as usize;
     let length = u64::from_le_bytes(length);
-    if count > MOST_HANDLES {
+    if count > MOST_DESCRIPTORS {
         return Err(Failure::Malformed("it announces more descriptors than a message can have"));
     }
     if flags & !(FLAG_BUNDLE | FLAG_RECEIPT) != 0 {
@@ -206,11 +206,11 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
     let file = leading(kind == KIND_FILE)?;
     let receipt = leading(flags & FLAG_RECEIPT != 0)?;
     let bundle = leading(flags & FLAG_BUNDLE != 0)?;
-    let mut handles: Vec<OwnedFd> = beside.collect();
+    let mut descriptors: Vec<OwnedFd> = beside.collect();
     if let Some(bundle) = bundle {
-        unpack(&bundle, &mut handles, count)?;
+        unpack(&bundle, &mut descriptors, count)?;
     }
-    if handles.len() != count {
+    if descriptors.len() != count {
         return Err(Failure::Malformed("it does not carry as many descriptors as it announces"));
     }
 
@@ -225,23 +225,23 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
         }
         _ => return Err(Failure::Malformed("its kind is unknown")),
     };
-    Ok(Packet { body, handles })
+    Ok(Packet { body, descriptors })
 }
 
 /// Unpacks a bundle. With its descriptors there have to be `count` in all.
-fn unpack(bundle: &OwnedFd, handles: &mut Vec<OwnedFd>, count: usize) -> Result<(), Failure> {
+fn unpack(bundle: &OwnedFd, descriptors: &mut Vec<OwnedFd>, count: usize) -> Result<(), Failure> {
     if !socket::is_ours(bundle.as_fd()) {
         return Err(Failure::Malformed("its bundle of descriptors is not a socket"));
     }
     let mut some = Vec::new();
-    while handles.len() < count {
+    while descriptors.len() < count {
         // A bundle is complete before it is sent, so a receiver never has to wait for it.
         match socket::receive(bundle.as_fd(), &mut [0; 1], &mut some, Blocking::No) {
             Ok(0) => break,
             Ok(_) if some.is_empty() => {
                 return Err(Failure::Malformed("its bundle holds a packet without descriptors"));
             }
-            Ok(_) => handles.append(&mut some),
+            Ok(_) => descriptors.append(&mut some),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             // No descriptor is free, or the packet is not from this library. The message is lost.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge) => {

@@ -53,13 +53,14 @@ impl Socket {
     pub(super) fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendErrorReason> {
         let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
         let body = message::encode_bytes(bytes, take_buffer(&ENCODING), spill).map_err(SendErrorReason::Encode)?;
-        self.send_by(Outgoing { body, handles: Vec::new() }, Deadline::NEVER)
+        self.send_by(Outgoing { body, descriptors: Vec::new() }, Deadline::NEVER)
     }
 
     pub(super) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Outgoing, SendErrorReason> {
         let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
-        let (body, handles) = message::encode(value, take_buffer(&ENCODING), spill).map_err(SendErrorReason::Encode)?;
-        Ok(Outgoing { body, handles })
+        let (body, descriptors) =
+            message::encode(value, take_buffer(&ENCODING), spill).map_err(SendErrorReason::Encode)?;
+        Ok(Outgoing { body, descriptors })
     }
 
     fn send_by(&self, mut message: Outgoing, deadline: Deadline) -> Result<(), SendErrorReason> {
@@ -94,7 +95,7 @@ impl Socket {
     /// Sends a message if that needs no waiting, other than for room if it is `blocking`.
     pub(super) fn attempt(&self, message: &mut Outgoing, blocking: Blocking) -> Result<Attempt, SendErrorReason> {
         if let Body::Inline(bytes) = &message.body {
-            match packet::send(self.fd.as_fd(), BodyRef::Inline(bytes), &message.handles, None, blocking) {
+            match packet::send(self.fd.as_fd(), BodyRef::Inline(bytes), &message.descriptors, None, blocking) {
                 Ok(()) => return Ok(Attempt::Sent),
                 Err(error) if packet::is_too_large(&error) => {
                     let mut file = self.large.file().map_err(SendErrorReason::Io)?;
@@ -110,7 +111,7 @@ impl Socket {
             Err(receipts) => return Ok(Attempt::NoCredit(receipts)),
         };
         let receipt = Some(credit.receivers_end.as_fd());
-        match packet::send(self.fd.as_fd(), BodyRef::File(file), &message.handles, receipt, blocking) {
+        match packet::send(self.fd.as_fd(), BodyRef::File(file), &message.descriptors, receipt, blocking) {
             Ok(()) => {
                 if let Body::File(file) = mem::replace(&mut message.body, Body::Inline(Vec::new())) {
                     self.large.sent(credit, file);
@@ -236,7 +237,7 @@ impl AsFd for Socket {
 /// A message that is ready to be sent.
 pub(super) struct Outgoing {
     pub(super) body: Body,
-    handles: Vec<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
 }
 
 /// The result of an attempt to send a message.
@@ -251,7 +252,7 @@ pub(super) enum Attempt {
 /// A message that has arrived.
 struct Incoming<'a> {
     body: IncomingBody<'a>,
-    handles: Vec<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
 }
 
 enum IncomingBody<'a> {
@@ -266,16 +267,16 @@ impl<'a> Incoming<'a> {
             ReceivedBody::Inline(range) => IncomingBody::Inline(&mut buffer[range]),
             ReceivedBody::File(file) => IncomingBody::File(file, &mut buffer[..Input::AT_ONCE]),
         };
-        Self { body, handles: packet.handles }
+        Self { body, descriptors: packet.descriptors }
     }
 
     fn decode<T: DeserializeOwned>(mut self) -> Result<T, RecvError> {
-        message::decode(self.body.input()?, self.handles).map_err(RecvError::Decode)
+        message::decode(self.body.input()?, self.descriptors).map_err(RecvError::Decode)
     }
 
     /// The body of a message of plain bytes, which has no descriptors.
     fn plain(self) -> Result<IncomingBody<'a>, RecvError> {
-        if self.handles.is_empty() {
+        if self.descriptors.is_empty() {
             return Ok(self.body);
         }
         Err(RecvError::Decode(DecodeError::new("the message carries descriptors; receive it with `recv`")))

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::RecvError;
 use super::raw::Socket;
 use super::travel::received_socket;
-use crate::handle;
+use crate::descriptor;
 use crate::sys::fd::duplicate;
 use crate::sys::poll::Deadline;
 
@@ -157,7 +157,7 @@ impl<T> fmt::Debug for Receiver<T> {
 
 impl<T> Serialize for Receiver<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        handle::serialize(self.as_fd(), serializer)
+        descriptor::serialize(self.as_fd(), serializer)
     }
 }
 

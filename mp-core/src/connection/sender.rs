@@ -14,7 +14,7 @@ use super::error::SendError;
 use super::error::SendErrorReason;
 use super::raw::Socket;
 use super::travel::received_socket;
-use crate::handle;
+use crate::descriptor;
 use crate::sys::fd::duplicate;
 use crate::sys::poll::Deadline;
 
@@ -125,7 +125,7 @@ impl<T> fmt::Debug for Sender<T> {
 
 impl<T> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        handle::serialize(self.as_fd(), serializer)
+        descriptor::serialize(self.as_fd(), serializer)
     }
 }
 

@@ -49,7 +49,7 @@ impl Deref for Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        children::let_go(&self.place);
+        children::detach(&self.place);
     }
 }
 

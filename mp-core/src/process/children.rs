@@ -22,13 +22,13 @@ use crate::exit_status::ExitStatus;
 use crate::sys::poll::{self, Deadline};
 
 static CHILDREN: Mutex<Children> =
-    Mutex::new(Children { started: 0, with_handle: BTreeMap::new(), without: BTreeMap::new() });
+    Mutex::new(Children { started: 0, attached: BTreeMap::new(), detached: BTreeMap::new() });
 
 /// The keys are the order in which the children were started.
 struct Children {
     started: u64,
-    with_handle: BTreeMap<u64, Arc<Record>>,
-    without: BTreeMap<u64, Arc<Record>>,
+    attached: BTreeMap<u64, Arc<Record>>,
+    detached: BTreeMap<u64, Arc<Record>>,
 }
 
 fn children() -> MutexGuard<'static, Children> {
@@ -44,32 +44,32 @@ pub(super) fn add(record: &Arc<Record>) -> Place {
     let mut children = children();
     children.started += 1;
     let place = children.started;
-    children.with_handle.insert(place, Arc::clone(record));
+    children.attached.insert(place, Arc::clone(record));
     Place(place)
 }
 
 /// Records that the `Process` of a child was dropped.
-pub(super) fn let_go(place: &Place) {
+pub(super) fn detach(place: &Place) {
     let mut children = children();
-    let Some(record) = children.with_handle.remove(&place.0) else { return };
-    children.without.insert(place.0, Arc::clone(&record));
+    let Some(record) = children.attached.remove(&place.0) else { return };
+    children.detached.insert(place.0, Arc::clone(&record));
     drop(children);
     forget_ended(vec![(place.0, record)]);
 }
 
 /// Reaps the children that have ended and whose `Process` was dropped.
 pub(super) fn sweep() {
-    let without = list(&children().without);
-    if without.is_empty() {
+    let detached = list(&children().detached);
+    if detached.is_empty() {
         return;
     }
-    let mut fds: Vec<_> = without.iter().map(|(_, record)| PollFd::new(record, PollFlags::IN)).collect();
+    let mut fds: Vec<_> = detached.iter().map(|(_, record)| PollFd::new(record, PollFlags::IN)).collect();
     // If polling fails, for lack of kernel memory, the next spawn tries again.
     if !matches!(poll::wait(&mut fds, Deadline::PASSED), Ok(1..)) {
         return;
     }
     let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-    forget_ended(without.into_iter().zip(ready).filter_map(|(child, ready)| ready.then_some(child)).collect());
+    forget_ended(detached.into_iter().zip(ready).filter_map(|(child, ready)| ready.then_some(child)).collect());
 }
 
 /// Reaps those of `candidates` that have ended. The list is not locked meanwhile, because a
@@ -78,7 +78,7 @@ fn forget_ended(mut candidates: Vec<(u64, Arc<Record>)>) {
     candidates.retain(|(_, record)| record.has_ended());
     let mut children = children();
     for (place, _) in &candidates {
-        children.without.remove(place);
+        children.detached.remove(place);
     }
 }
 
@@ -112,13 +112,13 @@ fn list(children: &BTreeMap<u64, Arc<Record>>) -> Vec<(u64, Arc<Record>)> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn active_children() -> Vec<ChildInfo> {
-    let (mut active, without) = {
+    let (mut active, detached) = {
         let children = children();
-        (list(&children.with_handle), list(&children.without))
+        (list(&children.attached), list(&children.detached))
     };
-    active.extend(without.iter().cloned());
+    active.extend(detached.iter().cloned());
     active.retain(|(_, record)| !record.has_ended());
-    forget_ended(without);
+    forget_ended(detached);
     active.sort_by_key(|(place, _)| *place);
     active.into_iter().map(|(_, record)| ChildInfo { record }).collect()
 }

@@ -59,7 +59,7 @@ impl Collecting {
 
     pub(crate) fn finish(mut self) -> Vec<OwnedFd> {
         match self.0.take().map(|mut restore| restore.leave()) {
-            Some(State::Collecting(handles)) => handles,
+            Some(State::Collecting(descriptors)) => descriptors,
             _ => Vec::new(),
         }
     }
@@ -77,13 +77,13 @@ impl Drop for Collecting {
 pub(crate) struct Offering(Option<Restore>);
 
 impl Offering {
-    pub(crate) fn begin(handles: Vec<OwnedFd>) -> Self {
-        Self(Some(Restore::enter(State::Offering(handles.into_iter().map(Some).collect()))))
+    pub(crate) fn begin(descriptors: Vec<OwnedFd>) -> Self {
+        Self(Some(Restore::enter(State::Offering(descriptors.into_iter().map(Some).collect()))))
     }
 
     pub(crate) fn finish(mut self) -> Result<(), DecodeError> {
         let left = match self.0.take().map(|mut restore| restore.leave()) {
-            Some(State::Offering(handles)) => handles.iter().flatten().count(),
+            Some(State::Offering(descriptors)) => descriptors.iter().flatten().count(),
             _ => 0,
         };
         match left {
@@ -106,11 +106,11 @@ impl Drop for Offering {
 /// Collects a duplicate of `fd`, and writes its index.
 pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Result<S::Ok, S::Error> {
     let index = STATE.with_borrow_mut(|state| match state {
-        State::Collecting(handles) => {
+        State::Collecting(descriptors) => {
             let duplicate = sys::fd::duplicate(fd)
                 .map_err(|error| ser::Error::custom(format_args!("a descriptor could not be duplicated: {error}")))?;
-            handles.push(duplicate);
-            Ok(handles.len() as u32 - 1)
+            descriptors.push(duplicate);
+            Ok(descriptors.len() as u32 - 1)
         }
         _ => Err(ser::Error::custom(
             "a descriptor can only be encoded inside a message between processes: as an argument, \
@@ -124,7 +124,7 @@ pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Res
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OwnedFd, D::Error> {
     let index = u32::deserialize(deserializer)?;
     STATE.with_borrow_mut(|state| match state {
-        State::Offering(handles) => handles
+        State::Offering(descriptors) => descriptors
             .get_mut(index as usize)
             .ok_or_else(|| de::Error::custom(format_args!("the message has no descriptor number {index}")))?
             .take()
@@ -189,8 +189,8 @@ pub mod fd {
     /// # Errors
     ///
     /// Fails outside of a message between processes, and if no descriptor is free.
-    pub fn serialize<T: AsFd, S: Serializer>(handle: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        super::serialize(handle.as_fd(), serializer)
+    pub fn serialize<T: AsFd, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        super::serialize(value.as_fd(), serializer)
     }
 
     /// Deserialises a descriptor and makes a `T` from it.
@@ -214,36 +214,36 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     #[derive(Serialize, Deserialize)]
-    struct Handle(#[serde(with = "fd")] OwnedFd);
+    struct Descriptor(#[serde(with = "fd")] OwnedFd);
 
-    fn decode<T: DeserializeOwned>(bytes: &[u8], handles: Vec<OwnedFd>) -> Result<T, DecodeError> {
-        message::decode(Input::whole(&mut bytes.to_vec()), handles)
+    fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<T, DecodeError> {
+        message::decode(Input::whole(&mut bytes.to_vec()), descriptors)
     }
 
-    fn handle() -> Handle {
-        Handle(std::fs::File::open("/dev/null").unwrap().into())
+    fn null() -> Descriptor {
+        Descriptor(std::fs::File::open("/dev/null").unwrap().into())
     }
 
     #[test]
-    fn a_surplus_a_missing_and_a_doubled_handle_are_errors() {
+    fn a_surplus_a_missing_and_a_doubled_descriptor_are_errors() {
         let mut bytes = Vec::new();
-        let handles = message::encode_into(&(handle(), handle()), &mut bytes).unwrap();
-        assert_eq!(handles.len(), 2);
-        decode::<(Handle, Handle)>(&bytes, handles).unwrap();
+        let descriptors = message::encode_into(&(null(), null()), &mut bytes).unwrap();
+        assert_eq!(descriptors.len(), 2);
+        decode::<(Descriptor, Descriptor)>(&bytes, descriptors).unwrap();
 
-        let missing = decode::<(Handle, Handle)>(&bytes, vec![handle().0]);
+        let missing = decode::<(Descriptor, Descriptor)>(&bytes, vec![null().0]);
         assert!(missing.err().unwrap().to_string().contains("no descriptor number 1"));
-        let surplus = decode::<(Handle, Handle)>(&bytes, vec![handle().0, handle().0, handle().0]);
+        let surplus = decode::<(Descriptor, Descriptor)>(&bytes, vec![null().0, null().0, null().0]);
         assert!(surplus.err().unwrap().to_string().contains("1 descriptors too many"));
-        let twice = decode::<(Handle, Handle)>(&[0; 8], vec![handle().0]);
+        let twice = decode::<(Descriptor, Descriptor)>(&[0; 8], vec![null().0]);
         assert!(twice.err().unwrap().to_string().contains("descriptor number 0 of the message twice"));
     }
 
     #[test]
-    fn a_handle_is_refused_outside_a_transport_also_after_one() {
+    fn a_descriptor_is_refused_outside_a_transport_even_after_one() {
         let mut bytes = Vec::new();
-        message::encode_into(&handle(), &mut bytes).unwrap();
-        let error = serde_json::to_string(&handle()).unwrap_err();
+        message::encode_into(&null(), &mut bytes).unwrap();
+        let error = serde_json::to_string(&null()).unwrap_err();
         assert!(error.to_string().contains("only be encoded inside a message"));
     }
 }
