@@ -5,15 +5,14 @@
 //! descriptors that arrived, and each index takes one, once. Outside of both, serialising a
 //! descriptor is an error.
 //!
-//! The state is per thread, because serde offers no other way to pass it to a `Serialize`. In
-//! effect it is a stack: beginning saves the outer state, and dropping the guard restores it. So a
-//! `Serialize` that itself sends something, or panics, does no harm.
+//! The state is per thread because serde offers no other way to reach it from within a `Serialize`.
+//! It is a stack: a `Serialize` that itself sends something uses what is above, and the guards take
+//! it down again, even in a panic.
 
 mod carried;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -22,71 +21,101 @@ use crate::codec::DecodeError;
 use crate::sys;
 pub use carried::Fd;
 
-enum State {
-    Outside,
-    Collecting(Vec<OwnedFd>),
-    Offering(Vec<Option<OwnedFd>>),
+/// What this thread is doing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Activity {
+    Nothing,
+    Encoding,
+    Decoding,
+}
+
+/// Most values hold no descriptors, so beginning and ending one touches nothing else.
+#[derive(Clone, Copy)]
+struct State {
+    activity: Activity,
+    /// Where the descriptors of the innermost value begin in `DESCRIPTORS`.
+    start: usize,
+    /// How many there are in all.
+    end: usize,
 }
 
 thread_local! {
-    static STATE: RefCell<State> = const { RefCell::new(State::Outside) };
+    static STATE: Cell<State> = const { Cell::new(State { activity: Activity::Nothing, start: 0, end: 0 }) };
+    /// The descriptors that were collected, or are offered and were not taken.
+    static DESCRIPTORS: RefCell<Vec<Option<OwnedFd>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Restores the outer state when the inner one ends, even by a panic.
-struct Restore {
+/// A value is being encoded or decoded on this thread. Dropping it puts the outer state back.
+struct Value {
     outer: State,
     /// Not `Send`, because the state belongs to this thread.
     _not_send: PhantomData<*const ()>,
 }
 
-impl Restore {
-    fn enter(inner: State) -> Self {
-        Self { outer: STATE.replace(inner), _not_send: PhantomData }
+impl Value {
+    #[inline]
+    fn begin(activity: Activity, descriptors: Vec<OwnedFd>) -> Self {
+        let outer = STATE.get();
+        let mut end = outer.end;
+        if !descriptors.is_empty() {
+            DESCRIPTORS.with_borrow_mut(|all| {
+                all.extend(descriptors.into_iter().map(Some));
+                end = all.len();
+            });
+        }
+        STATE.set(State { activity, start: outer.end, end });
+        Self { outer, _not_send: PhantomData }
     }
 
-    fn leave(&mut self) -> State {
-        STATE.replace(mem::replace(&mut self.outer, State::Outside))
+    /// Takes the descriptors that are there.
+    #[inline]
+    fn finish(self) -> Vec<OwnedFd> {
+        let State { start, end, .. } = STATE.get();
+        if start == end {
+            Vec::new()
+        } else {
+            DESCRIPTORS.with_borrow_mut(|all| all.drain(start..).flatten().collect())
+        }
+    }
+}
+
+impl Drop for Value {
+    #[inline]
+    fn drop(&mut self) {
+        let State { start, end, .. } = STATE.replace(self.outer);
+        if start != end {
+            DESCRIPTORS.with_borrow_mut(|all| all.truncate(start));
+        }
     }
 }
 
 /// A value is being encoded on this thread.
-pub(crate) struct Collecting(Option<Restore>);
+pub(crate) struct Collecting(Value);
 
 impl Collecting {
+    #[inline]
     pub(crate) fn begin() -> Self {
-        Self(Some(Restore::enter(State::Collecting(Vec::new()))))
+        Self(Value::begin(Activity::Encoding, Vec::new()))
     }
 
-    pub(crate) fn finish(mut self) -> Vec<OwnedFd> {
-        match self.0.take().map(|mut restore| restore.leave()) {
-            Some(State::Collecting(descriptors)) => descriptors,
-            _ => Vec::new(),
-        }
-    }
-}
-
-impl Drop for Collecting {
-    fn drop(&mut self) {
-        if let Some(mut restore) = self.0.take() {
-            restore.leave();
-        }
+    #[inline]
+    pub(crate) fn finish(self) -> Vec<OwnedFd> {
+        self.0.finish()
     }
 }
 
 /// A value is being decoded on this thread.
-pub(crate) struct Offering(Option<Restore>);
+pub(crate) struct Offering(Value);
 
 impl Offering {
+    #[inline]
     pub(crate) fn begin(descriptors: Vec<OwnedFd>) -> Self {
-        Self(Some(Restore::enter(State::Offering(descriptors.into_iter().map(Some).collect()))))
+        Self(Value::begin(Activity::Decoding, descriptors))
     }
 
-    pub(crate) fn finish(mut self) -> Result<(), DecodeError> {
-        let left = match self.0.take().map(|mut restore| restore.leave()) {
-            Some(State::Offering(descriptors)) => descriptors.iter().flatten().count(),
-            _ => 0,
-        };
-        match left {
+    #[inline]
+    pub(crate) fn finish(self) -> Result<(), DecodeError> {
+        match self.0.finish().len() {
             0 => Ok(()),
             left => Err(DecodeError::new(format!(
                 "the message carries {left} descriptors too many; do both ends use the same type?"
@@ -95,43 +124,38 @@ impl Offering {
     }
 }
 
-impl Drop for Offering {
-    fn drop(&mut self) {
-        if let Some(mut restore) = self.0.take() {
-            restore.leave();
-        }
-    }
-}
-
-/// Collects a duplicate of `fd`, and writes its index.
+/// Puts a duplicate of `fd` beside the bytes and its index into them.
 pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Result<S::Ok, S::Error> {
-    let index = STATE.with_borrow_mut(|state| match state {
-        State::Collecting(descriptors) => {
-            let duplicate = sys::fd::duplicate(fd)
-                .map_err(|error| ser::Error::custom(format_args!("a descriptor could not be duplicated: {error}")))?;
-            descriptors.push(duplicate);
-            Ok(descriptors.len() as u32 - 1)
-        }
-        _ => Err(ser::Error::custom(
+    let state = STATE.get();
+    if state.activity != Activity::Encoding {
+        return Err(ser::Error::custom(
             "a descriptor can only be encoded inside a message between processes: as an argument, \
              as a result, or sent over a connection",
-        )),
-    })?;
+        ));
+    }
+    let duplicate = sys::fd::duplicate(fd)
+        .map_err(|error| ser::Error::custom(format_args!("a descriptor could not be duplicated: {error}")))?;
+    DESCRIPTORS.with_borrow_mut(|all| all.push(Some(duplicate)));
+    STATE.set(State { end: state.end + 1, ..state });
+    let index = (state.end - state.start) as u32;
     index.serialize(serializer)
 }
 
 /// Reads an index, and takes that descriptor.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OwnedFd, D::Error> {
     let index = u32::deserialize(deserializer)?;
-    STATE.with_borrow_mut(|state| match state {
-        State::Offering(descriptors) => descriptors
-            .get_mut(index as usize)
+    let state = STATE.get();
+    if state.activity != Activity::Decoding {
+        return Err(de::Error::custom("a descriptor can only be decoded inside a message between processes"));
+    }
+    DESCRIPTORS.with_borrow_mut(|all| {
+        all.get_mut(state.start..)
+            .and_then(|offered| offered.get_mut(index as usize))
             .ok_or_else(|| de::Error::custom(format_args!("the message has no descriptor number {index}")))?
             .take()
             .ok_or_else(|| {
                 de::Error::custom(format_args!("the value uses descriptor number {index} of the message twice"))
-            }),
-        _ => Err(de::Error::custom("a descriptor can only be decoded inside a message between processes")),
+            })
     })
 }
 

@@ -176,6 +176,7 @@ mod reactor;
 mod referent;
 mod registry;
 mod resource;
+mod spin;
 #[allow(unsafe_code, reason = "the operating system's interface")]
 mod sys;
 mod trace;

@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use crate::codec::{self, DecodeError, EncodeError, Input, Output, message_limit};
 use crate::descriptor;
 use crate::sys::memfd::{MemoryFile, Reader};
+pub(crate) use writer::Spill;
 use writer::Writer;
-pub(crate) use writer::{Body, Spill};
 
 /// An encoded value, with its descriptors.
 ///
@@ -49,7 +49,15 @@ enum Bytes {
     },
 }
 
-/// The longest value, in bytes, that a [`Message`] keeps on the heap, where it needs no descriptor.
+impl From<Box<MemoryFile>> for Bytes {
+    fn from(file: Box<MemoryFile>) -> Self {
+        let (file, length) = file.into_reader();
+        Self::File { file, length }
+    }
+}
+
+/// The longest value, in bytes, that a [`Message`] keeps on the heap, so that one that waits holds
+/// no descriptor.
 const MOST_ON_HEAP: usize = 1 << 20;
 
 /// The longest value, in bytes, that is a part of the bytes of the message around it. A longer one
@@ -66,15 +74,20 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     Ok(collecting.finish())
 }
 
-/// Encodes `value` into `buffer`, which is empty, or where `spill` says.
+/// The same, where the bytes are appended to `buffer`, or go where `spill` says. If that fails the
+/// buffer is as it was.
 pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
-    buffer: Vec<u8>,
+    buffer: &mut Vec<u8>,
     spill: Spill<'_>,
-) -> Result<(Body, Vec<OwnedFd>), EncodeError> {
+) -> Result<(Option<Box<MemoryFile>>, Vec<OwnedFd>), EncodeError> {
+    let start = buffer.len();
     let mut writer = Writer::new(buffer, spill);
-    let descriptors = encode_into(value, &mut writer)?;
-    Ok((writer.finish()?, descriptors))
+    let encoded = encode_into(value, &mut writer).and_then(|descriptors| Ok((writer.finish()?, descriptors)));
+    if encoded.is_err() {
+        buffer.truncate(start);
+    }
+    encoded
 }
 
 /// Decodes one value from all of `input` and all of `descriptors`.
@@ -87,8 +100,12 @@ pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, descriptors: Vec<Own
     Ok(value)
 }
 
-/// Makes a message from bytes that are already encoded.
-pub(crate) fn encode_bytes(bytes: &[u8], buffer: Vec<u8>, spill: Spill<'_>) -> Result<Body, EncodeError> {
+/// Takes bytes that are a message as they are.
+pub(crate) fn encode_bytes(
+    bytes: &[u8],
+    buffer: &mut Vec<u8>,
+    spill: Spill<'_>,
+) -> Result<Option<Box<MemoryFile>>, EncodeError> {
     let mut writer = Writer::new(buffer, spill);
     writer.write(bytes)?;
     writer.finish()
@@ -102,16 +119,32 @@ impl Message {
     /// Fails if a `Serialize` implementation fails, the value is longer than [`message_limit`], or
     /// descriptors or memory run out.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
+        let mut bytes = Vec::new();
         let spill = Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create };
-        let (body, descriptors) = encode(value, Vec::new(), spill)?;
-        let bytes = match body {
-            Body::Inline(bytes) => Bytes::Heap(bytes),
-            Body::File(file) => {
-                let (file, length) = file.into_reader();
-                Bytes::File { file, length }
-            }
-        };
-        Ok(Self { bytes, descriptors })
+        let (file, descriptors) = encode(value, &mut bytes, spill)?;
+        Ok(Self { bytes: file.map_or(Bytes::Heap(bytes), Bytes::from), descriptors })
+    }
+
+    /// Appends the encoded form of `value` to `buffer`, if that is all there is to it. A value that
+    /// holds descriptors or takes more than `most` bytes becomes a message, and the buffer stays as
+    /// it was. [`decode_plain`] decodes the bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    #[inline]
+    pub fn append<T: Serialize + ?Sized>(
+        value: &T,
+        buffer: &mut Vec<u8>,
+        most: usize,
+    ) -> Result<Option<Self>, EncodeError> {
+        let start = buffer.len();
+        let (file, descriptors) = encode(value, buffer, Spill { beyond: most, file: &MemoryFile::create })?;
+        if file.is_none() && descriptors.is_empty() {
+            return Ok(None);
+        }
+        let bytes = file.map_or_else(|| Bytes::Heap(buffer.split_off(start)), Bytes::from);
+        Ok(Some(Self { bytes, descriptors }))
     }
 
     /// Decodes the value.
@@ -147,6 +180,16 @@ impl Message {
             Bytes::File { length, .. } => *length,
         }
     }
+}
+
+/// Decodes a value from the bytes that [`Message::append`] appended, in this process or another one.
+///
+/// # Errors
+///
+/// The bytes are not an encoded `T`.
+#[inline]
+pub fn decode_plain<T: DeserializeOwned>(bytes: &mut [u8]) -> Result<T, DecodeError> {
+    decode(Input::whole(bytes), Vec::new())
 }
 
 impl fmt::Debug for Message {

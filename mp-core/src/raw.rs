@@ -2,6 +2,7 @@
 //!
 //! - [`EncodedCall`], [`Message`] and [`Outcome`] are calls, values and results without their
 //!   types, for code that passes on what others call, as mp-pool does.
+//! - [`Spins`] decides whether a thread looks again before it sleeps.
 //! - [`Deadline`], [`PollableFd`] and the functions beside them are what [`pipe`](crate::pipe())
 //!   and [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own,
 //!   as mp-listener does.
@@ -11,11 +12,12 @@ use std::error::Error;
 pub use crate::call::EncodedCall;
 use crate::codec::{DecodeError, EncodeError};
 use crate::connection::Connection;
-pub use crate::message::Message;
+pub use crate::message::{Message, decode_plain};
 pub use crate::outcome::{CallError, Outcome};
 pub use crate::pollable::PollableFd;
 #[cfg(feature = "async")]
 pub use crate::reactor::Readiness;
+pub use crate::spin::{Spins, Wait};
 pub use crate::sys::fd::above_standard_streams;
 pub use crate::sys::poll::{Deadline, readable, writable};
 

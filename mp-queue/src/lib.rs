@@ -1,8 +1,24 @@
-//! Queues between many processes. Nothing is in this crate yet.
-//!
-//! It is the place for `Queue<T>` and `JoinableQueue<T>`: bounded, first in first out, many
-//! producers and many consumers, over a ring in shared memory, in which a producer that is killed
-//! half-way leaves nothing.
-//!
-//! Until they are here, `mp_core::pipe` serves several senders and several receivers, each with a
-//! duplicate of its end.
+//! Bounded queues between any number of processes, in shared memory.
+
+#![deny(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+mod batch;
+mod consumer;
+mod deadline {
+    pub(crate) use mp_sync::futex::Deadline;
+}
+mod error;
+mod holder;
+#[allow(unsafe_code, reason = "it hands the ring's bytes to `ring::access`")]
+mod memory;
+mod primitive;
+mod producer;
+mod queue;
+mod ring;
+mod transfer;
+
+pub use consumer::{Consumer, Iter};
+pub use error::{GetError, GetManyError, PutError, PutErrorReason, PutManyError};
+pub use producer::Producer;
+pub use queue::Queue;

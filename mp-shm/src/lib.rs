@@ -113,6 +113,8 @@ mod layout;
 mod named;
 mod part;
 mod pauses;
+#[allow(unsafe_code, reason = "the head of a region is a value in mapped memory")]
+pub mod raw;
 mod segment;
 #[allow(unsafe_code, reason = "it hands out references into memory that it has mapped")]
 mod shared;

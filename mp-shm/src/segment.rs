@@ -18,12 +18,12 @@ use crate::{AttachError, ShmSafe};
 /// What the memory is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// One value that everybody uses.
-    Shared = 1,
     /// A lock, and values that it protects.
     Array = 2,
     /// Values that have one owner at a time, or are frozen.
     Buffer = 3,
+    /// One value, and bytes behind it, if any.
+    Region = 4,
 }
 
 /// The first bytes: "mp-shm", and the version of this format.
@@ -35,7 +35,7 @@ const FIELDS: usize = 6;
 /// How many bytes the header has.
 pub(crate) const HEADER: usize = FIELDS * size_of::<u64>();
 
-/// Memory for values of type `T`.
+/// Memory for values of type `T`. Of a [`Kind::Region`], the length is that of the bytes.
 pub(crate) struct Segment<T> {
     file: OwnedFd,
     kind: Kind,
@@ -107,7 +107,11 @@ impl<T: ShmSafe> Segment<T> {
 
     /// How many bytes a segment has. `None` if they would be more than a process can have.
     fn size(kind: Kind, length: usize) -> Option<u64> {
-        let size = size_of::<T>().checked_mul(length)?.checked_add(start::<T>(kind))?;
+        let values = match kind {
+            Kind::Region => size_of::<T>().checked_add(length)?,
+            Kind::Array | Kind::Buffer => size_of::<T>().checked_mul(length)?,
+        };
+        let size = values.checked_add(start::<T>(kind))?;
         // Rounded up to pages, it has to be addressable still.
         (size <= isize::MAX as usize - pages::size()).then_some(size as u64)
     }
@@ -119,7 +123,7 @@ pub(crate) const LOCK: usize = 64;
 /// Where the values begin, in bytes.
 pub(crate) fn start<T>(kind: Kind) -> usize {
     match kind {
-        Kind::Shared => HEADER.next_multiple_of(align_of::<T>()),
+        Kind::Region => HEADER.next_multiple_of(align_of::<T>()),
         // After the lock.
         Kind::Array => (HEADER + LOCK).next_multiple_of(align_of::<T>()),
         // Pages of their own, so that parts can be mapped without the header.
@@ -151,7 +155,10 @@ impl<T> Segment<T> {
 
     /// All of it, header included.
     pub(crate) fn everything(&self) -> Range<u64> {
-        0..self.bytes(&(0..self.length)).end
+        match self.kind {
+            Kind::Region => 0..(start::<T>(self.kind) + size_of::<T>() + self.length) as u64,
+            Kind::Array | Kind::Buffer => 0..self.bytes(&(0..self.length)).end,
+        }
     }
 
     /// Maps some of the values to be written, if there is a byte of them.

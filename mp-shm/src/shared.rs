@@ -2,17 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use memmap2::MmapRaw;
-use mp_sync::SharedRegion;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::segment::{self, Kind, Segment};
-use crate::sys::mapping;
+use crate::raw::Region;
 use crate::{AttachError, ShmSafe};
 
 /// A value in memory that several processes share, by reference: an [`Arc`] across processes.
@@ -59,24 +55,8 @@ use crate::{AttachError, ShmSafe};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Shared<T> {
-    inner: Arc<Inner<T>>,
+    region: Arc<Region<T>>,
 }
-
-struct Inner<T> {
-    segment: Segment<T>,
-    /// Keeps the memory mapped.
-    _region: SharedRegion<MmapRaw>,
-    value: *const T,
-    /// It hands out references to one.
-    values: PhantomData<T>,
-}
-
-// SAFETY: the pointer leads into the region, which belongs to it, and whose memory does not care
-// which thread uses it; what is shared is the `T`, and a `T` that several processes use in place is
-// used from several threads in any case.
-unsafe impl<T: Send + Sync> Send for Inner<T> {}
-// SAFETY: the same.
-unsafe impl<T: Send + Sync> Sync for Inner<T> {}
 
 impl<T: ShmSafe + Send + Sync> Shared<T> {
     /// Puts `value` into new memory, of at least a page.
@@ -85,13 +65,9 @@ impl<T: ShmSafe + Send + Sync> Shared<T> {
     ///
     /// Descriptors, memory or address space have run out;
     /// [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep
-    /// what [`SharedRegion`] needs.
+    /// what [`SharedRegion`](mp_sync::SharedRegion) needs.
     pub fn new(value: T) -> io::Result<Self> {
-        let segment = Segment::<T>::create(Kind::Shared, 1)?;
-        let inner = Inner::map(segment)?;
-        // SAFETY: it is memory for a `T`, mapped to be written, that nobody else has yet.
-        unsafe { inner.value.cast_mut().write(value) };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { region: Arc::new(Region::create(value, 0)?) })
     }
 
     /// Makes new memory with a value of zero bytes in it, which is not written: for values that are
@@ -104,27 +80,12 @@ impl<T: ShmSafe + Send + Sync> Shared<T> {
     ///
     /// As [`new`](Self::new).
     pub fn zeroed() -> io::Result<Self> {
-        const { assert!(T::LAYOUT.is_zeroable(), "zero bytes are not a value of this type") };
-        let segment = Segment::create(Kind::Shared, 1)?;
-        Ok(Self { inner: Arc::new(Inner::map(segment)?) })
+        Ok(Self { region: Arc::new(Region::zeroed(0)?) })
     }
 
     /// Whether the two are one value, in this process's eyes: clones of each other.
     pub fn ptr_eq(this: &Self, other: &Self) -> bool {
-        Arc::ptr_eq(&this.inner, &other.inner)
-    }
-}
-
-impl<T: ShmSafe> Inner<T> {
-    fn map(segment: Segment<T>) -> io::Result<Self> {
-        let mapping = mapping::writable(segment.as_fd(), segment.everything())?;
-        let (start, length) = (mapping.as_mut_ptr(), mapping.len());
-        // SAFETY: it is a shared mapping of a file whose size is sealed, which the `MmapRaw` ends
-        // when it is dropped; it is used for its address alone. References to the value do not
-        // outlive this.
-        let region = unsafe { SharedRegion::new(mapping, start, length)? };
-        let value = region.at(segment::start::<T>(Kind::Shared)).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { segment, _region: region, value, values: PhantomData })
+        Arc::ptr_eq(&this.region, &other.region)
     }
 }
 
@@ -132,16 +93,13 @@ impl<T> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the region has a `T` there, since before anybody else had the memory, aligned,
-        // and mapped as long as this is there. `T: ShmSafe + Sync` was demanded where it was made:
-        // what other processes do to it meanwhile, it allows to be done.
-        unsafe { &*self.inner.value }
+        self.region.head()
     }
 }
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { region: Arc::clone(&self.region) }
     }
 }
 
@@ -153,11 +111,8 @@ impl<T: ShmSafe + Send + Sync> TryFrom<OwnedFd> for Shared<T> {
     type Error = AttachError;
 
     fn try_from(file: OwnedFd) -> Result<Self, AttachError> {
-        match Segment::attach(file, Kind::Shared)? {
-            (_, true) => Err(AttachError::Frozen),
-            (segment, _) if segment.len() == 1 => Ok(Self { inner: Arc::new(Inner::map(segment)?) }),
-            _ => Err(AttachError::Type),
-        }
+        let region = Region::attach(file)?;
+        if region.is_empty() { Ok(Self { region: Arc::new(region) }) } else { Err(AttachError::Type) }
     }
 }
 
@@ -166,7 +121,7 @@ impl<T: ShmSafe + Send + Sync> TryFrom<OwnedFd> for Shared<T> {
 /// prevented than writing to `/proc/self/mem`.
 impl<T> AsFd for Shared<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inner.segment.as_fd()
+        self.region.as_fd()
     }
 }
 

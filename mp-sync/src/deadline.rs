@@ -6,21 +6,24 @@ use std::time::Duration;
 use rustix::thread::futex::Timespec;
 use rustix::time::{ClockId, clock_gettime};
 
-/// A point on the monotonic clock, or never, which is later than all.
+/// When a wait has to end: a point on the monotonic clock, or never, which is later than every
+/// point.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Deadline {
+pub struct Deadline {
     seconds: i64,
     nanoseconds: i64,
 }
 
 impl Deadline {
-    pub(crate) const NEVER: Self = Self { seconds: i64::MAX, nanoseconds: 0 };
-    /// It has passed.
-    pub(crate) const PASSED: Self = Self { seconds: 0, nanoseconds: 0 };
+    /// No limit.
+    pub const NEVER: Self = Self { seconds: i64::MAX, nanoseconds: 0 };
+    /// It has passed: a wait looks once.
+    pub const PASSED: Self = Self { seconds: 0, nanoseconds: 0 };
 
-    /// After that time. What is beyond the clock is never; no time at all has passed already,
-    /// without a look at the clock.
-    pub(crate) fn after(time: Duration) -> Self {
+    /// Returns the deadline that is `time` from now. What is beyond the clock is
+    /// [`NEVER`](Self::NEVER); [`Duration::ZERO`] is [`PASSED`](Self::PASSED), without a look at the
+    /// clock.
+    pub fn after(time: Duration) -> Self {
         if time.is_zero() {
             return Self::PASSED;
         }
@@ -40,6 +43,25 @@ impl Deadline {
     /// As the kernel takes it; `None` for never.
     pub(crate) fn timespec(self) -> Option<Timespec> {
         (self != Self::NEVER).then_some(Timespec { tv_sec: self.seconds, tv_nsec: self.nanoseconds as _ })
+    }
+
+    /// Tells whether the deadline has passed.
+    pub fn has_passed(self) -> bool {
+        self == Self::PASSED || (self != Self::NEVER && self <= Self::now())
+    }
+
+    /// Returns the time that is left; `None` without a limit.
+    pub fn left(self) -> Option<Duration> {
+        let now = Self::now();
+        match self {
+            Self::NEVER => None,
+            _ if self <= now => Some(Duration::ZERO),
+            _ => {
+                let nanoseconds = self.nanoseconds - now.nanoseconds;
+                let seconds = self.seconds - now.seconds - i64::from(nanoseconds < 0);
+                Some(Duration::new(seconds as u64, nanoseconds.rem_euclid(1_000_000_000) as u32))
+            }
+        }
     }
 
     fn now() -> Self {
@@ -62,6 +84,15 @@ mod tests {
             assert_eq!(Deadline::after(long), Deadline::NEVER);
         }
         assert_eq!(Deadline::NEVER.timespec(), None);
+    }
+
+    #[test]
+    fn what_is_left_is_what_was_given_less_what_has_gone() {
+        let given = Duration::from_nanos(5_999_999_999);
+        let left = Deadline::after(given).left().unwrap();
+        assert!(left <= given && left > Duration::from_secs(1), "{left:?}");
+        assert_eq!((Deadline::PASSED.left(), Deadline::NEVER.left()), (Some(Duration::ZERO), None));
+        assert!(Deadline::PASSED.has_passed() && !Deadline::NEVER.has_passed());
     }
 
     #[test]

@@ -72,6 +72,7 @@ mod condvar;
 mod deadline;
 mod error;
 mod event;
+pub mod futex;
 mod mutex;
 mod once_lock;
 mod raw;

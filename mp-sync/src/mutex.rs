@@ -135,11 +135,14 @@ impl<T: ?Sized> Mutex<T> {
         self.lock_until(Deadline::after(timeout))
     }
 
+    /// Takes the lock, waiting no longer than until the deadline; otherwise as
+    /// [`lock_timeout`](Self::lock_timeout). For waits that consist of several.
+    ///
+    /// # Errors
+    ///
+    /// As for [`lock`](Self::lock).
     #[inline(always)]
-    pub(crate) fn lock_until(
-        &self,
-        deadline: Deadline,
-    ) -> Result<Option<MutexGuard<'_, T>>, LockError<MutexGuard<'_, T>>> {
+    pub fn lock_until(&self, deadline: Deadline) -> Result<Option<MutexGuard<'_, T>>, LockError<MutexGuard<'_, T>>> {
         match self.raw.lock(deadline) {
             Ok(true) => Ok(Some(MutexGuard::new(self))),
             Ok(false) => Err(LockError::OwnerDied(MutexGuard::new(self))),

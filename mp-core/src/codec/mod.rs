@@ -79,6 +79,7 @@ const LOWEST_MESSAGE_LIMIT: u64 = 64 << 10;
 /// The limit applies to every encoded value: the arguments and the result of a call, and each
 /// message of a connection. A longer value is an error for its sender and for its receiver, which
 /// allocates nothing for it. Children inherit their parent's limit when they start.
+#[inline]
 pub fn message_limit() -> u64 {
     MESSAGE_LIMIT.load(Ordering::Relaxed)
 }

@@ -9,7 +9,6 @@ mod packet;
 mod raw;
 mod receiver;
 mod sender;
-mod spin;
 mod travel;
 
 use std::io;

@@ -14,11 +14,11 @@ use serde::de::DeserializeOwned;
 use super::error::{RecvError, SendErrorReason};
 use super::large::{self, LargeMessages, Receipt};
 use super::packet::{self, BodyRef, Failure, FileBody, MAX_INLINE, MAX_PACKET, Packet, ReceivedBody};
-use super::spin::Spins;
 use crate::codec::{DecodeError, Input};
-use crate::message::{self, Body, Spill, unreadable};
+use crate::message::{self, Spill, unreadable};
 use crate::pollable::PollableFd;
-use crate::sys::memfd::Reader;
+use crate::spin::Spins;
+use crate::sys::memfd::{MemoryFile, Reader};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Blocking;
 
@@ -52,19 +52,20 @@ impl Socket {
 
     pub(super) fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendErrorReason> {
         let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
-        let body = message::encode_bytes(bytes, take_buffer(&ENCODING), spill).map_err(SendErrorReason::Encode)?;
-        self.send_by(Outgoing { body, descriptors: Vec::new() }, Deadline::NEVER)
+        let mut buffer = take_buffer(&ENCODING);
+        let file = message::encode_bytes(bytes, &mut buffer, spill).map_err(SendErrorReason::Encode)?;
+        self.send_by(Outgoing::new(file, buffer, Vec::new()), Deadline::NEVER)
     }
 
     pub(super) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Outgoing, SendErrorReason> {
         let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
-        let (body, descriptors) =
-            message::encode(value, take_buffer(&ENCODING), spill).map_err(SendErrorReason::Encode)?;
-        Ok(Outgoing { body, descriptors })
+        let mut buffer = take_buffer(&ENCODING);
+        let (file, descriptors) = message::encode(value, &mut buffer, spill).map_err(SendErrorReason::Encode)?;
+        Ok(Outgoing::new(file, buffer, descriptors))
     }
 
     fn send_by(&self, mut message: Outgoing, deadline: Deadline) -> Result<(), SendErrorReason> {
-        let mut wait = self.send_spins.wait(deadline);
+        let mut wait = self.send_spins.wait(!deadline.is_now());
         let result = loop {
             let sleeps = wait.sleeps();
             let blocking = if sleeps && deadline.is_never() { Blocking::Yes } else { Blocking::No };
@@ -171,7 +172,7 @@ impl Socket {
     }
 
     fn receive_packet(&self, buffer: &mut [u8], deadline: Deadline) -> Result<Option<Packet>, RecvError> {
-        let mut wait = self.receive_spins.wait(deadline);
+        let mut wait = self.receive_spins.wait(!deadline.is_now());
         loop {
             let blocking = if wait.sleeps() && deadline.is_never() { Blocking::Yes } else { Blocking::No };
             match packet::receive(self.fd.as_fd(), &mut buffer[..MAX_PACKET], blocking) {
@@ -240,7 +241,27 @@ pub(super) struct Outgoing {
     descriptors: Vec<OwnedFd>,
 }
 
-/// The result of an attempt to send a message.
+/// The bytes of a message that is ready.
+pub(super) enum Body {
+    Inline(Vec<u8>),
+    File(MemoryFile),
+}
+
+impl Outgoing {
+    /// The body is in `file`, if there is one, and otherwise in `buffer`.
+    fn new(file: Option<Box<MemoryFile>>, buffer: Vec<u8>, descriptors: Vec<OwnedFd>) -> Self {
+        let body = match file {
+            Some(file) => {
+                put_back(&ENCODING, buffer);
+                Body::File(*file)
+            }
+            None => Body::Inline(buffer),
+        };
+        Self { body, descriptors }
+    }
+}
+
+/// What became of an attempt to send a message.
 pub(super) enum Attempt {
     Sent,
     /// The socket is full.

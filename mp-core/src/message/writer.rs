@@ -6,14 +6,7 @@ use std::io;
 use crate::codec::{EncodeError, Output, message_limit};
 use crate::sys::memfd::MemoryFile;
 
-/// The bytes of an encoded value.
-#[derive(Debug)]
-pub(crate) enum Body {
-    Inline(Vec<u8>),
-    File(MemoryFile),
-}
-
-/// When a body goes into a memory file, and how that is made.
+/// When a body goes into a memory file.
 pub(crate) struct Spill<'a> {
     /// The longest body that stays on the heap, in bytes.
     pub(crate) beyond: usize,
@@ -22,36 +15,51 @@ pub(crate) struct Spill<'a> {
 }
 
 pub(super) struct Writer<'a> {
-    /// The bytes that are not in the file.
-    bytes: Vec<u8>,
-    file: Option<MemoryFile>,
+    /// The body begins at `start`, as far as it is not in the file.
+    bytes: &'a mut Vec<u8>,
+    start: usize,
+    file: Option<Box<MemoryFile>>,
     spill: Spill<'a>,
     limit: u64,
 }
 
 impl<'a> Writer<'a> {
-    /// Writes into `buffer`, which is empty, up to its length limit.
-    pub(super) fn new(buffer: Vec<u8>, spill: Spill<'a>) -> Self {
-        Self { bytes: buffer, file: None, spill, limit: message_limit() }
+    /// Appends to `buffer`, as far as that goes.
+    #[inline]
+    pub(super) fn new(buffer: &'a mut Vec<u8>, spill: Spill<'a>) -> Self {
+        Self { start: buffer.len(), bytes: buffer, file: None, spill, limit: message_limit() }
     }
 
-    pub(super) fn finish(mut self) -> Result<Body, EncodeError> {
+    /// Returns the file, if the body did not stay in the buffer.
+    #[inline]
+    pub(super) fn finish(mut self) -> Result<Option<Box<MemoryFile>>, EncodeError> {
         self.check_limit(0)?;
-        if self.file.is_none() && self.bytes.len() > self.spill.beyond {
-            // The buffer has more capacity than the longest body that stays on the heap.
-            self.file = Some((self.spill.file)().map_err(no_memory)?);
+        if self.file.is_none() && self.in_buffer().len() > self.spill.beyond {
+            // The buffer had more room than a body may have that stays on the heap.
+            self.file = Some(Box::new((self.spill.file)().map_err(no_memory)?));
         }
-        match self.file.take() {
-            None => Ok(Body::Inline(self.bytes)),
-            Some(mut file) => {
-                file.append(&self.bytes).map_err(no_memory)?;
-                Ok(Body::File(file))
-            }
+        if self.file.is_some() {
+            self.move_to_file()?;
         }
+        Ok(self.file)
     }
 
+    #[inline]
+    fn in_buffer(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    fn move_to_file(&mut self) -> Result<(), EncodeError> {
+        if let Some(file) = &mut self.file {
+            file.append(&self.bytes[self.start..]).map_err(no_memory)?;
+            self.bytes.truncate(self.start);
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn check_limit(&self, more: usize) -> Result<(), EncodeError> {
-        let length = self.file.as_ref().map_or(0, MemoryFile::length) + (self.bytes.len() + more) as u64;
+        let length = self.file.as_ref().map_or(0, |file| file.length()) + (self.in_buffer().len() + more) as u64;
         if length > self.limit { Err(EncodeError::too_large(self.limit)) } else { Ok(()) }
     }
 
@@ -59,23 +67,18 @@ impl<'a> Writer<'a> {
     #[cold]
     fn write_beyond(&mut self, more: &[u8]) -> Result<(), EncodeError> {
         self.check_limit(more.len())?;
-        let length = self.bytes.len() + more.len();
+        let length = self.in_buffer().len() + more.len();
         if self.file.is_none() {
             if length <= self.spill.beyond {
                 return self.grow(length, more);
             }
-            self.file = Some((self.spill.file)().map_err(no_memory)?);
+            self.file = Some(Box::new((self.spill.file)().map_err(no_memory)?));
         }
-        if let Some(file) = &mut self.file {
-            file.append(&self.bytes).map_err(no_memory)?;
-            self.bytes.clear();
-            if more.len() >= CHUNK {
-                return file.append(more).map_err(no_memory);
-            }
-            if self.bytes.capacity() < CHUNK {
-                self.bytes.try_reserve_exact(CHUNK).map_err(|error| no_memory(error.into()))?;
-            }
+        self.move_to_file()?;
+        if let Some(file) = self.file.as_mut().filter(|_| more.len() >= CHUNK) {
+            return file.append(more).map_err(no_memory);
         }
+        self.bytes.try_reserve(CHUNK).map_err(|error| no_memory(error.into()))?;
         self.bytes.extend_from_slice(more);
         Ok(())
     }
@@ -84,7 +87,7 @@ impl<'a> Writer<'a> {
     /// again, so that growing is amortised.
     fn grow(&mut self, length: usize, more: &[u8]) -> Result<(), EncodeError> {
         let wanted = (length.max(FIRST) * 2).min(self.spill.beyond.max(length));
-        self.bytes.try_reserve_exact(wanted - self.bytes.len()).map_err(|error| no_memory(error.into()))?;
+        self.bytes.try_reserve_exact(wanted - self.in_buffer().len()).map_err(|error| no_memory(error.into()))?;
         self.bytes.extend_from_slice(more);
         Ok(())
     }

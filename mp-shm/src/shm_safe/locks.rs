@@ -5,6 +5,7 @@
 //! drop their value, for which there is nothing to do either. All-zero bytes are a new lock, with a
 //! value of zero bytes, except for a barrier.
 
+use mp_sync::futex::Futex;
 use mp_sync::{Barrier, Condvar, Event, Mutex, OnceLock, ReentrantMutex, RobustSemaphore, RwLock, Semaphore};
 
 use super::ShmSafe;
@@ -27,6 +28,11 @@ unsafe impl<T: ShmSafe, const READERS: usize> ShmSafe for RwLock<T, READERS> {
         assert_slots(READERS);
         Layout::around::<Self>("RwLock", T::LAYOUT)
     };
+}
+
+// SAFETY: it is an atomic and nothing else.
+unsafe impl ShmSafe for Futex {
+    const LAYOUT: Layout = Layout::of::<Self>("Futex").any_bits();
 }
 
 // SAFETY: as said above.

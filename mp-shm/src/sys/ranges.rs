@@ -20,27 +20,42 @@ pub(crate) fn try_take(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bo
     }
 }
 
-/// Gives the bytes back that this description has.
+/// Shares the bytes with every other description that shares them. It fails only where one has them
+/// to itself.
+pub(crate) fn share(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
+    change(file, libc::F_RDLCK as i16, bytes)
+}
+
+/// Gives the bytes back that this description has or shares.
 pub(crate) fn give_back(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     change(file, libc::F_UNLCK as i16, bytes)
 }
 
+/// Tells whether another description has or shares any of the bytes.
+pub(crate) fn are_held_by_others(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool> {
+    // Asks whether they could be taken; the kernel answers with a lock that is in the way.
+    let answer = call(file, libc::F_OFD_GETLK, libc::F_WRLCK as i16, bytes)?;
+    Ok(answer.l_type != libc::F_UNLCK as i16)
+}
+
 fn change(file: BorrowedFd<'_>, kind: i16, bytes: Range<u64>) -> io::Result<()> {
     // A length of zero would mean all that follows.
-    if bytes.is_empty() {
-        return Ok(());
-    }
+    if bytes.is_empty() { Ok(()) } else { call(file, libc::F_OFD_SETLK, kind, bytes).map(drop) }
+}
+
+fn call(file: BorrowedFd<'_>, command: i32, kind: i16, bytes: Range<u64>) -> io::Result<libc::flock> {
     let wide = |_| io::Error::from(io::ErrorKind::InvalidInput);
     let start = libc::off_t::try_from(bytes.start).map_err(wide)?;
     let length = libc::off_t::try_from(bytes.end - bytes.start).map_err(wide)?;
     // `l_pid` has to be zero for locks of this kind.
-    let lock = libc::flock { l_type: kind, l_whence: libc::SEEK_SET as i16, l_start: start, l_len: length, l_pid: 0 };
+    let mut lock =
+        libc::flock { l_type: kind, l_whence: libc::SEEK_SET as i16, l_start: start, l_len: length, l_pid: 0 };
     loop {
-        // SAFETY: the command reads one `flock`, which is alive during the call, and the descriptor
-        // is open.
-        let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+        // SAFETY: the commands read and write one `flock`, which is alive during the call and
+        // exclusively ours, and the descriptor is open.
+        let result = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
         if result == 0 {
-            return Ok(());
+            return Ok(lock);
         }
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {

@@ -189,10 +189,16 @@ scenario!(a_header_that_lies_is_refused, {
             error => panic!("{length}: {error:?}"),
         }
     }
-    // A value is one.
-    for length in [0, 2, u64::MAX] {
+    // Behind a shared value there is nothing.
+    for length in [1, 2, u64::MAX] {
         let mut bytes = bytes_of(Shared::new(()).unwrap());
         put(&mut bytes, LENGTH, length);
+        assert!(matches!(refused::<Shared<()>>(memory(&bytes, SIZED)), AttachError::Size { .. }));
+    }
+    for length in [1, 2, 3] {
+        let mut bytes = bytes_of(Shared::new(()).unwrap());
+        put(&mut bytes, LENGTH, length);
+        bytes.resize(bytes.len() + length as usize, 0);
         assert!(matches!(refused::<Shared<()>>(memory(&bytes, SIZED)), AttachError::Type));
     }
 });
@@ -328,13 +334,18 @@ fn made_up_header(honest: &[u8]) -> impl Strategy<Value = ([u64; FIELDS], i64)> 
     (header, prop_oneof![6 => Just(0_i64), 1 => -9000_i64..9000])
 }
 
-/// Attaches memory with that header as a `T`, whose values begin at `start`, and tells whether it
-/// is one by all that can be known. Its other bytes are of chance.
-fn attaches<T>(honest: &[u8], start: u64, header: [u64; FIELDS], more: i64, seed: u64) -> (Result<T, AttachError>, bool)
+/// Attaches memory with that header as a `T`, which takes `announced` bytes, and tells whether it is
+/// one by all that can be known. Its other bytes are of chance.
+fn attaches<T>(
+    honest: &[u8],
+    announced: Option<u64>,
+    header: [u64; FIELDS],
+    more: i64,
+    seed: u64,
+) -> (Result<T, AttachError>, bool)
 where
     T: TryFrom<OwnedFd, Error = AttachError>,
 {
-    let announced = header[LENGTH].checked_mul(field(honest, SIZE)).and_then(|bytes| bytes.checked_add(start));
     let size = announced.unwrap_or(0).saturating_add_signed(more) % (1 << 20);
     let mut random = Random::seeded(seed);
     let mut bytes: Vec<u8> = (0..size).map(|_| random.next() as u8).collect();
@@ -342,8 +353,7 @@ where
     header.iter().enumerate().for_each(|(index, number)| put(&mut head, index, *number));
     let shown = bytes.len().min(head.len());
     bytes[..shown].copy_from_slice(&head[..shown]);
-    let is_one =
-        size >= start && (0..LENGTH).all(|index| header[index] == field(honest, index)) && announced == Some(size);
+    let is_one = (0..LENGTH).all(|index| header[index] == field(honest, index)) && announced == Some(size);
     (T::try_from(memory(&bytes, SIZED)), is_one)
 }
 
@@ -352,7 +362,8 @@ scenario!(whatever_a_header_says_it_is_an_error_or_right, {
     let honest = bytes_of(Array::<u64>::zeroed(1).unwrap());
     let start = honest.len() as u64 - 8;
     proptest!(config(), |((header, more) in made_up_header(&honest), seed: u64)| {
-        let (result, is_one) = attaches::<Array<u64>>(&honest, start, header, more, seed);
+        let announced = header[LENGTH].checked_mul(8).and_then(|bytes| bytes.checked_add(start));
+        let (result, is_one) = attaches::<Array<u64>>(&honest, announced, header, more, seed);
         prop_assert_eq!(result.is_ok(), is_one, "{:?}", result);
         if let Ok(array) = result {
             prop_assert_eq!(array.len() as u64, header[LENGTH]);
@@ -360,10 +371,10 @@ scenario!(whatever_a_header_says_it_is_an_error_or_right, {
         }
     });
     let honest = bytes_of(Shared::new([0_u64; 4]).unwrap());
-    let start = honest.len() as u64 - 32;
     proptest!(config(), |((header, more) in made_up_header(&honest), seed: u64)| {
-        let (result, is_one) = attaches::<Shared<[u64; 4]>>(&honest, start, header, more, seed);
-        prop_assert_eq!(result.is_ok(), is_one && header[LENGTH] == 1, "{:?}", result);
+        let announced = header[LENGTH].checked_add(honest.len() as u64);
+        let (result, is_one) = attaches::<Shared<[u64; 4]>>(&honest, announced, header, more, seed);
+        prop_assert_eq!(result.is_ok(), is_one && header[LENGTH] == 0, "{:?}", result);
         result.map(|shared| std::hint::black_box(*shared)).ok();
     });
 });

@@ -9,7 +9,9 @@
 #[cfg(not(loom))]
 mod real;
 #[cfg(not(loom))]
-pub(crate) use real::{AtomicU32, AtomicU64, Futex, Link, Ordering, Thread, spin_loop};
+pub use real::Futex;
+#[cfg(not(loom))]
+pub(crate) use real::{AtomicU32, AtomicU64, Link, Ordering, Thread, spin_loop};
 
 #[cfg(loom)]
 mod model;
@@ -28,7 +30,7 @@ macro_rules! const_fn {
 
 /// How a sleep ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Slept {
+pub enum Slept {
     /// Look again: somebody woke this thread, the word has changed, or it is time to see for
     /// oneself.
     Awake,

@@ -13,10 +13,34 @@ pub(crate) use crate::sys::robust::{Link, Thread};
 /// How long a sleep lasts at most before the sleeper looks for itself.
 const RECHECK: Duration = Duration::from_millis(100);
 
-/// A word of shared memory that threads of all processes can sleep on. All-zero bytes are a futex
+/// A word of shared memory that threads of all processes can sleep on: an [`AtomicU32`], with the
+/// kernel's [futex](https://man7.org/linux/man-pages/man2/futex.2.html). All-zero bytes are a futex
 /// of value 0.
+///
+/// # Process death
+///
+/// A process that dies between changing the word and waking the sleepers owes them a wake-up. So a
+/// [`sleep`](Self::sleep) lasts 100 ms at most; its caller looks at the word again and sleeps on.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::Ordering;
+///
+/// use mp_sync::futex::{Deadline, Futex};
+///
+/// static READY: Futex = Futex::new(0);
+///
+/// std::thread::spawn(|| {
+///     READY.store(1, Ordering::Release);
+///     READY.wake(1);
+/// });
+/// while READY.load(Ordering::Acquire) == 0 {
+///     READY.sleep(0, Deadline::NEVER);
+/// }
+/// ```
 #[repr(transparent)]
-pub(crate) struct Futex(AtomicU32);
+pub struct Futex(AtomicU32);
 
 impl std::ops::Deref for Futex {
     type Target = AtomicU32;
@@ -27,13 +51,14 @@ impl std::ops::Deref for Futex {
 }
 
 impl Futex {
-    pub(crate) const fn new(value: u32) -> Self {
+    /// Makes a word of that value.
+    pub const fn new(value: u32) -> Self {
         Self(AtomicU32::new(value))
     }
 
-    /// Sleeps while the word is `expected`, until woken, and not past the deadline. It may return
-    /// [`Slept::Awake`] without a reason.
-    pub(crate) fn sleep(&self, expected: u32, deadline: Deadline) -> Slept {
+    /// Sleeps while the word is `expected`, until woken, at most 100 ms and not past the deadline. It
+    /// may return [`Slept::Awake`] without a reason.
+    pub fn sleep(&self, expected: u32, deadline: Deadline) -> Slept {
         let recheck = Deadline::after(RECHECK);
         if deadline <= recheck {
             return self.sleep_on(expected, deadline);
@@ -65,12 +90,13 @@ impl Futex {
         Slept::Awake
     }
 
-    /// Wakes that many sleepers, and tells how many there were.
-    pub(crate) fn wake(&self, count: u32) -> u32 {
+    /// Wakes at most `count` sleepers, and returns how many it woke.
+    pub fn wake(&self, count: u32) -> u32 {
         futex::wake(&self.0, count)
     }
 
-    pub(crate) fn wake_all(&self) -> u32 {
+    /// Wakes every sleeper, and returns how many there were.
+    pub fn wake_all(&self) -> u32 {
         self.wake(i32::MAX as u32)
     }
 }

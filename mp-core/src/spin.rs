@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sys::limits::processors_of_this_thread;
-use crate::sys::poll::Deadline;
 
 /// How long a thread looks.
 const WHILE: Duration = Duration::from_micros(50);
@@ -28,12 +27,13 @@ const PAUSES: u32 = 16;
 /// The most waits without looking. After that many, a wait looks again.
 const MOST_SKIPPED: u32 = 63;
 
-/// Records whether looking finds something at one end of a connection.
+/// Remembers whether looking before sleeping has paid, for one end of a connection.
 ///
 /// After a look that found nothing, the next wait does not look; after another one, the next three,
 /// then seven, and so on. Threads that share it may count at the same time, which can make the
 /// numbers slightly wrong and does no harm.
-pub(super) struct Spins {
+#[derive(Debug)]
+pub struct Spins {
     /// How many of the next waits will not look.
     skip: AtomicU32,
     /// How many waits did not look after the last failure.
@@ -41,16 +41,19 @@ pub(super) struct Spins {
 }
 
 impl Spins {
-    pub(super) fn new() -> Self {
+    /// Makes one that looks at first.
+    pub const fn new() -> Self {
         Self { skip: AtomicU32::new(0), skipped: AtomicU32::new(0) }
     }
 
-    /// Begins a wait.
-    pub(super) fn wait(&self, deadline: Deadline) -> Wait<'_> {
-        let looks = !deadline.is_now() && self.is_due();
+    /// Begins a wait, which looks if it `may` and that has paid.
+    #[inline]
+    pub fn wait(&self, may: bool) -> Wait<'_> {
+        let looks = may && self.is_due();
         Wait { spins: self, state: if looks { State::Fresh } else { State::Over } }
     }
 
+    #[inline]
     fn is_due(&self) -> bool {
         let skip = self.skip.load(Ordering::Relaxed);
         if skip > 0 {
@@ -66,12 +69,20 @@ impl Spins {
     }
 }
 
+impl Default for Spins {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// One wait, in which a thread may look before it sleeps.
-pub(super) struct Wait<'a> {
+#[derive(Debug)]
+pub struct Wait<'a> {
     spins: &'a Spins,
     state: State,
 }
 
+#[derive(Debug)]
 enum State {
     /// It has not looked yet.
     Fresh,
@@ -82,13 +93,15 @@ enum State {
 }
 
 impl Wait<'_> {
-    /// Tells whether the wait has stopped looking.
-    pub(super) fn sleeps(&self) -> bool {
+    /// Tells whether looking is over, so that the thread has to sleep.
+    #[must_use]
+    #[inline]
+    pub fn sleeps(&self) -> bool {
         matches!(self.state, State::Over)
     }
 
-    /// Records that a look found nothing.
-    pub(super) fn in_vain(&mut self) {
+    /// Records that a look found nothing, and lets a moment pass.
+    pub fn in_vain(&mut self) {
         let now = Instant::now();
         match &mut self.state {
             // Asked each time, because a thread can be moved to other processors.
@@ -108,8 +121,9 @@ impl Wait<'_> {
         }
     }
 
-    /// Records that a look found something.
-    pub(super) fn found(self) {
+    /// Ends the wait: there was something.
+    #[inline]
+    pub fn found(self) {
         // If it was found at once, that says nothing about looking.
         if let State::Looking { last, .. } = self.state {
             self.spins.note(last.elapsed() <= AWAY);

@@ -1,0 +1,317 @@
+//! What all handles of a queue share: in the memory between processes, and in each of them.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use mp_core::raw::{Message, PollableFd, Spins};
+use mp_core::{Receiver, Sender};
+use mp_shm::ShmSafe;
+use mp_shm::raw::Region;
+use mp_sync::Mutex;
+use rustix::event::{EventfdFlags, eventfd};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use crate::ring::access::{Ring, Writer};
+use crate::ring::index::{Indices, LARGEST, Line, MOST_MESSAGES, UNIT};
+
+/// The beginning of the memory; the ring's bytes follow.
+#[repr(C)]
+#[derive(ShmSafe)]
+pub(crate) struct Head {
+    pub(crate) indices: Indices,
+    /// Whoever has this lock is the ring's producer. It protects the head of the ring as the last
+    /// producer saw it.
+    pub(crate) producer: Line<Mutex<u64>>,
+    /// Whoever has this lock is the ring's consumer. It protects the tail of the ring as the last
+    /// consumer saw it.
+    pub(crate) consumer: Line<Mutex<u64>>,
+    /// The most messages in the ring.
+    limit: AtomicU32,
+    /// No producer exists any longer, and none will.
+    pub(crate) no_producers: AtomicBool,
+    /// No consumer exists any longer, and none will.
+    pub(crate) no_consumers: AtomicBool,
+    /// The queue was sent to another process, or tried to be.
+    was_sent: AtomicBool,
+    /// The next tag of a message in the lane.
+    next_tag: AtomicU64,
+}
+
+/// One of the two sides of a queue; as a number, the group of its holders in the memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Side {
+    /// Those who put.
+    Producers = 0,
+    /// Those who get.
+    Consumers = 1,
+}
+
+impl Side {
+    fn group(self) -> u32 {
+        self as u32
+    }
+}
+
+/// A message that is not in the ring: it holds descriptors or is too long.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LaneMessage {
+    /// Also in its record in the ring, and different for each message, so that one whose record was
+    /// never published, or whose consumer died, is told from the next.
+    pub(crate) tag: u64,
+    pub(crate) message: Message,
+}
+
+/// A queue, in this process.
+pub(crate) struct Memory {
+    region: Region<Head>,
+    pub(crate) lane_in: Sender<LaneMessage>,
+    pub(crate) lane_out: Receiver<LaneMessage>,
+    /// Readable when a task or thread that waits for messages should look.
+    pub(crate) items_event: PollableFd,
+    /// Readable when a task or thread that waits for space should look.
+    pub(crate) space_event: PollableFd,
+    /// Whether looking before sleeping has paid, for those who get and those who put.
+    pub(crate) get_spins: Spins,
+    pub(crate) put_spins: Spins,
+    /// How many handles of each side are in this process.
+    holders: [AtomicUsize; 2],
+    /// The process to which the handles belong. The copies in the child of a fork share its
+    /// descriptors.
+    process: u32,
+}
+
+/// The smallest ring, in bytes.
+pub(crate) const SMALLEST: usize = 4096;
+
+impl Memory {
+    /// Makes an empty queue that holds at most `limit` messages, in a ring of at least `bytes`.
+    pub(crate) fn create(limit: usize, bytes: usize) -> io::Result<Self> {
+        let size = bytes.max(SMALLEST).checked_next_power_of_two().filter(|size| *size <= LARGEST);
+        let size = size.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a queue has 8 GiB at most"))?;
+        let head = Head {
+            indices: Indices::new(),
+            producer: Line(Mutex::new(0)),
+            consumer: Line(Mutex::new(0)),
+            limit: u32::try_from(limit).unwrap_or(MOST_MESSAGES).clamp(1, MOST_MESSAGES).into(),
+            no_producers: false.into(),
+            no_consumers: false.into(),
+            was_sent: false.into(),
+            next_tag: 0.into(),
+        };
+        let (lane_in, lane_out) = mp_core::pipe()?;
+        Ok(Self::new(Region::create(head, size)?, (lane_in, lane_out), event()?, event()?))
+    }
+
+    fn new(
+        region: Region<Head>,
+        (lane_in, lane_out): (Sender<LaneMessage>, Receiver<LaneMessage>),
+        items_event: OwnedFd,
+        space_event: OwnedFd,
+    ) -> Self {
+        Self {
+            region,
+            lane_in,
+            lane_out,
+            items_event: PollableFd::new(items_event),
+            space_event: PollableFd::new(space_event),
+            get_spins: Spins::new(),
+            put_spins: Spins::new(),
+            holders: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            process: std::process::id(),
+        }
+    }
+
+    pub(crate) fn head(&self) -> &Head {
+        self.region.head()
+    }
+
+    #[inline]
+    pub(crate) fn ring(&self) -> Ring<'_> {
+        let head = self.region.head();
+        let limit = head.limit.load(Ordering::Relaxed);
+        // SAFETY: the region has that many bytes there for as long as it is borrowed, and nobody
+        // makes references to them; both ways to make a `Memory` have seen to it that the size is a
+        // power of two. The head, before them, has the alignment of a `Line`, and so have they.
+        unsafe { Ring::new(&head.indices, self.region.bytes(), self.region.len(), limit) }
+    }
+
+    /// The most messages in the ring.
+    pub(crate) fn limit(&self) -> usize {
+        self.head().limit.load(Ordering::Relaxed) as usize
+    }
+
+    /// The most messages that the queue holds.
+    pub(crate) fn capacity(&self) -> usize {
+        // A record of one byte takes two units.
+        self.limit().min(self.size() / (2 * UNIT))
+    }
+
+    /// How many messages are in the ring.
+    pub(crate) fn len(&self) -> usize {
+        let indices = &self.head().indices;
+        // In this order: what is taken in between was there.
+        let head = indices.head();
+        (indices.tail().messages_since(head) as usize).min(self.capacity())
+    }
+
+    /// Tells whether there is no room for another small message.
+    pub(crate) fn is_full(&self) -> bool {
+        !Writer::new(self.ring(), self.head().indices.head()).has_room(UNIT).unwrap_or(false)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.head().indices.tail().is_closed()
+    }
+
+    /// The size of the ring, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.region.len()
+    }
+
+    /// A tag that no other message has.
+    pub(crate) fn tag(&self) -> u64 {
+        self.head().next_tag.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Wakes those who wait for messages, if anybody does.
+    #[inline]
+    pub(crate) fn notify_items(&self) {
+        self.head().indices.items.notify(|| write(&self.items_event));
+    }
+
+    /// Wakes those who wait for space, if anybody does.
+    #[inline]
+    pub(crate) fn notify_space(&self) {
+        self.head().indices.space.notify(|| write(&self.space_event));
+    }
+
+    pub(crate) fn close(&self) {
+        self.head().indices.close();
+        self.notify_items();
+        self.notify_space();
+    }
+
+    /// Counts one more handle of a side.
+    pub(crate) fn enter(&self, side: Side) -> io::Result<()> {
+        if self.holders[side as usize].fetch_add(1, Ordering::Relaxed) == 0 {
+            self.region.enter(side.group())?;
+        }
+        Ok(())
+    }
+
+    /// Counts one handle of a side less. The last one tells the other side.
+    pub(crate) fn leave(&self, side: Side) {
+        if self.process != std::process::id() || self.holders[side as usize].fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        // First out, then looking for others: of two that leave at once, one sees that both have.
+        let _ = self.region.leave(side.group());
+        if self.region.has_others(side.group()).is_ok_and(|others| !others) {
+            self.gone(side);
+        }
+    }
+
+    /// Notes that nobody is left of a side, and tells the other one.
+    fn gone(&self, side: Side) {
+        match side {
+            Side::Producers => {
+                self.head().no_producers.store(true, Ordering::SeqCst);
+                self.notify_items();
+            }
+            Side::Consumers => {
+                self.head().no_consumers.store(true, Ordering::SeqCst);
+                self.notify_space();
+            }
+        }
+    }
+
+    fn is_noted_gone(&self, side: Side) -> bool {
+        match side {
+            Side::Producers => self.head().no_producers.load(Ordering::SeqCst),
+            Side::Consumers => self.head().no_consumers.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Tells whether nobody is left of a side but the caller, whose handle counts as `own` of them.
+    ///
+    /// A caller that is of both sides is not alone as long as the queue has never been sent: its
+    /// threads may well share the one handle.
+    pub(crate) fn is_gone(&self, side: Side, own: usize) -> io::Result<bool> {
+        if self.is_noted_gone(side) {
+            return Ok(true);
+        }
+        if self.holders[side as usize].load(Ordering::Acquire) > own {
+            return Ok(false);
+        }
+        if own > 0 && !self.head().was_sent.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let gone = !self.region.has_others(side.group())?;
+        if gone && own == 0 {
+            self.gone(side);
+        }
+        Ok(gone)
+    }
+
+    pub(crate) fn serialize<S: Serializer>(&self, sides: &[Side], serializer: S) -> Result<S::Ok, S::Error> {
+        if self.process != std::process::id() {
+            return Err(ser::Error::custom("a queue cannot be sent from the child of a fork"));
+        }
+        self.head().was_sent.store(true, Ordering::Relaxed);
+        let groups: Vec<u32> = sides.iter().map(|side| side.group()).collect();
+        let memory = self.region.duplicate(&groups).map_err(ser::Error::custom)?;
+        (FdRef(&memory), &self.lane_in, &self.lane_out, FdRef(&self.items_event), FdRef(&self.space_event))
+            .serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        type Parts = (
+            mp_core::Fd<OwnedFd>,
+            Sender<LaneMessage>,
+            Receiver<LaneMessage>,
+            mp_core::Fd<OwnedFd>,
+            mp_core::Fd<OwnedFd>,
+        );
+        let (memory, lane_in, lane_out, items, space) = Parts::deserialize(deserializer)?;
+        let region = Region::<Head>::attach(memory.into_inner()).map_err(explained)?;
+        let size = region.len();
+        if !size.is_power_of_two() || !(SMALLEST..=LARGEST).contains(&size) {
+            return Err(de::Error::custom("the memory of the queue has no size that a queue has"));
+        }
+        Ok(Self::new(region, (lane_in, lane_out), items.into_inner(), space.into_inner()))
+    }
+}
+
+struct FdRef<'a, F>(&'a F);
+
+impl<F: AsFd> Serialize for FdRef<'_, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        mp_core::fd::serialize(self.0, serializer)
+    }
+}
+
+fn explained<E: de::Error>(error: mp_shm::AttachError) -> E {
+    use std::error::Error;
+    match error.source() {
+        Some(source) => E::custom(format_args!("{error}: {source}")),
+        None => E::custom(error),
+    }
+}
+
+/// Makes an eventfd.
+fn event() -> io::Result<OwnedFd> {
+    mp_core::raw::above_standard_streams(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+/// Makes an eventfd readable.
+fn write(event: &PollableFd) {
+    // It fails if the eventfd is full, and then it is readable.
+    let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
+}
+
+/// Makes an eventfd unreadable.
+pub(crate) fn clear(event: &PollableFd) {
+    // It fails if the eventfd is not readable.
+    let _ = rustix::io::read(event, &mut [0_u8; 8]);
+}

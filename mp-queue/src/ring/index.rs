@@ -1,0 +1,235 @@
+//! The protocol of the ring: who owns which bytes, and who wakes whom.
+//!
+//! The ring has a producer and a consumer, each a thread of any process. The producer owns the free
+//! bytes, the consumer the others. Two words say which those are, and each has one writer:
+//!
+//! | word | written by | says |
+//! |---|---|---|
+//! | `tail` | the producer; by all, to set the bit that closes the ring | what was published |
+//! | `head` | the consumer | what was taken |
+//!
+//! Each is an [`Index`]: a position in the ring and the number of messages up to it, in one word.
+//!
+//! 1. A message is published by one write of `tail`, after its bytes are in the ring, and taken by
+//!    one write of `head`, after its bytes were copied out. So a process that is killed between any
+//!    two instructions leaves the message either free or published, and either published or taken;
+//!    the position and the count never disagree.
+//! 2. `head` is behind `tail`, by the ring's size at most. The bytes from `head` up to `tail` are
+//!    the consumer's, the others the producer's.
+//! 3. Publishing fails once the ring is closed: closing sets a bit of `tail`, which publishing
+//!    compares. So a message whose publishing succeeded comes before the end that the consumer sees.
+//! 4. A word of another process may be anything. A position is used modulo the size of the ring, so
+//!    no access leaves it; an index that breaks invariant 2 is an error.
+//!
+//! # Sleeping
+//!
+//! Each side has a [`Signal`], a futex of which two bits say who waits: one thread that sleeps
+//! there, and any number of threads and tasks that wait for an eventfd. A waiter sets its bit, looks
+//! at the other side's index again, and then sleeps. The other side writes its index, then looks at
+//! the bits. All four are sequentially consistent, so one of the two sees the other
+//! ([Dekker's argument](https://en.wikipedia.org/wiki/Dekker%27s_algorithm)): no wake-up is lost.
+//! Nothing is written to the signal, and nobody is woken, while nobody waits.
+//!
+//! # What a dead process leaves behind
+//!
+//! A producer that dies after publishing and before it woke the consumer owes it a wake-up. So
+//! sleepers look again every 100 ms. A waiter that dies leaves its bit, which the next write clears,
+//! for a useless system call.
+
+use crate::deadline::Deadline;
+use crate::primitive::{AtomicU64, Futex, Ordering, Slept};
+
+/// Messages and their bytes, counted from the beginning, both modulo a power of two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Index(u64);
+
+/// Closes the ring, in `tail`.
+const CLOSED: u64 = 1 << 63;
+
+/// The count has 31 bits: bits 32 to 62.
+pub(crate) const MOST_MESSAGES: u32 = u32::MAX >> 1;
+
+/// Positions count in units of so many bytes.
+pub(crate) const UNIT: usize = 8;
+
+/// The largest ring, in bytes: two positions in it differ by less than half of what a position can
+/// count.
+pub(crate) const LARGEST: usize = (1 << 30) * UNIT;
+
+impl Index {
+    fn new(count: u32, position: u32) -> Self {
+        Self(u64::from(count & MOST_MESSAGES) << 32 | u64::from(position))
+    }
+
+    /// The index of these bits, which may be any.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The position, in units.
+    pub(crate) fn position(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub(crate) fn is_closed(self) -> bool {
+        self.0 & CLOSED != 0
+    }
+
+    /// The index behind so many more units and messages.
+    pub(crate) fn plus(self, units: u32, messages: u32) -> Self {
+        let count = (self.0 >> 32) as u32;
+        Self::new(count.wrapping_add(messages), self.position().wrapping_add(units))
+    }
+
+    /// How many units there are from `earlier` up to here.
+    pub(crate) fn units_since(self, earlier: Self) -> u32 {
+        self.position().wrapping_sub(earlier.position())
+    }
+
+    /// How many messages there are from `earlier` up to here.
+    pub(crate) fn messages_since(self, earlier: Self) -> u32 {
+        ((self.0 >> 32) as u32).wrapping_sub((earlier.0 >> 32) as u32) & MOST_MESSAGES
+    }
+
+    /// The index without the bit that closes the ring.
+    pub(crate) fn open(self) -> Self {
+        Self(self.0 & !CLOSED)
+    }
+}
+
+/// The ring is closed: nothing can be published any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Closed;
+
+/// The words that the two sides share. All-zero bytes are those of an empty ring.
+#[repr(C)]
+#[cfg_attr(not(loom), derive(mp_shm::ShmSafe))]
+pub(crate) struct Indices {
+    tail: Line<AtomicU64>,
+    head: Line<AtomicU64>,
+    /// Where the consumer waits for messages. It is rarely written.
+    pub(crate) items: Signal,
+    /// Where the producer waits for space. It is rarely written.
+    pub(crate) space: Signal,
+}
+
+/// A value that shares its cache line with no other, nor the one beside it, which processors fetch
+/// as well.
+#[repr(C, align(128))]
+#[cfg_attr(not(loom), derive(mp_shm::ShmSafe))]
+pub(crate) struct Line<T>(pub(crate) T);
+
+impl Indices {
+    pub(crate) fn new() -> Self {
+        Self {
+            tail: Line(AtomicU64::new(0)),
+            head: Line(AtomicU64::new(0)),
+            items: Signal::new(),
+            space: Signal::new(),
+        }
+    }
+
+    /// What was published, and whether the ring is closed. Whoever waits for it looks here after it
+    /// set its bit.
+    pub(crate) fn tail(&self) -> Index {
+        // Acquire, for the bytes before it; in the order of all, for the sleepers.
+        Index(self.tail.0.load(Ordering::SeqCst))
+    }
+
+    /// What was taken.
+    pub(crate) fn head(&self) -> Index {
+        // Acquire: the consumer has read the bytes before it, and they may be written now.
+        Index(self.head.0.load(Ordering::SeqCst))
+    }
+
+    /// Publishes what the producer has written from `old` up to `new`. The producer then owes a
+    /// [`Signal::notify`] of `items`.
+    pub(crate) fn publish(&self, old: Index, new: Index) -> Result<(), Closed> {
+        // Release: the bytes are written before.
+        match self.tail.0.compare_exchange(old.0, new.0, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            // No other producer is there, so only the bit can have changed.
+            Err(_) => Err(Closed),
+        }
+    }
+
+    /// Takes what is before `new`. The consumer then owes a [`Signal::notify`] of `space`.
+    pub(crate) fn take(&self, new: Index) {
+        // Release: the bytes were read before.
+        self.head.0.store(new.0, Ordering::SeqCst);
+    }
+
+    /// Closes the ring. The caller then owes a [`Signal::notify`] of both signals.
+    pub(crate) fn close(&self) {
+        self.tail.0.fetch_or(CLOSED, Ordering::SeqCst);
+    }
+}
+
+/// A thread sleeps on the futex.
+const SLEEPER: u32 = 1 << 0;
+/// Somebody waits for the eventfd.
+const WATCHED: u32 = 1 << 1;
+/// The rest of the word counts the wake-ups, so that each changes it.
+const ONE: u32 = 1 << 2;
+
+/// Where one side waits for the other.
+#[repr(transparent)]
+#[cfg_attr(not(loom), derive(mp_shm::ShmSafe))]
+pub(crate) struct Signal(Futex);
+
+impl Signal {
+    fn new() -> Self {
+        Self(Futex::new(0))
+    }
+
+    /// Wakes those who wait, after what they wait for has been written. `write` writes the eventfd.
+    #[inline]
+    pub(crate) fn notify(&self, write: impl FnOnce()) {
+        if self.0.load(Ordering::SeqCst) & (SLEEPER | WATCHED) != 0 {
+            self.notify_waiters(write);
+        }
+    }
+
+    #[cold]
+    fn notify_waiters(&self, write: impl FnOnce()) {
+        let mut word = self.0.load(Ordering::SeqCst);
+        loop {
+            if word & (SLEEPER | WATCHED) == 0 {
+                // Another one has woken them.
+                return;
+            }
+            let next = (word & !(SLEEPER | WATCHED)).wrapping_add(ONE);
+            match self.0.compare_exchange_weak(word, next, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => break,
+                Err(changed) => word = changed,
+            }
+        }
+        if word & SLEEPER != 0 {
+            // One thread sleeps at most, unless the memory is another process's plaything.
+            self.0.wake_all();
+        }
+        if word & WATCHED != 0 {
+            write();
+        }
+    }
+
+    /// Sleeps for a while unless `ready`, which looks at the index of the other side.
+    pub(crate) fn sleep(&self, ready: impl FnOnce() -> bool, deadline: Deadline) -> Slept {
+        let word = self.0.fetch_or(SLEEPER, Ordering::SeqCst) | SLEEPER;
+        if ready() { Slept::Awake } else { self.0.sleep(word, deadline) }
+    }
+
+    /// Announces a waiter for the eventfd, who then looks at the index of the other side.
+    pub(crate) fn watch(&self) {
+        self.0.fetch_or(WATCHED, Ordering::SeqCst);
+    }
+
+    /// Tells whether a thread sleeps here, or did when it died.
+    pub(crate) fn has_sleeper(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & SLEEPER != 0
+    }
+}

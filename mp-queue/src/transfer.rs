@@ -1,0 +1,366 @@
+//! Moving batches into the ring and out of it, with the waits in between.
+//!
+//! A thread that puts takes the producers' lock, and is the ring's producer as long as it has it; a
+//! thread that gets takes the consumers' lock. It keeps the lock while it waits for space or for a
+//! message, so the others wait in the lock, in the order in which it lets them in, and nobody passes
+//! a long message that waits for much space.
+//!
+//! 1. No code of the user's runs while a lock is held: values are encoded before, and decoded after.
+//! 2. A lock whose owner died is consistent: what counts is `head` and `tail`, see `ring::index`.
+//!    What a lock protects is a copy of the other side's index, which is checked before use.
+//! 3. A message that holds descriptors, or is longer than half the ring, goes through the lane: a
+//!    pipe of mp-core. It is sent there before its record is published, under the same lock, so the
+//!    lane has the messages in the order of the records. One whose producer died in between has no
+//!    record. One whose consumer died has none any longer. Both are passed over by their tags.
+//! 4. The lane may be full of such leftovers. A producer that finds it full while the ring is empty
+//!    takes the consumers' lock as well, and empties it. Nobody takes the locks in the other order.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mp_core::SendErrorReason;
+use mp_core::raw;
+use mp_sync::futex::Deadline;
+use mp_sync::{LockError, Mutex, MutexGuard};
+
+use crate::batch::{Batch, Part};
+use crate::error::{GetError, PutErrorReason};
+use crate::memory::{LaneMessage, Memory, Side, clear};
+use crate::ring::access::{Damaged, Found, HEADER, Kind, Reader, Writer};
+use crate::ring::index::{Closed, Index, Signal};
+
+/// How long a call that does not wait does wait for another process that is in the middle of a put
+/// or a get, which takes a microsecond unless that process is not given a processor.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How long a wait for the lane lasts before it looks at the queue again.
+const LANE_RECHECK: Duration = Duration::from_millis(10);
+
+/// What became of a part that was to be written.
+enum Written {
+    Yes,
+    NoRoom,
+    /// The ring has room, and the lane has none.
+    LaneFull,
+}
+
+impl Memory {
+    /// The longest message, in bytes, that goes into the ring. It fits into an empty one wherever
+    /// the record begins.
+    pub(crate) fn most_inline(&self) -> usize {
+        self.size() / 2 - HEADER
+    }
+
+    /// Puts what is in `batch`, in order, and returns how many parts were put, with the reason why
+    /// it is not all. `own` is how many consumers the caller is.
+    pub(crate) fn put(&self, batch: &mut Batch, deadline: Deadline, own: usize) -> (usize, Result<(), PutErrorReason>) {
+        let mut put = 0;
+        let result = self.put_parts(batch, deadline, own, &mut put);
+        if put > 0 {
+            self.notify_items();
+        }
+        (put, result)
+    }
+
+    #[inline]
+    fn put_parts(
+        &self,
+        batch: &mut Batch,
+        deadline: Deadline,
+        own: usize,
+        put: &mut usize,
+    ) -> Result<(), PutErrorReason> {
+        let head = self.head();
+        if head.indices.tail().is_closed() {
+            return Err(PutErrorReason::Closed);
+        }
+        if head.no_consumers.load(Ordering::Relaxed) {
+            return Err(PutErrorReason::Disconnected);
+        }
+        let late = || if deadline == Deadline::PASSED { PutErrorReason::Full } else { PutErrorReason::TimedOut };
+        let lock = lock(&head.producer.0, &head.indices.space, deadline).map_err(PutErrorReason::Io)?;
+        let mut seen = lock.ok_or_else(late)?;
+        let mut writer = Writer::new(self.ring(), Index::from_bits(*seen));
+        let mut wait = self.put_spins.wait(deadline != Deadline::PASSED);
+        let result = loop {
+            let written = self.write(&mut writer, &mut batch.parts[*put..], &batch.bytes);
+            // What was written is published before anything else, so that those who wait for it
+            // can take it while this waits for room.
+            match writer.publish() {
+                Ok(count) => *put += count as usize,
+                Err(Closed) => break Err(PutErrorReason::Closed),
+            }
+            match written {
+                Err(reason) => break Err(reason),
+                Ok(Written::Yes) => {
+                    wait.found();
+                    break Ok(());
+                }
+                Ok(_) if deadline.has_passed() => {
+                    let gone = self.is_gone(Side::Consumers, own);
+                    break Err(if gone.is_ok_and(|gone| gone) { PutErrorReason::Disconnected } else { late() });
+                }
+                Ok(_) if !wait.sleeps() => {
+                    if *put > 0 {
+                        self.notify_items();
+                    }
+                    wait.in_vain();
+                }
+                Ok(why) => {
+                    if *put > 0 {
+                        self.notify_items();
+                    }
+                    match self.is_gone(Side::Consumers, own) {
+                        Ok(false) => {}
+                        Ok(true) => break Err(PutErrorReason::Disconnected),
+                        Err(error) => break Err(PutErrorReason::Io(error)),
+                    }
+                    let length = batch.parts[*put..].first().map_or(0, Part::length_in_ring);
+                    if let Err(reason) = self.wait_for_room(&mut writer, &why, length, deadline) {
+                        break Err(reason);
+                    }
+                }
+            }
+        };
+        *seen = writer.head().bits();
+        result
+    }
+
+    /// Writes as many of `parts` as there is room for.
+    fn write(&self, writer: &mut Writer<'_>, parts: &mut [Part], bytes: &[u8]) -> Result<Written, PutErrorReason> {
+        for part in parts {
+            match part {
+                Part::Bytes(range) => {
+                    if !writer.write(Kind::Message, &bytes[range.clone()])? {
+                        return Ok(Written::NoRoom);
+                    }
+                }
+                Part::Message(message) => {
+                    if !writer.has_room(size_of::<u64>())? {
+                        return Ok(Written::NoRoom);
+                    }
+                    let Some(taken) = message.take() else { continue };
+                    let tag = self.tag();
+                    if let Err(error) = self.lane_in.try_send(LaneMessage { tag, message: *taken }) {
+                        *message = Some(Box::new(error.value.message));
+                        return match error.reason {
+                            SendErrorReason::Full | SendErrorReason::TimedOut => Ok(Written::LaneFull),
+                            SendErrorReason::Encode(error) => Err(PutErrorReason::Encode(error)),
+                            SendErrorReason::Io(error) => Err(PutErrorReason::Io(error)),
+                            // This process has a receiver itself.
+                            _ => Err(PutErrorReason::Damaged("its lane is shut down")),
+                        };
+                    }
+                    writer.write(Kind::Lane, &tag.to_ne_bytes())?;
+                }
+                Part::Failed(_) => {}
+            }
+        }
+        Ok(Written::Yes)
+    }
+
+    #[cold]
+    fn wait_for_room(
+        &self,
+        writer: &mut Writer<'_>,
+        why: &Written,
+        length: usize,
+        deadline: Deadline,
+    ) -> Result<(), PutErrorReason> {
+        let indices = &self.head().indices;
+        if let Written::LaneFull = why {
+            if indices.tail().units_since(indices.head()) == 0 {
+                self.empty_lane(deadline)?;
+            }
+            let left = deadline.left().map_or(LANE_RECHECK, |left| left.min(LANE_RECHECK));
+            let writable = raw::writable(self.lane_in.as_fd(), raw::Deadline::after(left));
+            return writable.map(drop).map_err(PutErrorReason::Io);
+        }
+        let ready = || {
+            indices.tail().is_closed()
+                || self.head().no_consumers.load(Ordering::SeqCst)
+                || writer.has_room(length).unwrap_or(true)
+        };
+        indices.space.sleep(ready, deadline);
+        Ok(())
+    }
+
+    /// Takes out of the lane what dead processes have left in it, while the ring is empty.
+    #[cold]
+    fn empty_lane(&self, deadline: Deadline) -> Result<(), PutErrorReason> {
+        let head = self.head();
+        let soon = Deadline::after(LANE_RECHECK).min(deadline);
+        let Some(_consumer) = lock(&head.consumer.0, &head.indices.items, soon).map_err(PutErrorReason::Io)? else {
+            return Ok(());
+        };
+        // With both locks, nothing is on its way.
+        if head.indices.tail().units_since(head.indices.head()) == 0 {
+            while let Ok(Some(_)) | Err(mp_core::RecvError::Decode(_)) = self.lane_out.try_recv() {}
+        }
+        Ok(())
+    }
+
+    /// Moves between one message and `most` into `batch`, waiting for the first one; `false` if none
+    /// came in time. `own` is how many producers the caller is.
+    pub(crate) fn get(&self, batch: &mut Batch, most: usize, deadline: Deadline, own: usize) -> Result<bool, GetError> {
+        let head = self.head();
+        let Some(mut seen) = lock(&head.consumer.0, &head.indices.items, deadline).map_err(GetError::Io)? else {
+            return Ok(false);
+        };
+        let mut reader = Reader::new(self.ring(), Index::from_bits(*seen));
+        let mut wait = self.get_spins.wait(deadline != Deadline::PASSED);
+        let mut alone = false;
+        let result = loop {
+            match reader.find() {
+                Err(Damaged(what)) => break Err(GetError::Damaged(what)),
+                Ok(Found::Closed) => break Err(GetError::Closed),
+                Ok(Found::Empty) if alone => break Err(GetError::Disconnected),
+                Ok(Found::Empty) => {}
+                Ok(Found::Record(_)) => {
+                    wait.found();
+                    break self.read(&mut reader, batch, most).map(|()| true);
+                }
+            }
+            let late = deadline.has_passed();
+            if late || wait.sleeps() {
+                // Nobody was there at that moment, so after another look it is certain that nothing
+                // comes.
+                alone = self.is_gone(Side::Producers, own).map_err(GetError::Io)?;
+                if alone {
+                    continue;
+                }
+            }
+            if late {
+                break Ok(false);
+            }
+            if !wait.sleeps() {
+                wait.in_vain();
+                continue;
+            }
+            let ready = || reader.is_ready() || self.head().no_producers.load(Ordering::SeqCst);
+            head.indices.items.sleep(ready, deadline);
+        };
+        *seen = reader.tail().bits();
+        let leaves_some = reader.leaves_some();
+        drop(seen);
+        if !batch.parts.is_empty() {
+            self.notify_space();
+        }
+        if leaves_some || matches!(result, Err(GetError::Closed)) {
+            // Whoever was woken for what is left may have been this thread.
+            self.notify_items();
+        }
+        result
+    }
+
+    /// Moves the messages that are there into `batch`, `most` at most.
+    fn read(&self, reader: &mut Reader<'_>, batch: &mut Batch, most: usize) -> Result<(), GetError> {
+        while batch.parts.len() < most && batch.bytes.len() <= self.most_inline() {
+            let record = match reader.find() {
+                Ok(Found::Record(record)) => record,
+                Ok(Found::Empty | Found::Closed) => break,
+                Err(Damaged(what)) if batch.parts.is_empty() => return Err(GetError::Damaged(what)),
+                Err(_) => break,
+            };
+            let start = batch.bytes.len();
+            reader.copy(&record, &mut batch.bytes);
+            reader.pass(&record);
+            if record.kind == Kind::Message {
+                batch.parts.push(Part::Bytes(start..batch.bytes.len()));
+                continue;
+            }
+            // The record goes first: should this process die now, the message in the lane is passed
+            // over.
+            reader.take();
+            let tag = batch.bytes[start..].try_into().map(u64::from_ne_bytes);
+            batch.bytes.truncate(start);
+            batch.parts.push(match tag {
+                Ok(tag) => self.receive(tag),
+                Err(_) => Part::Failed(io::Error::new(io::ErrorKind::InvalidData, "a record has no tag")),
+            });
+        }
+        reader.take();
+        Ok(())
+    }
+
+    /// Receives the message with that tag from the lane.
+    fn receive(&self, tag: u64) -> Part {
+        loop {
+            match self.lane_out.try_recv() {
+                Ok(Some(found)) if found.tag == tag => return Part::Message(Some(Box::new(found.message))),
+                // Its producer or its consumer died.
+                Ok(Some(_)) | Err(mp_core::RecvError::Decode(_)) => {}
+                Ok(None) => {
+                    let why = "another process has taken the descriptors of the value";
+                    return Part::Failed(io::Error::new(io::ErrorKind::InvalidData, why));
+                }
+                Err(mp_core::RecvError::Io(error)) => return Part::Failed(error),
+                Err(error) => return Part::Failed(io::Error::other(error)),
+            }
+        }
+    }
+
+    /// Announces a waiter for messages, and makes the eventfd readable if there are some, or will be
+    /// none.
+    pub(crate) fn watch_items(&self, own: usize) -> io::Result<()> {
+        let head = self.head();
+        clear(&self.items_event);
+        head.indices.items.watch();
+        let tail = head.indices.tail();
+        if tail.is_closed() || tail.units_since(head.indices.head()) != 0 || self.is_gone(Side::Producers, own)? {
+            self.notify_items();
+        }
+        Ok(())
+    }
+
+    /// Announces a waiter for space, and makes the eventfd readable if there may be some for a
+    /// message of `length` bytes.
+    pub(crate) fn watch_space(&self, length: usize, own: usize) -> io::Result<()> {
+        let head = self.head();
+        clear(&self.space_event);
+        head.indices.space.watch();
+        let mut writer = Writer::new(self.ring(), head.indices.head());
+        let ready = head.indices.tail().is_closed() || writer.has_room(length).unwrap_or(true);
+        if ready || self.is_gone(Side::Consumers, own)? {
+            self.notify_space();
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    /// How many bytes it takes in the ring, without the header.
+    pub(crate) fn length_in_ring(&self) -> usize {
+        match self {
+            Self::Bytes(range) => range.len(),
+            Self::Message(_) | Self::Failed(_) => size_of::<u64>(),
+        }
+    }
+}
+
+impl From<Damaged> for PutErrorReason {
+    fn from(Damaged(what): Damaged) -> Self {
+        Self::Damaged(what)
+    }
+}
+
+/// Takes the lock of a side. `None` if the deadline passed, or would, because the lock's owner
+/// sleeps at `signal`.
+#[inline]
+fn lock<'a>(mutex: &'a Mutex<u64>, signal: &Signal, deadline: Deadline) -> io::Result<Option<MutexGuard<'a, u64>>> {
+    let taken = match mutex.lock_until(deadline) {
+        Ok(None) if deadline == Deadline::PASSED && !signal.has_sleeper() => mutex.lock_timeout(PATIENCE),
+        other => other,
+    };
+    match taken {
+        Ok(guard) => Ok(guard),
+        Err(LockError::OwnerDied(mut guard)) => {
+            guard.mark_consistent();
+            Ok(Some(guard))
+        }
+        // No code of the user's runs under the lock.
+        Err(error) => Err(io::Error::other(error.to_string())),
+    }
+}

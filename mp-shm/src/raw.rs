@@ -1,0 +1,215 @@
+//! For code that lays out shared memory by itself, as mp-queue does. Programs do not need this
+//! module.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use memmap2::MmapRaw;
+use mp_sync::SharedRegion;
+
+use crate::segment::{self, Kind, Segment};
+use crate::sys::{mapping, memfd, ranges};
+use crate::{AttachError, ShmSafe};
+
+/// Shared memory that begins with a value of type `H` and goes on with plain bytes.
+///
+/// It travels as a descriptor ([`duplicate`](Self::duplicate)); [`attach`](Self::attach) checks
+/// what arrives. Locks in the head report when their owner died.
+///
+/// # Members
+///
+/// A region can tell whether other holders exist. Each region, and each descriptor that
+/// [`duplicate`](Self::duplicate) made, can be a member of groups, which are numbers that the caller
+/// chooses. The kernel keeps the list, as locks of byte ranges of the file
+/// ([fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html), "Open file description locks"):
+/// a member ends when its last descriptor is closed, whether it is in a process, which may be
+/// killed, or in a message in flight.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use mp_shm::raw::Region;
+///
+/// let region = Region::create(AtomicU64::new(7), 4096)?;
+/// let file = region.duplicate(&[1])?;
+/// assert!(region.has_others(1)?);
+///
+/// let other = Region::<AtomicU64>::attach(file)?;
+/// other.head().store(8, Ordering::Relaxed);
+/// assert_eq!((region.head().load(Ordering::Relaxed), region.len()), (8, 4096));
+///
+/// drop(other);
+/// assert!(!region.has_others(1)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Region<H> {
+    segment: Segment<H>,
+    /// Keeps the memory mapped.
+    _region: SharedRegion<MmapRaw>,
+    head: NonNull<H>,
+    bytes: NonNull<u8>,
+    /// It hands out references to one.
+    values: PhantomData<H>,
+}
+
+// SAFETY: the pointers lead into the mapping, which belongs to the region, and which any thread may
+// use. What is shared is the `H`, which has to allow it.
+unsafe impl<H: Send + Sync> Send for Region<H> {}
+// SAFETY: the same.
+unsafe impl<H: Send + Sync> Sync for Region<H> {}
+
+impl<H: ShmSafe + Send + Sync> Region<H> {
+    /// Makes memory that begins with `head`, followed by `length` bytes, which are zero.
+    ///
+    /// # Errors
+    ///
+    /// Descriptors, memory or address space ran out;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep
+    /// what [`SharedRegion`] needs.
+    pub fn create(head: H, length: usize) -> io::Result<Self> {
+        let region = Self::map(Segment::create(Kind::Region, length)?)?;
+        // SAFETY: it is memory for an `H`, aligned and mapped for writing, that no other process has
+        // yet.
+        unsafe { region.head.write(head) };
+        Ok(region)
+    }
+
+    /// Attaches the memory of a region that another process made.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is not a region with such a head, or the system refuses.
+    pub fn attach(file: OwnedFd) -> Result<Self, AttachError> {
+        match Segment::attach(file, Kind::Region)? {
+            (_, true) => Err(AttachError::Frozen),
+            (segment, false) => Ok(Self::map(segment)?),
+        }
+    }
+
+    /// Makes memory of zeros that begins with an `H`, followed by `length` bytes.
+    ///
+    /// It does not compile for types of which zero bytes may not be a value
+    /// ([`Layout::is_zeroable`](crate::Layout::is_zeroable)).
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn zeroed(length: usize) -> io::Result<Self> {
+        const { assert!(H::LAYOUT.is_zeroable(), "zero bytes are not a value of this type") };
+        Self::map(Segment::create(Kind::Region, length)?)
+    }
+
+    fn map(segment: Segment<H>) -> io::Result<Self> {
+        let mapping = mapping::writable(segment.as_fd(), segment.everything())?;
+        let (start, length) = (mapping.as_mut_ptr(), mapping.len());
+        // SAFETY: it is a shared mapping of a file whose size is sealed, which the `MmapRaw` ends
+        // when it is dropped; it is used for its address alone. References to the head do not
+        // outlive the region.
+        let region = unsafe { SharedRegion::new(mapping, start, length)? };
+        let offset = segment::start::<H>(Kind::Region);
+        let head = region.at::<H>(offset).and_then(NonNull::new).ok_or(io::ErrorKind::InvalidData)?;
+        let bytes = NonNull::new(start.wrapping_add(offset + size_of::<H>())).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { segment, _region: region, head, bytes, values: PhantomData })
+    }
+}
+
+impl<H> Region<H> {
+    /// Returns the value at the beginning.
+    #[inline]
+    pub fn head(&self) -> &H {
+        // SAFETY: the mapping has an `H` there, aligned, since before another process had the
+        // memory, and keeps it as long as this region is borrowed. `H: ShmSafe + Sync` was demanded
+        // where the region was made, so it allows what other processes do to it.
+        unsafe { self.head.as_ref() }
+    }
+
+    /// Returns where the bytes begin, in this process. There are [`len`](Self::len), as long as the
+    /// region exists. Other processes may write them at any time.
+    #[inline]
+    pub fn bytes(&self) -> NonNull<u8> {
+        self.bytes
+    }
+
+    /// Returns how many bytes follow the head.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.segment.len()
+    }
+
+    /// Tells whether no bytes follow the head.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes this region a member of a group. It is one at most once.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`alone`](Self::alone) elsewhere.
+    pub fn enter(&self, group: u32) -> io::Result<()> {
+        ranges::share(self.as_fd(), byte(group))
+    }
+
+    /// Makes this region the only member of a group, unless the group has other members; tells
+    /// whether it is.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn alone(&self, group: u32) -> io::Result<bool> {
+        ranges::try_take(self.as_fd(), byte(group))
+    }
+
+    /// Ends the membership.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn leave(&self, group: u32) -> io::Result<()> {
+        ranges::give_back(self.as_fd(), byte(group))
+    }
+
+    /// Tells whether a group has members besides this region.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn has_others(&self, group: u32) -> io::Result<bool> {
+        ranges::are_held_by_others(self.as_fd(), byte(group))
+    }
+
+    /// Makes a descriptor for another process, which is a member of `groups`, and stays one as the
+    /// region that is attached with it.
+    ///
+    /// # Errors
+    ///
+    /// Descriptors ran out, or `/proc` is not mounted.
+    pub fn duplicate(&self, groups: &[u32]) -> io::Result<OwnedFd> {
+        let file = memfd::reopen(self.as_fd())?;
+        for group in groups {
+            ranges::share(file.as_fd(), byte(*group))?;
+        }
+        Ok(file)
+    }
+}
+
+fn byte(group: u32) -> std::ops::Range<u64> {
+    u64::from(group)..u64::from(group) + 1
+}
+
+impl<H> AsFd for Region<H> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.segment.as_fd()
+    }
+}
+
+impl<H> fmt::Debug for Region<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region").field("fd", &self.as_fd()).field("len", &self.len()).finish_non_exhaustive()
+    }
+}
