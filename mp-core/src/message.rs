@@ -182,7 +182,8 @@ impl Message {
     }
 }
 
-/// Decodes a value from the bytes that [`Message::append`] appended, in this process or another one.
+/// Decodes a value from the bytes that [`Message::append`] appended, in this process or another
+/// one.
 ///
 /// # Errors
 ///

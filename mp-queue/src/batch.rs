@@ -28,8 +28,8 @@ pub(crate) enum Part {
 const MOST_KEPT: usize = 4 << 20;
 
 thread_local! {
-    /// The batch of this thread. A `Serialize` or `Deserialize` that itself uses a queue finds it in
-    /// use, and gets one of its own.
+    /// The batch of this thread. A `Serialize` or `Deserialize` that itself uses a queue finds it
+    /// in use, and gets one of its own.
     static BATCH: RefCell<Batch> = const { RefCell::new(Batch { bytes: Vec::new(), parts: Vec::new() }) };
 }
 

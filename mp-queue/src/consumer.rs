@@ -170,7 +170,8 @@ impl<T: DeserializeOwned> Consumer<T> {
         Iter { consumer: self, ended: false }
     }
 
-    /// Waits for the next value without a thread; see [`Queue::get_async`](crate::Queue::get_async).
+    /// Waits for the next value without a thread; see
+    /// [`Queue::get_async`](crate::Queue::get_async).
     ///
     /// # Errors
     ///

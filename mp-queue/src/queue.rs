@@ -31,9 +31,9 @@ use crate::producer::Producer;
 /// # Process death
 ///
 /// A producer that is killed in the middle of a put leaves nothing behind, and a consumer that is
-/// killed in the middle of a get leaves the value to the next one, or has taken it with it; no other
-/// value is lost, and no other process waits longer for it. The kernel frees the memory with the
-/// last handle, in a process or in a message.
+/// killed in the middle of a get leaves the value to the next one, or has taken it with it; no
+/// other value is lost, and no other process waits longer for it. The kernel frees the memory with
+/// the last handle, in a process or in a message.
 ///
 /// The kernel also knows which processes hold a queue, so nobody has to say goodbye. When this
 /// handle has become the only one, after the queue was sent to other processes, nobody can put: on
@@ -109,16 +109,17 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and [`InvalidInput`](io::ErrorKind::InvalidInput) if that is more than
-    /// 8 GiB.
+    /// As [`new`](Self::new), and [`InvalidInput`](io::ErrorKind::InvalidInput) if that is more
+    /// than 8 GiB.
     pub fn bounded(items: usize) -> io::Result<Self> {
         Self::create(items, DEFAULT.max(items.saturating_mul(EACH)))
     }
 
-    /// Makes a queue with `bytes` of memory, rounded up to a power of two, for any number of values.
+    /// Makes a queue with `bytes` of memory, rounded up to a power of two, for any number of
+    /// values.
     ///
-    /// A value takes its encoded form, rounded up to 8 bytes, and 8 bytes more. One of more than half
-    /// the memory takes 16 bytes, and travels in memory of its own.
+    /// A value takes its encoded form, rounded up to 8 bytes, and 8 bytes more. One of more than
+    /// half the memory takes 16 bytes, and travels in memory of its own.
     ///
     /// # Errors
     ///
@@ -285,8 +286,8 @@ impl<T: Serialize> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`put`](Self::put). The error says how many were put, and holds the values that were taken
-    /// from the iterator and were not. Pass an iterator by `&mut` to keep the rest.
+    /// As [`put`](Self::put). The error says how many were put, and holds the values that were
+    /// taken from the iterator and were not. Pass an iterator by `&mut` to keep the rest.
     ///
     /// # Examples
     ///
@@ -301,11 +302,11 @@ impl<T: Serialize> Queue<T> {
         self.producer.put_many(values)
     }
 
-    /// Puts `value` at the end; the future waits for room without a thread, on any executor (feature
-    /// `async`).
+    /// Puts `value` at the end; the future waits for room without a thread, on any executor
+    /// (feature `async`).
     ///
-    /// The first poll encodes the value. It was put if and only if the future returns `Ok`: dropping
-    /// the future earlier puts nothing, and drops the value.
+    /// The first poll encodes the value. It was put if and only if the future returns `Ok`:
+    /// dropping the future earlier puts nothing, and drops the value.
     ///
     /// # Errors
     ///

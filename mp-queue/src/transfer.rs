@@ -2,10 +2,11 @@
 //!
 //! A thread that puts takes the producers' lock, and is the ring's producer as long as it has it; a
 //! thread that gets takes the consumers' lock. It keeps the lock while it waits for space or for a
-//! message, so the others wait in the lock, in the order in which it lets them in, and nobody passes
-//! a long message that waits for much space.
+//! message, so the others wait in the lock, in the order in which it lets them in, and nobody
+//! passes a long message that waits for much space.
 //!
-//! 1. No code of the user's runs while a lock is held: values are encoded before, and decoded after.
+//! 1. No code of the user's runs while a lock is held: values are encoded before, and decoded
+//!    after.
 //! 2. A lock whose owner died is consistent: what counts is `head` and `tail`, see `ring::index`.
 //!    What a lock protects is a copy of the other side's index, which is checked before use.
 //! 3. A message that holds descriptors, or is longer than half the ring, goes through the lane: a
@@ -202,8 +203,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Moves between one message and `most` into `batch`, waiting for the first one; `false` if none
-    /// came in time. `own` is how many producers the caller is.
+    /// Moves between one message and `most` into `batch`, waiting for the first one; `false` if
+    /// none came in time. `own` is how many producers the caller is.
     pub(crate) fn get(&self, batch: &mut Batch, most: usize, deadline: Deadline, own: usize) -> Result<bool, GetError> {
         let head = self.head();
         let Some(mut seen) = lock(&head.consumer.0, &head.indices.items, deadline).map_err(GetError::Io)? else {
@@ -302,8 +303,8 @@ impl Memory {
         }
     }
 
-    /// Announces a waiter for messages, and makes the eventfd readable if there are some, or will be
-    /// none.
+    /// Announces a waiter for messages, and makes the eventfd readable if there are some, or will
+    /// be none.
     pub(crate) fn watch_items(&self, own: usize) -> io::Result<()> {
         let head = self.head();
         clear(&self.items_event);

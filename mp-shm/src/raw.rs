@@ -22,8 +22,8 @@ use crate::{AttachError, ShmSafe};
 /// # Members
 ///
 /// A region can tell whether other holders exist. Each region, and each descriptor that
-/// [`duplicate`](Self::duplicate) made, can be a member of groups, which are numbers that the caller
-/// chooses. The kernel keeps the list, as locks of byte ranges of the file
+/// [`duplicate`](Self::duplicate) made, can be a member of groups, which are numbers that the
+/// caller chooses. The kernel keeps the list, as locks of byte ranges of the file
 /// ([fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html), "Open file description locks"):
 /// a member ends when its last descriptor is closed, whether it is in a process, which may be
 /// killed, or in a message in flight.
@@ -73,8 +73,8 @@ impl<H: ShmSafe + Send + Sync> Region<H> {
     /// what [`SharedRegion`] needs.
     pub fn create(head: H, length: usize) -> io::Result<Self> {
         let region = Self::map(Segment::create(Kind::Region, length)?)?;
-        // SAFETY: it is memory for an `H`, aligned and mapped for writing, that no other process has
-        // yet.
+        // SAFETY: it is memory for an `H`, aligned and mapped for writing, that no other process
+        // has yet.
         unsafe { region.head.write(head) };
         Ok(region)
     }

@@ -21,8 +21,8 @@ impl Deadline {
     pub const PASSED: Self = Self { seconds: 0, nanoseconds: 0 };
 
     /// Returns the deadline that is `time` from now. What is beyond the clock is
-    /// [`NEVER`](Self::NEVER); [`Duration::ZERO`] is [`PASSED`](Self::PASSED), without a look at the
-    /// clock.
+    /// [`NEVER`](Self::NEVER); [`Duration::ZERO`] is [`PASSED`](Self::PASSED), without a look at
+    /// the clock.
     pub fn after(time: Duration) -> Self {
         if time.is_zero() {
             return Self::PASSED;

@@ -118,7 +118,8 @@ pub(crate) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// `head` is an earlier head of the ring, to save a look at the word that the other side writes.
+    /// `head` is an earlier head of the ring, to save a look at the word that the other side
+    /// writes.
     pub(crate) fn new(ring: Ring<'a>, head: Index) -> Self {
         let tail = ring.indices.tail();
         let writer = Self { ring, published: tail.open(), next: tail.open(), head };
@@ -146,7 +147,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Tells whether a message of `length` bytes can be published, and nothing has to be waited for.
+    /// Tells whether a message of `length` bytes can be published, and nothing has to be waited
+    /// for.
     pub(crate) fn has_room(&mut self, length: usize) -> Result<bool, Damaged> {
         self.find(units_of(length)).map(|place| place.is_some())
     }
@@ -246,7 +248,8 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// `tail` is an earlier tail of the ring, to save a look at the word that the other side writes.
+    /// `tail` is an earlier tail of the ring, to save a look at the word that the other side
+    /// writes.
     pub(crate) fn new(ring: Ring<'a>, tail: Index) -> Self {
         let head = ring.indices.head();
         let reader = Self { ring, taken: head, next: head, tail };

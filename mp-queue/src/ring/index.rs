@@ -17,24 +17,25 @@
 //! 2. `head` is behind `tail`, by the ring's size at most. The bytes from `head` up to `tail` are
 //!    the consumer's, the others the producer's.
 //! 3. Publishing fails once the ring is closed: closing sets a bit of `tail`, which publishing
-//!    compares. So a message whose publishing succeeded comes before the end that the consumer sees.
+//!    compares. So a message whose publishing succeeded comes before the end that the consumer
+//!    sees.
 //! 4. A word of another process may be anything. A position is used modulo the size of the ring, so
 //!    no access leaves it; an index that breaks invariant 2 is an error.
 //!
 //! # Sleeping
 //!
 //! Each side has a [`Signal`], a futex of which two bits say who waits: one thread that sleeps
-//! there, and any number of threads and tasks that wait for an eventfd. A waiter sets its bit, looks
-//! at the other side's index again, and then sleeps. The other side writes its index, then looks at
-//! the bits. All four are sequentially consistent, so one of the two sees the other
+//! there, and any number of threads and tasks that wait for an eventfd. A waiter sets its bit,
+//! looks at the other side's index again, and then sleeps. The other side writes its index, then
+//! looks at the bits. All four are sequentially consistent, so one of the two sees the other
 //! ([Dekker's argument](https://en.wikipedia.org/wiki/Dekker%27s_algorithm)): no wake-up is lost.
 //! Nothing is written to the signal, and nobody is woken, while nobody waits.
 //!
 //! # What a dead process leaves behind
 //!
 //! A producer that dies after publishing and before it woke the consumer owes it a wake-up. So
-//! sleepers look again every 100 ms. A waiter that dies leaves its bit, which the next write clears,
-//! for a useless system call.
+//! sleepers look again every 100 ms. A waiter that dies leaves its bit, which the next write
+//! clears, for a useless system call.
 
 use crate::deadline::Deadline;
 use crate::primitive::{AtomicU64, Futex, Ordering, Slept};

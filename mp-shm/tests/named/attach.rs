@@ -334,8 +334,8 @@ fn made_up_header(honest: &[u8]) -> impl Strategy<Value = ([u64; FIELDS], i64)> 
     (header, prop_oneof![6 => Just(0_i64), 1 => -9000_i64..9000])
 }
 
-/// Attaches memory with that header as a `T`, which takes `announced` bytes, and tells whether it is
-/// one by all that can be known. Its other bytes are of chance.
+/// Attaches memory with that header as a `T`, which takes `announced` bytes, and tells whether it
+/// is one by all that can be known. Its other bytes are of chance.
 fn attaches<T>(
     honest: &[u8],
     announced: Option<u64>,

@@ -56,8 +56,8 @@ impl Futex {
         Self(AtomicU32::new(value))
     }
 
-    /// Sleeps while the word is `expected`, until woken, at most 100 ms and not past the deadline. It
-    /// may return [`Slept::Awake`] without a reason.
+    /// Sleeps while the word is `expected`, until woken, at most 100 ms and not past the deadline.
+    /// It may return [`Slept::Awake`] without a reason.
     pub fn sleep(&self, expected: u32, deadline: Deadline) -> Slept {
         let recheck = Deadline::after(RECHECK);
         if deadline <= recheck {
