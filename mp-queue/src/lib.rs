@@ -15,7 +15,7 @@ mod memory;
 mod primitive;
 mod producer;
 mod queue;
-mod ring;
+pub mod ring;
 mod transfer;
 
 pub use consumer::{Consumer, Iter};

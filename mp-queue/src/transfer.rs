@@ -54,43 +54,57 @@ impl Memory {
         self.size() / 2 - HEADER
     }
 
-    /// Puts what is in `batch`, in order, and returns how many parts were put, with the reason why
-    /// it is not all. `own` is how many consumers the caller is.
+    /// Puts what is in `batch`, in order, and returns how many parts were put, with the reason why it
+    /// is not all. `own` is how many consumers the caller is.
     pub(crate) fn put(&self, batch: &mut Batch, deadline: Deadline, own: usize) -> (usize, Result<(), PutErrorReason>) {
-        let mut put = 0;
-        let result = self.put_parts(batch, deadline, own, &mut put);
+        let head = self.head();
+        if let Err(reason) = self.check_put() {
+            return (0, Err(reason));
+        }
+        let mut seen = match lock(&head.producer.0, &head.indices.space, deadline) {
+            Ok(Some(seen)) => seen,
+            Ok(None) => return (0, Err(late(deadline))),
+            Err(error) => return (0, Err(PutErrorReason::Io(error))),
+        };
+        let (put, result) = self.put_alone(&mut seen, batch, deadline, own);
+        drop(seen);
         if put > 0 {
             self.notify_items();
         }
         (put, result)
     }
 
+    /// The reasons why nothing can be put that can be seen without waiting.
     #[inline]
-    fn put_parts(
+    pub(crate) fn check_put(&self) -> Result<(), PutErrorReason> {
+        if self.is_closed() {
+            return Err(PutErrorReason::Closed);
+        }
+        if self.head().no_consumers.load(Ordering::Relaxed) {
+            return Err(PutErrorReason::Disconnected);
+        }
+        Ok(())
+    }
+
+    /// The same for the only producer, who is the only one to know `seen`, and owes a
+    /// [`notify_items`](Self::notify_items) if anything was put.
+    #[inline]
+    pub(crate) fn put_alone(
         &self,
+        seen: &mut u64,
         batch: &mut Batch,
         deadline: Deadline,
         own: usize,
-        put: &mut usize,
-    ) -> Result<(), PutErrorReason> {
-        let head = self.head();
-        if head.indices.tail().is_closed() {
-            return Err(PutErrorReason::Closed);
-        }
-        if head.no_consumers.load(Ordering::Relaxed) {
-            return Err(PutErrorReason::Disconnected);
-        }
-        let late = || if deadline == Deadline::PASSED { PutErrorReason::Full } else { PutErrorReason::TimedOut };
-        let lock = lock(&head.producer.0, &head.indices.space, deadline).map_err(PutErrorReason::Io)?;
-        let mut seen = lock.ok_or_else(late)?;
+    ) -> (usize, Result<(), PutErrorReason>) {
+        let mut put = 0;
         let mut writer = Writer::new(self.ring(), Index::from_bits(*seen));
         let mut wait = self.put_spins.wait(deadline != Deadline::PASSED);
         let result = loop {
-            let written = self.write(&mut writer, &mut batch.parts[*put..], &batch.bytes);
+            let written = self.write(&mut writer, &mut batch.parts[put..], &batch.bytes);
             // What was written is published before anything else, so that those who wait for it
             // can take it while this waits for room.
             match writer.publish() {
-                Ok(count) => *put += count as usize,
+                Ok(count) => put += count as usize,
                 Err(Closed) => break Err(PutErrorReason::Closed),
             }
             match written {
@@ -101,16 +115,16 @@ impl Memory {
                 }
                 Ok(_) if deadline.has_passed() => {
                     let gone = self.is_gone(Side::Consumers, own);
-                    break Err(if gone.is_ok_and(|gone| gone) { PutErrorReason::Disconnected } else { late() });
+                    break Err(if gone.is_ok_and(|gone| gone) { PutErrorReason::Disconnected } else { late(deadline) });
                 }
                 Ok(_) if !wait.sleeps() => {
-                    if *put > 0 {
+                    if put > 0 {
                         self.notify_items();
                     }
                     wait.in_vain();
                 }
                 Ok(why) => {
-                    if *put > 0 {
+                    if put > 0 {
                         self.notify_items();
                     }
                     match self.is_gone(Side::Consumers, own) {
@@ -118,7 +132,7 @@ impl Memory {
                         Ok(true) => break Err(PutErrorReason::Disconnected),
                         Err(error) => break Err(PutErrorReason::Io(error)),
                     }
-                    let length = batch.parts[*put..].first().map_or(0, Part::length_in_ring);
+                    let length = batch.parts[put..].first().map_or(0, Part::length_in_ring);
                     if let Err(reason) = self.wait_for_room(&mut writer, &why, length, deadline) {
                         break Err(reason);
                     }
@@ -126,7 +140,7 @@ impl Memory {
             }
         };
         *seen = writer.head().bits();
-        result
+        (put, result)
     }
 
     /// Writes as many of `parts` as there is room for.
@@ -210,6 +224,30 @@ impl Memory {
         let Some(mut seen) = lock(&head.consumer.0, &head.indices.items, deadline).map_err(GetError::Io)? else {
             return Ok(false);
         };
+        let result = self.get_alone(&mut seen, batch, most, deadline, own);
+        drop(seen);
+        if !batch.parts.is_empty() {
+            self.notify_space();
+        }
+        if head.indices.items.is_watched() && self.is_readable() {
+            // Whoever was woken for what is left, or for the end, may have been this thread.
+            self.notify_items();
+        }
+        result
+    }
+
+    /// The same for the only consumer, who is the only one to know `seen`, and owes a
+    /// [`notify_space`](Self::notify_space) if anything was moved.
+    #[inline]
+    pub(crate) fn get_alone(
+        &self,
+        seen: &mut u64,
+        batch: &mut Batch,
+        most: usize,
+        deadline: Deadline,
+        own: usize,
+    ) -> Result<bool, GetError> {
+        let head = self.head();
         let mut reader = Reader::new(self.ring(), Index::from_bits(*seen));
         let mut wait = self.get_spins.wait(deadline != Deadline::PASSED);
         let mut alone = false;
@@ -244,15 +282,6 @@ impl Memory {
             head.indices.items.sleep(ready, deadline);
         };
         *seen = reader.tail().bits();
-        let leaves_some = reader.leaves_some();
-        drop(seen);
-        if !batch.parts.is_empty() {
-            self.notify_space();
-        }
-        if leaves_some || matches!(result, Err(GetError::Closed)) {
-            // Whoever was woken for what is left may have been this thread.
-            self.notify_items();
-        }
         result
     }
 
@@ -309,11 +338,17 @@ impl Memory {
         let head = self.head();
         clear(&self.items_event);
         head.indices.items.watch();
-        let tail = head.indices.tail();
-        if tail.is_closed() || tail.units_since(head.indices.head()) != 0 || self.is_gone(Side::Producers, own)? {
+        if self.is_readable() || self.is_gone(Side::Producers, own)? {
             self.notify_items();
         }
         Ok(())
+    }
+
+    /// Tells whether there is a message, or the end.
+    fn is_readable(&self) -> bool {
+        let indices = &self.head().indices;
+        let tail = indices.tail();
+        tail.is_closed() || tail.units_since(indices.head()) != 0
     }
 
     /// Announces a waiter for space, and makes the eventfd readable if there may be some for a
@@ -329,6 +364,11 @@ impl Memory {
         }
         Ok(())
     }
+}
+
+/// Why nothing was put before the deadline.
+fn late(deadline: Deadline) -> PutErrorReason {
+    if deadline == Deadline::PASSED { PutErrorReason::Full } else { PutErrorReason::TimedOut }
 }
 
 impl Part {

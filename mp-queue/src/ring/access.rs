@@ -338,9 +338,4 @@ impl<'a> Reader<'a> {
         self.taken = self.next;
         true
     }
-
-    /// Tells whether something is left behind what was passed over, as far as it was looked at.
-    pub(crate) fn leaves_some(&self) -> bool {
-        self.ring.indices.tail().units_since(self.next) != 0
-    }
 }

@@ -229,6 +229,11 @@ impl Signal {
         self.0.fetch_or(WATCHED, Ordering::SeqCst);
     }
 
+    /// Tells whether somebody waits for the eventfd, or did when it died.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.0.load(Ordering::SeqCst) & WATCHED != 0
+    }
+
     /// Tells whether a thread sleeps here, or did when it died.
     pub(crate) fn has_sleeper(&self) -> bool {
         self.0.load(Ordering::Relaxed) & SLEEPER != 0
