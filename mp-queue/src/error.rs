@@ -151,3 +151,27 @@ impl<T> std::error::Error for GetManyError<T> {
         self.reason.source()
     }
 }
+
+/// [`JoinableQueue::task_done`](crate::JoinableQueue::task_done) was called more often than values
+/// were gotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more tasks were reported done than were gotten")]
+pub struct TooManyTasksDone(pub(crate) ());
+
+/// Why the tasks of a [`JoinableQueue`](crate::JoinableQueue) will not all be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// Processes that got tasks died, or dropped their handles, before they reported them done.
+    #[error("{tasks} tasks were abandoned by the processes that got them")]
+    Abandoned {
+        /// How many tasks.
+        tasks: usize,
+    },
+    /// Tasks are left, and no consumer exists any longer.
+    #[error("the queue has no consumer any longer, and tasks are left")]
+    Disconnected,
+    /// The operating system refused to say who holds the queue.
+    #[error("the holders of the queue could not be determined")]
+    Io(#[source] io::Error),
+}

@@ -10,15 +10,18 @@ mod deadline {
 }
 mod error;
 mod holder;
+mod joinable;
 #[allow(unsafe_code, reason = "it hands the ring's bytes to `ring::access`")]
 mod memory;
 mod primitive;
 mod producer;
 mod queue;
 pub mod ring;
+mod tasks;
 mod transfer;
 
 pub use consumer::{Consumer, Iter};
-pub use error::{GetError, GetManyError, PutError, PutErrorReason, PutManyError};
+pub use error::{GetError, GetManyError, JoinError, PutError, PutErrorReason, PutManyError, TooManyTasksDone};
+pub use joinable::JoinableQueue;
 pub use producer::Producer;
 pub use queue::Queue;

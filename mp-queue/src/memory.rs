@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::ring::access::{Ring, Writer};
 use crate::ring::index::{Indices, LARGEST, Line, MOST_MESSAGES, UNIT};
+use crate::tasks::{Slot, Tasks};
 
 /// The beginning of the memory; the ring's bytes follow.
 #[repr(C)]
@@ -36,6 +37,7 @@ pub(crate) struct Head {
     was_sent: AtomicBool,
     /// The next tag of a message in the lane.
     next_tag: AtomicU64,
+    pub(crate) tasks: Tasks,
 }
 
 /// One of the two sides of a queue; as a number, the group of its holders in the memory.
@@ -76,6 +78,9 @@ pub(crate) struct Memory {
     pub(crate) put_spins: Spins,
     /// How many handles of each side are in this process.
     holders: [AtomicUsize; 2],
+    /// Whether the queue counts tasks, and where this process's are counted.
+    pub(crate) is_joinable: bool,
+    pub(crate) slot: Slot,
     /// The process to which the handles belong. The copies in the child of a fork share its
     /// descriptors.
     process: u32,
@@ -86,7 +91,7 @@ pub(crate) const SMALLEST: usize = 4096;
 
 impl Memory {
     /// Makes an empty queue that holds at most `limit` messages, in a ring of at least `bytes`.
-    pub(crate) fn create(limit: usize, bytes: usize) -> io::Result<Self> {
+    pub(crate) fn create(limit: usize, bytes: usize, joinable: bool) -> io::Result<Self> {
         let size = bytes.max(SMALLEST).checked_next_power_of_two().filter(|size| *size <= LARGEST);
         let size = size.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a queue has 8 GiB at most"))?;
         let head = Head {
@@ -98,6 +103,7 @@ impl Memory {
             no_consumers: false.into(),
             was_sent: false.into(),
             next_tag: 0.into(),
+            tasks: Tasks::new(joinable),
         };
         let (lane_in, lane_out) = mp_core::pipe()?;
         Ok(Self::new(Region::create(head, size)?, (lane_in, lane_out), event()?, event()?))
@@ -110,7 +116,6 @@ impl Memory {
         space_event: OwnedFd,
     ) -> Self {
         Self {
-            region,
             lane_in,
             lane_out,
             items_event: PollableFd::new(items_event),
@@ -118,8 +123,15 @@ impl Memory {
             get_spins: Spins::new(),
             put_spins: Spins::new(),
             holders: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            is_joinable: region.head().tasks.is_joinable(),
+            slot: Slot::default(),
             process: std::process::id(),
+            region,
         }
+    }
+
+    pub(crate) fn region(&self) -> &Region<Head> {
+        &self.region
     }
 
     pub(crate) fn head(&self) -> &Head {

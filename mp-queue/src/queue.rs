@@ -83,7 +83,7 @@ pub struct Queue<T> {
 }
 
 /// The memory of a queue that nobody asked for another one, in bytes.
-const DEFAULT: usize = 4 << 20;
+pub(crate) const DEFAULT: usize = 4 << 20;
 
 /// What a value may take, at least, in a queue that is bounded by their number, in bytes.
 const EACH: usize = 256;
@@ -112,7 +112,7 @@ impl<T> Queue<T> {
     /// As [`new`](Self::new), and [`InvalidInput`](io::ErrorKind::InvalidInput) if that is more
     /// than 8 GiB.
     pub fn bounded(items: usize) -> io::Result<Self> {
-        Self::create(items, DEFAULT.max(items.saturating_mul(EACH)))
+        Self::create(items, Self::bytes_for(items))
     }
 
     /// Makes a queue with `bytes` of memory, rounded up to a power of two, for any number of
@@ -128,8 +128,18 @@ impl<T> Queue<T> {
         Self::create(usize::MAX, bytes)
     }
 
+    /// The memory of a queue for so many values.
+    pub(crate) fn bytes_for(items: usize) -> usize {
+        DEFAULT.max(items.saturating_mul(EACH))
+    }
+
     fn create(items: usize, bytes: usize) -> io::Result<Self> {
-        Self::of(Memory::create(items, bytes)?)
+        Self::of(Memory::create(items, bytes, false)?)
+    }
+
+    /// Makes a queue for at most `items` values that counts tasks.
+    pub(crate) fn joinable(items: usize, bytes: usize) -> io::Result<Self> {
+        Self::of(Memory::create(items, bytes, true)?)
     }
 
     fn of(memory: Memory) -> io::Result<Self> {
@@ -139,7 +149,7 @@ impl<T> Queue<T> {
         Ok(Self { producer: Producer::new(producer, 1), consumer: Consumer::new(consumer, 1) })
     }
 
-    fn memory(&self) -> &Memory {
+    pub(crate) fn memory(&self) -> &Memory {
         self.consumer.holder.memory()
     }
 

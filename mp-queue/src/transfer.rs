@@ -54,8 +54,8 @@ impl Memory {
         self.size() / 2 - HEADER
     }
 
-    /// Puts what is in `batch`, in order, and returns how many parts were put, with the reason why it
-    /// is not all. `own` is how many consumers the caller is.
+    /// Puts what is in `batch`, in order, and returns how many parts were put, with the reason why
+    /// it is not all. `own` is how many consumers the caller is.
     pub(crate) fn put(&self, batch: &mut Batch, deadline: Deadline, own: usize) -> (usize, Result<(), PutErrorReason>) {
         let head = self.head();
         if let Err(reason) = self.check_put() {
@@ -303,7 +303,7 @@ impl Memory {
             }
             // The record goes first: should this process die now, the message in the lane is passed
             // over.
-            reader.take();
+            self.take(reader);
             let tag = batch.bytes[start..].try_into().map(u64::from_ne_bytes);
             batch.bytes.truncate(start);
             batch.parts.push(match tag {
@@ -311,8 +311,16 @@ impl Memory {
                 Err(_) => Part::Failed(io::Error::new(io::ErrorKind::InvalidData, "a record has no tag")),
             });
         }
-        reader.take();
+        self.take(reader);
         Ok(())
+    }
+
+    #[inline]
+    fn take(&self, reader: &mut Reader<'_>) {
+        if self.is_joinable {
+            self.hold(reader.passed());
+        }
+        reader.take();
     }
 
     /// Receives the message with that tag from the lane.

@@ -329,13 +329,16 @@ impl<'a> Reader<'a> {
         self.next = record.after;
     }
 
-    /// Takes what was passed over. Returns whether that was anything.
-    pub(crate) fn take(&mut self) -> bool {
-        if self.next == self.taken {
-            return false;
+    /// How many messages were passed over and not taken.
+    pub(crate) fn passed(&self) -> u32 {
+        self.next.messages_since(self.taken)
+    }
+
+    /// Takes what was passed over.
+    pub(crate) fn take(&mut self) {
+        if self.next != self.taken {
+            self.ring.indices.take(self.next);
+            self.taken = self.next;
         }
-        self.ring.indices.take(self.next);
-        self.taken = self.next;
-        true
     }
 }

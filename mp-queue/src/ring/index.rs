@@ -76,14 +76,18 @@ impl Index {
         self.0 as u32
     }
 
+    /// How many messages, modulo one more than [`MOST_MESSAGES`].
+    pub(crate) fn count(self) -> u32 {
+        (self.0 >> 32) as u32 & MOST_MESSAGES
+    }
+
     pub(crate) fn is_closed(self) -> bool {
         self.0 & CLOSED != 0
     }
 
     /// The index behind so many more units and messages.
     pub(crate) fn plus(self, units: u32, messages: u32) -> Self {
-        let count = (self.0 >> 32) as u32;
-        Self::new(count.wrapping_add(messages), self.position().wrapping_add(units))
+        Self::new(self.count().wrapping_add(messages), self.position().wrapping_add(units))
     }
 
     /// How many units there are from `earlier` up to here.
@@ -93,7 +97,7 @@ impl Index {
 
     /// How many messages there are from `earlier` up to here.
     pub(crate) fn messages_since(self, earlier: Self) -> u32 {
-        ((self.0 >> 32) as u32).wrapping_sub((earlier.0 >> 32) as u32) & MOST_MESSAGES
+        self.count().wrapping_sub(earlier.count()) & MOST_MESSAGES
     }
 
     /// The index without the bit that closes the ring.
@@ -183,7 +187,7 @@ const ONE: u32 = 1 << 2;
 pub(crate) struct Signal(Futex);
 
 impl Signal {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Futex::new(0))
     }
 

@@ -1,16 +1,16 @@
 //! One producer and one consumer: the ring that the queue and the pool's link are built on, without
 //! the locks.
 //!
-//! [`channel`] makes the two ends. Each is a value that is sent to its process and used there by one
-//! thread at a time. The module `index` explains the protocol: a message is published by one write
-//! to shared memory and taken by another, and a system call is made only to wait, and to wake a
-//! side that waits.
+//! [`channel`] makes the two ends. Each is a value that is sent to its process and used there by
+//! one thread at a time. The module `index` explains the protocol: a message is published by one
+//! write to shared memory and taken by another, and a system call is made only to wait, and to wake
+//! a side that waits.
 //!
 //! # Process death
 //!
-//! An end learns that the other one is gone: at once if it was dropped, within 100 ms if its process
-//! was killed. What had been published is still received. A process that is killed in the middle of
-//! a send or a receive leaves nothing half done.
+//! An end learns that the other one is gone: at once if it was dropped, within 100 ms if its
+//! process was killed. What had been published is still received. A process that is killed in the
+//! middle of a send or a receive leaves nothing half done.
 //!
 //! # Examples
 //!
@@ -69,7 +69,7 @@ use crate::memory::{Memory, Side};
 /// Descriptors, memory or address space ran out; [`InvalidInput`](io::ErrorKind::InvalidInput) for
 /// more than 8 GiB. An end takes five descriptors.
 pub fn channel<T>(bytes: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
-    let memory = Arc::new(Memory::create(usize::MAX, bytes)?);
+    let memory = Arc::new(Memory::create(usize::MAX, bytes, false)?);
     let sender = Holder::new(Arc::clone(&memory), Side::Producers)?;
     Ok((Sender::new(sender), Receiver::new(Holder::new(memory, Side::Consumers)?)))
 }
@@ -166,8 +166,8 @@ impl<T: Serialize> Sender<T> {
         self.publish_until(Deadline::after(timeout))
     }
 
-    /// Encodes a message to be sent together with others: by [`publish`](Self::publish), or with the
-    /// next [`send`](Self::send).
+    /// Encodes a message to be sent together with others: by [`publish`](Self::publish), or with
+    /// the next [`send`](Self::send).
     ///
     /// # Errors
     ///
@@ -178,8 +178,8 @@ impl<T: Serialize> Sender<T> {
         self.end.batch.encode(message, most).map_err(PutErrorReason::Encode)
     }
 
-    /// Sends what was pushed, in order, waiting while the ring is full. If there is room for all, the
-    /// receiver gets them by one write.
+    /// Sends what was pushed, in order, waiting while the ring is full. If there is room for all,
+    /// the receiver gets them by one write.
     ///
     /// # Errors
     ///
