@@ -10,9 +10,10 @@
 use std::error::Error;
 
 pub use crate::call::EncodedCall;
+pub use crate::codec::Source;
 use crate::codec::{DecodeError, EncodeError};
 use crate::connection::Connection;
-pub use crate::message::{Message, decode_plain};
+pub use crate::message::{Encoded, Message, Sink, decode_from, decode_plain};
 pub use crate::outcome::{CallError, Outcome};
 pub use crate::pollable::PollableFd;
 #[cfg(feature = "async")]

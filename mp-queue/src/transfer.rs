@@ -29,7 +29,7 @@ use mp_sync::{LockError, Mutex, MutexGuard};
 use crate::batch::{Batch, Part};
 use crate::error::{GetError, PutErrorReason};
 use crate::memory::{LaneMessage, Memory, Side, clear};
-use crate::ring::access::{Damaged, Found, HEADER, Kind, Reader, Writer};
+use crate::ring::access::{Damaged, Found, HEADER, Kind, Reader, Record, Writer};
 use crate::ring::index::{Closed, Index, Signal};
 
 /// How long a call that does not wait does wait for another process that is in the middle of a put
@@ -66,7 +66,9 @@ impl Memory {
             Ok(None) => return (0, Err(late(deadline))),
             Err(error) => return (0, Err(PutErrorReason::Io(error))),
         };
-        let (put, result) = self.put_alone(&mut seen, batch, deadline, own);
+        let mut writer = Writer::new(self.ring(), Index::from_bits(*seen));
+        let (put, result) = self.put_alone(&mut writer, batch, deadline, own);
+        *seen = writer.head().bits();
         drop(seen);
         if put > 0 {
             self.notify_items();
@@ -86,21 +88,20 @@ impl Memory {
         Ok(())
     }
 
-    /// The same for the only producer, who is the only one to know `seen`, and owes a
-    /// [`notify_items`](Self::notify_items) if anything was put.
+    /// The same for the only producer, who owes a [`notify_items`](Self::notify_items) if anything
+    /// was put.
     #[inline]
     pub(crate) fn put_alone(
         &self,
-        seen: &mut u64,
+        writer: &mut Writer<'_>,
         batch: &mut Batch,
         deadline: Deadline,
         own: usize,
     ) -> (usize, Result<(), PutErrorReason>) {
         let mut put = 0;
-        let mut writer = Writer::new(self.ring(), Index::from_bits(*seen));
         let mut wait = self.put_spins.wait(deadline != Deadline::PASSED);
         let result = loop {
-            let written = self.write(&mut writer, &mut batch.parts[put..], &batch.bytes);
+            let written = self.write(writer, &mut batch.parts[put..], &batch.bytes);
             // What was written is published before anything else, so that those who wait for it
             // can take it while this waits for room.
             match writer.publish() {
@@ -133,13 +134,12 @@ impl Memory {
                         Err(error) => break Err(PutErrorReason::Io(error)),
                     }
                     let length = batch.parts[put..].first().map_or(0, Part::length_in_ring);
-                    if let Err(reason) = self.wait_for_room(&mut writer, &why, length, deadline) {
+                    if let Err(reason) = self.wait_for_room(writer, &why, length, deadline) {
                         break Err(reason);
                     }
                 }
             }
         };
-        *seen = writer.head().bits();
         (put, result)
     }
 
@@ -224,7 +224,13 @@ impl Memory {
         let Some(mut seen) = lock(&head.consumer.0, &head.indices.items, deadline).map_err(GetError::Io)? else {
             return Ok(false);
         };
-        let result = self.get_alone(&mut seen, batch, most, deadline, own);
+        let mut reader = Reader::new(self.ring(), Index::from_bits(*seen));
+        let result = match self.wait_for_item(&mut reader, deadline, own) {
+            Ok(Some(_)) => self.read(&mut reader, batch, most).map(|()| true),
+            Ok(None) => Ok(false),
+            Err(error) => Err(error),
+        };
+        *seen = reader.tail().bits();
         drop(seen);
         if !batch.parts.is_empty() {
             self.notify_space();
@@ -236,30 +242,26 @@ impl Memory {
         result
     }
 
-    /// The same for the only consumer, who is the only one to know `seen`, and owes a
-    /// [`notify_space`](Self::notify_space) if anything was moved.
+    /// Waits until there is a message, and returns its record; `None` if none came in time. The
+    /// caller is the only consumer now, and counts as `own` producers.
     #[inline]
-    pub(crate) fn get_alone(
+    pub(crate) fn wait_for_item(
         &self,
-        seen: &mut u64,
-        batch: &mut Batch,
-        most: usize,
+        reader: &mut Reader<'_>,
         deadline: Deadline,
         own: usize,
-    ) -> Result<bool, GetError> {
+    ) -> Result<Option<Record>, GetError> {
         let head = self.head();
-        let mut reader = Reader::new(self.ring(), Index::from_bits(*seen));
         let mut wait = self.get_spins.wait(deadline != Deadline::PASSED);
         let mut alone = false;
-        let result = loop {
-            match reader.find() {
-                Err(Damaged(what)) => break Err(GetError::Damaged(what)),
-                Ok(Found::Closed) => break Err(GetError::Closed),
-                Ok(Found::Empty) if alone => break Err(GetError::Disconnected),
-                Ok(Found::Empty) => {}
-                Ok(Found::Record(_)) => {
+        loop {
+            match reader.find()? {
+                Found::Closed => return Err(GetError::Closed),
+                Found::Empty if alone => return Err(GetError::Disconnected),
+                Found::Empty => {}
+                Found::Record(record) => {
                     wait.found();
-                    break self.read(&mut reader, batch, most).map(|()| true);
+                    return Ok(Some(record));
                 }
             }
             let late = deadline.has_passed();
@@ -272,7 +274,7 @@ impl Memory {
                 }
             }
             if late {
-                break Ok(false);
+                return Ok(None);
             }
             if !wait.sleeps() {
                 wait.in_vain();
@@ -280,13 +282,11 @@ impl Memory {
             }
             let ready = || reader.is_ready() || self.head().no_producers.load(Ordering::SeqCst);
             head.indices.items.sleep(ready, deadline);
-        };
-        *seen = reader.tail().bits();
-        result
+        }
     }
 
     /// Moves the messages that are there into `batch`, `most` at most.
-    fn read(&self, reader: &mut Reader<'_>, batch: &mut Batch, most: usize) -> Result<(), GetError> {
+    pub(crate) fn read(&self, reader: &mut Reader<'_>, batch: &mut Batch, most: usize) -> Result<(), GetError> {
         while batch.parts.len() < most && batch.bytes.len() <= self.most_inline() {
             let record = match reader.find() {
                 Ok(Found::Record(record)) => record,
@@ -386,6 +386,12 @@ impl Part {
             Self::Bytes(range) => range.len(),
             Self::Message(_) | Self::Failed(_) => size_of::<u64>(),
         }
+    }
+}
+
+impl From<Damaged> for GetError {
+    fn from(Damaged(what): Damaged) -> Self {
+        Self::Damaged(what)
     }
 }
 

@@ -1,20 +1,98 @@
 //! The bytes of a message that is being decoded.
 
+use std::io;
+use std::mem::MaybeUninit;
+
 use bincode::de::read::Reader;
 use bincode::error::DecodeError as Failure;
 
 use super::DecodeError;
-use crate::sys::bytes::{self, Number};
+use crate::sys::bytes::{self, Number, Room};
 use crate::sys::{memfd, pages};
 
-/// A message to decode: bytes in memory, and possibly the rest in a memory file.
+/// A message to decode: bytes in memory, and possibly the rest elsewhere.
 pub(crate) struct Input<'a> {
     /// The bytes in memory are at the end, from `start` on.
     scratch: &'a mut [u8],
     start: usize,
     /// How many bytes the message has beyond the beginning of `scratch`.
     length: u64,
-    rest: Option<memfd::Reader<'a>>,
+    rest: Option<Rest<'a>>,
+}
+
+/// The part of a message that has not been read.
+pub(crate) enum Rest<'a> {
+    File(memfd::Reader<'a>),
+    /// In memory that another process can write, so it is copied before it is used.
+    Foreign(Foreign<'a>),
+}
+
+/// The bytes of a message in memory that another process can write.
+pub(crate) struct Foreign<'a> {
+    source: &'a dyn Source,
+    position: usize,
+    length: usize,
+}
+
+/// A message in memory that another process can write at any time: it is copied, and only the copy
+/// is looked at.
+pub trait Source {
+    /// Copies the bytes from `position` on, which are in the message, into `to`.
+    fn read(&self, position: usize, to: &mut [u8]);
+
+    /// Does the same to memory that is not initialised, and returns that memory.
+    fn fill<'b>(&self, position: usize, to: &'b mut [MaybeUninit<u8>]) -> &'b mut [u8];
+}
+
+impl Rest<'_> {
+    fn position(&self) -> u64 {
+        match self {
+            Self::File(file) => file.position(),
+            Self::Foreign(memory) => memory.position as u64,
+        }
+    }
+
+    fn left(&self) -> u64 {
+        match self {
+            Self::File(file) => file.left(),
+            Self::Foreign(memory) => (memory.length - memory.position) as u64,
+        }
+    }
+
+    /// Fills `into`, which has no more bytes than are left.
+    fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.read_exact(into),
+            Self::Foreign(memory) => {
+                let position = memory.advance(into.len())?;
+                memory.source.read(position, into);
+                Ok(())
+            }
+        }
+    }
+
+    /// Fills `room`, which has no more bytes than are left.
+    fn fill(&mut self, room: &mut Room<'_>) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.fill(room),
+            Self::Foreign(memory) => {
+                let position = memory.advance(room.rest().len())?;
+                room.fill_by(|rest| memory.source.fill(position, rest))
+            }
+        }
+    }
+}
+
+impl Foreign<'_> {
+    /// Passes over `length` bytes and returns where they begin.
+    fn advance(&mut self, length: usize) -> io::Result<usize> {
+        if length > self.length - self.position {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let position = self.position;
+        self.position += length;
+        Ok(position)
+    }
 }
 
 /// How many bytes of a file are read first. A large message is often one long byte string after its
@@ -45,7 +123,15 @@ impl<'a> Input<'a> {
     /// [`AT_ONCE`](Self::AT_ONCE) bytes, or as many as the message.
     pub(crate) fn file(scratch: &'a mut [u8], file: memfd::Reader<'a>) -> Self {
         let start = scratch.len();
-        Self { start, length: start as u64 + file.left(), scratch, rest: Some(file) }
+        Self { start, length: start as u64 + file.left(), scratch, rest: Some(Rest::File(file)) }
+    }
+
+    /// Returns the input for a message of `length` bytes in memory that another process can write.
+    /// It is read through `scratch`, as from a file.
+    pub(crate) fn foreign(scratch: &'a mut [u8], source: &'a dyn Source, length: usize) -> Self {
+        let start = scratch.len();
+        let rest = Rest::Foreign(Foreign { source, position: 0, length });
+        Self { start, length: (start + length) as u64, scratch, rest: Some(rest) }
     }
 
     /// How many bytes are left.
@@ -186,6 +272,6 @@ fn no_memory(length: u64) -> DecodeError {
     DecodeError::new(format!("there is no memory for {length} bytes of the message"))
 }
 
-fn unreadable(error: &std::io::Error) -> String {
+fn unreadable(error: &io::Error) -> String {
     format!("a large message could not be read: {error}")
 }

@@ -52,6 +52,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::{DecodeError, EncodeError};
 pub(crate) use input::Input;
+pub use input::Source;
 pub(crate) use ser::Output;
 
 type Format = Configuration<LittleEndian, Fixint>;

@@ -160,6 +160,19 @@ impl Room<'_> {
         self.filled += bytes.len();
     }
 
+    /// Lets `fill` initialise the rest. It returns the memory that it was given.
+    pub(crate) fn fill_by(&mut self, fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> &mut [u8]) -> std::io::Result<()> {
+        let place = self.rest().as_ptr().cast::<u8>();
+        let filled = fill(self.rest());
+        if filled.as_ptr() != place {
+            return Err(std::io::ErrorKind::InvalidData.into());
+        }
+        let count = filled.len();
+        // SAFETY: `filled` is a reference to initialised bytes, and they are the first of the rest.
+        unsafe { self.assume(count) };
+        Ok(())
+    }
+
     /// Counts the first `count` bytes of the rest as filled.
     ///
     /// # Safety

@@ -18,7 +18,10 @@
 //! process can write them at any time.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
+
+use mp_core::raw::{Sink, Source};
 
 use super::index::{Closed, Index, Indices, UNIT};
 
@@ -91,6 +94,27 @@ impl<'a> Ring<'a> {
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place.as_ptr(), bytes.len()) };
     }
 
+    /// Copies the bytes from `offset` on into all of `to`.
+    fn read<'b>(&self, offset: usize, to: &'b mut [MaybeUninit<u8>]) -> &'b mut [u8] {
+        let from = self.place(offset, to.len());
+        let to = ptr::from_mut(to);
+        // SAFETY: as many bytes from `from` on are mapped, and `to` has as many, exclusively
+        // borrowed and not in the ring. By invariant 2 of `index` no process of ours writes them
+        // now; one that does all the same changes what is copied, and nothing else.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.cast::<u8>(), to.len()) };
+        // SAFETY: it is the memory that was borrowed for `'b`, and all of it has just been written.
+        unsafe { &mut *(to as *mut [u8]) }
+    }
+
+    /// Appends the bytes from `offset` on to `bytes`.
+    fn append(&self, offset: usize, length: usize, bytes: &mut Vec<u8>) {
+        bytes.reserve(length);
+        let read = self.read(offset, &mut bytes.spare_capacity_mut()[..length]).len();
+        let length = bytes.len() + read;
+        // SAFETY: the bytes up to there have just been written.
+        unsafe { bytes.set_len(length) };
+    }
+
     fn write_word(&self, offset: usize, word: u64) {
         self.write(offset, &word.to_ne_bytes());
     }
@@ -127,9 +151,26 @@ impl<'a> Writer<'a> {
         if writer.is_possible(head) { writer } else { Self { head: writer.published, ..writer } }
     }
 
+    /// The same, where `next` is behind messages that were written and not published.
+    pub(crate) fn resume(ring: Ring<'a>, head: Index, next: Index) -> Self {
+        let writer = Self::new(ring, head);
+        let resumed = Self { next, ..writer };
+        // Another process may have changed what was published.
+        if resumed.is_possible(resumed.head) && next.units_since(resumed.published) <= ring.units() {
+            resumed
+        } else {
+            writer
+        }
+    }
+
     /// What the consumer had taken when it was last looked at.
     pub(crate) fn head(&self) -> Index {
         self.head
+    }
+
+    /// Behind the messages that were written.
+    pub(crate) fn next(&self) -> Index {
+        self.next
     }
 
     fn is_possible(&self, head: Index) -> bool {
@@ -160,7 +201,7 @@ impl<'a> Writer<'a> {
         let to_end = self.ring.units() - offset;
         let restart = RESTART / UNIT as u32;
         let mut looked = false;
-        if offset >= restart && offset / restart != (offset + units - 1) / restart {
+        if offset > 0 && offset / restart != (offset + units) / restart {
             self.look()?;
             looked = true;
         }
@@ -168,7 +209,7 @@ impl<'a> Writer<'a> {
             let used = self.next.units_since(self.head);
             let skip = match () {
                 () if units > to_end => to_end,
-                () if looked && used == 0 && offset >= restart && units <= offset => to_end,
+                () if looked && used == 0 && units <= offset => to_end,
                 () => 0,
             };
             let fits = u64::from(used) + u64::from(skip) + u64::from(units) <= u64::from(self.ring.units());
@@ -187,17 +228,40 @@ impl<'a> Writer<'a> {
     pub(crate) fn write(&mut self, kind: Kind, bytes: &[u8]) -> Result<bool, Damaged> {
         let units = units_of(bytes.len());
         let Some(skip) = self.find(units)? else { return Ok(false) };
-        if skip > 0 {
-            let offset = self.ring.offset(self.next) as usize * UNIT;
-            let rest = skip as usize * UNIT - HEADER;
-            self.ring.write_word(offset, (rest as u64) << 2 | Kind::Skip as u64);
-        }
-        let place = self.next.plus(skip, 0);
-        let offset = self.ring.offset(place) as usize * UNIT;
+        self.skip(skip);
+        let offset = self.ring.offset(self.next) as usize * UNIT;
         self.ring.write_word(offset, (bytes.len() as u64) << 2 | kind as u64);
         self.ring.write(offset + HEADER, bytes);
-        self.next = place.plus(units, 1);
+        self.next = self.next.plus(units, 1);
         Ok(true)
+    }
+
+    fn skip(&mut self, units: u32) {
+        if units > 0 {
+            let offset = self.ring.offset(self.next) as usize * UNIT;
+            let rest = units as usize * UNIT - HEADER;
+            self.ring.write_word(offset, (rest as u64) << 2 | Kind::Skip as u64);
+            self.next = self.next.plus(units, 0);
+        }
+    }
+
+    /// The place for a message of which the length is not known yet. `None` if there is none for a
+    /// short one.
+    pub(crate) fn sink(&mut self) -> Result<Option<RingSink<'a>>, Damaged> {
+        // Two units are a message of eight bytes.
+        let Some(skip) = self.find(2)? else { return Ok(None) };
+        let place = self.next.plus(skip, 0);
+        let offset = self.ring.offset(place);
+        let free = self.ring.units() - place.units_since(self.head);
+        let room = free.min(self.ring.units() - offset) as usize * UNIT - HEADER;
+        Ok(Some(RingSink { ring: self.ring, skip, start: offset as usize * UNIT + HEADER, length: 0, room }))
+    }
+
+    /// Makes what is in the sink, which is the last one, a message to be published with the others.
+    pub(crate) fn commit(&mut self, sink: &RingSink<'a>) {
+        self.skip(sink.skip);
+        self.ring.write_word(sink.start - HEADER, (sink.length as u64) << 2 | Kind::Message as u64);
+        self.next = self.next.plus(units_of(sink.length), 1);
     }
 
     /// Publishes what was written, if anything was. Returns how many messages that is.
@@ -216,6 +280,34 @@ impl<'a> Writer<'a> {
                 Err(Closed)
             }
         }
+    }
+}
+
+/// The place in the ring of a message that is being encoded.
+pub(crate) struct RingSink<'a> {
+    ring: Ring<'a>,
+    /// How many units are skipped before it.
+    skip: u32,
+    /// In bytes, as all of these.
+    start: usize,
+    length: usize,
+    room: usize,
+}
+
+impl Sink for RingSink<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.room - self.length {
+            return false;
+        }
+        self.ring.write(self.start + self.length, bytes);
+        self.length += bytes.len();
+        true
+    }
+
+    fn take_back(&mut self, buffer: &mut Vec<u8>) {
+        self.ring.append(self.start, self.length, buffer);
+        self.length = 0;
     }
 }
 
@@ -312,16 +404,7 @@ impl<'a> Reader<'a> {
 
     /// Appends the bytes of a record, which [`find`](Self::find) has just returned, to `bytes`.
     pub(crate) fn copy(&self, record: &Record, bytes: &mut Vec<u8>) {
-        bytes.reserve(record.length);
-        let from = self.ring.place(record.offset, record.length);
-        let room = &mut bytes.spare_capacity_mut()[..record.length];
-        // SAFETY: as many bytes from `from` on are mapped, and `room` has as many, exclusively
-        // borrowed and not in the ring. By invariant 2 of `index` no process of ours writes them
-        // now; one that does all the same changes what is copied, and nothing else.
-        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), room.as_mut_ptr().cast::<u8>(), record.length) };
-        let length = bytes.len() + record.length;
-        // SAFETY: the bytes up to there have just been written.
-        unsafe { bytes.set_len(length) };
+        self.ring.append(record.offset, record.length, bytes);
     }
 
     /// Passes over a record, to be taken with the others.
@@ -340,5 +423,23 @@ impl<'a> Reader<'a> {
             self.ring.indices.take(self.next);
             self.taken = self.next;
         }
+    }
+}
+
+/// A record, as what a message is decoded from.
+pub(crate) struct InRing<'a> {
+    pub(crate) ring: Ring<'a>,
+    pub(crate) record: Record,
+}
+
+impl Source for InRing<'_> {
+    fn read(&self, position: usize, to: &mut [u8]) {
+        let from = self.ring.place(self.record.offset + position, to.len());
+        // SAFETY: as in `Ring::read`, of memory that is initialised.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_mut_ptr(), to.len()) };
+    }
+
+    fn fill<'b>(&self, position: usize, to: &'b mut [MaybeUninit<u8>]) -> &'b mut [u8] {
+        self.ring.read(self.record.offset + position, to)
     }
 }

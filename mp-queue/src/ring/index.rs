@@ -138,6 +138,15 @@ impl Indices {
         }
     }
 
+    /// Words of chance.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn of(tail: Index, head: Index) -> Self {
+        let indices = Self::new();
+        indices.tail.0.store(tail.0, Ordering::Relaxed);
+        indices.head.0.store(head.0, Ordering::Relaxed);
+        indices
+    }
+
     /// What was published, and whether the ring is closed. Whoever waits for it looks here after it
     /// set its bit.
     pub(crate) fn tail(&self) -> Index {

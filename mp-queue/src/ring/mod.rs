@@ -41,6 +41,9 @@
 #[allow(unsafe_code, reason = "it copies into memory that other processes have mapped, and out of it")]
 pub(crate) mod access;
 pub(crate) mod index;
+#[cfg(test)]
+#[allow(unsafe_code, reason = "a ring in ordinary memory")]
+mod tests;
 
 use std::fmt;
 use std::io;
@@ -50,6 +53,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mp_core::raw::decode_from;
 use mp_sync::futex::Deadline;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
@@ -58,6 +62,8 @@ use crate::batch::{self, Batch};
 use crate::error::{GetError, PutErrorReason};
 use crate::holder::Holder;
 use crate::memory::{Memory, Side};
+use access::{InRing, Kind, Reader, Record, Writer};
+use index::Index;
 
 /// Makes a ring with `bytes` of memory, rounded up to a power of two, and returns its ends.
 ///
@@ -92,9 +98,12 @@ pub struct Receiver<T> {
 
 struct End {
     holder: Holder,
-    /// What the other side's index was when it was last looked at.
-    seen: u64,
-    /// The messages that were pushed and not published.
+    /// The other side's index when it was last looked at.
+    seen: Index,
+    /// Of a sender: behind the messages that are in the ring and were not published.
+    next: Index,
+    /// Of a sender: the messages that were pushed and found no room. Of a receiver: the one that is
+    /// being received.
     batch: Batch,
     /// It is in another process, or on its way.
     is_given: AtomicBool,
@@ -102,7 +111,8 @@ struct End {
 
 impl End {
     fn new(holder: Holder) -> Self {
-        Self { holder, seen: 0, batch: Batch::default(), is_given: AtomicBool::new(false) }
+        let next = holder.head().indices.tail().open();
+        Self { holder, seen: next, next, batch: Batch::default(), is_given: AtomicBool::new(false) }
     }
 
     fn is_given(&mut self) -> bool {
@@ -112,9 +122,6 @@ impl End {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.is_given.swap(true, Ordering::Relaxed) {
             return Err(ser::Error::custom("an end of a ring is in one process only, and this one was sent already"));
-        }
-        if !self.batch.parts.is_empty() {
-            return Err(ser::Error::custom("an end of a ring cannot be sent while pushed messages are not published"));
         }
         self.holder.serialize(serializer)
     }
@@ -174,8 +181,25 @@ impl<T: Serialize> Sender<T> {
     /// [`PutErrorReason::Encode`]. The others stay.
     #[inline]
     pub fn push(&mut self, message: &T) -> Result<(), PutErrorReason> {
-        let most = self.end.holder.most_inline();
-        self.end.batch.encode(message, most).map_err(PutErrorReason::Encode)
+        let End { holder, seen, next, batch, .. } = &mut self.end;
+        let most = holder.most_inline();
+        if !batch.parts.is_empty() {
+            return batch.encode(message, most).map_err(PutErrorReason::Encode);
+        }
+        let mut writer = Writer::resume(holder.ring(), *seen, *next);
+        let sink = writer.sink()?;
+        let encoded = match sink {
+            Some(mut sink) => {
+                let encoded = batch.encode_straight(message, &mut sink, most);
+                if let Ok(true) = encoded {
+                    writer.commit(&sink);
+                }
+                encoded.map(drop)
+            }
+            None => batch.encode(message, most),
+        };
+        (*seen, *next) = (writer.head(), writer.next());
+        encoded.map_err(PutErrorReason::Encode)
     }
 
     /// Sends what was pushed, in order, waiting while the ring is full. If there is room for all,
@@ -194,14 +218,21 @@ impl<T: Serialize> Sender<T> {
             self.end.batch.clear();
             return Err(PutErrorReason::Closed);
         }
-        let End { holder, seen, batch, .. } = &mut self.end;
-        let result = holder.check_put().and_then(|()| {
-            let (put, result) = holder.put_alone(seen, batch, deadline, 0);
+        let End { holder, seen, next, batch, .. } = &mut self.end;
+        let mut writer = Writer::resume(holder.ring(), *seen, *next);
+        let published = writer.publish();
+        if let Ok(1..) = published {
+            holder.notify_items();
+        }
+        let mut result = published.map(drop).map_err(|_| PutErrorReason::Closed).and_then(|()| holder.check_put());
+        if result.is_ok() && !batch.parts.is_empty() {
+            let put;
+            (put, result) = holder.put_alone(&mut writer, batch, deadline, 0);
             if put > 0 {
                 holder.notify_items();
             }
-            result
-        });
+        }
+        (*seen, *next) = (writer.head(), writer.next());
         batch.clear();
         result
     }
@@ -267,19 +298,52 @@ impl<T: DeserializeOwned> Receiver<T> {
             return Err(GetError::Closed);
         }
         let End { holder, seen, batch, .. } = &mut self.end;
+        let ring = holder.ring();
+        let mut reader = Reader::new(ring, *seen);
+        let found = holder.wait_for_item(&mut reader, deadline, 0);
+        *seen = reader.tail();
+        let Some(record) = found? else { return Ok(None) };
         batch.clear();
-        let found = holder.get_alone(seen, batch, 1, deadline, 0);
-        if batch.parts.is_empty() {
-            return found.map(|_| None);
+        if record.kind == Kind::Message && record.length > SHORT {
+            // Taken when it was decoded, even if that panics.
+            let taking = Taking { holder, reader, record };
+            let source = InRing { ring, record };
+            let value = decode_from(&source, record.length, &mut batch.bytes);
+            drop(taking);
+            return value.map(Some).map_err(GetError::Decode);
         }
+        holder.read(&mut reader, batch, 1)?;
         holder.notify_space();
         let Some(part) = batch.parts.pop() else { return Ok(None) };
         Ok(Some(batch::decode(&mut batch.bytes, part)?))
     }
 }
 
+/// A longer message is decoded straight from the ring, in bytes. Copying a shorter one first takes
+/// less time.
+const SHORT: usize = 16 << 10;
+
+/// A record that is taken when this is dropped.
+struct Taking<'a> {
+    holder: &'a Holder,
+    reader: Reader<'a>,
+    record: Record,
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.reader.pass(&self.record);
+        self.reader.take();
+        self.holder.notify_space();
+    }
+}
+
 impl<T> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let tail = self.end.holder.head().indices.tail().open();
+        if self.end.next != tail || !self.end.batch.parts.is_empty() {
+            return Err(ser::Error::custom("an end of a ring cannot be sent while pushed messages are not published"));
+        }
         self.end.serialize(serializer)
     }
 }

@@ -1,0 +1,208 @@
+use std::collections::VecDeque;
+use std::ptr::NonNull;
+
+use proptest::prelude::*;
+
+use super::access::{Damaged, Found, Kind, Reader, Ring, Writer};
+use super::index::{Closed, Index, Indices, UNIT};
+use mp_core::raw::Sink;
+
+/// A ring in memory of this process alone.
+struct Memory {
+    indices: Indices,
+    words: Box<[u64]>,
+}
+
+impl Memory {
+    fn new(size: usize) -> Self {
+        Self { indices: Indices::new(), words: vec![0; size / UNIT].into() }
+    }
+
+    fn ring(&mut self, limit: u32) -> Ring<'_> {
+        let size = self.words.len() * UNIT;
+        let start = NonNull::from(&mut self.words[..]).cast();
+        // SAFETY: the words are borrowed for as long as the ring, and nobody has a reference to
+        // them meanwhile. The sizes in these tests are powers of two.
+        unsafe { Ring::new(&self.indices, start, size, limit) }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write(usize),
+    /// Bytes in pieces, whose length is not known before.
+    Straight(Vec<usize>),
+    Publish,
+    Find,
+    Take,
+    Close,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let length = || prop_oneof![8 => 0_usize..40, 2 => 0_usize..2040, 1 => Just(2040_usize), 1 => 2041_usize..5000];
+    let step = prop_oneof![
+        6 => length().prop_map(Step::Write),
+        4 => prop::collection::vec(length(), 0..4).prop_map(Step::Straight),
+        8 => Just(Step::Publish),
+        10 => Just(Step::Find),
+        6 => Just(Step::Take),
+        1 => Just(Step::Close),
+    ];
+    prop::collection::vec(step, 0..400)
+}
+
+/// Remembers nothing from one step to the next, or all of it.
+fn remember(cached: Index, does: bool, now: Index) -> Index {
+    if does { cached } else { now }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_ring_is_a_queue(steps in steps(), limit in prop_oneof![Just(u32::MAX >> 1), 1_u32..20], remembers: bool) {
+        let mut memory = Memory::new(4096);
+        let ring = memory.ring(limit);
+        let mut model: VecDeque<Vec<u8>> = VecDeque::new();
+        let (mut written, mut published, mut found) = (0_usize, 0_usize, 0_usize);
+        let (mut seen_head, mut seen_tail, mut next) = (ring.indices.head(), ring.indices.tail(), ring.indices.tail());
+        let mut closed = false;
+        let mut number = 0_u8;
+        let mut reader = Reader::new(ring, seen_tail);
+        for step in steps {
+            let head = remember(seen_head, remembers, ring.indices.head());
+            let mut writer = Writer::resume(ring, head, next);
+            match step {
+                Step::Write(length) => {
+                    number = number.wrapping_add(1);
+                    let bytes = vec![number; length];
+                    let fits = writer.has_room(length).unwrap();
+                    prop_assert_eq!(writer.write(Kind::Message, &bytes).unwrap(), fits);
+                    if fits {
+                        model.push_back(bytes);
+                        written += 1;
+                    } else if model.is_empty() {
+                        prop_assert!(length > 2040, "the ring is empty, and has no room for {}", length);
+                    }
+                    prop_assert!(model.len() <= limit as usize);
+                }
+                Step::Straight(pieces) => {
+                    if let Some(mut sink) = writer.sink().unwrap() {
+                        let mut bytes = Vec::new();
+                        let mut all = true;
+                        for length in pieces {
+                            number = number.wrapping_add(1);
+                            if all && sink.write(&vec![number; length]) {
+                                bytes.resize(bytes.len() + length, number);
+                            } else {
+                                all = false;
+                            }
+                        }
+                        if all {
+                            writer.commit(&sink);
+                            model.push_back(bytes);
+                            written += 1;
+                        } else {
+                            let mut back = vec![7];
+                            sink.take_back(&mut back);
+                            prop_assert_eq!(&back[1..], &bytes[..]);
+                        }
+                    }
+                }
+                Step::Publish => {
+                    let expected = if closed { Err(Closed) } else { Ok(written as u32) };
+                    prop_assert_eq!(writer.publish(), expected);
+                    if closed {
+                        model.truncate(published + found);
+                    } else {
+                        published += written;
+                    }
+                    written = 0;
+                }
+                Step::Find => match reader.find().unwrap() {
+                    Found::Record(record) => {
+                        let mut bytes = Vec::new();
+                        reader.copy(&record, &mut bytes);
+                        prop_assert!(published > 0);
+                        prop_assert_eq!(&bytes, &model[found]);
+                        reader.pass(&record);
+                        found += 1;
+                        published -= 1;
+                    }
+                    Found::Empty => prop_assert!(published == 0 && !closed),
+                    Found::Closed => prop_assert!(published == 0 && closed),
+                },
+                Step::Take => {
+                    prop_assert_eq!(reader.passed() as usize, found);
+                    reader.take();
+                    model.drain(..found);
+                    found = 0;
+                    seen_tail = remember(reader.tail(), remembers, ring.indices.tail());
+                    reader = Reader::new(ring, seen_tail);
+                }
+                Step::Close => {
+                    ring.indices.close();
+                    closed = true;
+                }
+            }
+            (seen_head, next) = (writer.head(), writer.next());
+        }
+    }
+
+    #[test]
+    fn whatever_the_words_are_a_reader_and_a_writer_stay_in_the_ring_and_come_to_an_end(
+        words in prop::collection::vec(prop_oneof![any::<u64>(), 0_u64..20_000], 64),
+        (head, tail) in prop_oneof![any::<(u64, u64)>(), (0_u64..200, 0_u64..200)],
+        (seen, other, next) in any::<(u64, u64, u64)>(),
+        limit in 1_u32..100,
+    ) {
+        let mut memory = Memory::new(512);
+        memory.words.copy_from_slice(&words);
+        memory.indices = Indices::of(Index::from_bits(tail), Index::from_bits(head));
+        let ring = memory.ring(limit);
+        let mut reader = Reader::new(ring, Index::from_bits(seen));
+        let mut bytes = Vec::new();
+        for _ in 0..1000 {
+            match reader.find() {
+                Ok(Found::Record(record)) => {
+                    reader.copy(&record, &mut bytes);
+                    reader.pass(&record);
+                }
+                Ok(Found::Empty | Found::Closed) | Err(Damaged(_)) => break,
+            }
+        }
+        prop_assert!(bytes.len() <= 512);
+        let mut writer = Writer::resume(ring, Index::from_bits(other), Index::from_bits(next));
+        for length in 0..300 {
+            match writer.write(Kind::Message, &vec![1; length % 200]) {
+                Ok(true) => {}
+                Ok(false) | Err(Damaged(_)) => break,
+            }
+        }
+        if let Ok(Some(mut sink)) = writer.sink() {
+            while sink.write(&[2; 10]) {}
+            writer.commit(&sink);
+        }
+        let _ = writer.publish();
+    }
+}
+
+#[test]
+fn a_queue_that_is_mostly_empty_uses_its_first_pages() {
+    let mut memory = Memory::new(1 << 20);
+    let ring = memory.ring(u32::MAX >> 1);
+    let (mut head, mut tail) = (ring.indices.head(), ring.indices.tail());
+    for _ in 0..3000 {
+        let mut writer = Writer::new(ring, head);
+        assert_eq!(writer.write(Kind::Message, &[1; 1000]), Ok(true));
+        writer.publish().unwrap();
+        head = writer.head();
+        let mut reader = Reader::new(ring, tail);
+        let Ok(Found::Record(record)) = reader.find() else { panic!("it was published") };
+        reader.pass(&record);
+        reader.take();
+        tail = reader.tail();
+    }
+    let used = memory.words.iter().rposition(|word| *word != 0).unwrap() * UNIT;
+    assert!(used < 70 << 10, "{used} bytes");
+}
