@@ -1,41 +1,48 @@
-//! Handles of one side of a queue.
+//! What keeps a side of a queue alive.
 
 use std::io;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserializer, Serializer, de};
 
-use crate::memory::{Memory, Side};
+use crate::memory::Memory;
+use crate::role::{Role, sides};
 
-/// A handle of one side: while it exists, in this process or in a message, so does the side.
-pub(crate) struct Holder {
+/// A handle: while it exists, in this process or in a message, its sides do.
+pub(crate) struct Holder<R: Role> {
     memory: Arc<Memory>,
-    side: Side,
+    role: PhantomData<R>,
 }
 
-impl Holder {
-    pub(crate) fn new(memory: Arc<Memory>, side: Side) -> io::Result<Self> {
-        memory.enter(side)?;
-        Ok(Self { memory, side })
+impl<R: Role> Holder<R> {
+    pub(crate) fn new(memory: Arc<Memory>) -> io::Result<Self> {
+        for side in sides::<R>() {
+            memory.enter(side)?;
+        }
+        Ok(Self { memory, role: PhantomData })
     }
 
-    pub(crate) fn memory(&self) -> &Arc<Memory> {
-        &self.memory
+    /// Another handle, of a role that has no side that this one has not.
+    pub(crate) fn with_role<S: Role>(&self) -> Holder<S> {
+        // They are not the first handles of their sides, so nothing can fail.
+        sides::<S>().for_each(|side| self.memory.enter(side).unwrap_or_default());
+        Holder { memory: Arc::clone(&self.memory), role: PhantomData }
     }
 
     pub(crate) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.memory.serialize(&[self.side], serializer)
+        self.memory.serialize(&sides::<R>().collect::<Vec<_>>(), serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(side: Side, deserializer: D) -> Result<Self, D::Error> {
-        let memory = Arc::new(Memory::deserialize(deserializer)?);
-        // The descriptor is a member already, so that there was no moment without one.
-        Self::new(memory, side).map_err(de::Error::custom)
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The descriptor is a member of the groups already, so that there was no moment without
+        // one.
+        Self::new(Arc::new(Memory::deserialize(deserializer)?)).map_err(de::Error::custom)
     }
 }
 
-impl Deref for Holder {
+impl<R: Role> Deref for Holder<R> {
     type Target = Memory;
 
     fn deref(&self) -> &Memory {
@@ -43,16 +50,8 @@ impl Deref for Holder {
     }
 }
 
-impl Clone for Holder {
-    fn clone(&self) -> Self {
-        // It is not the first one, so nothing can fail.
-        let _ = self.memory.enter(self.side);
-        Self { memory: Arc::clone(&self.memory), side: self.side }
-    }
-}
-
-impl Drop for Holder {
+impl<R: Role> Drop for Holder<R> {
     fn drop(&mut self) {
-        self.memory.leave(self.side);
+        sides::<R>().for_each(|side| self.memory.leave(side));
     }
 }

@@ -22,9 +22,9 @@ use crate::queue::{DEFAULT, Queue};
 /// A task whose process died between [`get`](Queue::get) and [`task_done`](Self::task_done) stays
 /// undone, and [`join`](Self::join) returns [`JoinError::Abandoned`] with the number of such tasks,
 /// within 100 ms. It does so again until somebody has done them, or given them up: by
-/// [`task_done`](Self::task_done), once for each. Which process holds a task is known as long as the
-/// process that got a task is the one that reports it done, and no more than 1,024 processes get
-/// tasks; otherwise `join` notices when no consumer is left.
+/// [`task_done`](Self::task_done), once for each. Which process holds a task is known as long as
+/// the process that got a task is the one that reports it done, and no more than 1,024 processes
+/// get tasks; otherwise `join` notices when no consumer is left.
 ///
 /// # Examples
 ///
@@ -104,8 +104,8 @@ impl<T> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// [`JoinError::Abandoned`] for tasks whose processes died. [`JoinError::Disconnected`] if tasks
-    /// are left and this handle is the only one, after the queue was sent to other processes.
+    /// [`JoinError::Abandoned`] for tasks whose processes died. [`JoinError::Disconnected`] if
+    /// tasks are left and this handle is the only one, after the queue was sent to other processes.
     pub fn join(&self) -> Result<(), JoinError> {
         self.queue.memory().join(Deadline::NEVER).map(drop)
     }

@@ -2,20 +2,16 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::consumer::{Consumer, Iter};
 #[cfg(doc)]
-use crate::error::PutErrorReason;
-use crate::error::{GetError, GetManyError, PutError, PutManyError};
+use crate::error::{GetError, PutErrorReason};
 use crate::holder::Holder;
-use crate::memory::{Memory, Side};
-use crate::producer::Producer;
+use crate::memory::Memory;
+use crate::role::{Both, Consumer, Producer, Role};
 
 /// A bounded queue between any number of producers and consumers, in any processes and threads.
 ///
@@ -77,9 +73,9 @@ use crate::producer::Producer;
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Queue<T> {
-    producer: Producer<T>,
-    consumer: Consumer<T>,
+pub struct Queue<T, R: Role = Both> {
+    holder: Holder<R>,
+    values: PhantomData<fn(T) -> T>,
 }
 
 /// The memory of a queue that nobody asked for another one, in bytes.
@@ -143,29 +139,33 @@ impl<T> Queue<T> {
     }
 
     fn of(memory: Memory) -> io::Result<Self> {
-        let memory = Arc::new(memory);
-        let producer = Holder::new(Arc::clone(&memory), Side::Producers)?;
-        let consumer = Holder::new(memory, Side::Consumers)?;
-        Ok(Self { producer: Producer::new(producer, 1), consumer: Consumer::new(consumer, 1) })
-    }
-
-    pub(crate) fn memory(&self) -> &Memory {
-        self.consumer.holder.memory()
+        Holder::new(Arc::new(memory)).map(Self::from_holder)
     }
 
     /// Returns a handle that puts only.
     pub fn producer(&self) -> Producer<T> {
-        Producer::new(self.producer.holder.clone(), 0)
+        Queue::from_holder(self.holder.with_role())
     }
 
     /// Returns a handle that gets only.
     pub fn consumer(&self) -> Consumer<T> {
-        Consumer::new(self.consumer.holder.clone(), 0)
+        Queue::from_holder(self.holder.with_role())
     }
 
     /// Splits the handle into its halves.
     pub fn into_split(self) -> (Producer<T>, Consumer<T>) {
         (self.producer(), self.consumer())
+    }
+}
+
+/// Of every handle: [`Queue`], [`Producer`] and [`Consumer`].
+impl<T, R: Role> Queue<T, R> {
+    fn from_holder(holder: Holder<R>) -> Self {
+        Self { holder, values: PhantomData }
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.holder
     }
 
     /// Returns the number of values in the queue. It may have changed when this returns.
@@ -206,255 +206,36 @@ impl<T> Queue<T> {
     pub fn is_closed(&self) -> bool {
         self.memory().is_closed()
     }
-
-    /// Returns a descriptor that is readable while a [`get`](Self::get) would not wait, for
-    /// [`mp_core::wait`] and poll(2). Call this again before each wait.
-    ///
-    /// It is a hint: another consumer may be faster, so use [`try_get`](Self::try_get) then.
-    ///
-    /// # Errors
-    ///
-    /// What the system says when asked who holds the queue.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use mp_core::process_fn;
-    /// use mp_queue::Queue;
-    ///
-    /// #[process_fn]
-    /// fn answer(answers: Queue<u32>) {
-    ///     answers.put(42).expect("the parent has it");
-    /// }
-    ///
-    /// let (first, second) = (Queue::<u32>::new()?, Queue::<u32>::new()?);
-    /// let child = answer::spawn(second.clone())?;
-    /// let ready = mp_core::wait(&[&first.readable()?, &second.readable()?], None)?;
-    /// assert_eq!((ready, second.try_get()?), (vec![1], Some(42)));
-    /// child.join()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn readable(&self) -> io::Result<BorrowedFd<'_>> {
-        self.memory().watch_items(1)?;
-        Ok(self.memory().items_event.as_fd())
-    }
-
-    /// Returns a descriptor that is **readable** while a [`put`](Self::put) of a small value would
-    /// not wait, for [`mp_core::wait`] and poll(2). Call this again before each wait.
-    ///
-    /// It is a hint: another producer may be faster, so use [`try_put`](Self::try_put) then.
-    ///
-    /// # Errors
-    ///
-    /// As [`readable`](Self::readable).
-    pub fn writable(&self) -> io::Result<BorrowedFd<'_>> {
-        self.memory().watch_space(0, 1)?;
-        Ok(self.memory().space_event.as_fd())
-    }
 }
 
-impl<T: Serialize> Queue<T> {
-    /// Puts `value` at the end, waiting while the queue is full.
-    ///
-    /// The calling thread encodes the value before it waits. Descriptors in it are duplicated.
-    ///
-    /// # Errors
-    ///
-    /// The value comes back with the reason: [`PutErrorReason::Closed`],
-    /// [`Disconnected`](PutErrorReason::Disconnected), [`Encode`](PutErrorReason::Encode), or
-    /// [`Io`](PutErrorReason::Io).
-    #[inline]
-    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
-        self.producer.put(value)
-    }
-
-    /// Puts `value` at the end if the queue has room now.
-    ///
-    /// While another process is in the middle of a put, this waits for it, at most 10 ms.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Self::put), and [`PutErrorReason::Full`].
-    pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
-        self.producer.try_put(value)
-    }
-
-    /// Puts `value` at the end, waiting for room no longer than `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Self::put), and [`PutErrorReason::TimedOut`].
-    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
-        self.producer.put_timeout(value, timeout)
-    }
-
-    /// Puts values one behind the other, waiting while the queue is full, and returns how many.
-    ///
-    /// It encodes 64 values at a time, and puts as many of them as there is room for at once. That
-    /// takes less time than as many calls of [`put`](Self::put). Values of other producers may come
-    /// in between.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Self::put). The error says how many were put, and holds the values that were
-    /// taken from the iterator and were not. Pass an iterator by `&mut` to keep the rest.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let queue = mp_queue::Queue::new()?;
-    /// assert_eq!(queue.put_many(1..=100)?, 100);
-    /// assert_eq!(queue.get_many(3)?, [1, 2, 3]);
-    /// assert_eq!(queue.drain()?.len(), 97);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<usize, PutManyError<T>> {
-        self.producer.put_many(values)
-    }
-
-    /// Puts `value` at the end; the future waits for room without a thread, on any executor
-    /// (feature `async`).
-    ///
-    /// The first poll encodes the value. It was put if and only if the future returns `Ok`:
-    /// dropping the future earlier puts nothing, and drops the value.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Self::put), and [`PutErrorReason::Io`] if the thread that waits for all tasks
-    /// cannot be started.
-    #[cfg(feature = "async")]
-    pub async fn put_async(&self, value: T) -> Result<(), PutError<T>> {
-        self.producer.put_async(value).await
-    }
-}
-
-impl<T: DeserializeOwned> Queue<T> {
-    /// Gets the value at the front, waiting while the queue is empty.
-    ///
-    /// # Errors
-    ///
-    /// [`GetError::Closed`] and [`GetError::Disconnected`] once the queue is empty;
-    /// [`GetError::Decode`] for a value that is no `T`, which is lost, and the queue goes on;
-    /// [`GetError::Io`].
-    #[inline]
-    pub fn get(&self) -> Result<T, GetError> {
-        self.consumer.get()
-    }
-
-    /// Gets the value at the front if there is one now.
-    ///
-    /// While another process is in the middle of a get, this waits for it, at most 10 ms. It finds
-    /// nothing while another consumer waits, which the next value belongs to.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get).
-    pub fn try_get(&self) -> Result<Option<T>, GetError> {
-        self.consumer.try_get()
-    }
-
-    /// Gets the value at the front, waiting for one no longer than `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get).
-    pub fn get_timeout(&self, timeout: Duration) -> Result<Option<T>, GetError> {
-        self.consumer.get_timeout(timeout)
-    }
-
-    /// Gets the values at the front, `most` at most, waiting until there is one.
-    ///
-    /// That takes less time than as many calls of [`get`](Self::get). A process that is killed in
-    /// the middle of it takes them all with it.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get). If some of the values cannot be decoded, the error holds the others.
-    pub fn get_many(&self, most: usize) -> Result<Vec<T>, GetManyError<T>> {
-        self.consumer.get_many(most)
-    }
-
-    /// Gets all values that are in the queue, without waiting.
-    ///
-    /// # Errors
-    ///
-    /// As [`get_many`](Self::get_many).
-    pub fn drain(&self) -> Result<Vec<T>, GetManyError<T>> {
-        self.consumer.drain()
-    }
-
-    /// Iterates over the values, waiting for each. The iteration ends when [`get`](Self::get) would
-    /// return [`GetError::Closed`] or [`GetError::Disconnected`].
-    pub fn iter(&self) -> Iter<'_, T> {
-        self.consumer.iter()
-    }
-
-    /// Gets the value at the front; the future waits for it without a thread, on any executor
-    /// (feature `async`).
-    ///
-    /// Dropping the future loses no value. Several tasks and threads can wait at once.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get), and [`GetError::Io`] if the thread that waits for all tasks cannot be
-    /// started.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use mp_core::process_fn;
-    /// use mp_queue::Queue;
-    ///
-    /// #[process_fn]
-    /// fn answer(answers: Queue<u32>) {
-    ///     answers.put(42).expect("the parent has it");
-    /// }
-    ///
-    /// let answers = Queue::new()?;
-    /// let child = answer::spawn(answers.clone())?;
-    /// assert_eq!(pollster::block_on(answers.get_async())?, 42);
-    /// child.join()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[cfg(feature = "async")]
-    pub async fn get_async(&self) -> Result<T, GetError> {
-        self.consumer.get_async().await
-    }
-}
-
-impl<'a, T: DeserializeOwned> IntoIterator for &'a Queue<T> {
-    type Item = Result<T, GetError>;
-    type IntoIter = Iter<'a, T>;
-
-    fn into_iter(self) -> Iter<'a, T> {
-        self.iter()
-    }
-}
-
-impl<T> Clone for Queue<T> {
+impl<T, R: Role> Clone for Queue<T, R> {
     fn clone(&self) -> Self {
-        Self { producer: self.producer.clone(), consumer: self.consumer.clone() }
+        Self::from_holder(self.holder.with_role())
     }
 }
 
-impl<T> Serialize for Queue<T> {
+impl<T, R: Role> Serialize for Queue<T, R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.memory().serialize(&[Side::Producers, Side::Consumers], serializer)
+        self.holder.serialize(serializer)
     }
 }
 
-impl<'de, T> Deserialize<'de> for Queue<T> {
+impl<'de, T, R: Role> Deserialize<'de> for Queue<T, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::of(Memory::deserialize(deserializer)?).map_err(de::Error::custom)
+        Holder::deserialize(deserializer).map(Self::from_holder)
     }
 }
 
-impl<T> fmt::Debug for Queue<T> {
+impl<T, R: Role> fmt::Debug for Queue<T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue")
-            .field("len", &self.len())
-            .field("capacity", &self.capacity())
-            .field("is_closed", &self.is_closed())
-            .finish()
+        f.debug_struct(match (R::PRODUCERS, R::CONSUMERS) {
+            (1, 0) => "Producer",
+            (0, 1) => "Consumer",
+            _ => "Queue",
+        })
+        .field("len", &self.len())
+        .field("capacity", &self.capacity())
+        .field("is_closed", &self.is_closed())
+        .finish()
     }
 }

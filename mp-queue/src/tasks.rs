@@ -7,13 +7,14 @@
 //! | finished | `finished`: the calls of `task_done` |
 //! | held | a number for each process that consumes: what it took, less what it finished |
 //!
-//! All tasks are finished when *finished* equals *put*. Each process has a slot for its number, and a
-//! lock of the kernel on that slot, which ends with the process.
+//! All tasks are finished when *finished* equals *put*. Each process has a slot for its number, and
+//! a lock of the kernel on that slot, which ends with the process.
 //!
-//! 1. *taken* and *finished* do not depend on anybody's death: the first is the ring's own word, and
-//!    a task is finished by one write.
-//! 2. What is taken, not finished, and not held by a living process was abandoned. A slot whose lock
-//!    nobody has does not count, so it does not matter what the dead process had written there.
+//! 1. *taken* and *finished* do not depend on anybody's death: the first is the ring's own word,
+//!    and a task is finished by one write.
+//! 2. What is taken, not finished, and not held by a living process was abandoned. A slot whose
+//!    lock nobody has does not count, so it does not matter what the dead process had written
+//!    there.
 //! 3. A process raises its number before it takes a task, and lowers it after it finished one. So
 //!    its number is never less than what it holds, and a task is never taken for abandoned by
 //!    mistake. One that was abandoned may be overlooked for an instant, and is found by the next

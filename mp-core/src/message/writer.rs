@@ -44,8 +44,8 @@ impl<'a> Writer<'a> {
         Ok(self.file)
     }
 
-    /// Takes over what another output has of the value, which `take` appends to the buffer. This one
-    /// has nothing yet.
+    /// Takes over what another output has of the value, which `take` appends to the buffer. This
+    /// one has nothing yet.
     pub(super) fn take_over(&mut self, take: impl FnOnce(&mut Vec<u8>)) {
         take(self.bytes);
     }

@@ -61,7 +61,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use crate::batch::{self, Batch};
 use crate::error::{GetError, PutErrorReason};
 use crate::holder::Holder;
-use crate::memory::{Memory, Side};
+use crate::memory::Memory;
+use crate::role::{Get, Put, Role};
 use access::{InRing, Kind, Reader, Record, Writer};
 use index::Index;
 
@@ -76,15 +77,14 @@ use index::Index;
 /// more than 8 GiB. An end takes five descriptors.
 pub fn channel<T>(bytes: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
     let memory = Arc::new(Memory::create(usize::MAX, bytes, false)?);
-    let sender = Holder::new(Arc::clone(&memory), Side::Producers)?;
-    Ok((Sender::new(sender), Receiver::new(Holder::new(memory, Side::Consumers)?)))
+    Ok((Sender::new(Holder::new(Arc::clone(&memory))?), Receiver::new(Holder::new(memory)?)))
 }
 
 /// The end of a ring that sends.
 ///
 /// Sending the `Sender` itself, inside a value, gives it away: the original can only be dropped.
 pub struct Sender<T> {
-    end: End,
+    end: End<Put>,
     values: PhantomData<fn(T)>,
 }
 
@@ -92,12 +92,12 @@ pub struct Sender<T> {
 ///
 /// Sending the `Receiver` itself, inside a value, gives it away: the original can only be dropped.
 pub struct Receiver<T> {
-    end: End,
+    end: End<Get>,
     values: PhantomData<fn() -> T>,
 }
 
-struct End {
-    holder: Holder,
+struct End<R: Role> {
+    holder: Holder<R>,
     /// The other side's index when it was last looked at.
     seen: Index,
     /// Of a sender: behind the messages that are in the ring and were not published.
@@ -109,8 +109,8 @@ struct End {
     is_given: AtomicBool,
 }
 
-impl End {
-    fn new(holder: Holder) -> Self {
+impl<R: Role> End<R> {
+    fn new(holder: Holder<R>) -> Self {
         let next = holder.head().indices.tail().open();
         Self { holder, seen: next, next, batch: Batch::default(), is_given: AtomicBool::new(false) }
     }
@@ -128,7 +128,7 @@ impl End {
 }
 
 impl<T> Sender<T> {
-    fn new(holder: Holder) -> Self {
+    fn new(holder: Holder<Put>) -> Self {
         Self { end: End::new(holder), values: PhantomData }
     }
 
@@ -239,7 +239,7 @@ impl<T: Serialize> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    fn new(holder: Holder) -> Self {
+    fn new(holder: Holder<Get>) -> Self {
         Self { end: End::new(holder), values: PhantomData }
     }
 
@@ -325,7 +325,7 @@ const SHORT: usize = 16 << 10;
 
 /// A record that is taken when this is dropped.
 struct Taking<'a> {
-    holder: &'a Holder,
+    holder: &'a Holder<Get>,
     reader: Reader<'a>,
     record: Record,
 }
@@ -350,7 +350,7 @@ impl<T> Serialize for Sender<T> {
 
 impl<'de, T> Deserialize<'de> for Sender<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Holder::deserialize(Side::Producers, deserializer).map(Self::new)
+        Holder::deserialize(deserializer).map(Self::new)
     }
 }
 
@@ -362,7 +362,7 @@ impl<T> Serialize for Receiver<T> {
 
 impl<'de, T> Deserialize<'de> for Receiver<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Holder::deserialize(Side::Consumers, deserializer).map(Self::new)
+        Holder::deserialize(deserializer).map(Self::new)
     }
 }
 
