@@ -1,4 +1,4 @@
-//! Many values under one lock.
+//! `Array`: many values under one lock.
 
 mod error;
 mod guard;
@@ -19,43 +19,43 @@ use crate::segment::{self, HEADER, Kind, LOCK, Segment};
 use crate::sys::{mapping, memfd};
 use crate::{AttachError, ShmSafe};
 
-/// As many values as are wanted, in memory that several processes share, which one thread at a time
-/// reads or changes.
+/// Values in shared memory, of a number chosen at run time, with one lock.
 ///
-/// It is one piece of memory with one lock. [`lock`](Self::lock) lends all elements as a slice;
-/// [`get`](Self::get), [`set`](Self::set) and [`update`](Self::update) take the lock for one of
-/// them. It is sent inside other values, and clones are the same array. How long it is does not
-/// change.
+/// [`lock`](Self::lock) lends all elements as a slice. [`get`](Self::get), [`set`](Self::set) and
+/// [`update`](Self::update) take the lock for one element. An array can be part of any message,
+/// argument or result, and every clone and every received copy refers to the same elements. Its
+/// length is fixed.
 ///
-/// Clones in one process share one mapping and one descriptor. An array that is received anew is
-/// another mapping, also of one that this process has already.
+/// Clones in one process share one mapping and one descriptor. Each array that is received makes a
+/// new mapping, even if this process already has the array.
 ///
 /// # Limits
 ///
-/// Memory for an array of any length is made at once, but taken from the system page by page as it
-/// is touched, and more than the machine or the control group has left at that moment is refused.
-/// If others take that meanwhile, the system ends a process, as for want of any other memory; where
-/// it counts memory strictly, all of it is set aside. Elements are aligned to no more than a page.
-/// Elements without a size work: there may be `usize::MAX` of them.
+/// Making an array takes no memory until its pages are touched. Asking for more memory than the
+/// machine or the control group has left is an error. If memory runs out later, the OOM killer ends
+/// a process, as with any memory. If the system does not overcommit, the kernel reserves all of the
+/// memory at once. Elements can be aligned to a page of 4,096 bytes at most. Zero-sized elements
+/// work: there can be `usize::MAX` of them.
 ///
-/// # What others can do
+/// # Trust
 ///
-/// The processes that share an array trust each other with it: one that writes over it with other
-/// means than the type's can make others see wrong values, wait for ever, or keep the memory mapped
-/// until they end. If the type has forbidden bytes, as a `bool` and an enum have, that is undefined
-/// behaviour in those who read them. Its size is sealed, and its header is looked at once, by
-/// whoever attaches it: this crate itself reads and writes nothing else.
+/// Processes that share an array have to trust each other. One that overwrites the memory by other
+/// means than these methods can make other processes read wrong values, wait indefinitely, or keep
+/// the memory mapped until they end. If some bytes are not valid for the type, as for `bool` and
+/// enums, reading them is undefined behaviour. The size of the memory is sealed, and attaching
+/// reads its header once. So this crate never reads or writes outside of the memory.
 ///
 /// # Process death
 ///
-/// If a process dies while one of its threads holds the lock, or panics there,
-/// [`LockError::OwnerDied`] says so to whoever comes next, and to all after it:
-/// [`lock`](Self::lock) and [`get`](Self::get) give what was left behind along with it;
-/// [`set`](Self::set) and [`update`](Self::update) change nothing, until somebody has mended it and
-/// called [`ArrayGuard::mark_consistent`]. One that dies while it waits is of no consequence.
+/// If a thread that holds the lock panics, or its process dies, every later owner gets
+/// [`LockError::OwnerDied`], until one repairs the elements and calls
+/// [`ArrayGuard::mark_consistent`]. Until then, the error of [`lock`](Self::lock) and
+/// [`get`](Self::get) contains the guard or the element, and [`set`](Self::set) and
+/// [`update`](Self::update) change nothing. The death of a process that waits for the lock has no
+/// effect.
 ///
-/// The elements are not dropped. Their memory is freed with the last process that has it, or with
-/// the last message that it is in.
+/// The elements are not dropped. The kernel frees their memory with the last process that has it
+/// and the last message that contains it.
 ///
 /// # Examples
 ///
@@ -96,19 +96,19 @@ struct Inner<T> {
     elements: *mut T,
 }
 
-// The lock is right behind the header.
+// The lock is directly after the header.
 const _: () = assert!(HEADER % align_of::<Mutex<()>>() == 0 && size_of::<Mutex<()>>() <= LOCK);
 
-// SAFETY: the pointers lead into the region, which belongs to it, and whose memory does not care
-// which thread uses it; the elements are lent to one thread at a time.
+// SAFETY: the pointers are into the region, which this owns and which any thread may use. The lock
+// lends the elements to one thread at a time.
 unsafe impl<T: Send> Send for Inner<T> {}
-// SAFETY: the same: as for `Mutex`, that a `T` may go from one thread to another is enough.
+// SAFETY: as above. As for `Mutex`, `T: Send` is enough.
 unsafe impl<T: Send> Sync for Inner<T> {}
 
 impl<T: ShmSafe + Send> Array<T> {
     /// Makes an array of `len` elements of zero bytes.
     ///
-    /// It does not compile for types of which zero bytes may not be a value
+    /// It does not compile for types for which zero bytes may not be a valid value
     /// ([`Layout::is_zeroable`](crate::Layout::is_zeroable)):
     ///
     /// ```compile_fail,E0080
@@ -119,16 +119,16 @@ impl<T: ShmSafe + Send> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) for more than memory holds; descriptors, address
-    /// space or the limit on the sizes of files have run out;
-    /// [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep
-    /// what [`SharedRegion`] needs.
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is not enough memory. Other errors if
+    /// there is no free descriptor or address space, or if the file would exceed the limit on file
+    /// sizes. [`Unsupported`](io::ErrorKind::Unsupported) if the kernel or the C library lacks what
+    /// [`SharedRegion`] needs.
     pub fn zeroed(len: usize) -> io::Result<Self> {
-        const { assert!(T::LAYOUT.is_zeroable(), "zero bytes are not a value of this type") };
+        const { assert!(T::LAYOUT.is_zeroable(), "zero bytes are not a valid value of this type") };
         Self::create(len, |_| Ok(()))
     }
 
-    /// Makes an array with copies of these elements.
+    /// Makes an array of copies of these elements.
     ///
     /// # Errors
     ///
@@ -139,9 +139,8 @@ impl<T: ShmSafe + Send> Array<T> {
     {
         Self::create(elements.len(), |segment| {
             let bytes = segment.bytes(&(0..elements.len()));
-            // By a write and not through the mapping, which would take one page fault after
-            // another.
-            // SAFETY: these are the bytes of the slice.
+            // By a write, because writing through the mapping would take a page fault for each
+            // page. SAFETY: these are the bytes of the slice.
             unsafe { memfd::copy_at(segment.as_fd(), elements.as_ptr().cast(), size_of_val(elements), bytes.start) }
         })
     }
@@ -150,17 +149,18 @@ impl<T: ShmSafe + Send> Array<T> {
         let segment = Segment::create(Kind::Array, len)?;
         fill(&segment)?;
         let inner = Inner::map(segment)?;
-        // SAFETY: it is memory for a lock, mapped to be written, that nobody else has yet.
+        // SAFETY: this is memory for a lock, mapped for writing. No other thread or process has it
+        // yet.
         unsafe { inner.lock.cast_mut().write(Mutex::new(())) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes the lock, waiting for as long as it takes, and lends the elements.
+    /// Waits for the lock, and lends the elements.
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, see [above](Self#process-death);
-    /// [`LockError::Deadlock`] if this thread has it.
+    /// [`LockError::OwnerDied`] with the guard: see [above](Self#process-death).
+    /// [`LockError::Deadlock`] if this thread holds the lock.
     #[inline]
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
         match self.mutex().lock() {
@@ -169,7 +169,7 @@ impl<T: ShmSafe + Send> Array<T> {
         }
     }
 
-    /// Takes the lock if it is free; `None` if somebody has it, be it this thread.
+    /// Takes the lock if it is free. Returns `None` if a thread holds it, even this thread.
     ///
     /// # Errors
     ///
@@ -179,8 +179,9 @@ impl<T: ShmSafe + Send> Array<T> {
         self.lent(self.mutex().try_lock())
     }
 
-    /// Takes the lock, waiting no longer than that; `None` if somebody has had it all the time. No
-    /// time at all is [`try_lock`](Self::try_lock), but for a lock that this thread has.
+    /// Waits for the lock for `timeout` at most, and returns `None` if it was not free in time.
+    /// With a timeout of zero it is [`try_lock`](Self::try_lock), except that it returns an error
+    /// if this thread holds the lock.
     ///
     /// # Errors
     ///
@@ -189,12 +190,12 @@ impl<T: ShmSafe + Send> Array<T> {
         self.lent(self.mutex().lock_timeout(timeout))
     }
 
-    /// A copy of an element.
+    /// Returns a copy of an element.
     ///
     /// # Errors
     ///
-    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`] with a copy of the element as it was
-    /// left; [`LockError::Deadlock`] if this thread has the lock.
+    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`] with a copy of the element as the dead
+    /// owner left it; [`LockError::Deadlock`] if this thread holds the lock.
     #[inline]
     pub fn get(&self, index: usize) -> Result<T, ArrayError<T>>
     where
@@ -207,25 +208,26 @@ impl<T: ShmSafe + Send> Array<T> {
         }
     }
 
-    /// Puts another value in place of an element.
+    /// Replaces an element.
     ///
     /// # Errors
     ///
-    /// As for [`update`](Self::update): then the old one stays.
+    /// As for [`update`](Self::update). The element is unchanged then.
     #[inline]
     pub fn set(&self, index: usize, value: T) -> Result<(), ArrayError> {
         self.update(index, |place| *place = value)
     }
 
-    /// Lends an element to `change`, under the lock, and returns what that returns.
+    /// Calls `change` with a mutable reference to an element, under the lock, and returns its
+    /// result.
     ///
-    /// If `change` panics, the elements count as half changed: others get [`LockError::OwnerDied`].
+    /// If `change` panics, later owners get [`LockError::OwnerDied`].
     ///
     /// # Errors
     ///
-    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`], see [above](Self#process-death);
-    /// [`LockError::Deadlock`] if this thread has the lock, because it calls this from within
-    /// `change` for example. `change` is not called then.
+    /// [`ArrayError::OutOfBounds`]; [`LockError::OwnerDied`]: see [above](Self#process-death);
+    /// [`LockError::Deadlock`] if this thread holds the lock, for example because `change` itself
+    /// calls this. `change` is not called then.
     #[inline]
     pub fn update<R>(&self, index: usize, change: impl FnOnce(&mut T) -> R) -> Result<R, ArrayError> {
         self.check(index)?;
@@ -243,31 +245,31 @@ impl<T: ShmSafe + Send> Array<T> {
 }
 
 impl<T> Array<T> {
-    /// How many elements there are.
+    /// Returns the number of elements.
     #[inline]
     pub fn len(&self) -> usize {
         self.inner.segment.len()
     }
 
-    /// Whether there are none.
+    /// Tells whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     #[inline]
     fn mutex(&self) -> &Mutex<()> {
-        // SAFETY: the region has one there, since before anybody else had the memory, aligned, and
-        // mapped as long as this is there. It is made of atomics.
+        // SAFETY: the region contains an aligned lock there, which was written before any other
+        // process had the memory. It is mapped as long as `self` exists, and consists of atomics.
         unsafe { &*self.inner.lock }
     }
 
-    /// Where the elements are, in this process.
+    /// The address of the elements in this process.
     #[inline]
     fn elements(&self) -> *mut T {
         self.inner.elements
     }
 
-    /// What came of trying to lock, with the elements.
+    /// Adds the elements to the result of a lock operation.
     #[inline]
     #[allow(clippy::type_complexity, reason = "it is what the lock's methods return")]
     fn lent<'a>(
@@ -285,12 +287,11 @@ impl<T: ShmSafe> Inner<T> {
     fn map(segment: Segment<T>) -> io::Result<Self> {
         let mapping = mapping::writable(segment.as_fd(), segment.everything())?;
         let (start, length) = (mapping.as_mut_ptr(), mapping.len());
-        // SAFETY: it is a shared mapping of a file whose size is sealed, which the `MmapRaw` ends
-        // when it is dropped; it is used for its address alone. References to the lock do not
-        // outlive this.
+        // SAFETY: this is a shared mapping of a file of sealed size. Only its address is used, and
+        // dropping the `MmapRaw` unmaps it. No reference to the lock outlives this value.
         let region = unsafe { SharedRegion::new(mapping, start, length)? };
         let lock = region.at::<Mutex<()>>(HEADER).ok_or(io::ErrorKind::InvalidData)?;
-        // There may be no first element. The last one ends where the mapping does.
+        // There may be no element. The last one ends where the mapping ends.
         let elements = region.at::<[T; 0]>(segment::start::<T>(Kind::Array)).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { segment, _region: region, lock, elements: elements.cast() })
     }
@@ -302,10 +303,10 @@ impl<T> Clone for Array<T> {
     }
 }
 
-/// Attaches the memory of an [`Array`] whose descriptor ([`AsFd`]) came by other means than a
+/// Attaches the memory of an [`Array`] whose descriptor ([`AsFd`]) arrived by other means than a
 /// message of this library.
 ///
-/// Whoever gave it is trusted with its contents, as is everybody who has it.
+/// The sender of the descriptor has to be [trusted](Self#trust), as every process that has it.
 impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Array<T> {
     type Error = AttachError;
 
@@ -317,9 +318,9 @@ impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Array<T> {
     }
 }
 
-/// The memory, as a descriptor, to be passed on, and to become an `Array` again elsewhere. Whoever
-/// writes to it as to a file does what [others can do](Self#what-others-can-do): it is no more
-/// prevented than writing to `/proc/self/mem`.
+/// The descriptor of the memory, which another process can convert to an `Array` again. Writing to
+/// it as to a file breaks the [trust](Self#trust) between the processes. Like writing to
+/// `/proc/self/mem`, that is not prevented.
 impl<T> AsFd for Array<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.segment.as_fd()
@@ -339,7 +340,7 @@ impl<'de, T: ShmSafe + Send> Deserialize<'de> for Array<T> {
     }
 }
 
-/// Does not wait: without the elements, if somebody has the lock.
+/// Does not wait: it shows no elements if a thread holds the lock.
 impl<T: fmt::Debug> fmt::Debug for Array<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut output = f.debug_struct("Array");

@@ -1,48 +1,48 @@
-//! Why memory of another process cannot be used.
+//! Why received memory could not be attached.
 
 use std::io;
 
-/// A descriptor does not lead to the memory that is expected.
+/// A descriptor is not one of the expected memory.
 ///
-/// Where it came inside a message, this is the cause of the decoding error.
+/// If it arrived in a message, the decoding error contains this text.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachError {
-    /// It is not anonymous memory of a fixed size, but something else: a file, a socket, memory
-    /// that could still shrink.
+    /// It is not anonymous memory of a fixed size, but for example a file, a socket, or memory that
+    /// could still shrink.
     #[error("the descriptor is not memory of a fixed size")]
     NotSealed,
-    /// Somebody could still write it, and nobody is to.
+    /// The memory has to be frozen, and a process could still write to it.
     #[error("the memory is not frozen")]
     NotFrozen,
-    /// It was frozen, and is to be written.
+    /// The memory has to be writable, and it is frozen.
     #[error("the memory is frozen")]
     Frozen,
-    /// It is no memory of this library, or of a version with another format.
+    /// It was not made by this library, or by a version with another format.
     #[error("the memory was not made by this version of the library")]
     Format,
-    /// It was made as another kind of memory, or for a type that is put together in another way.
+    /// It was made as another kind of memory, or for a type with another layout.
     #[error("the memory holds values of another type")]
     Type,
-    /// It is shorter or longer than what it says to hold.
+    /// Its size is not the one that its header implies.
     #[error("the memory has {found} bytes instead of {expected}")]
     Size {
-        /// How many bytes there are.
+        /// Its size in bytes.
         found: u64,
-        /// How many there should be; `u64::MAX` if that is more than can be counted.
+        /// The expected size in bytes, or `u64::MAX` if that overflows.
         expected: u64,
     },
     /// The message names values that the memory does not have.
     #[error("values {start} to {end} are not in the memory, which has {length}")]
     Range {
-        /// The first of them.
+        /// The index of the first value.
         start: u64,
-        /// The first behind them.
+        /// The index after the last value.
         end: u64,
-        /// How many values there are.
+        /// The number of values in the memory.
         length: usize,
     },
-    /// The operating system refused, for lack of descriptors or of address space for example.
+    /// The operating system failed, for example for lack of descriptors or address space.
     #[error("the memory could not be attached")]
     Io(#[source] io::Error),
 }
@@ -54,7 +54,7 @@ impl From<io::Error> for AttachError {
 }
 
 impl AttachError {
-    /// As a decoding error, which is a text: with the cause in it.
+    /// Converts it to a decoding error. That is a text, so it contains the source.
     pub(crate) fn explained<E: serde::de::Error>(self) -> E {
         match self {
             Self::Io(error) => E::custom(format_args!("the memory could not be attached: {error}")),

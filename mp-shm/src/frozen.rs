@@ -1,4 +1,4 @@
-//! Memory that nobody can write any more.
+//! Memory that no process can write.
 
 use std::fmt;
 use std::io;
@@ -14,22 +14,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::segment::{Kind, Segment};
 use crate::{AttachError, Buffer, ShmSafe, part};
 
-/// Values in memory that no process can write any more: read by as many as like to, without a copy.
+/// Values in memory that no process can write, for any number of readers, without a copy.
 ///
-/// It comes from [`Buffer::freeze`]. A clone is a handle, and so is what is sent: a descriptor
-/// travels, however large it is. A [`slice`](Self::slice) of it travels alike, and its receiver
-/// maps no more than that.
+/// [`Buffer::freeze`] makes one. Clones share the memory. Only a descriptor is sent, however large
+/// the buffer is. A [`slice`](Self::slice) is sent in the same way, and its receiver maps only that
+/// part.
 ///
-/// # What others can do
+/// # Trust
 ///
-/// Nothing: the system refuses to write, to map it to be written, to shorten it, whoever asks and
-/// however. Receiving one checks that it is so, and the values are plain data of which all bytes
-/// are valid, so it may come from a process that is not trusted: whatever the values are, they stay
-/// what they are.
+/// No trust is needed. The kernel lets no process write the memory, map it for writing or shorten
+/// it. Receiving one checks that. The values are plain data for which all bytes are valid. So a
+/// frozen buffer may come from an untrusted process: whatever its values are, they do not change.
 ///
 /// # Process death
 ///
-/// The memory is freed with the last process that has it and the last message that it is in.
+/// The kernel frees the memory with the last process that has it and the last message that contains
+/// it.
 ///
 /// # Examples
 ///
@@ -50,20 +50,20 @@ use crate::{AttachError, Buffer, ShmSafe, part};
 /// ```
 pub struct FrozenBuffer<T> {
     memory: Arc<Memory<T>>,
-    /// Which values of the segment.
+    /// The range of values in the segment.
     range: Range<usize>,
     first: NonNull<T>,
 }
 
 struct Memory<T> {
     segment: Segment<T>,
-    /// `None` if there is not a byte to be mapped. It keeps the values where they are.
+    /// Keeps the values mapped. `None` if there are no bytes to map.
     _mapping: Option<MmapRaw>,
 }
 
-// SAFETY: its values are never written, so sharing it is like sharing a slice of them.
+// SAFETY: the values are never written, so sharing this is like sharing a slice.
 unsafe impl<T: Sync> Send for FrozenBuffer<T> {}
-// SAFETY: the same.
+// SAFETY: as above.
 unsafe impl<T: Sync> Sync for FrozenBuffer<T> {}
 
 impl<T: ShmSafe + Copy> FrozenBuffer<T> {
@@ -76,7 +76,7 @@ impl<T: ShmSafe + Copy> FrozenBuffer<T> {
         Buffer::from_slice(values)?.freeze().map_err(|error| error.source)
     }
 
-    /// Takes a segment that is sealed against writers, with some of its values mapped.
+    /// Maps some values of a segment that is sealed against writing.
     pub(crate) fn new(segment: Segment<T>, mapping: Option<MmapRaw>, values: Range<usize>) -> Self {
         let first = mapping.as_ref().and_then(|mapping| NonNull::new(mapping.as_mut_ptr().cast::<T>()));
         let memory = Memory { segment, _mapping: mapping };
@@ -93,12 +93,12 @@ impl<T: ShmSafe + Copy> FrozenBuffer<T> {
 }
 
 impl<T> FrozenBuffer<T> {
-    /// Some of the values, as a handle of its own: in this process the memory is shared, and
-    /// another one gets no more than these.
+    /// Returns a frozen buffer of some of the values. In this process they share the memory; a
+    /// process that receives the slice maps only its values.
     ///
     /// # Panics
     ///
-    /// If there are not so many values.
+    /// If the range is not within the values.
     #[must_use]
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
         let length = self.range.len();
@@ -113,7 +113,7 @@ impl<T> FrozenBuffer<T> {
             Bound::Unbounded => Some(length),
         };
         let Some((start, end)) = start.zip(end).filter(|(start, end)| start <= end && *end <= length) else {
-            panic!("a slice from {start:?} to {end:?} of {length} values");
+            panic!("the range from {start:?} to {end:?} is not within {length} values");
         };
         let first = &self[start..end];
         Self {
@@ -129,9 +129,9 @@ impl<T> Deref for FrozenBuffer<T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: these values are mapped as long as this is there, aligned, and of any bytes
-        // (`Buffer::PLAIN`, which all ways to make one demand). The file is sealed: nobody writes
-        // them, or takes them away.
+        // SAFETY: these values are aligned and mapped as long as `self` exists, and any bytes are
+        // valid (`Buffer::PLAIN`, which every constructor checks). The file is sealed, so no
+        // process writes the values or removes them.
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.range.len()) }
     }
 }
@@ -148,18 +148,17 @@ impl<T> AsRef<[T]> for FrozenBuffer<T> {
     }
 }
 
-/// The memory, as a descriptor: that of the whole buffer, of which this may be a slice. It can be
-/// read only.
+/// The descriptor of the memory of the whole buffer, even if this is a slice. It is read-only.
 impl<T> AsFd for FrozenBuffer<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.memory.segment.as_fd()
     }
 }
 
-/// Attaches the memory of a [`FrozenBuffer`] whose descriptor ([`AsFd`]) came by other means than a
-/// message of this library: all of it.
+/// Attaches the whole memory of a [`FrozenBuffer`] whose descriptor ([`AsFd`]) arrived by other
+/// means than a message of this library.
 ///
-/// Values are aligned to a page of 4,096 bytes at most, here as everywhere:
+/// As everywhere in this crate, values can be aligned to a page of 4,096 bytes at most:
 ///
 /// ```compile_fail,E0080
 /// #[derive(mp_shm::ShmSafe, Clone, Copy)]

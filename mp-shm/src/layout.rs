@@ -1,11 +1,11 @@
-//! What two processes have to agree about before one uses a value of the other where it lies.
+//! What two processes have to agree on before they share a value in place.
 
-/// The form of a type in memory: a digest of how it is put together, and what its bytes may be.
+/// The layout of a type in memory: a digest of its structure, and which bytes are valid.
 ///
-/// A segment of memory holds the layout of what is in it, and a process that attaches it as another
-/// type, or that was built when the type was another one, gets an error.
-/// [`derive(ShmSafe)`](derive@crate::ShmSafe) makes it; who implements
-/// [`ShmSafe`](trait@crate::ShmSafe) by hand begins with [`Layout::of`].
+/// A memory segment contains the layout of its values. A process that attaches it as another type,
+/// or as another version of the type, gets an error. [`derive(ShmSafe)`](derive@crate::ShmSafe)
+/// makes the layout. If you implement [`ShmSafe`](trait@crate::ShmSafe) by hand, begin with
+/// [`Layout::of`].
 ///
 /// # Examples
 ///
@@ -35,59 +35,60 @@ pub struct Layout {
     any_bits: bool,
 }
 
-/// A variant of an enum: its name, its discriminant if it is written, and its fields.
+/// A variant of an enum: its name, its explicit discriminant, and its fields.
 type Variant<'a> = (&'a str, Option<i128>, &'a [(&'a str, Layout)]);
 
 impl Layout {
-    /// The layout of a `T` that is known by `name` alone: which has to change when the meaning of
-    /// its bytes does. Its size and alignment belong to it.
+    /// Returns a layout that identifies `T` by `name`, its size and its alignment. The name has to
+    /// change when the meaning of the bytes changes.
     pub const fn of<T>(name: &str) -> Self {
         Self { digest: Digest::of::<T>().text(name).0, zeroable: false, any_bits: false }
     }
 
-    /// The same, of a type of which all-zero bytes are a value.
+    /// Returns the same layout, for a type for which zero bytes are a valid value.
     #[must_use]
     pub const fn zeroable(self) -> Self {
         Self { zeroable: true, ..self }
     }
 
-    /// The same, of a type of which all bytes are a value, whatever they are: so it has no
-    /// invariants, and no padding matters.
+    /// Returns the same layout, for a type for which any bytes are a valid value. Such a type has
+    /// no invariants, and its padding has no meaning.
     #[must_use]
     pub const fn any_bits(self) -> Self {
         Self { zeroable: true, any_bits: true, ..self }
     }
 
-    /// Whether all-zero bytes are a value.
+    /// Tells whether zero bytes are a valid value.
     pub const fn is_zeroable(self) -> bool {
         self.zeroable
     }
 
-    /// Whether all bytes are a value, whatever they are.
+    /// Tells whether any bytes are a valid value.
     pub const fn is_any_bits(self) -> bool {
         self.any_bits
     }
 
-    /// The digest of the type's structure, by which segments are compared.
+    /// Returns the digest of the type's structure, by which segments are compared.
     pub const fn digest(self) -> u64 {
         self.digest
     }
 
-    /// The same, of a type whose fields do not tell which bytes are a value of it: neither zeros
-    /// nor any others are taken for one.
+    /// Returns the same layout, for a type whose invariants the fields do not express: it is
+    /// neither zeroable, nor are any bytes valid.
     #[must_use]
     pub const fn with_invariants(self) -> Self {
         Self { zeroable: false, any_bits: false, ..self }
     }
 
-    /// The same, of a type that a number tells apart from others: a version, the value of a const
-    /// parameter, or the digest of a type of which no value is in it.
+    /// Returns the same layout with a number in its digest that distinguishes the type from others,
+    /// such as a version, the value of a const parameter, or the digest of a type parameter that no
+    /// field contains.
     #[must_use]
     pub const fn with(self, number: u64) -> Self {
         Self { digest: Digest(self.digest).number(number).0, ..self }
     }
 
-    /// The layout of a struct or a tuple `T`, of its fields with their names and offsets.
+    /// Returns the layout of a struct or a tuple `T`, from its fields with their names and offsets.
     pub const fn structure<T>(name: &str, fields: &[(&str, usize, Self)]) -> Self {
         let mut digest = Digest::of::<T>().text("struct").text(name).number(fields.len() as u64);
         let (mut zeroable, mut any_bits) = (true, true);
@@ -102,12 +103,12 @@ impl Layout {
         Self { digest: digest.0, zeroable, any_bits }
     }
 
-    /// The layout of an enum `T`, of its variants: the name of each, its discriminant unless that
-    /// is one more than the one before, and its fields with their names.
+    /// Returns the layout of an enum `T`, from the name of each variant, its discriminant unless
+    /// that is one more than the previous one, and its fields with their names.
     ///
-    /// `tagged` says that the discriminant is stored as it is, at the beginning, as it is with
-    /// `#[repr(u8)]` or `#[repr(C)]`. All-zero bytes are then a value if they are one for each
-    /// field of the variant with the discriminant 0. No enum takes all bytes.
+    /// `tagged` means that the discriminant is stored at the beginning, as with `#[repr(u8)]` or
+    /// `#[repr(C)]`. Then zero bytes are a valid value if they are valid for each field of the
+    /// variant with the discriminant 0. For no enum are any bytes valid.
     pub const fn enumeration<T>(name: &str, tagged: bool, variants: &[Variant]) -> Self {
         let mut digest = Digest::of::<T>().text("enum").text(name).number(tagged as u64).number(variants.len() as u64);
         let mut zeroable = false;
@@ -132,21 +133,21 @@ impl Layout {
         Self { digest: digest.0, zeroable, any_bits: false }
     }
 
-    /// The layout of a `T` that consists of `count` values of another layout.
+    /// Returns the layout of a `T` that consists of `count` values of another layout.
     pub(crate) const fn array<T>(element: Self, count: usize) -> Self {
         Self { digest: Digest::of::<T>().text("[]").number(element.digest).number(count as u64).0, ..element }
     }
 
-    /// The layout of a `T` that is a `name` around a value of another layout. All-zero bytes are
-    /// one if they are such a value.
+    /// Returns the layout of a `T` that wraps a value of another layout. Zero bytes are valid if
+    /// they are valid for that value.
     pub(crate) const fn around<T>(name: &str, inner: Self) -> Self {
         let digest = Digest::of::<T>().text(name).number(inner.digest);
         Self { digest: digest.0, zeroable: inner.zeroable, any_bits: false }
     }
 }
 
-/// [FNV-1a](https://datatracker.ietf.org/doc/html/draft-eastlake-fnv), which a constant can be made
-/// by. It is to tell types apart that are mistaken for each other, not to withstand anybody.
+/// [FNV-1a](https://datatracker.ietf.org/doc/html/draft-eastlake-fnv), which can be computed in a
+/// constant. It detects mistakes, not attacks.
 #[derive(Clone, Copy)]
 struct Digest(u64);
 
@@ -171,7 +172,7 @@ impl Digest {
     }
 
     const fn text(self, text: &str) -> Self {
-        // With its length, so that two texts cannot share their bytes out in another way.
+        // Includes the length, so that two texts with the same bytes but another boundary differ.
         let mut digest = self.number(text.len() as u64);
         let mut index = 0;
         while index < text.len() {

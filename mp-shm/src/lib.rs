@@ -100,7 +100,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 #[cfg(not(target_pointer_width = "64"))]
-compile_error!("mp-shm supports 64-bit targets only so far");
+compile_error!("mp-shm supports only 64-bit targets");
 
 #[allow(unsafe_code, reason = "it hands out references into memory that it has mapped")]
 mod array;
@@ -163,7 +163,8 @@ mod value;
 /// can_be_shared::<Jobs>();
 /// ```
 ///
-/// Generic types. Their parameters are part of the layout, also those of which there is no value:
+/// Generic types. Their parameters are part of the layout, even if no field contains a value of
+/// them:
 ///
 /// ```
 /// use mp_shm::ShmSafe;
@@ -183,7 +184,8 @@ mod value;
 /// assert_ne!(Currency::<978>::LAYOUT, Currency::<840>::LAYOUT);
 /// ```
 ///
-/// Zeros are a value of an enum that says how it stores its variants, if they are one of the first:
+/// For an enum with a `repr`, zero bytes are valid if they are a valid value of the variant with
+/// discriminant 0:
 ///
 /// ```
 /// use mp_shm::ShmSafe;
@@ -192,14 +194,14 @@ mod value;
 /// #[repr(u8)]
 /// enum Slot {
 ///     Empty,
-///     Taken { by: u32 },
+///     Used { by: u32 },
 /// }
 ///
 /// assert!(<[Slot; 64]>::LAYOUT.is_zeroable());
 /// ```
 ///
-/// A type that relies on what its constructor has checked is never made of zeros, nor of bytes that
-/// somebody else wrote:
+/// `#[shm_safe(invariants)]` is for a type that relies on the checks of its constructor. Then no
+/// value is ever made from zeros or from bytes that another process wrote:
 ///
 /// ```
 /// use mp_shm::ShmSafe;
@@ -218,7 +220,7 @@ mod value;
 /// assert!(u64::LAYOUT.is_zeroable() && !Odd::LAYOUT.is_zeroable());
 /// ```
 ///
-/// What would mean nothing in another process does not compile:
+/// A type that would be meaningless in another process does not compile:
 ///
 /// ```compile_fail
 /// #[derive(mp_shm::ShmSafe)]

@@ -1,4 +1,4 @@
-//! Which values of a segment: how that stands in a message.
+//! How a message names some values of a segment.
 
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::segment::{Kind, Segment};
 use crate::{AttachError, ShmSafe};
 
-/// A descriptor of the segment, and the values.
+/// A descriptor of the segment, and the range of the values.
 #[derive(Serialize, Deserialize)]
 struct Sent<F>(#[serde(bound(serialize = "F: Serialize", deserialize = "F: Deserialize<'de>"))] F, u64, u64);
 
@@ -23,7 +23,7 @@ impl Serialize for Borrowed<'_> {
 #[derive(Deserialize)]
 struct Owned(#[serde(with = "mp_core::fd")] OwnedFd);
 
-/// Encodes some values of the segment that `file` leads to.
+/// Encodes some values of the segment in `file`.
 pub(crate) fn serialize<S: Serializer>(
     file: BorrowedFd<'_>,
     values: &Range<usize>,
@@ -32,7 +32,7 @@ pub(crate) fn serialize<S: Serializer>(
     Sent(Borrowed(file), values.start as u64, values.end as u64).serialize(serializer)
 }
 
-/// Decodes which values of which segment they are, and tells whether it is frozen.
+/// Decodes a segment and a range of values in it, and tells whether it is frozen.
 pub(crate) fn deserialize<'de, T: ShmSafe, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<(Segment<T>, Range<usize>, bool), D::Error> {

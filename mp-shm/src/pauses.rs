@@ -1,16 +1,16 @@
-//! Waiting for something that tells nobody when it happens.
+//! Waiting for something that sends no notification.
 
 use std::hint;
 use std::thread;
 use std::time::Duration;
 
-/// Pauses that grow: what is waited for is usually a system call away, and otherwise there is no
+/// Growing pauses. What is waited for is usually only a system call away; if not, there is no
 /// hurry.
 pub(crate) struct Pauses {
     done: u32,
 }
 
-/// How many pauses are but an instant, and how many after that let others run.
+/// How many pauses only spin, and how many after that yield the processor.
 const INSTANTS: u32 = 6;
 const YIELDS: u32 = 16;
 
@@ -22,7 +22,7 @@ impl Pauses {
         Self { done: 0 }
     }
 
-    /// Pauses once more, for `most` at most.
+    /// Pauses for `most` at most.
     pub(crate) fn next(&mut self, most: Duration) {
         if self.done < INSTANTS {
             (0..1 << self.done).for_each(|_| hint::spin_loop());

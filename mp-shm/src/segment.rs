@@ -1,9 +1,10 @@
-//! Anonymous memory with a header that says what is in it.
+//! Anonymous memory with a header that describes its content.
 //!
-//! The header is written once, before anybody else has the memory, and read once, by whoever
-//! attaches it: checked against what the receiver expects and against the size, which is sealed.
-//! What is in it later does not matter: nobody looks again, so no process can make another one use
-//! what lies outside. The values begin at an offset that depends on their type alone.
+//! The header is written once, before any other process has the memory. A process that attaches the
+//! memory reads the header once, and compares it with what it expects and with the sealed size. It
+//! never reads the header again, so a process that changes the header later cannot make another one
+//! access bytes outside of the memory. The values begin at an offset that depends only on their
+//! type.
 
 use std::io;
 use std::marker::PhantomData;
@@ -18,21 +19,21 @@ use crate::{AttachError, ShmSafe};
 /// What the memory is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A lock, and values that it protects.
+    /// A lock and the values that it protects.
     Array = 2,
-    /// Values that have one owner at a time, or are frozen.
+    /// Values that have one owner at a time or are frozen.
     Buffer = 3,
     /// One value, and bytes behind it, if any.
     Region = 4,
 }
 
-/// The first bytes: "mp-shm", and the version of this format.
+/// The first bytes: "mp-shm" and the version of this format.
 const MAGIC: u64 = u64::from_le_bytes(*b"mp-shm\0\x01");
 
-/// How many numbers the header consists of.
+/// The number of integers in the header.
 const FIELDS: usize = 6;
 
-/// How many bytes the header has.
+/// The length of the header in bytes.
 pub(crate) const HEADER: usize = FIELDS * size_of::<u64>();
 
 /// Memory for values of type `T`. Of a [`Kind::Region`], the length is that of the bytes.
@@ -40,35 +41,35 @@ pub(crate) struct Segment<T> {
     file: OwnedFd,
     kind: Kind,
     length: usize,
-    /// The file's device and inode: the same for all descriptors of one segment.
+    /// The file's device and inode, which all descriptors of one segment share.
     identity: (u64, u64),
     values: PhantomData<fn() -> T>,
 }
 
 impl<T: ShmSafe> Segment<T> {
-    /// What every way to have a segment demands: a mapping begins at any page, whatever it is a
-    /// mapping of.
-    const ALIGNED: () = assert!(align_of::<T>() <= 4096, "memory is aligned to pages, and this type to more than that");
+    /// A condition that each constructor checks, because a mapping can begin at any page.
+    const ALIGNED: () = assert!(align_of::<T>() <= 4096, "the alignment of the type is greater than a page, 4096 bytes");
 
-    /// Makes memory of zeros for `length` values.
+    /// Makes zeroed memory for `length` values.
     pub(crate) fn create(kind: Kind, length: usize) -> io::Result<Self> {
         let () = Self::ALIGNED;
         let too_large =
-            || io::Error::new(io::ErrorKind::OutOfMemory, "the values need more memory than can be addressed");
+            || io::Error::new(io::ErrorKind::OutOfMemory, "the values need more memory than the address space has");
         let size = Self::size(kind, length).ok_or_else(too_large)?;
         let file = memfd::create(size)?;
         let header: Vec<u8> = Self::header(kind, length).into_iter().flat_map(u64::to_le_bytes).collect();
         memfd::write_at(file.as_fd(), &header, 0)?;
         memfd::fix_size(file.as_fd())?;
         if kind != Kind::Buffer {
-            // Otherwise one of those who share it could keep the next ones from mapping it.
+            // Otherwise a process that has it could prevent others from mapping it, by adding a
+            // seal.
             memfd::fix_seals(file.as_fd())?;
         }
         let identity = memfd::identity(file.as_fd())?;
         Ok(Self { file, kind, length, identity, values: PhantomData })
     }
 
-    /// Takes memory from elsewhere, if it is what is expected, and tells whether it is frozen.
+    /// Attaches received memory if it is what is expected, and tells whether it is frozen.
     pub(crate) fn attach(file: OwnedFd, kind: Kind) -> Result<(Self, bool), AttachError> {
         let () = Self::ALIGNED;
         let facts = memfd::examine(file.as_fd())?.ok_or(AttachError::NotSealed)?;
@@ -105,55 +106,55 @@ impl<T: ShmSafe> Segment<T> {
         [MAGIC, kind as u64, T::LAYOUT.digest(), size_of::<T>() as u64, align_of::<T>() as u64, length as u64]
     }
 
-    /// How many bytes a segment has. `None` if they would be more than a process can have.
+    /// Returns the size of a segment in bytes, or `None` if it exceeds the address space.
     fn size(kind: Kind, length: usize) -> Option<u64> {
         let values = match kind {
             Kind::Region => size_of::<T>().checked_add(length)?,
             Kind::Array | Kind::Buffer => size_of::<T>().checked_mul(length)?,
         };
         let size = values.checked_add(start::<T>(kind))?;
-        // Rounded up to pages, it has to be addressable still.
+        // The size has to be addressable even when it is rounded up to pages.
         (size <= isize::MAX as usize - pages::size()).then_some(size as u64)
     }
 }
 
-/// What the lock of an array has room for, in bytes.
+/// The room for the lock of an array, in bytes.
 pub(crate) const LOCK: usize = 64;
 
-/// Where the values begin, in bytes.
+/// The offset of the values in bytes.
 pub(crate) fn start<T>(kind: Kind) -> usize {
     match kind {
         Kind::Region => HEADER.next_multiple_of(align_of::<T>()),
         // After the lock.
         Kind::Array => (HEADER + LOCK).next_multiple_of(align_of::<T>()),
-        // Pages of their own, so that parts can be mapped without the header.
+        // On pages of their own, so that parts can be mapped without the header.
         Kind::Buffer => pages::size().next_multiple_of(align_of::<T>()),
     }
 }
 
 impl<T> Segment<T> {
-    /// How many values there are.
+    /// Returns the number of values.
     pub(crate) fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether the two are the same memory.
+    /// Tells whether both are the same memory.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        // Before Linux 5.9 the numbers of inodes begin anew after 2³², which somebody could wait
-        // for. So two memories of another length are never taken for one: what is inside the one
-        // would be outside the other.
+        // Before Linux 5.9 inode numbers start over after 2³², which an attacker could wait for. So
+        // the lengths have to be equal too: then a range in one memory is never outside of the
+        // other.
         self.identity == other.identity && self.length == other.length
     }
 
-    /// Where some of the values are in the file, in bytes. They have to be some of those that there
-    /// are.
+    /// Returns the byte range of some of the values in the file. They have to be within the
+    /// segment.
     pub(crate) fn bytes(&self, values: &Range<usize>) -> Range<u64> {
         let start = start::<T>(self.kind);
         let position = |index: usize| (start + index * size_of::<T>()) as u64;
         position(values.start)..position(values.end)
     }
 
-    /// All of it, header included.
+    /// Maps all of the segment, with its header.
     pub(crate) fn everything(&self) -> Range<u64> {
         match self.kind {
             Kind::Region => 0..(start::<T>(self.kind) + size_of::<T>() + self.length) as u64,
@@ -161,19 +162,19 @@ impl<T> Segment<T> {
         }
     }
 
-    /// Maps some of the values to be written, if there is a byte of them.
+    /// Maps some of the values for writing, or returns `None` if they have no bytes.
     pub(crate) fn map(&self, values: &Range<usize>) -> io::Result<Option<MmapRaw>> {
         let bytes = self.bytes(values);
         if bytes.is_empty() { Ok(None) } else { mapping::writable(self.as_fd(), bytes).map(Some) }
     }
 
-    /// Maps some of the values to be read, if there is a byte of them.
+    /// Maps some of the values for reading, or returns `None` if they have no bytes.
     pub(crate) fn map_to_read(&self, values: &Range<usize>) -> io::Result<Option<MmapRaw>> {
         let bytes = self.bytes(values);
         if bytes.is_empty() { Ok(None) } else { mapping::readable(self.as_fd(), bytes).map(Some) }
     }
 
-    /// The same memory, by another descriptor of it.
+    /// Returns the same segment with another descriptor.
     pub(crate) fn with_file(&self, file: OwnedFd) -> Self {
         Self { file, kind: self.kind, length: self.length, identity: self.identity, values: PhantomData }
     }

@@ -1,4 +1,4 @@
-//! One value that several processes use in place.
+//! `Shared`: a value that several processes use in place.
 
 use std::fmt;
 use std::io;
@@ -11,27 +11,27 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::raw::Region;
 use crate::{AttachError, ShmSafe};
 
-/// A value in memory that several processes share, by reference: an [`Arc`] across processes.
+/// A reference to a value in shared memory, like an [`Arc`] that works across processes.
 ///
-/// It is sent inside other values; whoever receives it has the same value, wherever it is mapped
-/// there. What is to be changed stands in a lock or an atomic, as in an `Arc`; a whole struct of
+/// It can be part of any message, argument or result, and the receiver refers to the same value. As
+/// in an `Arc`, the parts of the value that change are locks or atomics. A struct of several of
 /// them can be in one `Shared`: see [`ShmSafe`](trait@ShmSafe) and [its derive](derive@ShmSafe).
 ///
-/// Clones in one process share one mapping and one descriptor. A `Shared` that is received anew is
-/// another mapping, also of a value that this process has already.
+/// Clones in one process share one mapping and one descriptor. Each `Shared` that is received makes
+/// a new mapping, even if this process already has the value.
 ///
-/// # What others can do
+/// # Trust
 ///
-/// The processes that share a value trust each other with it: one that writes over it with other
-/// means than the type's can make others see wrong values, wait for ever, or keep the memory mapped
-/// until they end. If the type has forbidden bytes, as a `bool` and an enum have, that is undefined
-/// behaviour in those who read them. Its size is sealed, and its header is looked at once, by
-/// whoever attaches it: this crate itself reads and writes nothing else.
+/// Processes that share a value have to trust each other. One that overwrites the memory by other
+/// means than the type's methods can make other processes read wrong values, wait indefinitely, or
+/// keep the memory mapped until they end. If some bytes are not valid for the type, as for `bool`
+/// and enums, reading them is undefined behaviour. The size of the memory is sealed, and attaching
+/// reads its header once. So this crate never reads or writes outside of the memory.
 ///
 /// # Process death
 ///
-/// The value is not dropped. Its memory is freed with the last process that has it, or with the
-/// last message that it is in. Locks in it tell of the death of their owner:
+/// The value is not dropped. The kernel frees its memory with the last process that has it and the
+/// last message that contains it. A lock in it reports the death of its owner by
 /// [`LockError::OwnerDied`](mp_sync::LockError::OwnerDied).
 ///
 /// # Examples
@@ -59,7 +59,7 @@ pub struct Shared<T> {
 }
 
 impl<T: ShmSafe + Send + Sync> Shared<T> {
-    /// Puts `value` into new memory, of at least a page.
+    /// Moves `value` to new shared memory, which takes at least a page.
     ///
     /// # Errors
     ///
@@ -70,10 +70,10 @@ impl<T: ShmSafe + Send + Sync> Shared<T> {
         Ok(Self { region: Arc::new(Region::create(value, 0)?) })
     }
 
-    /// Makes new memory with a value of zero bytes in it, which is not written: for values that are
-    /// too large for the stack.
+    /// Makes new shared memory whose value is zero bytes, without writing it. It is for values that
+    /// are too large for the stack.
     ///
-    /// It does not compile for types of which zero bytes may not be a value
+    /// It does not compile for types for which zero bytes may not be a valid value
     /// ([`Layout::is_zeroable`](crate::Layout::is_zeroable)).
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl<T: ShmSafe + Send + Sync> Shared<T> {
         Ok(Self { region: Arc::new(Region::zeroed(0)?) })
     }
 
-    /// Whether the two are one value, in this process's eyes: clones of each other.
+    /// Tells whether both are clones of each other in this process.
     pub fn ptr_eq(this: &Self, other: &Self) -> bool {
         Arc::ptr_eq(&this.region, &other.region)
     }
@@ -103,10 +103,10 @@ impl<T> Clone for Shared<T> {
     }
 }
 
-/// Attaches the memory of a [`Shared`] whose descriptor ([`AsFd`]) came by other means than a
+/// Attaches the memory of a [`Shared`] whose descriptor ([`AsFd`]) arrived by other means than a
 /// message of this library.
 ///
-/// Whoever gave it is trusted with its contents, as is everybody who has it.
+/// The sender of the descriptor has to be [trusted](Self#trust), as every process that has it.
 impl<T: ShmSafe + Send + Sync> TryFrom<OwnedFd> for Shared<T> {
     type Error = AttachError;
 
@@ -116,9 +116,9 @@ impl<T: ShmSafe + Send + Sync> TryFrom<OwnedFd> for Shared<T> {
     }
 }
 
-/// The memory, as a descriptor, to be passed on, and to become a `Shared` again elsewhere. Whoever
-/// writes to it as to a file does what [others can do](Self#what-others-can-do): it is no more
-/// prevented than writing to `/proc/self/mem`.
+/// The descriptor of the memory, which another process can convert to a `Shared` again. Writing to
+/// it as to a file breaks the [trust](Self#trust) between the processes. Like writing to
+/// `/proc/self/mem`, that is not prevented.
 impl<T> AsFd for Shared<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.region.as_fd()

@@ -1,4 +1,4 @@
-//! What may lie in memory that several processes share.
+//! Types that can be in memory that several processes share.
 
 use crate::Layout;
 
@@ -7,14 +7,14 @@ mod compound;
 mod locks;
 mod numbers;
 
-/// A type whose values mean the same in every process, wherever they lie.
+/// A type whose values have the same meaning in every process and at every address.
 ///
 /// [`derive(ShmSafe)`](derive@crate::ShmSafe) implements it for structs and enums of such types.
-/// These are: numbers (also `NonZero`, `Wrapping` and `Saturating` ones), `bool`, `char`, `()`,
-/// `PhantomData`, `Duration`, atomics, the locks of `mp-sync` with such a value, and arrays, tuples
-/// of up to twelve, and `Option`s of such types.
+/// These types implement it: numbers (and `NonZero`, `Wrapping` and `Saturating` of them), `bool`,
+/// `char`, `()`, `PhantomData`, `Duration`, atomics, the locks of `mp-sync` with such a value, and
+/// arrays, tuples of up to twelve, and `Option`s of such types.
 ///
-/// It says nothing of threads: what is shared has to be `Send` and `Sync` besides.
+/// It does not imply `Send` and `Sync`, which a shared value needs as well.
 ///
 /// # Examples
 ///
@@ -32,19 +32,19 @@ mod numbers;
 ///
 /// # Safety
 ///
-/// A value holds no pointer, no reference, and nothing else that belongs to one process: no
-/// descriptor, no thread. It has nothing to do when it is dropped, because nobody drops it: its
-/// memory goes when the last process has let go. It may be used from any address, also from several
-/// at once. What it changes through a shared reference it changes by atomics, or under a lock of
-/// `mp-sync`. [`LAYOUT`](Self::LAYOUT) differs from that of a type with other bytes, and says of
-/// zeros and of other bytes only what is true.
+/// A value contains no pointer, no reference, and nothing else that belongs to one process, such as
+/// a descriptor or a thread. It does not rely on its `Drop`, because it is never dropped: the
+/// kernel frees its memory with the last process that has it. It can be used at any address, even
+/// at several at once. It changes through a shared reference only by atomics, or under a lock of
+/// `mp-sync`. [`LAYOUT`](Self::LAYOUT) differs from that of every type with other bytes, and states
+/// truthfully whether zero bytes and any bytes are valid.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be in memory that several processes share",
     label = "is not `ShmSafe`",
     note = "a type of your own becomes `ShmSafe` by `#[derive(ShmSafe)]`, if its fields are",
-    note = "locks are those of `mp_sync`, and instead of what has its values elsewhere, such as `Vec`, there are arrays"
+    note = "use the locks of `mp_sync`, and arrays instead of types that store their values elsewhere, such as `Vec`"
 )]
 pub unsafe trait ShmSafe: Sized + 'static {
-    /// What the other processes have to agree about.
+    /// The layout, on which all processes have to agree.
     const LAYOUT: Layout;
 }

@@ -1,4 +1,4 @@
-//! One value under a lock.
+//! `Value`: one value under a lock.
 
 use std::fmt;
 use std::io;
@@ -10,27 +10,27 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{AttachError, Shared, ShmSafe};
 
-/// A value in memory that several processes share, which one thread at a time reads or changes: a
-/// [`Shared`] of a [`Mutex`].
+/// A value in shared memory with a lock: a [`Shared`] [`Mutex`].
 ///
-/// It is sent inside other values, and clones are the same value. [`update`](Self::update) is for a
-/// change that depends on what is there: between a [`get`](Self::get) and a [`set`](Self::set),
-/// others can change it.
+/// It can be part of any message, argument or result, and every clone and every received copy
+/// refers to the same value. Use [`update`](Self::update) for a change that depends on the old
+/// value: between [`get`](Self::get) and [`set`](Self::set), another thread or process can change
+/// it.
 ///
-/// Memory, descriptors and what others can do with it are as for [`Shared`], and so are its limits;
-/// those of the lock are in [`Mutex`](Mutex#limits).
+/// Its memory, its descriptors and the trust that it needs are as for [`Shared`]. The limits of the
+/// lock are those of [`Mutex`](Mutex#limits).
 ///
 /// # Process death
 ///
-/// If a process dies while one of its threads holds the lock, or panics there, the value may be
-/// half changed. [`LockError::OwnerDied`] says so to whoever comes next, and to all after it:
-/// [`get`](Self::get) gives the value along with it; [`set`](Self::set) and
-/// [`update`](Self::update) leave the value alone, until somebody has mended it by
-/// [`lock`](Self::lock) and [`mark_consistent`](MutexGuard::mark_consistent). One that dies while
-/// it waits is of no consequence.
+/// If a thread that holds the lock panics, or its process dies, the value may be half changed.
+/// Every later owner gets [`LockError::OwnerDied`], until one repairs the value with
+/// [`lock`](Self::lock) and calls [`mark_consistent`](MutexGuard::mark_consistent). Until then, the
+/// error of [`lock`](Self::lock) and [`get`](Self::get) contains the guard or the value, and
+/// [`set`](Self::set) and [`update`](Self::update) change nothing. The death of a process that
+/// waits for the lock has no effect.
 ///
-/// The value is not dropped. Its memory is freed with the last process that has it, or with the
-/// last message that it is in.
+/// The value is not dropped. The kernel frees its memory with the last process that has it and the
+/// last message that contains it.
 ///
 /// # Examples
 ///
@@ -86,29 +86,29 @@ pub struct Value<T> {
 }
 
 impl<T: ShmSafe + Send> Value<T> {
-    /// Puts `value` into new memory, of at least a page.
+    /// Moves `value` to new shared memory, which takes at least a page.
     ///
     /// # Errors
     ///
-    /// Descriptors, memory or address space have run out;
-    /// [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep
-    /// what [`SharedRegion`](mp_sync::SharedRegion) needs.
+    /// Fails if there is no free descriptor, memory or address space.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if the kernel or the C library lacks what
+    /// [`SharedRegion`](mp_sync::SharedRegion) needs.
     pub fn new(value: T) -> io::Result<Self> {
         Shared::new(Mutex::new(value)).map(|shared| Self { shared })
     }
 
-    /// Takes the lock, waiting for as long as it takes, and lends the value.
+    /// Waits for the lock, and lends the value.
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, see [above](Self#process-death);
-    /// [`LockError::Deadlock`] if this thread has it.
+    /// [`LockError::OwnerDied`] with the guard: see [above](Self#process-death).
+    /// [`LockError::Deadlock`] if this thread holds the lock.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         self.shared.lock()
     }
 
-    /// Takes the lock if it is free; `None` if somebody has it, be it this thread.
+    /// Takes the lock if it is free. Returns `None` if a thread holds it, even this thread.
     ///
     /// # Errors
     ///
@@ -118,8 +118,9 @@ impl<T: ShmSafe + Send> Value<T> {
         self.shared.try_lock()
     }
 
-    /// Takes the lock, waiting no longer than that; `None` if somebody has had it all the time. No
-    /// time at all is [`try_lock`](Self::try_lock), but for a lock that this thread has.
+    /// Waits for the lock for `timeout` at most, and returns `None` if it was not free in time.
+    /// With a timeout of zero it is [`try_lock`](Self::try_lock), except that it returns an error
+    /// if this thread holds the lock.
     ///
     /// # Errors
     ///
@@ -128,12 +129,12 @@ impl<T: ShmSafe + Send> Value<T> {
         self.shared.lock_timeout(timeout)
     }
 
-    /// A copy of the value.
+    /// Returns a copy of the value.
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with a copy of the value as it was left; [`LockError::Deadlock`] if
-    /// this thread has the lock.
+    /// [`LockError::OwnerDied`] with a copy of the value as the dead owner left it;
+    /// [`LockError::Deadlock`] if this thread holds the lock.
     #[inline]
     pub fn get(&self) -> Result<T, LockError<T>>
     where
@@ -145,24 +146,25 @@ impl<T: ShmSafe + Send> Value<T> {
         }
     }
 
-    /// Puts another value in place of the one that is there.
+    /// Replaces the value.
     ///
     /// # Errors
     ///
-    /// As for [`update`](Self::update): then the old value stays.
+    /// As for [`update`](Self::update). The value is unchanged then.
     #[inline]
     pub fn set(&self, value: T) -> Result<(), LockError<()>> {
         self.update(|place| *place = value)
     }
 
-    /// Lends the value to `change`, under the lock, and returns what that returns.
+    /// Calls `change` with a mutable reference to the value, under the lock, and returns its
+    /// result.
     ///
-    /// If `change` panics, the value counts as half changed: others get [`LockError::OwnerDied`].
+    /// If `change` panics, later owners get [`LockError::OwnerDied`].
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`], see [above](Self#process-death); [`LockError::Deadlock`] if this
-    /// thread has the lock, because it calls this from within `change` for example. `change` is not
+    /// [`LockError::OwnerDied`]: see [above](Self#process-death); [`LockError::Deadlock`] if this
+    /// thread holds the lock, for example because `change` itself calls this. `change` is not
     /// called then.
     #[inline]
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> Result<R, LockError<()>> {
@@ -179,10 +181,10 @@ impl<T> Clone for Value<T> {
     }
 }
 
-/// Attaches the memory of a [`Value`] whose descriptor ([`AsFd`]) came by other means than a
+/// Attaches the memory of a [`Value`] whose descriptor ([`AsFd`]) arrived by other means than a
 /// message of this library.
 ///
-/// Whoever gave it is trusted with its contents, as is everybody who has it.
+/// The sender of the descriptor has to be [trusted](Shared#trust), as every process that has it.
 impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Value<T> {
     type Error = AttachError;
 
@@ -191,9 +193,9 @@ impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Value<T> {
     }
 }
 
-/// The memory, as a descriptor, to be passed on, and to become a `Value` again elsewhere. Whoever
-/// writes to it as to a file does what [others can do](Shared#what-others-can-do): it is no more
-/// prevented than writing to `/proc/self/mem`.
+/// The descriptor of the memory, which another process can convert to a `Value` again. Writing to
+/// it as to a file breaks the [trust](Shared#trust) between the processes. Like writing to
+/// `/proc/self/mem`, that is not prevented.
 impl<T> AsFd for Value<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.as_fd()
@@ -212,7 +214,7 @@ impl<'de, T: ShmSafe + Send> Deserialize<'de> for Value<T> {
     }
 }
 
-/// Does not wait: without the value, if somebody has the lock.
+/// Does not wait: it shows no value if a thread holds the lock.
 impl<T: fmt::Debug> fmt::Debug for Value<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut output = f.debug_struct("Value");

@@ -1,24 +1,24 @@
-//! Why an element cannot be used.
+//! Why an element could not be read or changed.
 
 use std::error::Error;
 use std::fmt;
 
 use mp_sync::LockError;
 
-/// What the methods for one element of an [`Array`](crate::Array) return instead.
+/// The error of the methods for one element of an [`Array`](crate::Array).
 ///
-/// `G` is what an owner's death does not withhold: the element for [`get`](crate::Array::get),
-/// nothing for the others.
+/// `G` is what the error contains after the death of an owner: the element for
+/// [`get`](crate::Array::get), `()` for the others.
 #[non_exhaustive]
 pub enum ArrayError<G = ()> {
     /// There is no such element. The lock was not taken.
     OutOfBounds {
-        /// Which was asked for.
+        /// The index.
         index: usize,
-        /// How many there are.
+        /// The number of elements.
         len: usize,
     },
-    /// The lock says why, and that of [`OwnerDied`](LockError::OwnerDied) what was left behind.
+    /// The lock returned an error.
     Lock(LockError<G>),
 }
 
@@ -43,7 +43,7 @@ impl<G> fmt::Display for ArrayError<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutOfBounds { index, len } => write!(f, "there is no element {index} in an array of {len}"),
-            // It is no cause of its own, but the error itself.
+            // The lock's error is this error itself, not its source.
             Self::Lock(error) => error.fmt(f),
         }
     }

@@ -1,4 +1,4 @@
-//! The elements, as long as the lock is held.
+//! The guard of an array's lock.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,27 +9,26 @@ use mp_sync::MutexGuard;
 
 use super::Array;
 
-/// The lock of an [`Array`], held by this thread, and the elements. Dropping it lets go of the
-/// lock.
+/// Holds the lock of an [`Array`] and lends its elements. Dropping it releases the lock.
 ///
-/// If it is dropped by a panic that began while it was held, the lock is poisoned:
+/// If a panic that began while the lock was held drops it, the lock is poisoned: later owners get
 /// [`LockError::OwnerDied`](mp_sync::LockError::OwnerDied).
-#[must_use = "the lock is let go when the guard is dropped"]
+#[must_use = "dropping the guard releases the lock"]
 pub struct ArrayGuard<'a, T> {
     lock: MutexGuard<'a, ()>,
     array: &'a Array<T>,
-    /// What it lends, and to which threads.
+    /// Determines which threads may use the guard.
     elements: PhantomData<&'a mut [T]>,
 }
 
 impl<'a, T> ArrayGuard<'a, T> {
-    /// For the lock of that very array.
+    /// `lock` is the guard of the lock of `array`.
     #[inline]
     pub(super) fn new(array: &'a Array<T>, lock: MutexGuard<'a, ()>) -> Self {
         Self { lock, array, elements: PhantomData }
     }
 
-    /// Says that the elements are in order again: the next owner is told of no death.
+    /// Marks the elements as repaired: later owners get no error.
     pub fn mark_consistent(&mut self) {
         self.lock.mark_consistent();
     }
@@ -40,9 +39,9 @@ impl<T> Deref for ArrayGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: so many are there, mapped for as long as the array is, and values of `T: ShmSafe`
-        // since before anybody else had the memory. The lock is held, so nobody changes them while
-        // they are lent.
+        // SAFETY: this many elements are mapped as long as the array exists. They were valid values
+        // of `T: ShmSafe` before any other process had the memory. The lock is held, so no thread
+        // changes them while they are lent.
         unsafe { slice::from_raw_parts(self.array.elements(), self.array.len()) }
     }
 }
@@ -50,8 +49,8 @@ impl<T> Deref for ArrayGuard<'_, T> {
 impl<T> DerefMut for ArrayGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as above, and the guard is lent exclusively, so nobody else in this thread has
-        // them.
+        // SAFETY: as above, and the guard is borrowed exclusively, so there is no other reference
+        // to them.
         unsafe { slice::from_raw_parts_mut(self.array.elements(), self.array.len()) }
     }
 }

@@ -1,4 +1,4 @@
-//! Why a buffer cannot be used, frozen or put together.
+//! Why a buffer could not be used, frozen or rejoined.
 
 use std::fmt;
 use std::io;
@@ -9,11 +9,11 @@ use super::Buffer;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BufferError {
-    /// Another owner has them, or some of them: the sender, which has not dropped its buffer, or
-    /// another receiver of the same message.
+    /// Another owner has some of them: the sender, which has not dropped its buffer, or another
+    /// receiver of the same message.
     #[error("another owner has the buffer and has not dropped it")]
     InUse,
-    /// The operating system refused the lock.
+    /// The operating system could not lock the values.
     #[error("the buffer could not be locked")]
     Io(#[source] io::Error),
 }
@@ -22,13 +22,12 @@ pub enum BufferError {
 #[derive(thiserror::Error)]
 #[error("the buffer could not be frozen")]
 pub struct FreezeError<T> {
-    /// The buffer, as it was. `None` if its memory could not be mapped again, for lack of address
-    /// space, or because another process that had it has sealed it against new writers: then it is
-    /// lost.
+    /// The unchanged buffer. `None` if its memory could not be mapped again, because there is no
+    /// address space or another process sealed it against new writers. The buffer is lost then.
     pub buffer: Option<Buffer<T>>,
-    /// Why: [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another process can still write it, or
-    /// has part of it; [`InvalidInput`](io::ErrorKind::InvalidInput) if it is a part of a buffer
-    /// itself.
+    /// The reason: [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another process can still write
+    /// to it or owns a part of it, [`InvalidInput`](io::ErrorKind::InvalidInput) if it is only a
+    /// part of a buffer.
     pub source: io::Error,
 }
 
@@ -38,13 +37,14 @@ impl<T> fmt::Debug for FreezeError<T> {
     }
 }
 
-/// Parts of a buffer that could not be put together, and why.
+/// Parts of a buffer that could not be rejoined, and why.
 #[derive(thiserror::Error)]
-#[error("the parts could not be put together")]
+#[error("the parts could not be rejoined")]
 pub struct RejoinError<T> {
-    /// The parts, in the order in which they lie in memory, as far as that was found out.
+    /// The parts, in the order of their addresses. After [`Part`](RejoinErrorReason::Part) the
+    /// unusable one is first.
     pub parts: Vec<Buffer<T>>,
-    /// Why they could not.
+    /// Why they could not be rejoined.
     #[source]
     pub reason: RejoinErrorReason,
 }
@@ -55,28 +55,29 @@ impl<T> fmt::Debug for RejoinError<T> {
     }
 }
 
-/// Why parts could not be put together.
+/// Why parts could not be rejoined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RejoinErrorReason {
-    /// There are none.
+    /// There are no parts.
     #[error("there are no parts")]
     Empty,
-    /// Not all are parts of one buffer.
+    /// The parts are not all of one buffer.
     #[error("the parts belong to different buffers")]
     Foreign,
-    /// Something lies between them, or, where it is to be the whole buffer, before or behind them.
+    /// Values between the parts are missing, or, for [`rejoin`](crate::Buffer::rejoin), values
+    /// before or after them.
     #[error("values {start} to {end} of the buffer are missing")]
     Missing {
-        /// The first that is missing, by its place in the whole buffer.
+        /// The index, in the whole buffer, of the first missing value.
         start: usize,
-        /// The first behind it that is there.
+        /// The index of the next value that is not missing.
         end: usize,
     },
-    /// One of the parts cannot be used; it is the first of those that are given back.
+    /// One of the parts cannot be used. It is the first in the returned parts.
     #[error("one of the parts cannot be used")]
     Part(#[source] BufferError),
-    /// The operating system refused.
+    /// The operating system failed.
     #[error("the whole buffer could not be mapped")]
     Io(#[source] io::Error),
 }

@@ -1,4 +1,4 @@
-//! A buffer becomes one that nobody can write any more.
+//! Freezing a buffer.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,25 +12,24 @@ use crate::sys::memfd;
 use crate::{FrozenBuffer, ShmSafe};
 
 impl<T: ShmSafe + Copy> Buffer<T> {
-    /// Seals the memory against every writer, in every process and for ever, without a copy.
+    /// Seals the memory permanently against writing by any process, without a copy.
     ///
-    /// The values are mapped anew, at another address. A process that has just sent the buffer
-    /// here, or a part of it, may still be busy unmapping it; that is waited for, up to ten
-    /// seconds.
+    /// The values are then mapped at another address. A process that has just sent the buffer, or a
+    /// part of it, may still be unmapping it. This waits for that, up to ten seconds.
     ///
-    /// Whoever has the memory mapped to be written in other ways than by this library makes it
-    /// fail, so that what is frozen is frozen.
+    /// It fails if a process has mapped the memory for writing by means other than this library. So
+    /// frozen values never change.
     ///
     /// # Errors
     ///
-    /// It is a part of a buffer; another process has the memory mapped to be written; a part
-    /// without values, which was split off, is still here; address space has run out. The buffer is
-    /// given back.
+    /// Fails if this is only a part of a buffer, if another process has mapped the memory for
+    /// writing, if an empty part of the buffer still exists in this process, or if there is no
+    /// address space. The error contains the buffer.
     pub fn freeze(self) -> Result<FrozenBuffer<T>, FreezeError<T>> {
         self.freeze_timeout(PATIENCE)
     }
 
-    /// The same, waiting for `timeout` at most.
+    /// Freezes the buffer like [`freeze`](Self::freeze), but waits for `timeout` at most.
     ///
     /// # Errors
     ///
@@ -44,14 +43,15 @@ impl<T: ShmSafe + Copy> Buffer<T> {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "the buffer is a part of a larger one");
             return Err(FreezeError { buffer: Some(self), source });
         }
-        // While the buffer is still as it was.
+        // Before the buffer is changed.
         let frozen = match self.memory.segment().map_to_read(&self.range) {
             Ok(mapping) => mapping,
             Err(source) => return Err(FreezeError { buffer: Some(self), source }),
         };
         let mut pauses = Pauses::new();
         let (mut memory, range) = self.into_parts();
-        // A part that was sent away shares the memory until the thread that sent it has dropped it.
+        // A part that is being sent shares the memory until the sending thread has dropped the
+        // part.
         let memory = loop {
             match Arc::try_unwrap(memory) {
                 Ok(memory) => break memory,

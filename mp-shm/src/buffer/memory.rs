@@ -1,4 +1,4 @@
-//! Part of a segment, mapped, and the right to use some of it.
+//! A mapped part of a segment, and the locks of the values in it.
 
 use std::io;
 use std::ops::Range;
@@ -13,28 +13,27 @@ use crate::ShmSafe;
 use crate::segment::Segment;
 use crate::sys::{memfd, pages, ranges};
 
-/// Values of a segment that are mapped here, to be written.
+/// Values of a segment that are mapped for writing.
 ///
-/// The description that the segment's file is open by belongs to this alone, and holds the locks of
-/// what is owned through it: so nobody else gets these values before they are given back, or this
-/// is dropped, or the process ends.
+/// It alone uses its open file description, which holds the locks of the values that it owns. So no
+/// one else gets these values before it unlocks them, is dropped, or its process ends.
 pub(super) struct Memory<T> {
     segment: Segment<T>,
-    /// `None` if there is not a byte to be mapped.
+    /// `None` if there are no bytes to map.
     mapping: Option<MmapRaw>,
     mapped: Range<usize>,
-    /// A number for the description, which two of these may share.
+    /// The number of the description, which several of these may share.
     description: u64,
 }
 
 static DESCRIPTIONS: AtomicU64 = AtomicU64::new(0);
 
-/// From this many bytes on, mappings are taken down beside the work: a gigabyte takes as long as
-/// some hundred thousand messages.
+/// Mappings of at least this many bytes are unmapped on another thread. Unmapping a gigabyte takes
+/// as long as sending some hundred thousand messages.
 const LARGE: usize = 64 << 20;
 
 impl<T: ShmSafe> Memory<T> {
-    /// Makes memory of zeros for `length` values, all of which this owns.
+    /// Makes zeroed memory for `length` values, and owns all of them.
     pub(super) fn create(segment: Segment<T>) -> io::Result<Self> {
         let everything = 0..segment.len();
         let memory = Self::map(segment, everything.clone())?;
@@ -43,20 +42,19 @@ impl<T: ShmSafe> Memory<T> {
         }
         match memory.try_own(&everything)? {
             true => Ok(memory),
-            // Nobody else has it.
+            // No other process has the memory.
             false => Err(io::ErrorKind::ResourceBusy.into()),
         }
     }
 
-    /// Maps some values of a segment, whose description becomes this one's own. None of them is
-    /// owned yet.
+    /// Maps some values of a segment, and takes its description. It does not lock any of them.
     pub(super) fn map(segment: Segment<T>, values: Range<usize>) -> io::Result<Self> {
         let mapping = segment.map(&values)?;
         let description = DESCRIPTIONS.fetch_add(1, Ordering::Relaxed);
         Ok(Self { segment, mapping, mapped: values, description })
     }
 
-    /// The same values and the same rights, with all of the segment mapped.
+    /// Returns memory with the same description and locks, and with all of the segment mapped.
     pub(super) fn whole(&self) -> io::Result<Self> {
         let file = memfd::duplicate(self.segment.as_fd())?;
         let segment = self.segment.with_file(file);
@@ -70,17 +68,18 @@ impl<T> Memory<T> {
         &self.segment
     }
 
-    /// Whether the two have the same rights, and so the same locks.
+    /// Tells whether both use the same description, and so have the same locks.
     pub(super) fn is_open_with(&self, other: &Self) -> bool {
         self.description == other.description
     }
 
-    /// Whether these values are mapped.
+    /// Tells whether these values are mapped.
     pub(super) fn has(&self, values: &Range<usize>) -> bool {
         values.is_empty() || self.mapped.start <= values.start && values.end <= self.mapped.end
     }
 
-    /// Where the value of that index is mapped; somewhere aligned if no values are.
+    /// Returns the address of the value of that index, or an aligned dangling one if nothing is
+    /// mapped.
     pub(super) fn at(&self, index: usize) -> NonNull<T> {
         let first = self.mapping.as_ref().and_then(|mapping| NonNull::new(mapping.as_mut_ptr().cast::<T>()));
         match first {
@@ -92,25 +91,25 @@ impl<T> Memory<T> {
         }
     }
 
-    /// Takes the values if nobody else has any of them, and tells whether this has them now.
+    /// Locks the values if no other description has any of them locked, and tells whether it
+    /// succeeded.
     pub(super) fn try_own(&self, values: &Range<usize>) -> io::Result<bool> {
         ranges::try_take(self.segment.as_fd(), self.segment.bytes(values))
     }
 
-    /// Lets others have the values.
+    /// Unlocks the values.
     pub(super) fn disown(&self, values: &Range<usize>) {
-        // It fails if the kernel has no memory to note that only part of a range is left: then the
-        // values stay taken until this is dropped.
+        // This fails if the kernel has no memory to split a locked range. Then the values stay
+        // locked until this is dropped.
         let _ = ranges::give_back(self.segment.as_fd(), self.segment.bytes(values));
     }
 
-    /// A descriptor for another process: of a description of its own, so that the receiver has none
-    /// of the locks.
+    /// Opens a new description for another process, which has none of the locks.
     pub(super) fn for_others(&self) -> io::Result<OwnedFd> {
         memfd::reopen(self.segment.as_fd())
     }
 
-    /// Has the pages made that these values are in.
+    /// Allocates the pages of these values.
     pub(super) fn populate(&self, values: &Range<usize>) -> io::Result<()> {
         let Some(mapping) = &self.mapping else { return Ok(()) };
         let start = values.start.saturating_sub(self.mapped.start) * size_of::<T>();
@@ -123,17 +122,18 @@ impl<T> Memory<T> {
         }
     }
 
-    /// Ends the mapping, and gives the segment back, with its locks.
+    /// Unmaps the memory and returns the segment, with its locks.
     pub(super) fn into_segment(self) -> Segment<T> {
         self.segment
     }
 
-    /// Ends the mapping, beside the work if that takes long: what was mapped belongs to another
-    /// process by now.
+    /// Unmaps the memory, on another thread if it is large. Another process may own the values by
+    /// now.
     pub(super) fn unmap(&mut self) {
         if let Some(mapping) = self.mapping.take_if(|mapping| mapping.len() >= LARGE) {
-            // If there can be no thread, the closure is dropped here, and the mapping with it.
-            let _ = thread::Builder::new().name("mp-shm unmap".to_owned()).spawn(move || pages::take_down(mapping));
+            // If the thread cannot be started, this drops the closure, which unmaps the memory
+            // here.
+            let _ = thread::Builder::new().name("mp-shm unmap".to_owned()).spawn(move || pages::unmap_gently(mapping));
         }
     }
 }

@@ -1,28 +1,28 @@
 //! Memory that has one owner at a time.
 //!
-//! Who owns which values is kept by the kernel: as locks of the bytes in the memory's file, held by
-//! the open file description through which the owner has it (`sys::ranges`). A message carries a
-//! description without any lock. So:
+//! The kernel records who owns which values: the owner's open file description holds a lock of
+//! their bytes in the memory file (`sys::ranges`). A message contains a description without locks.
+//! So:
 //!
-//! 1. Values are used only while the own description has their bytes locked. No two descriptions
-//!    have the same bytes, however often a message was copied, and whichever processes are killed.
-//! 2. Within a process, one `Buffer` stands for each range that a description has locked: buffers
-//!    are split and joined by value.
-//! 3. Encoding changes nothing. The sender stays the owner until it drops its `Buffer`: slices that
-//!    were borrowed from it are gone by then. So a message that is not delivered needs no undoing,
-//!    and one that is delivered twice has two receivers, of which the first to take the lock is the
-//!    owner.
+//! 1. Values are used only while the owner's description has their bytes locked. No two
+//!    descriptions have the same bytes locked, however often a message is copied and whichever
+//!    processes are killed.
+//! 2. Within a process, each locked range belongs to one `Buffer`, because buffers are split and
+//!    joined by value.
+//! 3. Encoding changes nothing. The sender remains the owner until it drops its `Buffer`, which
+//!    ends all borrows of its slices. So nothing has to be undone if a message is not delivered. If
+//!    a message is delivered twice, the first receiver that takes the lock is the owner.
 //!
 //! | state | lock | from | to |
 //! |---|---|---|---|
-//! | awaited | another description may have it | decoding, while the sender still had the lock | held: at a use that finds it free |
+//! | awaited | another description may have it | decoding, while the sender still had the lock | held: at a use, once the lock is free |
 //! | held | this description has it | making, decoding, reclaiming | dropped |
 //!
-//! The kernel's calls order what the processes do with the values: one unlocks behind its last
-//! access, the other one locks before its first.
+//! The system calls order the accesses of the two processes: one unlocks after its last access, and
+//! the other locks before its first.
 //!
-//! A process that dies leaves its bytes unlocked, with whatever it had written. Whoever may reclaim
-//! them can.
+//! If a process dies, the kernel unlocks its bytes, which contain what the process wrote. A
+//! `Reclaimer` can then take them.
 
 mod error;
 mod freeze;
@@ -52,18 +52,17 @@ use crate::sys::memfd;
 pub use self::error::{BufferError, FreezeError, RejoinError, RejoinErrorReason};
 pub use self::reclaim::{ReclaimError, Reclaimer};
 
-/// Values in memory that belong to one process at a time: sending a buffer gives it away, without a
-/// copy.
+/// Values in memory that one process owns at a time. Sending a buffer gives it away without a copy.
 ///
-/// A buffer is used as a slice. It goes inside messages, arguments and results like any value; only
-/// a descriptor travels, however large the buffer is. So several processes can write a large result
+/// A buffer dereferences to a slice. It can be part of any message, argument or result; only a
+/// descriptor is sent, however large the buffer is. So several processes can write a large result
 /// in place: [`split`](Self::split) a buffer, send the parts to workers, and
-/// [`rejoin`](Self::rejoin) what comes back. To let many processes read it,
+/// [`rejoin`](Self::rejoin) the returned parts. To let many processes read it,
 /// [`freeze`](Self::freeze) it.
 ///
 /// The values are plain data for which all bytes are valid
-/// ([`Layout::is_any_bits`](crate::Layout::is_any_bits)): numbers, arrays and tuples of them, and
-/// structs of those that derive [`ShmSafe`](trait@ShmSafe). Other types do not compile:
+/// ([`Layout::is_any_bits`](crate::Layout::is_any_bits)): numbers, arrays and tuples of numbers,
+/// and structs of these that derive [`ShmSafe`](trait@ShmSafe). Other types do not compile:
 ///
 /// ```compile_fail,E0080
 /// let flags = mp_shm::Buffer::<bool>::zeroed(8); // bytes of 0 and 1 only: use a `u8`
@@ -103,7 +102,7 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 /// The kernel frees the memory with the last process that has it and the last message that holds
 /// it. A [`Reclaimer`] that was made beforehand takes back what was lost with another process.
 ///
-/// # Others who are not trusted
+/// # Trust
 ///
 /// A process that once had the memory can keep it mapped by means other than this library, and
 /// change it later. It cannot make another process read or write outside of the memory, or raise
@@ -130,44 +129,45 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 /// ```
 pub struct Buffer<T> {
     memory: Arc<Memory<T>>,
-    /// Which values of the segment.
+    /// The range of values in the segment.
     range: Range<usize>,
     first: NonNull<T>,
     is_held: AtomicBool,
-    /// Somebody else may have the memory by the time that this is dropped. It only decides which
-    /// thread takes the mapping down.
+    /// Whether another process may own the memory when this is dropped. It only decides which
+    /// thread unmaps the memory.
     was_encoded: AtomicBool,
 }
 
-/// How long a use of a buffer that cannot return an error waits for the previous owner, which a
-/// sender by value is for an instant.
+/// How long a use that cannot return an error waits for the previous owner. A sender by value
+/// remains the owner only for an instant.
 const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(10) };
 
-// SAFETY: it owns its values as a `Vec` does (invariants 1 and 2).
+// SAFETY: the buffer owns its values as a `Vec` does (invariants 1 and 2).
 unsafe impl<T: Send> Send for Buffer<T> {}
-// SAFETY: the same; what can be done to it by a shared reference is atomic or a system call.
+// SAFETY: as above. Its methods with a shared reference use atomics and system calls only.
 unsafe impl<T: Sync> Sync for Buffer<T> {}
 
 impl<T: ShmSafe + Copy> Buffer<T> {
-    /// What every way to make a buffer demands.
+    /// A condition that each constructor checks.
     pub(crate) const PLAIN: () = assert!(
         T::LAYOUT.is_any_bits(),
-        "a buffer holds values of which all bytes are valid: numbers, and what consists of them (a `u8` for a `bool`)"
+        "a buffer holds values for which all bytes are valid: numbers, and types made of them (use a `u8` for a `bool`)"
     );
 
     /// Makes a buffer of `length` values of zero bytes.
     ///
     /// # Errors
     ///
-    /// There is no room for so many, or descriptors or address space have run out.
+    /// Fails if there is not enough memory, address space or descriptors.
     pub fn zeroed(length: usize) -> io::Result<Self> {
         let () = Self::PLAIN;
         let memory = Memory::create(Segment::create(Kind::Buffer, length)?)?;
         Ok(Self::new(Arc::new(memory), 0..length, true))
     }
 
-    /// Makes a buffer of copies of the values. Padding between fields is copied as it is, whatever
-    /// was there before: it is better not to have any in what is for those who are not trusted.
+    /// Makes a buffer of copies of the values. It copies padding between fields too, which may
+    /// contain old data. So do not use types with padding for values that an untrusted process
+    /// gets.
     ///
     /// # Errors
     ///
@@ -180,20 +180,20 @@ impl<T: ShmSafe + Copy> Buffer<T> {
         Ok(Self::new(Arc::new(memory), 0..values.len(), true))
     }
 
-    /// Takes over values that are mapped there, and the lock of their bytes if it `is_held`.
+    /// Makes a buffer of mapped values. If `is_held`, it owns the lock of their bytes.
     fn new(memory: Arc<Memory<T>>, range: Range<usize>, is_held: bool) -> Self {
-        debug_assert!(memory.has(&range), "they are mapped");
+        debug_assert!(memory.has(&range), "the values are mapped");
         let first = memory.at(range.start);
         Self { memory, range, first, is_held: AtomicBool::new(is_held), was_encoded: AtomicBool::new(false) }
     }
 
-    /// Splits it into `parts` parts of the same length; if they cannot be, the first ones are
-    /// longer by one value. Parts beyond the number of values are empty. Each part is a buffer, to
-    /// be used, sent and split as one.
+    /// Splits the buffer into `parts` parts of equal length. If the number of values is not a
+    /// multiple of `parts`, the first ones are longer by one value. If there are more parts than
+    /// values, the last ones are empty. Each part is a buffer that can be used, sent and split.
     ///
     /// # Panics
     ///
-    /// With no parts at all; if another owner has the buffer and does not drop it within ten
+    /// If `parts` is zero, or if another owner has the buffer and does not drop it within ten
     /// seconds.
     pub fn split(self, parts: usize) -> Vec<Self> {
         assert!(parts > 0, "a buffer is split into at least one part");
@@ -211,12 +211,12 @@ impl<T: ShmSafe + Copy> Buffer<T> {
         split
     }
 
-    /// Splits it into the values before `middle` and the others.
+    /// Splits the buffer into the values before `middle` and the rest.
     ///
     /// # Panics
     ///
-    /// If it has fewer values; if another owner has the buffer and does not drop it within ten
-    /// seconds.
+    /// If the buffer has fewer than `middle` values, or if another owner has it and does not drop
+    /// it within ten seconds.
     pub fn split_at(self, middle: usize) -> (Self, Self) {
         assert!(middle <= self.len(), "a buffer of {} values cannot be split at {middle}", self.len());
         self.expect_held();
@@ -226,14 +226,14 @@ impl<T: ShmSafe + Copy> Buffer<T> {
         (start, Self::new(memory, middle..range.end, true))
     }
 
-    /// Has all of its memory made now, by as many threads as may run at once: what there is no room
-    /// for is an error, and touching it later takes no time for that. It is the fastest way if all
-    /// of it will be written. Before Linux 5.14 the memory is only set aside.
+    /// Allocates all pages of the buffer now, on as many threads as can run at once. A lack of
+    /// memory is then an error, and later accesses cause no page faults. It is the fastest way if
+    /// all of the buffer will be written. Before Linux 5.14 the kernel only reserves the memory.
     ///
     /// # Errors
     ///
-    /// There is no room for it. Where the system overcommits memory, it may also end a process to
-    /// make room, as always.
+    /// Fails if there is not enough memory. If the system overcommits memory, the OOM killer may
+    /// end a process instead.
     ///
     /// # Panics
     ///
@@ -244,8 +244,8 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     }
 }
 
-/// Writes values into a new segment: by copying them, which is sooner done than mapping every page
-/// to write it.
+/// Writes values into a new segment by a system call, which takes less time than page faults on a
+/// mapping.
 fn write<T: ShmSafe + Copy>(segment: &Segment<T>, values: &[T]) -> io::Result<()> {
     use std::os::fd::AsFd;
 
@@ -255,28 +255,29 @@ fn write<T: ShmSafe + Copy>(segment: &Segment<T>, values: &[T]) -> io::Result<()
 }
 
 impl<T> Buffer<T> {
-    /// How many values it has. It can always be asked.
+    /// Returns the number of values. It never waits and never panics.
     pub fn len(&self) -> usize {
         self.range.len()
     }
 
-    /// Whether it has no values.
+    /// Tells whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.range.is_empty()
     }
 
-    /// Which values of the whole buffer these are, of which it may be a part.
+    /// Returns the range of these values in the whole buffer.
     pub fn range(&self) -> Range<usize> {
         self.range.clone()
     }
 
-    /// Waits until this is the owner of the values, and nobody else is: for the sender, or another
-    /// receiver of the same message, to drop them. It returns at once if this is the owner already,
-    /// and never waits if `timeout` is zero.
+    /// Waits until this is the owner of the values, which is when the sender, and any other
+    /// receiver of the same message, has dropped them. It returns at once if this is the owner
+    /// already, and does not wait if `timeout` is zero.
     ///
     /// # Errors
     ///
-    /// Another owner still has the values after that time; the operating system refused.
+    /// [`BufferError::InUse`] if another owner still has the values after `timeout`;
+    /// [`BufferError::Io`] if the operating system fails.
     ///
     /// # Examples
     ///
@@ -301,7 +302,7 @@ impl<T> Buffer<T> {
         let mut pauses = Pauses::new();
         while !self.is_held.load(Ordering::Acquire) {
             if self.memory.try_own(&self.range).map_err(BufferError::Io)? {
-                // Another thread may have done the same meanwhile.
+                // Another thread may have done this meanwhile.
                 self.is_held.store(true, Ordering::Release);
                 break;
             }
@@ -314,11 +315,11 @@ impl<T> Buffer<T> {
         Ok(())
     }
 
-    /// The values, if this is their owner now. It never waits and never panics.
+    /// Returns the values if this is their owner now. It never waits and never panics.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait) with no time at all.
+    /// As [`wait`](Self::wait) with a timeout of zero.
     ///
     /// # Examples
     ///
@@ -340,11 +341,11 @@ impl<T> Buffer<T> {
         Ok(self)
     }
 
-    /// The values, to be changed, if this is their owner now. It never waits and never panics.
+    /// Returns the values for changing if this is their owner now. It never waits and never panics.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait) with no time at all.
+    /// As [`wait`](Self::wait) with a timeout of zero.
     pub fn try_as_mut_slice(&mut self) -> Result<&mut [T], BufferError> {
         self.wait(Duration::ZERO)?;
         Ok(self)
@@ -369,11 +370,11 @@ impl<T> Buffer<T> {
         }
     }
 
-    /// Takes it apart, with its lock.
+    /// Takes the buffer apart without releasing its lock.
     fn into_parts(self) -> (Arc<Memory<T>>, Range<usize>) {
         let this = ManuallyDrop::new(self);
-        // SAFETY: it is not used again, as `this` is not dropped; its other fields need no
-        // dropping.
+        // SAFETY: the field is not used again, because `this` is not dropped. The other fields need
+        // no drop.
         let memory = unsafe { ptr::read(&raw const this.memory) };
         (memory, this.range.clone())
     }
@@ -384,16 +385,16 @@ impl<T> Deref for Buffer<T> {
 
     /// # Panics
     ///
-    /// If another owner has the buffer and does not drop it within ten seconds. Only one that was
-    /// received can have another owner; [`wait`](Buffer::wait) and
+    /// If another owner has the buffer and does not drop it within ten seconds. Only a received
+    /// buffer can have another owner. [`wait`](Buffer::wait) and
     /// [`try_as_slice`](Buffer::try_as_slice) return an error instead.
     #[inline]
     fn deref(&self) -> &[T] {
         self.expect_held();
-        // SAFETY: these values are mapped, aligned and initialised: every byte of them was zero or
-        // written, and any bytes are valid (`PLAIN`). The mapping lives as long as this. No other
-        // process has them (invariant 1), no other buffer of this one (invariant 2), until this is
-        // dropped (invariant 3).
+        // SAFETY: these values are mapped, aligned and initialised: every byte is zero or was
+        // written, and any bytes are valid (`PLAIN`). The mapping lives as long as this buffer.
+        // Until this buffer is dropped (invariant 3), no other process owns them (invariant 1), and
+        // no other buffer of this process (invariant 2).
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.range.len()) }
     }
 }
@@ -405,8 +406,8 @@ impl<T> DerefMut for Buffer<T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
         self.expect_held();
-        // SAFETY: as in `deref`; and nobody else in this process has a reference to them, as this
-        // is borrowed mutably.
+        // SAFETY: as in `deref`. This buffer is borrowed mutably, so no other reference to the
+        // values exists.
         unsafe { slice::from_raw_parts_mut(self.first.as_ptr(), self.range.len()) }
     }
 }
@@ -416,7 +417,7 @@ impl<T> Drop for Buffer<T> {
         if *self.is_held.get_mut() {
             self.memory.disown(&self.range);
         }
-        // If parts of it are still here, the mapping is theirs too.
+        // Other parts in this process share the mapping.
         if let (true, Some(memory)) = (*self.was_encoded.get_mut(), Arc::get_mut(&mut self.memory)) {
             memory.unmap();
         }

@@ -1,4 +1,4 @@
-//! Taking back memory that was lost with another process.
+//! Taking back memory whose owner has died.
 
 use std::fmt;
 use std::io;
@@ -19,10 +19,10 @@ use crate::sys::{memfd, ranges};
 /// Make it with [`Buffer::reclaimer`] before you send the buffer, or a part of one. It takes a
 /// descriptor, and no address space.
 ///
-/// Use it when the owner is known to be dead, as after an error of
-/// [`join`](mp_core::Process::join). A buffer in a message that no process has received yet has no
-/// owner either: who reclaims it then becomes its owner, and the receiver of the message has to
-/// wait.
+/// Use it when you know that the owner is dead, for example after an error of
+/// [`join`](mp_core::Process::join). A buffer in a message that no process has received has no
+/// owner either. If you reclaim it then, you become its owner, and the receiver of the message has
+/// to wait.
 ///
 /// # Examples
 ///
@@ -59,11 +59,11 @@ pub struct Reclaimer<T> {
 }
 
 impl<T: ShmSafe + Copy> Buffer<T> {
-    /// Makes a right to have these values again if they are lost with another process.
+    /// Makes a right to take these values back if another process that owns them dies.
     ///
     /// # Errors
     ///
-    /// There is no free descriptor.
+    /// Fails if there is no free descriptor.
     pub fn reclaimer(&self) -> io::Result<Reclaimer<T>> {
         let segment = self.memory.segment();
         Ok(Reclaimer { segment: segment.with_file(self.memory.for_others()?), range: self.range.clone() })
@@ -71,21 +71,22 @@ impl<T: ShmSafe + Copy> Buffer<T> {
 }
 
 impl<T: ShmSafe + Copy> Reclaimer<T> {
-    /// Has the values again, as whoever had them last left them.
+    /// Takes the values back as their last owner left them.
     ///
     /// # Errors
     ///
-    /// Somebody has some of them, this process included: [`BufferError::InUse`]. They are frozen;
-    /// descriptors or address space have run out. The right is given back.
+    /// [`BufferError::InUse`] if some of the values have an owner, even in this process.
+    /// [`BufferError::Io`] if they are frozen, or if there is no descriptor or address space. The
+    /// error contains the reclaimer.
     pub fn reclaim(self) -> Result<Buffer<T>, ReclaimError<T>> {
         self.reclaim_timeout(Duration::ZERO)
     }
 
-    /// Has the values again as soon as nobody has them.
+    /// Takes the values back as soon as they have no owner, and waits for `timeout` at most.
     ///
     /// # Errors
     ///
-    /// As [`reclaim`](Self::reclaim), if somebody has them for as long as that.
+    /// As [`reclaim`](Self::reclaim), if some of the values still have an owner after `timeout`.
     pub fn reclaim_timeout(self, timeout: Duration) -> Result<Buffer<T>, ReclaimError<T>> {
         let start = Instant::now();
         let mut pauses = Pauses::new();
@@ -104,9 +105,9 @@ impl<T: ShmSafe + Copy> Reclaimer<T> {
     }
 
     fn try_reclaim(&self) -> io::Result<Option<Buffer<T>>> {
-        // A description of its own: this one stays as it is, should it fail.
+        // A new description, so that this one is unchanged if an error follows.
         let file = memfd::reopen(self.segment.as_fd())?;
-        // Before it is mapped, which would keep an owner from freezing it.
+        // Before mapping it, because a mapping would keep an owner from freezing it.
         if !ranges::try_take(file.as_fd(), self.segment.bytes(&self.range))? {
             return Ok(None);
         }
@@ -125,9 +126,9 @@ impl<T> fmt::Debug for Reclaimer<T> {
 #[derive(thiserror::Error)]
 #[error("the buffer could not be reclaimed")]
 pub struct ReclaimError<T> {
-    /// The right, to try it again.
+    /// The reclaimer, to try again.
     pub reclaimer: Reclaimer<T>,
-    /// Why not.
+    /// Why they could not.
     #[source]
     pub reason: BufferError,
 }

@@ -1,4 +1,4 @@
-//! Parts of a buffer become one again.
+//! Rejoining the parts of a buffer.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,25 +8,24 @@ use super::{Buffer, BufferError, PATIENCE, RejoinError, RejoinErrorReason};
 use crate::ShmSafe;
 
 impl<T: ShmSafe + Copy> Buffer<T> {
-    /// Puts all parts of a buffer together again, in whatever order they come, from whichever
-    /// processes.
+    /// Rejoins all parts of a buffer, in any order and from any processes.
     ///
     /// # Errors
     ///
-    /// They are not of one buffer, or do not make up all of it; one cannot be used; address space
-    /// has run out. The parts are given back, except one that another process has taken meanwhile:
-    /// by a [`Reclaimer`](super::Reclaimer), or as a receiver of a message that the part was sent
-    /// in by reference.
+    /// Fails if the parts are not of one buffer or not all of it, if one of them cannot be used, or
+    /// if there is no address space. The error contains the parts. A part is lost only if another
+    /// process takes it meanwhile, by a [`Reclaimer`](super::Reclaimer) or as the receiver of a
+    /// message that contains the part by reference.
     pub fn rejoin(parts: impl IntoIterator<Item = Self>) -> Result<Self, RejoinError<T>> {
         join(parts.into_iter().collect(), true)
     }
 
-    /// Puts this and a part that lies beside it in memory together, on either side: the opposite of
+    /// Joins this buffer and the part directly before or after it. It is the inverse of
     /// [`split_at`](Self::split_at).
     ///
     /// # Errors
     ///
-    /// As [`rejoin`](Self::rejoin); the two need not be all of the buffer.
+    /// As [`rejoin`](Self::rejoin), but the two need not be all of the buffer.
     pub fn unsplit(self, other: Self) -> Result<Self, RejoinError<T>> {
         join(vec![self, other], false)
     }
@@ -38,7 +37,7 @@ fn join<T: ShmSafe + Copy>(mut parts: Vec<Buffer<T>>, whole: bool) -> Result<Buf
     if let Some((unusable, reason)) =
         parts.iter().map(reason_of).enumerate().find_map(|(at, reason)| Some((at, reason?)))
     {
-        // Also if it can be used by now: those behind it have not been asked.
+        // Even if the part can be used by now, because the parts after it were not checked.
         parts.swap(0, unusable);
         return Err(RejoinError { parts, reason: RejoinErrorReason::Part(reason) });
     }
@@ -48,19 +47,19 @@ fn join<T: ShmSafe + Copy>(mut parts: Vec<Buffer<T>>, whole: bool) -> Result<Buf
     }
 }
 
-/// What they make up, and memory that has all of it mapped.
+/// The range of the joined parts, and memory with all of it mapped.
 fn base<T: ShmSafe>(parts: &[Buffer<T>], whole: bool) -> Result<(Arc<Memory<T>>, Range<usize>), RejoinErrorReason> {
     let first = parts.first().ok_or(RejoinErrorReason::Empty)?;
     let segment = first.memory.segment();
     if !parts.iter().all(|part| part.memory.segment().is_same(segment)) {
         return Err(RejoinErrorReason::Foreign);
     }
-    // Empty parts are welcome everywhere: what lay beside them may have been joined before.
+    // An empty part can be anywhere, because its neighbours may have been joined before.
     let filled = || parts.iter().filter(|part| !part.range.is_empty());
     let start = if whole { 0 } else { filled().next().unwrap_or(first).range.start };
     let end = filled().try_fold(start, |end, part| match part.range.start {
         start if start > end => Err(RejoinErrorReason::Missing { start: end, end: start }),
-        // Two that overlap are not the owners of what they say; there are none.
+        // Overlapping parts would not both own their values. There are none.
         start if start < end => Err(RejoinErrorReason::Foreign),
         _ => Ok(part.range.end),
     })?;
@@ -74,7 +73,7 @@ fn base<T: ShmSafe>(parts: &[Buffer<T>], whole: bool) -> Result<(Arc<Memory<T>>,
     }
 }
 
-/// Lets `memory` have the locks of all parts.
+/// Moves the locks of all parts to `memory`.
 fn transfer<T: ShmSafe + Copy>(
     parts: Vec<Buffer<T>>,
     memory: Arc<Memory<T>>,
@@ -88,8 +87,8 @@ fn transfer<T: ShmSafe + Copy>(
             transferred.push(values);
             continue;
         }
-        // For an instant nobody has them: whoever takes them then has a copy of a message or a
-        // `Reclaimer`, and is welcome.
+        // For an instant no description has them locked. A process with a copy of a message or with
+        // a `Reclaimer` may take them then, as it may at any time when they have no owner.
         theirs.disown(&values);
         let reason = match memory.try_own(&values) {
             Ok(true) => {

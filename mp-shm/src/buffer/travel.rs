@@ -29,8 +29,7 @@ impl<'de, T: ShmSafe + Copy> Deserialize<'de> for Buffer<T> {
             return Err(AttachError::Frozen.explained());
         }
         let failed = |error| AttachError::Io(error).explained();
-        // Copies of the message share the description that came with it; locks have to be this
-        // one's own.
+        // Copies of the message share its description. The locks need a description of their own.
         let file = memfd::reopen(received.as_fd()).map_err(failed)?;
         let memory = Memory::map(received.with_file(file), range.clone()).map_err(failed)?;
         let is_held = memory.try_own(&range).map_err(failed)?;

@@ -1,7 +1,7 @@
-//! The mark on memory that goes when its creator goes: a second name of the same file.
+//! The mark on memory that ends with its creator: a second name of the same file.
 //!
-//! Its form is the same in all versions of this library, as the processes of one clear up after
-//! those of another.
+//! Its form is the same in all versions of this library, because processes of one version clean up
+//! after those of another.
 
 use std::fs::File;
 use std::io;
@@ -18,7 +18,7 @@ const DIGITS: usize = 16;
 pub(super) struct Companion(String);
 
 impl Companion {
-    /// Makes a new empty file that has this name alone.
+    /// Makes a new empty file that has only this name.
     pub(super) fn create() -> io::Result<(Self, File)> {
         loop {
             let name = format!("mp-shm.{}", digits()?);
@@ -33,23 +33,23 @@ impl Companion {
         self.0.as_bytes()
     }
 
-    /// Takes the mark away, if it is still there.
+    /// Removes the mark if it still exists.
     pub(super) fn remove(&self, identity: Identity) -> io::Result<bool> {
         named::unlink_if(self.as_bytes(), identity)
     }
 }
 
-/// Whether a name has the form of these marks.
+/// Tells whether a name has the form of a mark.
 pub(super) fn is_one(name: &[u8]) -> bool {
     let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
     name.strip_prefix(PREFIX).is_some_and(|digits| digits.len() == DIGITS && digits.iter().all(is_digit))
 }
 
-/// Sixteen digits that nobody else has thought of: the number of this process, for those who look
-/// who made what, and eight of chance.
+/// Returns sixteen digits that make a unique name: the pid, which shows which process made the
+/// file, and eight random digits.
 pub(super) fn digits() -> io::Result<String> {
     let mut bytes = [0; 4];
-    // So few bytes are never cut short, and a signal does not interrupt it.
+    // For so few bytes, the result is always complete, and no signal interrupts the call.
     getrandom(&mut bytes, GetRandomFlags::empty())?;
     Ok(format!("{:08x}{:08x}", std::process::id(), u32::from_ne_bytes(bytes)))
 }

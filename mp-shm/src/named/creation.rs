@@ -1,4 +1,4 @@
-//! How named memory comes into being, and goes: see the [module](super).
+//! Creating named memory: see the [module](super).
 
 use std::fs::File;
 use std::io;
@@ -9,11 +9,11 @@ use super::name::Name;
 use super::sweep;
 use crate::sys::named;
 
-/// How often to begin again when somebody sweeps the file away in the moment between its creation
-/// and its opening.
+/// How often creation begins again if a sweep removes the file between the moment when the kernel
+/// makes it and the moment when it opens it.
 const ATTEMPTS: u32 = 16;
 
-/// Whose memory it is: of this process alone, not of one that was forked from it.
+/// The right to remove the names. It belongs to this process, not to one that was forked from it.
 #[derive(Debug)]
 pub(super) struct Ownership {
     companion: Companion,
@@ -30,14 +30,14 @@ impl Ownership {
     }
 }
 
-/// What has been made.
+/// A new segment.
 pub(super) struct Created {
     pub(super) file: File,
     pub(super) name: Name,
     pub(super) ownership: Ownership,
 }
 
-/// Makes `size` bytes, has them filled, and then gives them their name.
+/// Makes `size` bytes, lets `fill` write them, and then links their name.
 pub(super) fn create(
     name: Option<&Name>,
     size: usize,
@@ -58,7 +58,7 @@ pub(super) fn create(
             }
             Ok(None) => {}
             Err(error) => {
-                // If this fails too, what is left is swept when this process has ended.
+                // If this fails too, a sweep removes the file after this process has ended.
                 let _ = named::facts(&file).and_then(|facts| companion.remove(facts.identity));
                 return Err(error);
             }
@@ -67,7 +67,7 @@ pub(super) fn create(
     Err(failed(io::ErrorKind::NotFound.into()))
 }
 
-/// Makes the name lead to the same file as the mark; `None` if the mark is gone.
+/// Links the name to the file of the mark. Returns `None` if the mark was removed.
 fn give_name(companion: &Companion, given: Option<&Name>) -> Result<Option<Name>, Error> {
     let shown = given.map_or("", Name::as_str);
     let mut swept = false;
@@ -83,7 +83,7 @@ fn give_name(companion: &Companion, given: Option<&Name>) -> Result<Option<Name>
                 return Err(Error::io("create", shown)(error));
             }
             Err(_) if given.is_none() => {}
-            // Its creator may have been killed after this process had swept.
+            // The creator of the existing file may have been killed after this process had swept.
             Err(_) if !swept => {
                 let _ = sweep::sweep();
                 swept = true;

@@ -1,4 +1,4 @@
-//! Why there is no shared memory, or none there.
+//! Why shared memory could not be created, opened or used.
 
 use std::io;
 
@@ -6,82 +6,82 @@ use thiserror::Error;
 
 use super::name::NameError;
 
-/// What goes wrong with [`SharedMemory`](crate::SharedMemory).
+/// The error of [`SharedMemory`](crate::SharedMemory).
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SharedMemoryError {
-    /// It cannot be called that.
-    #[error("{name:?} cannot be the name of shared memory")]
+    /// The name is not valid.
+    #[error("{name:?} is not a valid name for shared memory")]
     InvalidName {
-        /// The name as it was given.
+        /// The name.
         name: String,
-        /// Why not.
+        /// Why it is not valid.
         source: NameError,
     },
-    /// Shared memory has at least one byte, and at most `isize::MAX`.
+    /// The size is zero, or greater than `isize::MAX`.
     #[error("shared memory cannot have {size} bytes")]
     InvalidSize {
-        /// In bytes.
+        /// The size in bytes.
         size: usize,
     },
-    /// There is something of that name already.
-    #[error("there is shared memory named {name:?} already")]
+    /// The name is already in use.
+    #[error("shared memory named {name:?} already exists")]
     Exists {
-        /// Without the leading slash.
+        /// The name, without the leading slash.
         name: String,
     },
-    /// There is nothing of that name, or, when it is to be unlinked, something else.
+    /// There is no memory of that name, or, when unlinking, the name refers to other memory.
     #[error("there is no shared memory named {name:?}")]
     NotFound {
-        /// Without the leading slash.
+        /// The name, without the leading slash.
         name: String,
     },
-    /// There is something of that name, or in that message, that is not shared memory: a symbolic
-    /// link, a directory, a file on a disk, or one that is empty, which is what shared memory is
-    /// for a moment while a program in C or Python creates it.
+    /// What has that name, or is in that message, is not shared memory: a symbolic link, a
+    /// directory, a file on a disk, or an empty file. While a program in C or Python creates shared
+    /// memory, it is empty for a moment.
     #[error("{name:?} is not shared memory: {reason}")]
     NotSharedMemory {
-        /// Without the leading slash.
+        /// The name, without the leading slash.
         name: String,
-        /// What it is instead.
+        /// Why it is not.
         reason: &'static str,
     },
-    /// There is not enough memory: the file system `/dev/shm` is full (half of the machine's
-    /// memory, by default), the machine's memory or this process's address space is, or the process
-    /// may not make files of that length (`RLIMIT_FSIZE`).
+    /// There is not enough memory: the file system `/dev/shm` is full (its size is half of the
+    /// machine's memory by default), the machine's memory or this process's address space is used
+    /// up, or the process may not make files of that length (`RLIMIT_FSIZE`).
     #[error("there is no room for {size} bytes of shared memory")]
     NoRoom {
-        /// In bytes.
+        /// The size in bytes.
         size: usize,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// These bytes are not inside the shared memory. Nothing was read or written.
-    #[error("{length} bytes from {offset} on are not inside shared memory of {size} bytes")]
+    /// The bytes are not within the shared memory. None was read or written.
+    #[error("{length} bytes from offset {offset} are not within shared memory of {size} bytes")]
     OutOfBounds {
-        /// Where they begin.
+        /// The offset of the first byte.
         offset: usize,
-        /// How many they are.
+        /// The number of bytes.
         length: usize,
-        /// How many bytes there are.
+        /// The size of the memory in bytes.
         size: usize,
     },
-    /// Somebody has made the shared memory shorter than it was when it was opened.
+    /// Another process made the memory shorter than it was when this process opened it.
     #[error("shared memory {name:?} was shortened to {size} bytes by another process")]
     Shortened {
-        /// Without the leading slash.
+        /// The name, without the leading slash.
         name: String,
-        /// How many bytes are left.
+        /// The size that is left, in bytes.
         size: usize,
     },
-    /// The system refuses.
+    /// The operating system failed.
     #[error("could not {action} shared memory {name:?}")]
     Io {
-        /// What was to be done.
+        /// The operation that failed.
         action: &'static str,
-        /// Without the leading slash; empty before there is one.
+        /// The name, without the leading slash; empty if there is no name yet.
         name: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -91,7 +91,7 @@ impl SharedMemoryError {
         move |source| Self::Io { action, name: name.to_owned(), source }
     }
 
-    /// For what needs memory.
+    /// Converts an error of an operation that needs memory.
     pub(super) fn no_room(action: &'static str, name: &str, size: usize) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.raw_os_error() {
             Some(libc::ENOSPC | libc::ENOMEM | libc::EFBIG | libc::EDQUOT) => Self::NoRoom { size, source },

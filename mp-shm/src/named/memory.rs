@@ -13,43 +13,42 @@ use super::name::Name;
 use super::sweep;
 use crate::sys::named;
 
-/// Memory with a name, for programs that have nothing else in common: Python's
+/// Shared memory with a name, for unrelated programs, compatible with Python's
 /// `multiprocessing.shared_memory.SharedMemory`.
 ///
-/// It is a POSIX shared memory object, a file in `/dev/shm`, so a program in Rust, Python or C
-/// opens what another has created. Only the same user may (mode 0600, as CPython has it). Its bytes
-/// are read and written by [`read_at`](Self::read_at) and [`write_at`](Self::write_at), which are
-/// safe, one system call or three each; or in place, through [`as_slice`](Self::as_slice) and
-/// [`as_ptr`](Self::as_ptr), which are not, as others write when they like. Between processes of
-/// this library, the types without a name have safe access in place.
+/// It is a POSIX shared memory object, a file in `/dev/shm`, so programs in Rust, Python and C can
+/// open each other's memory. Only the same user can open it (mode 0600, as in CPython).
+/// [`read_at`](Self::read_at) and [`write_at`](Self::write_at) are safe and make one to three
+/// system calls each. [`as_slice`](Self::as_slice) and [`as_ptr`](Self::as_ptr) access the memory
+/// in place. They are not safe to use, because other processes can write at any time. Between
+/// processes that use this library, the types without a name have safe access in place.
 ///
-/// The name exists as long as the **creator's** handle: dropping that unlinks it, unless it was
-/// [kept](Self::keep). Whoever has opened it by then goes on using the memory, and the kernel frees
-/// it with the last of them. The handles that [`open`](Self::open) and
-/// [`try_clone`](Self::try_clone) return, and those that arrive in messages, unlink nothing when
-/// they are dropped.
+/// The name exists as long as the **creator's** value: dropping that unlinks the name, unless it
+/// was [kept](Self::keep). Processes that have the memory open can still use it, and the kernel
+/// frees it with the last of them. Dropping a value from [`open`](Self::open), from
+/// [`try_clone`](Self::try_clone) or from a message does not unlink the name.
 ///
-/// Inside a value it travels as a descriptor: the receiver has the memory even if the name is gone
-/// meanwhile. Sending the creator's handle away by value drops it here, which unlinks the name.
+/// In a message it is sent as a descriptor, so the receiver gets the memory even if the name is
+/// unlinked meanwhile. Sending the creator's value by value drops it, which unlinks the name.
 ///
-/// All its memory is allocated when it is created, so that a lack of it is an error then and not a
-/// signal later. It is zeroed.
+/// Creating it allocates and zeroes all of its memory, so a lack of memory is an error then and not
+/// a signal later.
 ///
 /// # Python
 ///
-/// Python's resource tracker believes that whoever opens shared memory owns it: when a Python
-/// process that has opened yours ends, its tracker unlinks the name, and says that something was
-/// "leaked". From Python 3.13 on `SharedMemory(name, track=False)` avoids that; before, do so after
-/// opening: `resource_tracker.unregister(memory._name, "shared_memory")`. The other way round,
-/// memory that Python creates ends with its tracker, or with its `unlink()`.
+/// Python's resource tracker treats every process that opens shared memory as its owner: when a
+/// Python process that opened your memory ends, its tracker unlinks the name and reports a leak.
+/// Since Python 3.13, `SharedMemory(name, track=False)` avoids that. Before, call
+/// `resource_tracker.unregister(memory._name, "shared_memory")` after opening. Memory that Python
+/// creates is unlinked by Python's tracker, or by its `unlink()`.
 ///
 /// # Process death
 ///
-/// A creator that is killed, or ends without dropping its handle, leaves the name. This library
-/// sweeps it away, in whichever process of the same user next creates or opens named memory for the
-/// first time, or calls [`sweep`](Self::sweep), as soon as nobody has it open any more. What was
-/// kept stays until it is unlinked or the machine restarts. Whoever is killed in
-/// [`write_at`](Self::write_at) leaves some of the bytes written.
+/// If the creator is killed, or ends without dropping its value, the name remains. When a process
+/// of the same user first creates or opens named memory, or calls [`sweep`](Self::sweep), this
+/// library removes the name if no process has the memory open. Memory that was kept stays until it
+/// is unlinked or the machine restarts. A process that is killed in [`write_at`](Self::write_at)
+/// leaves some of the bytes written.
 ///
 /// # Examples
 ///
@@ -73,25 +72,26 @@ pub struct SharedMemory {
     name: Name,
     file: File,
     mapping: MmapRaw,
-    /// Of the creator's handle, until it is kept.
+    /// Only in the creator's value, until it is kept.
     ownership: Option<Ownership>,
 }
 
 impl SharedMemory {
-    /// Creates `size` bytes of shared memory, zeroed, under a name that nobody has, or under one
-    /// that is made up: `None`.
+    /// Creates `size` bytes of zeroed shared memory. `None` chooses a random name; a given name
+    /// must not be in use.
     ///
-    /// A name has 254 bytes at most, none of them a NUL or a slash, except for a leading slash,
-    /// which may be there and counts for nothing. The memory appears under its name in one step, at
-    /// its full size. If the name is that of a dead creator's memory that nobody uses, it is free.
+    /// A name has at most 254 bytes, without NULs and slashes; a leading slash is allowed and
+    /// ignored. The memory appears under its name in one step, in its full size. The name of memory
+    /// whose creator is dead and that no process uses counts as free.
     ///
     /// # Errors
     ///
-    /// - [`InvalidName`](Error::InvalidName), [`InvalidSize`](Error::InvalidSize): for no bytes,
+    /// - [`InvalidName`](Error::InvalidName); [`InvalidSize`](Error::InvalidSize), for zero bytes
     ///   and for more than `isize::MAX`;
     /// - [`Exists`](Error::Exists);
-    /// - [`NoRoom`](Error::NoRoom), before anything is used up. The machine's memory can be less
-    ///   than `/dev/shm` is allowed to take; then it is up to the kernel to find some;
+    /// - [`NoRoom`](Error::NoRoom) if `/dev/shm` has no room for it, before any memory is
+    ///   allocated. If the machine has less memory than `/dev/shm` may use, the OOM killer may end
+    ///   a process instead;
     /// - [`Io`](Error::Io): there is no `/dev/shm`, or too many files are open.
     ///
     /// # Examples
@@ -109,7 +109,7 @@ impl SharedMemory {
         Self::create_filled(name.into(), size, |_| Ok(()))
     }
 
-    /// The same, with memory that is filled before it has its name.
+    /// Creates memory that `fill` writes before it gets its name.
     pub(super) fn create_filled(
         name: Option<&str>,
         size: usize,
@@ -131,14 +131,14 @@ impl SharedMemory {
         }
     }
 
-    /// Opens the shared memory of that name, whoever has created it.
+    /// Opens the shared memory of that name, no matter which program created it.
     ///
     /// # Errors
     ///
     /// - [`InvalidName`](Error::InvalidName), [`NotFound`](Error::NotFound);
-    /// - [`NotSharedMemory`](Error::NotSharedMemory): it is something else, or has no bytes (yet);
-    /// - [`NoRoom`](Error::NoRoom): this process has not so many addresses left;
-    /// - [`Io`](Error::Io): it is another user's, or too many files are open.
+    /// - [`NotSharedMemory`](Error::NotSharedMemory): it is something else, or has no bytes yet;
+    /// - [`NoRoom`](Error::NoRoom): this process has not enough address space;
+    /// - [`Io`](Error::Io): it belongs to another user, or too many files are open.
     pub fn open(name: &str) -> Result<Self, Error> {
         let name = checked(name)?;
         sweep::sweep_once();
@@ -149,7 +149,7 @@ impl SharedMemory {
         Self::of_file(name, file)
     }
 
-    /// A handle that unlinks nothing, of a file that was just opened or received.
+    /// Makes a value that unlinks nothing, from a file that was just opened or received.
     pub(super) fn of_file(name: Name, file: File) -> Result<Self, Error> {
         let facts = named::facts(&file).map_err(Error::io("open", name.as_str()))?;
         let not_memory = |reason| Error::NotSharedMemory { name: name.as_str().to_owned(), reason };
@@ -165,8 +165,8 @@ impl SharedMemory {
         Ok(Self { name, file, mapping, ownership: None })
     }
 
-    /// Opens the same memory once more, by the descriptor. The new handle unlinks nothing when it
-    /// is dropped.
+    /// Opens the same memory again, by the descriptor. Dropping the new value does not unlink the
+    /// name.
     ///
     /// # Errors
     ///
@@ -177,25 +177,24 @@ impl SharedMemory {
         Self::of_file(self.name.clone(), file)
     }
 
-    /// Returns the name, without a leading slash, as Python has it. The memory may have lost it
-    /// since.
+    /// Returns the name without a leading slash, as in Python. It may have been unlinked meanwhile.
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    /// Returns how many bytes there are: as many as were asked for when it was created.
+    /// Returns the size in bytes, as given when the memory was created.
     pub fn size(&self) -> usize {
         self.mapping.len()
     }
 
-    /// Copies bytes from `offset` on out of the memory, as many as `into` takes.
+    /// Fills `into` with the bytes of the memory from `offset` on.
     ///
-    /// What another process writes meanwhile can be there in part.
+    /// If another process writes meanwhile, the copy may contain a part of that.
     ///
     /// # Errors
     ///
-    /// [`OutOfBounds`](Error::OutOfBounds); [`Shortened`](Error::Shortened), and [`Io`](Error::Io)
-    /// if the system fails: then `into` is filled in part.
+    /// [`OutOfBounds`](Error::OutOfBounds). [`Shortened`](Error::Shortened), or [`Io`](Error::Io)
+    /// if the operating system fails: a part of `into` is filled then.
     pub fn read_at(&self, offset: usize, into: &mut [u8]) -> Result<(), Error> {
         self.check(offset, into.len())?;
         let read = named::read_at(&self.file, into, offset as u64).map_err(Error::io("read", self.name()))?;
@@ -207,14 +206,14 @@ impl SharedMemory {
     /// # Errors
     ///
     /// - [`OutOfBounds`](Error::OutOfBounds), [`Shortened`](Error::Shortened): nothing was written;
-    /// - [`NoRoom`](Error::NoRoom): a program that had created it without allocating it would have
-    ///   got SIGBUS here; or `RLIMIT_FSIZE` is in the way. [`Io`](Error::Io): the system fails. In
-    ///   both cases some of the bytes may have been written.
+    /// - [`NoRoom`](Error::NoRoom): another program created the memory without allocating it, and
+    ///   there is none left, or `RLIMIT_FSIZE` is exceeded; [`Io`](Error::Io): the operating system
+    ///   fails. In both cases some of the bytes may have been written.
     pub fn write_at(&self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
         self.write_parts(&[(offset, bytes)])
     }
 
-    /// The same for several parts, which are checked together, and then written one after another.
+    /// Checks several parts together, and then writes one after another.
     pub(super) fn write_parts(&self, parts: &[(usize, &[u8])]) -> Result<(), Error> {
         let (mut end, mut length) = (0, 0);
         for (offset, bytes) in parts {
@@ -222,7 +221,7 @@ impl SharedMemory {
             end = end.max(offset + bytes.len());
             length += bytes.len();
         }
-        // The system would lengthen the file again.
+        // Otherwise the write would lengthen the file again.
         let facts = named::facts(&self.file).map_err(Error::io("write", self.name()))?;
         if facts.size < end as u64 {
             return Err(self.shortened(facts.size as usize));
@@ -242,15 +241,16 @@ impl SharedMemory {
         Error::Shortened { name: self.name().to_owned(), size }
     }
 
-    /// Removes the name. Whoever has the memory open goes on using it; nobody can open it any more.
+    /// Removes the name. Processes that have the memory open can still use it; no process can open
+    /// it any more.
     ///
-    /// Anybody who has opened it may. If the creator lives, or was killed while others use it, the
-    /// memory stays until it and they have ended.
+    /// Any process that opened it can do this. The memory stays until its creator and all its users
+    /// have ended.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](Error::NotFound) if the name is gone, or leads to other memory by now, which
-    /// stays as it is; [`Io`](Error::Io).
+    /// [`NotFound`](Error::NotFound) if the name was removed, or refers to other memory by now,
+    /// which is not changed; [`Io`](Error::Io).
     pub fn unlink(&self) -> Result<(), Error> {
         let unlinked = match &self.ownership {
             Some(ownership) if ownership.is_here() => remove(&self.file, &self.name, ownership),
@@ -262,15 +262,15 @@ impl SharedMemory {
         }
     }
 
-    /// Has the memory stay under its name when this handle is dropped and when this process ends,
-    /// however that is.
+    /// Keeps the memory under its name when this value is dropped and when this process ends, for
+    /// whatever reason.
     ///
-    /// It is for the creator's handle; others unlink nothing anyway. From then on somebody has to
-    /// call [`unlink`](Self::unlink).
+    /// It has an effect only on the creator's value. After that, a program has to call
+    /// [`unlink`](Self::unlink) to free the memory.
     ///
     /// # Errors
     ///
-    /// [`Io`](Error::Io): then it is as before.
+    /// [`Io`](Error::Io). Nothing has changed then.
     pub fn keep(&mut self) -> Result<(), Error> {
         if let Some(ownership) = self.ownership.take_if(|ownership| ownership.is_here()) {
             let kept = named::facts(&self.file).and_then(|facts| ownership.companion().remove(facts.identity));
@@ -282,22 +282,21 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Removes what creators that were killed have left, and returns how many pieces of memory that
-    /// were.
+    /// Removes the memory of killed creators, and returns how many memories that were.
     ///
-    /// It happens by itself the first time that a process creates or opens named memory. A program
-    /// that runs for long and whose children are killed can call it from time to time. It removes
-    /// only what was created by this library, by the same user, was not kept, and is open nowhere:
-    /// not in a process of any language, not in a message on its way. While another process sweeps,
-    /// or in doubt, it leaves things for the next time; where the system has no leases, for ever.
+    /// A process does this by itself when it first creates or opens named memory. A program that
+    /// runs for a long time and whose children are killed can call it from time to time. It removes
+    /// only memory that this library created for the same user, that was not kept, and that no
+    /// process of any language and no message in flight has open. If another process sweeps at the
+    /// same time, some memory may remain until the next time. If the system has no file leases,
+    /// nothing is removed.
     ///
-    /// Whoever opens such memory just then waits for the sweep of it to end, for microseconds; it
-    /// is the kernel that tells this process, by SIGURG, which is ignored unless the program
-    /// handles it.
+    /// A process that opens such memory at that moment waits for microseconds until its sweep ends.
+    /// The kernel then sends this process a SIGURG, which is ignored unless the program handles it.
     ///
     /// # Errors
     ///
-    /// If `/dev/shm` cannot be listed.
+    /// Fails if `/dev/shm` cannot be listed.
     pub fn sweep() -> io::Result<usize> {
         sweep::sweep()
     }
@@ -311,8 +310,8 @@ impl SharedMemory {
     }
 }
 
-/// Removes the name and then the mark, in this order: a mark without a name is swept, a name
-/// without a mark would be kept.
+/// Removes the name and then the mark. In this order, because a mark without a name is swept, and a
+/// name without a mark would stay.
 fn remove(file: &File, name: &Name, ownership: &Ownership) -> io::Result<bool> {
     let identity = named::facts(file)?.identity;
     let removed = named::unlink_if(name.as_bytes(), identity)?;
@@ -328,7 +327,7 @@ pub(super) fn checked(name: &str) -> Result<Name, Error> {
     Name::new(name).map_err(|source| Error::InvalidName { name: name.to_owned(), source })
 }
 
-/// Why a name cannot be opened.
+/// Converts an error of opening a name.
 fn refused(name: &Name, error: io::Error) -> Error {
     let name = name.as_str();
     let not_memory = |reason| Error::NotSharedMemory { name: name.to_owned(), reason };
@@ -341,8 +340,8 @@ fn refused(name: &Name, error: io::Error) -> Error {
 }
 
 impl AsFd for SharedMemory {
-    /// The descriptor of the file, for what this type lacks. Whoever shortens the file makes others
-    /// die of SIGBUS.
+    /// The descriptor of the file, for operations that this type lacks. Shortening the file can
+    /// raise SIGBUS in other processes.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -351,7 +350,7 @@ impl AsFd for SharedMemory {
 impl Drop for SharedMemory {
     fn drop(&mut self) {
         if let Some(ownership) = self.ownership.as_ref().filter(|ownership| ownership.is_here()) {
-            // What cannot be removed now is swept when this process has ended.
+            // If this fails, a sweep removes the memory after this process has ended.
             let _ = remove(&self.file, &self.name, ownership);
         }
     }

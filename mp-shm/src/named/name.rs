@@ -1,41 +1,41 @@
-//! What shared memory can be called.
+//! Names of shared memory.
 
 use thiserror::Error;
 
 use super::companion;
 
-/// How long a file name can be.
+/// The greatest length of a file name.
 const LONGEST: usize = 255;
 
-/// Why something cannot be the name of shared memory.
+/// Why a name is not valid for shared memory.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// There is nothing in it, except perhaps the leading slash.
+    /// It is empty, apart from the leading slash.
     #[error("it is empty")]
     Empty,
-    /// It has a NUL in it, which would end it for the system.
-    #[error("it has a NUL in it")]
+    /// It contains a NUL.
+    #[error("it contains a NUL")]
     Nul,
-    /// It has a slash in it, other than the leading one.
-    #[error("it has a slash in it")]
+    /// It contains a slash that is not the first character.
+    #[error("it contains a slash")]
     Slash,
     /// It is `.` or `..`, which are directories.
-    #[error("it stands for a directory")]
+    #[error("it is the name of a directory")]
     Directory,
-    /// It is longer than 254 bytes: 255 with the leading slash.
-    #[error("it has {length} bytes, and 254 is the most")]
+    /// It is longer than 254 bytes, or 255 with the leading slash.
+    #[error("it has {length} bytes, more than 254")]
     TooLong {
         /// Its length in bytes, without the leading slash.
         length: usize,
     },
-    /// It has the form of the marks that this library puts beside the memory it makes: `mp-shm.`
-    /// and 16 hexadecimal digits.
-    #[error("names of that form are for this library itself")]
+    /// It has the form of the marks that this library makes for its memory: `mp-shm.` and 16
+    /// hexadecimal digits.
+    #[error("names of that form are reserved for this library")]
     Reserved,
 }
 
-/// A name that was checked, without the leading slash.
+/// A checked name, without the leading slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name(String);
 
@@ -54,7 +54,7 @@ impl Name {
         }
     }
 
-    /// Makes up a name that nobody else has thought of.
+    /// Makes a random name.
     pub(crate) fn random() -> std::io::Result<Self> {
         Ok(Self(format!("mp_{}", companion::digits()?)))
     }

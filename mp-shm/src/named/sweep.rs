@@ -1,4 +1,4 @@
-//! Clearing up after those who were killed: see the [module](super).
+//! Removing the memory of killed creators: see the [module](super).
 
 use std::fs::File;
 use std::io;
@@ -8,21 +8,22 @@ use super::companion;
 use crate::sys::lease::Lease;
 use crate::sys::named::{self, Identity};
 
-/// Sweeps, the first time that it is called in a process.
+/// Sweeps at the first call in a process.
 pub(super) fn sweep_once() {
     static SWEPT: Once = Once::new();
-    // What cannot be swept keeps nobody from anything else.
+    // The caller can go on if the sweep fails.
     SWEPT.call_once(|| drop(sweep()));
 }
 
-/// Removes what killed creators have left and nobody uses, and returns how many segments that were.
+/// Removes the unused segments of killed creators, and returns how many those were.
 pub(super) fn sweep() -> io::Result<usize> {
     let entries = named::entries()?;
     let marks = entries.iter().map(|(name, _)| named::bytes_of(name)).filter(|name| companion::is_one(name));
     Ok(marks.filter(|mark| matches!(sweep_one(mark), Ok(true))).count())
 }
 
-/// Removes the file of one mark with all its names, unless somebody uses it or it is not ours.
+/// Removes the file of one mark with all its names, unless a process uses it or it belongs to
+/// another user.
 fn sweep_one(mark: &[u8]) -> io::Result<bool> {
     if named::facts_at(mark)?.is_none_or(|facts| !facts.is_own || !facts.is_regular) {
         return Ok(false);
@@ -31,18 +32,18 @@ fn sweep_one(mark: &[u8]) -> io::Result<bool> {
     if !named::facts(&file)?.is_own {
         return Ok(false);
     }
-    // From here to the end nobody else has it open, so its creator is dead, and nobody begins to
-    // use it.
+    // From here on no other process has the file open, so its creator is dead. Processes that open
+    // it now wait until the lease ends.
     let _lease = Lease::take(&file)?;
     let facts = named::facts(&file)?;
     if named::facts_at(mark)?.is_none_or(|there| there.identity != facts.identity) {
-        // The creator has kept it, or unlinked it, since we had looked.
+        // The creator kept it or unlinked it after the first check.
         return Ok(false);
     }
     if facts.names > 1 {
         remove_names(mark, facts.identity)?;
     }
-    // The mark goes last: without it nobody would find what is left.
+    // The mark is removed last: without it no sweep would find the rest.
     named::unlink_if(mark, facts.identity)
 }
 
@@ -56,7 +57,7 @@ fn remove_names(mark: &[u8], identity: Identity) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether an opened file has been swept before it was open: then it has no name any more.
+/// Tells whether a file was swept while it was being opened. Then it has no name.
 pub(super) fn is_swept(file: &File) -> io::Result<bool> {
     Ok(named::facts(file)?.names == 0)
 }

@@ -22,15 +22,15 @@ struct ReceivedMemory {
 }
 
 impl Serialize for SharedMemory {
-    /// Outside a message between processes this is an error.
+    /// Outside of a message between processes this is an error.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         SentMemory { name: self.name(), file: self.file() }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for SharedMemory {
-    /// The receiver's handle unlinks nothing when it is dropped. A descriptor that is no memory
-    /// that can be read and written is an error.
+    /// Dropping the received value does not unlink the name. It is an error if the descriptor is
+    /// not memory that can be read and written.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let ReceivedMemory { name, file } = ReceivedMemory::deserialize(deserializer)?;
         let name = checked(&name).map_err(de::Error::custom)?;

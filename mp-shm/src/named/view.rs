@@ -1,17 +1,17 @@
-//! The bytes themselves, which other processes read and write as they like.
+//! Access in place to the bytes, which other processes can read and write at any time.
 
 use std::slice;
 
 use super::memory::SharedMemory;
 
 impl SharedMemory {
-    /// Returns where the memory is mapped in this process, aligned to a page; elsewhere it is at
-    /// another address.
+    /// Returns the address of the memory in this process, aligned to a page. Other processes have
+    /// it at other addresses.
     ///
-    /// There are [`size`](Self::size) bytes, readable and writable until this handle is dropped.
-    /// Reading and writing through the pointer is subject to what [`as_slice`](Self::as_slice)
-    /// says; for values that several processes change at the same time there are atomics,
-    /// [`AtomicU64::from_ptr`](std::sync::atomic::AtomicU64::from_ptr) for example.
+    /// There are [`size`](Self::size) bytes, readable and writable until this value is dropped.
+    /// Access through the pointer has the conditions of [`as_slice`](Self::as_slice). For values
+    /// that several processes change at the same time use atomics, for example
+    /// [`AtomicU64::from_ptr`](std::sync::atomic::AtomicU64::from_ptr).
     pub fn as_ptr(&self) -> *mut u8 {
         self.mapping().as_mut_ptr()
     }
@@ -20,20 +20,20 @@ impl SharedMemory {
     ///
     /// # Safety
     ///
-    /// As long as the slice is in use,
+    /// While the slice is in use,
     ///
-    /// - nobody writes to these bytes: not this process, and no other that has opened the memory by
-    ///   its name or was sent it, be it in Rust or in Python. Neither this type nor the system sees
-    ///   to that; a lock in another place or a message that says "done" has to. Where that cannot
-    ///   be had, use [`read_at`](Self::read_at);
-    /// - nobody shortens the file: reading behind its end raises SIGBUS, which ends this process.
+    /// - no process writes to these bytes: neither this one, nor any other that opened or received
+    ///   the memory, in any language. Neither this type nor the kernel enforces that. A lock
+    ///   elsewhere or a message that says "done" can; otherwise use [`read_at`](Self::read_at);
+    /// - no process shortens the file: reading after its end raises SIGBUS, which ends this
+    ///   process.
     ///
-    /// The memory has to be there as well: where a program in C or Python has created it, pages
-    /// that were never written are made when they are first touched, and SIGBUS says that there is
-    /// no room for them. Memory that this library creates is there from the beginning.
+    /// The memory has to be allocated as well. If a program in C or Python created it, the kernel
+    /// may allocate pages only at the first access, and raises SIGBUS if there is no room for them.
+    /// Memory that this library creates is allocated at once.
     pub unsafe fn as_slice(&self) -> &[u8] {
-        // SAFETY: so many bytes are mapped as long as this handle is, at most `isize::MAX`, any
-        // byte is a `u8`, and the caller sees to it that nobody writes them.
+        // SAFETY: `size` bytes, at most `isize::MAX`, are mapped as long as `self` exists. Any byte
+        // is a valid `u8`. The caller guarantees that no process writes them.
         unsafe { slice::from_raw_parts(self.as_ptr(), self.size()) }
     }
 
@@ -41,11 +41,11 @@ impl SharedMemory {
     ///
     /// # Safety
     ///
-    /// What [`as_slice`](Self::as_slice) demands, and that nobody reads these bytes as long as the
-    /// slice is in use either. That this handle is borrowed exclusively does not see to it: others
-    /// may have one too.
+    /// The conditions of [`as_slice`](Self::as_slice). In addition, no process reads these bytes
+    /// while the slice is in use. The exclusive borrow of this value does not guarantee that,
+    /// because there may be other values for the same memory.
     pub unsafe fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: the same, and the caller sees to it that nobody else uses them at all.
+        // SAFETY: as above, and the caller guarantees that no other code accesses the bytes.
         unsafe { slice::from_raw_parts_mut(self.as_ptr(), self.size()) }
     }
 }

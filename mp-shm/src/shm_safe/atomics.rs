@@ -1,4 +1,4 @@
-//! Atomics. (Not `AtomicPtr`: an address means nothing elsewhere.)
+//! Atomics, except for `AtomicPtr`, because an address has no meaning in another process.
 
 use std::sync::atomic::AtomicBool;
 #[cfg(target_has_atomic = "8")]
@@ -15,12 +15,11 @@ use std::sync::atomic::{AtomicIsize, AtomicUsize};
 use super::ShmSafe;
 use crate::Layout;
 
-/// Atomic integers: all bytes are one.
+/// Atomic integers, for which any bytes are valid.
 macro_rules! atomics {
     ($($bits:literal: $signed:ident $unsigned:ident;)*) => {$(
-        // SAFETY: it has the same bytes as the integer, of which all are one, and the processor's
-        // instructions that change it work by the memory, whichever process they are of and at
-        // whatever address.
+        // SAFETY: it has the same bytes as the integer, for which any bytes are valid. Atomic
+        // instructions work on the memory, in any process and at any address.
         #[cfg(target_has_atomic = $bits)]
         unsafe impl ShmSafe for $signed {
             const LAYOUT: Layout = Layout::of::<Self>(stringify!($signed)).any_bits();
@@ -42,7 +41,7 @@ atomics! {
     "ptr": AtomicIsize AtomicUsize;
 }
 
-// SAFETY: it has the same byte as a `bool`, and is changed as the integers are.
+// SAFETY: it has the same byte as a `bool`, and changes as the atomic integers do.
 unsafe impl ShmSafe for AtomicBool {
     const LAYOUT: Layout = Layout::of::<Self>("AtomicBool").zeroable();
 }

@@ -1,17 +1,17 @@
-//! Types that hold values of others: arrays, tuples and options.
+//! Types that contain values of other types: arrays, tuples and options.
 
 use std::mem::offset_of;
 
 use super::ShmSafe;
 use crate::Layout;
 
-// SAFETY: it is its elements and nothing else, so what is true of one is true of all.
+// SAFETY: it consists of its elements only, so what is true of one element is true of the array.
 unsafe impl<T: ShmSafe, const N: usize> ShmSafe for [T; N] {
     const LAYOUT: Layout = Layout::array::<Self>(T::LAYOUT, N);
 }
 
-// SAFETY: it is nothing or its value. How it tells these apart is not promised in general, so no
-// bytes are said to be one.
+// SAFETY: it contains its value or nothing. Rust does not specify in general how the two are
+// distinguished, so the layout does not claim that any bytes are valid.
 unsafe impl<T: ShmSafe> ShmSafe for Option<T> {
     const LAYOUT: Layout = Layout::around::<Self>("Option", T::LAYOUT).with_invariants();
 }
@@ -19,8 +19,8 @@ unsafe impl<T: ShmSafe> ShmSafe for Option<T> {
 /// Tuples of these types.
 macro_rules! tuples {
     ($($($name:ident $index:tt),+;)*) => {$(
-        // SAFETY: it is its fields, and between them bytes that mean nothing; what is true of all
-        // of them is true of it.
+        // SAFETY: it consists of its fields and padding, so what is true of all fields is true of
+        // the tuple.
         unsafe impl<$($name: ShmSafe),+> ShmSafe for ($($name,)+) {
             const LAYOUT: Layout = Layout::structure::<Self>(
                 "()",

@@ -1,9 +1,8 @@
 //! The locks of `mp-sync`, which are made to be in shared memory.
 //!
-//! Of all of them is true: they are atomics and numbers, without pointers that are followed, and
-//! work in any number of processes and at any address. They have nothing to do when dropped but to
-//! drop their value, for which there is nothing to do either. All-zero bytes are a new lock, with a
-//! value of zero bytes, except for a barrier.
+//! They all consist of atomics and numbers, follow no pointers, and work in any number of processes
+//! and at any address. Dropping one only drops its value, which does nothing. Zero bytes are a new
+//! lock with a value of zero bytes, except for a barrier.
 
 use mp_sync::futex::Futex;
 use mp_sync::{Barrier, Condvar, Event, Mutex, OnceLock, ReentrantMutex, RobustSemaphore, RwLock, Semaphore};
@@ -11,7 +10,7 @@ use mp_sync::{Barrier, Condvar, Event, Mutex, OnceLock, ReentrantMutex, RobustSe
 use super::ShmSafe;
 use crate::Layout;
 
-// SAFETY: as said above; the value is lent to whoever has the lock, in whatever process.
+// SAFETY: see above. The lock lends the value to its owner, in any process.
 unsafe impl<T: ShmSafe> ShmSafe for Mutex<T> {
     const LAYOUT: Layout = Layout::around::<Self>("Mutex", T::LAYOUT);
 }
@@ -21,8 +20,8 @@ unsafe impl<T: ShmSafe> ShmSafe for ReentrantMutex<T> {
     const LAYOUT: Layout = Layout::around::<Self>("ReentrantMutex", T::LAYOUT);
 }
 
-// SAFETY: as for `Mutex`; that there can be a lock with so many readers is asserted before anything
-// is said of its bytes, because zeros would be one without having been made by its `new`.
+// SAFETY: as for `Mutex`. The number of readers is checked here, because a lock that is made from
+// zero bytes does not go through `new`, which checks it.
 unsafe impl<T: ShmSafe, const READERS: usize> ShmSafe for RwLock<T, READERS> {
     const LAYOUT: Layout = {
         assert_slots(READERS);
@@ -40,13 +39,13 @@ unsafe impl ShmSafe for Condvar {
     const LAYOUT: Layout = Layout::of::<Self>("Condvar").zeroable();
 }
 
-// SAFETY: as said above; zeros are a semaphore without permits.
+// SAFETY: see above. Zero bytes are a semaphore without permits.
 unsafe impl ShmSafe for Semaphore {
     const LAYOUT: Layout = Layout::of::<Self>("Semaphore").zeroable();
 }
 
-// SAFETY: as said above, and that there can be a semaphore with that room is asserted, as for
-// `RwLock`. Zeros are one with all its permits.
+// SAFETY: see above. The number of slots is checked, as for `RwLock`. Zero bytes are a semaphore
+// with all its permits.
 unsafe impl<const CAPACITY: usize> ShmSafe for RobustSemaphore<CAPACITY> {
     const LAYOUT: Layout = {
         assert_slots(CAPACITY);
@@ -59,18 +58,21 @@ unsafe impl ShmSafe for Event {
     const LAYOUT: Layout = Layout::of::<Self>("Event").zeroable();
 }
 
-// SAFETY: as said above. It has to know how many meet, so zeros are no barrier.
+// SAFETY: see above. A barrier needs the number of its participants, so zero bytes are not valid.
 unsafe impl ShmSafe for Barrier {
     const LAYOUT: Layout = Layout::of::<Self>("Barrier");
 }
 
-// SAFETY: as said above. Zeros are a cell without a value, for any value: the bytes for it are not
-// looked at before it is there.
+// SAFETY: see above. Zero bytes are an empty cell for any type, because the bytes of the value are
+// not read before it is set.
 unsafe impl<T: ShmSafe> ShmSafe for OnceLock<T> {
     const LAYOUT: Layout = Layout::around::<Self>("OnceLock", T::LAYOUT).zeroable();
 }
 
-/// What `mp-sync` asserts of the number of readers or permits when a lock is made.
+/// The condition that `mp-sync` checks for the number of readers or permits when a lock is made.
 const fn assert_slots(slots: usize) {
-    assert!(slots > 0 && slots <= 128 && slots % 4 == 0, "the number of slots is a multiple of 4, and 128 at most");
+    assert!(
+        slots > 0 && slots <= 128 && slots % 4 == 0,
+        "the number of slots has to be a multiple of 4, and at most 128"
+    );
 }

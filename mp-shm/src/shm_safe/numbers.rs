@@ -1,4 +1,4 @@
-//! Types of the language without parts, and those of the standard library that are as plain.
+//! Primitive types, and types of the standard library that are as simple.
 
 use std::marker::PhantomData;
 use std::num::{NonZero, Saturating, Wrapping};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::ShmSafe;
 use crate::Layout;
 
-/// Numbers: all bytes are one.
+/// Numbers, for which any bytes are valid.
 macro_rules! numbers {
     ($($number:ident)*) => {$(
-        // SAFETY: it is nothing but a number, and all bytes are one.
+        // SAFETY: it is a number, and any bytes are valid.
         unsafe impl ShmSafe for $number {
             const LAYOUT: Layout = Layout::of::<Self>(stringify!($number)).any_bits();
         }
@@ -22,7 +22,7 @@ numbers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64);
 /// Integers that are not zero.
 macro_rules! non_zero {
     ($($number:ident)*) => {$(
-        // SAFETY: it is nothing but a number, of which nothing is said but its name.
+        // SAFETY: it is a number. The layout does not claim that any bytes are valid.
         unsafe impl ShmSafe for NonZero<$number> {
             const LAYOUT: Layout = Layout::of::<Self>(concat!("NonZero ", stringify!($number)));
         }
@@ -31,44 +31,44 @@ macro_rules! non_zero {
 
 non_zero!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
 
-// SAFETY: it is a byte of 0 or 1, and 0 is `false`.
+// SAFETY: it is a byte, 0 or 1, and 0 is `false`.
 unsafe impl ShmSafe for bool {
     const LAYOUT: Layout = Layout::of::<Self>("bool").zeroable();
 }
 
-// SAFETY: it is a number, and 0 is one of those that it may be.
+// SAFETY: it is a number, for which 0 is valid.
 unsafe impl ShmSafe for char {
     const LAYOUT: Layout = Layout::of::<Self>("char").zeroable();
 }
 
-// SAFETY: it has no bytes, so no bytes are wrong.
+// SAFETY: it has no bytes, so none are invalid.
 unsafe impl ShmSafe for () {
     const LAYOUT: Layout = Layout::of::<Self>("()").any_bits();
 }
 
-// SAFETY: it has no bytes, whatever the type that it names may be.
+// SAFETY: it has no bytes, for any type parameter.
 unsafe impl<T: ?Sized + 'static> ShmSafe for PhantomData<T> {
     const LAYOUT: Layout = Layout::of::<Self>("PhantomData").any_bits();
 }
 
-// SAFETY: it is the value in it, by another name.
+// SAFETY: it has the same representation as the value in it.
 unsafe impl<T: ShmSafe> ShmSafe for Wrapping<T> {
     const LAYOUT: Layout = Layout::structure::<Self>("Wrapping", &[("0", std::mem::offset_of!(Self, 0), T::LAYOUT)]);
 }
 
-// SAFETY: it is the value in it, by another name.
+// SAFETY: it has the same representation as the value in it.
 unsafe impl<T: ShmSafe> ShmSafe for Saturating<T> {
     const LAYOUT: Layout = Layout::structure::<Self>("Saturating", &[("0", std::mem::offset_of!(Self, 0), T::LAYOUT)]);
 }
 
-/// How a duration is put together is not promised; that zeros are one is what the compiler checks
-/// here, of every version that builds this: a constant that is no value of its type is an error.
+/// The representation of a `Duration` is not specified. So the compiler checks here that zero bytes
+/// are valid: a constant with an invalid value is an error.
 const _: Duration = {
-    // SAFETY: both have the same size, and what is no `Duration` does not compile.
+    // SAFETY: both have the same size, and an invalid `Duration` would not compile.
     unsafe { std::mem::transmute([0_u8; size_of::<Duration>()]) }
 };
 
-// SAFETY: it is two numbers, and zeros are a value of it, as above.
+// SAFETY: it consists of two numbers, and zero bytes are valid, as checked above.
 unsafe impl ShmSafe for Duration {
     const LAYOUT: Layout = Layout::of::<Self>("Duration").zeroable();
 }

@@ -1,30 +1,30 @@
-//! Leases, which tell whether anybody else has a file open: fcntl(2), "Leases".
+//! File leases, which tell whether another process has a file open: fcntl(2), "Leases".
 //!
-//! The kernel grants a lease for writing only while nobody else has the file open or mapped,
-//! whoever that is and by whatever name; and as long as it is held, whoever opens the file waits in
-//! `open`. It is for the owner of a file and regular files only.
+//! The kernel grants a lease for writing only while no other process has the file open or mapped,
+//! by any name. While it is held, a process that opens the file waits in `open`. Only the owner of
+//! a regular file can take one.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Which signal is for what a descriptor has to tell; libc does not name it.
+/// Sets the signal by which a descriptor reports events. libc does not define it.
 const F_SETSIG: i32 = 10;
 
 /// A lease for writing, held until it is dropped.
 pub(crate) struct Lease<'a>(&'a File);
 
 impl<'a> Lease<'a> {
-    /// Takes it, or fails if anybody else has the file open, or if leases are not to be had here.
+    /// Takes a lease. Fails if another process has the file open, or if the system has no leases.
     pub(crate) fn take(file: &'a File) -> io::Result<Self> {
-        // Whoever opens the file meanwhile makes the kernel signal us. SIGIO, which it would be,
-        // ends a process; SIGURG is ignored unless the program has a handler for it, which has to
-        // bear with being called for nothing.
-        // SAFETY: the command takes a number, and the descriptor is open, as a file is.
+        // If another process opens the file, the kernel sends this process a signal. The default,
+        // SIGIO, would end the process. SIGURG is ignored, unless the program has a handler for it,
+        // which then runs without need. SAFETY: the command takes a number, and the descriptor is
+        // open.
         if unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) } < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the same.
+        // SAFETY: as above.
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) } < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -34,9 +34,8 @@ impl<'a> Lease<'a> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        // A child that was forked meanwhile holds the same lease, so closing the descriptor is not
-        // enough.
-        // SAFETY: the command takes a number, and the descriptor is open.
+        // A child that was forked meanwhile shares the lease, so closing the descriptor would not
+        // end it. SAFETY: the command takes a number, and the descriptor is open.
         unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
     }
 }

@@ -1,7 +1,7 @@
-//! Everything that talks to the operating system, one file per mechanism.
+//! All use of the operating system, with one file for each mechanism.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("mp-shm supports Linux only so far: it stands on sealed memfd and locks of byte ranges");
+compile_error!("mp-shm supports only Linux: it needs sealed memory files and locks of byte ranges");
 
 pub(crate) mod lease;
 pub(crate) mod mapping;

@@ -1,4 +1,4 @@
-//! Files in `/dev/shm`, which is where the C library's `shm_open` has them, and so everybody else.
+//! Files in `/dev/shm`, where the C library's `shm_open` makes them.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,13 +17,13 @@ use rustix::process::{Resource, geteuid, getrlimit};
 
 const DIRECTORY: &str = "/dev/shm";
 
-/// How much is allocated by one system call: a signal that interrupts it undoes no more than this.
+/// How much is allocated by one system call. A signal that interrupts it undoes at most this much.
 const STEP: u64 = 64 << 20;
 
-/// The type of the file system that memory files are in.
+/// The type of the file system of memory files.
 const TMPFS: i64 = 0x0102_1994;
 
-/// Which file it is, whatever its names are.
+/// Identifies a file independently of its names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Identity {
     device: u64,
@@ -36,15 +36,15 @@ impl Identity {
     }
 }
 
-/// What is to be known of an open file.
+/// The facts about a file.
 pub(crate) struct Facts {
     pub(crate) identity: Identity,
     pub(crate) is_regular: bool,
     /// In bytes.
     pub(crate) size: u64,
-    /// How many names it has.
+    /// The number of its names.
     pub(crate) names: u64,
-    /// Whether it is this process's user whose file it is.
+    /// Whether it belongs to this process's user.
     pub(crate) is_own: bool,
 }
 
@@ -61,23 +61,22 @@ impl Facts {
     }
 }
 
-/// A name in the directory. `name` holds neither a slash nor a NUL.
+/// The path of a name in the directory. `name` contains neither a slash nor a NUL.
 fn path(name: &[u8]) -> Vec<u8> {
     [DIRECTORY.as_bytes(), b"/", name].concat()
 }
 
-/// Makes an empty file that only this process's user may open; an error if there is one of that
-/// name.
+/// Makes an empty file that only this process's user may open. Fails if the name exists.
 pub(crate) fn create(name: &[u8]) -> io::Result<File> {
     open_with(name, OFlags::CREATE | OFlags::EXCL)
 }
 
-/// Opens a file for reading and writing; an error if it is a symbolic link.
+/// Opens a file for reading and writing. Fails if it is a symbolic link.
 pub(crate) fn open_existing(name: &[u8]) -> io::Result<File> {
     open_with(name, OFlags::empty())
 }
 
-/// The same; an error as well if somebody has a lease on it.
+/// Does the same, and fails as well if another process has a lease on the file.
 pub(crate) fn open_without_waiting(name: &[u8]) -> io::Result<File> {
     open_with(name, OFlags::NONBLOCK)
 }
@@ -85,16 +84,16 @@ pub(crate) fn open_without_waiting(name: &[u8]) -> io::Result<File> {
 fn open_with(name: &[u8], more: OFlags) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY | more;
     let file = retry_on_intr(|| open(path(name), flags, Mode::RUSR | Mode::WUSR))?;
-    // The numbers 0, 1 and 2 are for the standard streams, also where these are closed.
+    // The numbers 0, 1 and 2 are for the standard streams, even if these are closed.
     Ok(File::from(if file.as_raw_fd() > 2 { file } else { fcntl_dupfd_cloexec(file, 3)? }))
 }
 
-/// Asks what an open file is.
+/// Returns the facts about an open file.
 pub(crate) fn facts(file: &File) -> io::Result<Facts> {
     Ok(Facts::of(&fstat(file)?))
 }
 
-/// Asks which file a name leads to, if any; a symbolic link is one itself.
+/// Returns the facts about the file of a name, if there is one. Symbolic links are not followed.
 pub(crate) fn facts_at(name: &[u8]) -> io::Result<Option<Facts>> {
     match statat(CWD, path(name), AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(Facts::of(&stat))),
@@ -103,8 +102,7 @@ pub(crate) fn facts_at(name: &[u8]) -> io::Result<Option<Facts>> {
     }
 }
 
-/// Whether it is memory that can be read and written, for a descriptor that somebody else has
-/// opened.
+/// Tells whether a received descriptor is memory that can be read and written.
 pub(crate) fn is_writable_memory(file: &File) -> io::Result<bool> {
     #[allow(clippy::useless_conversion, reason = "its width differs between processors")]
     let is_memory = i64::from(fstatfs(file)?.f_type) == TMPFS;
@@ -112,18 +110,19 @@ pub(crate) fn is_writable_memory(file: &File) -> io::Result<bool> {
     Ok(is_memory && is_writable && facts(file)?.is_regular)
 }
 
-/// Makes an empty file `size` bytes long, with memory for all of them.
+/// Makes an empty file `size` bytes long, and allocates memory for all of them.
 pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
     within_file_limit(size)?;
     let mut done = 0;
     while done < size {
         let step = STEP.min(size - done);
         if step < size - done && done == 0 {
-            // Is there room for all? It would take long to find out step by step.
+            // Checks first whether there is room for all, because a failure halfway would take
+            // long.
             let free = fstatfs(file)?;
             #[allow(clippy::unnecessary_cast, reason = "its type differs between processors")]
             let block = free.f_bsize as u64;
-            // No blocks at all: it has no limit.
+            // A file system without a limit reports no blocks.
             if free.f_blocks > 0 && free.f_bavail.saturating_mul(block) < size {
                 return Err(Errno::NOSPC.into());
             }
@@ -134,8 +133,7 @@ pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Beyond RLIMIT_FSIZE the kernel raises SIGXFSZ, which would end the process instead of failing
-/// the call.
+/// Beyond RLIMIT_FSIZE the kernel would raise SIGXFSZ, which ends the process.
 fn within_file_limit(end: u64) -> io::Result<()> {
     match getrlimit(Resource::Fsize).current {
         Some(limit) if end > limit => Err(Errno::FBIG.into()),
@@ -148,7 +146,7 @@ pub(crate) fn map(file: &File, size: usize) -> io::Result<MmapRaw> {
     MmapOptions::new().len(size).map_raw(file.as_fd().as_raw_fd())
 }
 
-/// Fills `into` from `offset` on, and returns how many bytes there were.
+/// Reads bytes from `offset` on into `into`, and returns how many there were.
 pub(crate) fn read_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < into.len() {
@@ -160,7 +158,7 @@ pub(crate) fn read_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<u
     Ok(done)
 }
 
-/// Writes each part at its offset, the furthest up to `end`, which can lengthen the file.
+/// Writes each part at its offset. No part ends after `end`. This can lengthen the file.
 pub(crate) fn write_parts(file: &File, parts: &[(usize, &[u8])], end: u64) -> io::Result<()> {
     within_file_limit(end)?;
     for (offset, bytes) in parts {
@@ -175,14 +173,15 @@ pub(crate) fn write_parts(file: &File, parts: &[(usize, &[u8])], end: u64) -> io
     Ok(())
 }
 
-/// Gives a file another name; an error if there is one of that name.
+/// Gives a file another name. Fails if the name exists.
 pub(crate) fn link(name: &[u8], another: &[u8]) -> io::Result<()> {
     Ok(linkat(CWD, path(name), CWD, path(another), AtFlags::empty())?)
 }
 
-/// Removes a name if it leads to that file, and tells whether it did.
+/// Removes a name if it refers to that file, and tells whether it did.
 ///
-/// The kernel cannot do both in one step: who replaces the file in between loses the new name.
+/// The kernel cannot do both in one step. If another process replaces the file in between, the new
+/// name is removed.
 pub(crate) fn unlink_if(name: &[u8], identity: Identity) -> io::Result<bool> {
     if facts_at(name)?.is_none_or(|facts| facts.identity != identity) {
         return Ok(false);
@@ -194,13 +193,13 @@ pub(crate) fn unlink_if(name: &[u8], identity: Identity) -> io::Result<bool> {
     }
 }
 
-/// All names in the directory, with the inodes that they lead to.
+/// Returns all names in the directory, with their inodes.
 pub(crate) fn entries() -> io::Result<Vec<(OsString, u64)>> {
     let entries = std::fs::read_dir(DIRECTORY)?;
     entries.map(|entry| entry.map(|entry| (entry.file_name(), entry.ino()))).collect()
 }
 
-/// The bytes of a name that came from the directory.
+/// Returns the bytes of a name from the directory.
 pub(crate) fn bytes_of(name: &OsString) -> &[u8] {
     name.as_os_str().as_bytes()
 }

@@ -1,4 +1,4 @@
-//! How much memory there is, and having it come before it is touched.
+//! How much memory is available, and allocating it before the first access.
 
 #[cfg(test)]
 mod tests;
@@ -15,14 +15,14 @@ use std::{cmp, thread};
 use memmap2::{MmapRaw, UncheckedAdvice};
 use rustix::io::Errno;
 
-/// The size of a page, in bytes.
+/// Returns the size of a page in bytes.
 pub(crate) fn size() -> usize {
     rustix::param::page_size()
 }
 
-/// How many bytes this process could get at the very most: what the machine has left, swap
-/// included, or what its control groups allow, if that is less. `None` where the system does not
-/// say.
+/// Returns an upper bound for the memory that this process could get, in bytes: what the machine
+/// has left, with swap, or what its control groups allow, if that is less. `None` if the system
+/// does not say.
 pub(crate) fn most_available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| left_of_machine(&text));
     let groups = fs::read_to_string("/proc/self/cgroup").ok();
@@ -41,8 +41,8 @@ fn left_of_machine(meminfo: &str) -> Option<u64> {
     Some(kilobytes("MemAvailable")?.saturating_add(kilobytes("SwapFree").unwrap_or(0)).saturating_mul(1024))
 }
 
-/// The least of the limits from the group of this process up to the root, of either version. `read`
-/// gives the text of a file.
+/// Returns the lowest limit from the group of this process up to the root, for both versions of
+/// control groups. `read` returns the text of a file.
 fn limit_of_groups(cgroup: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let groups = cgroup.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
@@ -60,33 +60,32 @@ fn limit_of_groups(cgroup: &str, read: impl Fn(&Path) -> Option<String>) -> Opti
 }
 
 fn least_limit(root: &Path, limit: &str, path: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
-    // What is no number is no limit: `max`.
+    // `max` means no limit.
     let limit_of = |group: &Path| read(&root.join(group).join(limit))?.trim().parse::<u64>().ok();
     Path::new(path).ancestors().filter_map(limit_of).min()
 }
 
-/// Whether the system counts the memory of files as it is touched, so that there can be none left
-/// then: strict overcommit.
+/// Tells whether the system does not overcommit. Then it counts the memory of files at the first
+/// access, when there may be none left.
 ///
-/// It is asked once: the setting is one of machines, not of moments.
-pub(crate) fn are_counted() -> bool {
+/// It is read once, because the setting hardly ever changes.
+pub(crate) fn never_overcommits() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     let ask = || fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2");
     *ANSWER.get_or_init(ask)
 }
 
-/// What one thread populates at a time.
+/// How much one thread populates at a time.
 const STEP: usize = 4 << 20;
 
-/// From this many bytes on, several threads are worth starting.
+/// From this many bytes on, it pays to start several threads.
 const SEVERAL: usize = 64 << 20;
 
-/// Has the pages made now that these bytes of the mapping are in, by as many threads as may run at
-/// once.
+/// Allocates the pages of these bytes of the mapping, on as many threads as can run at once.
 ///
 /// # Errors
 ///
-/// There is no memory for all of them; `Unsupported` before Linux 5.14.
+/// Fails if there is no memory for all of them. `Unsupported` before Linux 5.14.
 pub(crate) fn populate(mapping: &MmapRaw, bytes: Range<usize>) -> io::Result<()> {
     let next = AtomicUsize::new(bytes.start);
     let work = || -> io::Result<()> {
@@ -97,11 +96,11 @@ pub(crate) fn populate(mapping: &MmapRaw, bytes: Range<usize>) -> io::Result<()>
             }
             let count = cmp::min(STEP, bytes.end - start);
             mapping.advise_range(memmap2::Advice::PopulateWrite, start, count).map_err(|error| {
-                // Nobody else is to go on.
+                // The other threads should stop.
                 next.store(bytes.end, Ordering::Relaxed);
                 match error.raw_os_error().map(Errno::from_raw_os_error) {
                     Some(Errno::INVAL) => io::ErrorKind::Unsupported.into(),
-                    // What would have been a SIGBUS or a kill.
+                    // An access would have raised SIGBUS or started the OOM killer.
                     Some(Errno::FAULT | Errno::HWPOISON | Errno::NOMEM) => io::ErrorKind::OutOfMemory.into(),
                     _ => error,
                 }
@@ -113,38 +112,39 @@ pub(crate) fn populate(mapping: &MmapRaw, bytes: Range<usize>) -> io::Result<()>
     }
     let most = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        // One that cannot be started is not needed.
+        // The others do the work of a thread that cannot be started.
         let others: Vec<_> = (1..most).map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
         let own = work();
         others.into_iter().map(|other| other.join().unwrap_or(Ok(()))).fold(own, Result::and)
     })
 }
 
-/// How much is taken down at a time: some ten microseconds' work.
+/// How much is unmapped at a time, which takes some ten microseconds.
 const PIECE: usize = 64 << 10;
 
-/// How long a mapping that is taken down is let alone: what its thread was just doing comes first.
-const A_MOMENT: Duration = Duration::from_millis(1);
+/// How long unmapping is delayed, so that it does not compete with what the program does next.
+const DELAY: Duration = Duration::from_millis(1);
 
-/// Ends a mapping of a file in a moment, piece by piece. While it is ended in one go, which takes a
-/// gigabyte some tenths of a second, no other thread of the process can map anything.
-pub(crate) fn take_down(mapping: MmapRaw) {
-    thread::sleep(A_MOMENT);
+/// Unmaps a mapping of a file after a delay, piece by piece. Unmapping a gigabyte in one call takes
+/// some tenths of a second, in which no other thread of the process can map anything.
+pub(crate) fn unmap_gently(mapping: MmapRaw) {
+    thread::sleep(DELAY);
     for start in (0..mapping.len()).step_by(PIECE) {
         let length = cmp::min(PIECE, mapping.len() - start);
-        // SAFETY: the mapping has been given away, so nobody reads or writes through it any more;
-        // what was written to it is in the file.
+        // SAFETY: this owns the mapping, so no code accesses memory through it any more. What was
+        // written to it is in the file.
         let result = unsafe { mapping.unchecked_advise_range(UncheckedAdvice::DontNeed, start, length) };
         if result.is_err() {
-            // Locked into memory by somebody, for instance: then it goes in one.
+            // For example because the memory is locked: then dropping the mapping unmaps it in one
+            // call.
             break;
         }
     }
     drop(mapping);
 }
 
-/// Asks for huge pages, where the system gives them on request.
+/// Asks for huge pages, if the system provides them on request.
 pub(crate) fn prefer_huge(mapping: &MmapRaw) {
-    // A hint: nothing depends on it.
+    // It is only advice: nothing depends on it.
     let _ = mapping.advise(memmap2::Advice::HugePage);
 }

@@ -1,7 +1,7 @@
-//! Who has which bytes of a file: locks of byte ranges that belong to an open file description.
+//! Locks of byte ranges, which record which open file description owns which bytes of a file.
 //!
 //! See [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html), "Open file description
-//! locks". The kernel gives a range to one description at a time and takes it back when the last
+//! locks". The kernel lets one description lock a range at a time, and unlocks it when the last
 //! descriptor of that description is closed, however its process ends.
 
 #[cfg(test)]
@@ -11,8 +11,8 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Takes the bytes for this description if no other has any of them, and tells whether it has them
-/// now. No bytes at all are always to be had.
+/// Locks the bytes for this description if no other has locked any of them, and tells whether it
+/// succeeded. An empty range always succeeds.
 pub(crate) fn try_take(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool> {
     match change(file, libc::F_WRLCK as i16, bytes) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
@@ -39,7 +39,7 @@ pub(crate) fn are_held_by_others(file: BorrowedFd<'_>, bytes: Range<u64>) -> io:
 }
 
 fn change(file: BorrowedFd<'_>, kind: i16, bytes: Range<u64>) -> io::Result<()> {
-    // A length of zero would mean all that follows.
+    // A length of zero would mean everything after the start.
     if bytes.is_empty() { Ok(()) } else { call(file, libc::F_OFD_SETLK, kind, bytes).map(drop) }
 }
 

@@ -225,7 +225,7 @@ scenario!(a_message_that_brings_something_else_is_an_error, {
         ("any", &|| File::open("/dev/null").unwrap(), "is not shared memory"),
         ("any", &|| File::open("/proc/self/exe").unwrap(), "is not shared memory"),
         ("any", &|| File::open("/dev/shm").unwrap(), "is not shared memory"),
-        ("a/b", &|| open(true), "cannot be the name"),
+        ("a/b", &|| open(true), "is not a valid name"),
     ] {
         let error = received(name, file).unwrap_err();
         assert!(error.contains(text), "{error}");

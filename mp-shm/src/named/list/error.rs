@@ -1,4 +1,4 @@
-//! Why a list, or a slot of it, cannot be read or written.
+//! Why a list or one of its slots could not be read or written.
 
 use std::collections::TryReserveError;
 
@@ -6,58 +6,58 @@ use thiserror::Error;
 
 use crate::SharedMemoryError;
 
-/// What goes wrong with a [`ShareableList`](crate::ShareableList).
+/// The error of [`ShareableList`](crate::ShareableList).
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ShareableListError {
-    /// There is no slot of that number.
+    /// There is no such slot.
     #[error("there is no slot {index} in a list of {len}")]
     OutOfBounds {
-        /// The number, from 0.
+        /// The index, from 0.
         index: usize,
-        /// How many there are.
+        /// The number of slots.
         len: usize,
     },
-    /// A value is longer than its slot, which keeps the room that it was created with; or, in a new
-    /// list, longer than a slot can be.
-    #[error("{length} bytes do not fit into a slot of {room}")]
+    /// A value is longer than its slot, whose length is fixed when the list is created. In a new
+    /// list: it is longer than any slot can be.
+    #[error("{length} bytes do not fit in a slot of {room} bytes")]
     TooLong {
         /// The length of the value, in bytes.
         length: usize,
-        /// The most that fits, in bytes.
+        /// The length of the slot, in bytes.
         room: usize,
     },
-    /// A value that ends with a NUL is longer than 999,999 bytes: the layout has no place to say
-    /// how many of the NULs are its own.
-    #[error("{length} bytes that end with a NUL do not fit into a slot: 999999 is the most for such")]
+    /// A value that ends with a NUL is longer than 999,999 bytes. The layout cannot record its
+    /// length.
+    #[error("{length} bytes that end with a NUL do not fit in a slot: at most 999999 such bytes do")]
     TrailingNul {
         /// The length of the value, in bytes.
         length: usize,
     },
-    /// A new list would have more bytes than there can be.
-    #[error("a list of so many bytes cannot be made")]
+    /// A new list would be larger than the address space.
+    #[error("the list would be larger than the address space")]
     TooLarge,
     /// The shared memory of that name does not hold a list.
     #[error("shared memory {name:?} does not hold a list: {reason}")]
     NotAList {
         /// Without the leading slash.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong.
         reason: &'static str,
     },
-    /// What a slot holds is nothing that this library or CPython puts there. It may be in the
-    /// middle of being set.
-    #[error("slot {index} holds no value: {reason}")]
+    /// The slot does not contain a value in the format of this library or CPython. Another process
+    /// may be setting it.
+    #[error("slot {index} does not hold a value: {reason}")]
     BadSlot {
-        /// The number of the slot, from 0.
+        /// The index of the slot, from 0.
         index: usize,
-        /// What is wrong with it.
+        /// What is wrong.
         reason: &'static str,
     },
-    /// This process has not so much memory for a copy.
-    #[error("there is no memory for a copy of what the list holds")]
+    /// This process has no memory for a copy of the values.
+    #[error("there is no memory for a copy of the list's values")]
     OutOfMemory(#[from] TryReserveError),
-    /// What goes wrong with the shared memory itself.
+    /// An error of the shared memory itself.
     #[error(transparent)]
     Memory(#[from] SharedMemoryError),
 }

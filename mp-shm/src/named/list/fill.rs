@@ -1,4 +1,4 @@
-//! Writing many slots, some way ahead of the system calls.
+//! Setting many slots, with one system call for many of them.
 
 use super::item::Item;
 use super::{ShareableListError as Error, SharedMemory};
@@ -7,14 +7,14 @@ use super::{encode, layout::Layout, window::Window};
 /// How many bytes are collected before they are written.
 const BLOCK: usize = 64 << 10;
 
-/// Slots that follow one another and are yet to be written.
+/// Consecutive slots that are not written yet.
 pub(super) struct Filler<'a> {
     memory: &'a SharedMemory,
     layout: &'a Layout,
     offsets: Window<'a>,
-    /// The slot that follows those that are collected.
+    /// The slot after the collected ones.
     next: usize,
-    /// Where the collected bytes begin in the memory.
+    /// The offset of the collected bytes in the memory.
     begin: usize,
     bytes: Vec<u8>,
     formats: Vec<u8>,
@@ -27,7 +27,7 @@ impl<'a> Filler<'a> {
         Self { memory, layout, offsets: Window::ahead(memory), next: first, begin: 0, bytes, formats, codes }
     }
 
-    /// Adds the value of the next slot, or leaves everything as it is.
+    /// Adds the value of the next slot, or changes nothing.
     pub(super) fn push(&mut self, item: &Item) -> Result<(), Error> {
         if self.next >= self.layout.len {
             return Err(Error::OutOfBounds { index: self.next, len: self.layout.len });
@@ -35,8 +35,7 @@ impl<'a> Filler<'a> {
         let (begin, end) = self.layout.slot(self.next, &mut self.offsets)?;
         let encoded = encode(item, end - begin)?;
         let length = if encoded.is_padded() { end - begin } else { encoded.bytes().len() };
-        // In a list that is as it should be they follow one another, unless a number is in a longer
-        // slot.
+        // In a valid list the bytes are consecutive, unless a number is in a longer slot.
         if self.begin + self.bytes.len() != begin || self.bytes.len() + length > BLOCK {
             self.flush()?;
             self.begin = begin;
@@ -51,7 +50,7 @@ impl<'a> Filler<'a> {
         Ok(())
     }
 
-    /// Writes what is collected.
+    /// Writes the collected bytes.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         if self.codes.is_empty() {
             return Ok(());

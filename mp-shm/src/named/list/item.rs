@@ -1,11 +1,11 @@
-//! What a list can hold.
+//! The values in a list.
 
 use serde::{Deserialize, Serialize};
 
-/// One value of a [`ShareableList`](crate::ShareableList): what Python can hold there.
+/// A value in a [`ShareableList`](crate::ShareableList), of one of the types that Python allows.
 ///
-/// Two are equal if they are of the same kind and have the same value. Python is less strict:
-/// there, `1`, `1.0` and `True` are equal.
+/// Two items are equal if they are of the same kind and have the same value. In Python, `1`, `1.0`
+/// and `True` are equal too.
 ///
 /// # Examples
 ///
@@ -23,7 +23,7 @@ pub enum Item {
     None,
     /// A `bool`.
     Bool(bool),
-    /// An `int`; one that does not fit is an error in Python as well.
+    /// An `int`. In Python too, one that does not fit in 64 bits is an error.
     Int(i64),
     /// A `float`.
     Float(f64),

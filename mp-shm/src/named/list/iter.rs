@@ -1,4 +1,4 @@
-//! Reading slots, one or all.
+//! Reading one slot or all.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -9,7 +9,7 @@ use super::slot::{FORMAT, Shape};
 use super::window::Window;
 use super::{ShareableListError as Error, SharedMemory};
 
-/// The parts of a list, each read by itself.
+/// Reads the parts of a list, each through a window of its own.
 pub(super) struct Reader<'a> {
     layout: &'a Layout,
     offsets: Window<'a>,
@@ -19,7 +19,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// `window` says how far ahead they are read.
+    /// `window` says how far ahead each part is read.
     pub(super) fn new(
         memory: &'a SharedMemory,
         layout: &'a Layout,
@@ -29,12 +29,12 @@ impl<'a> Reader<'a> {
         Self { layout, offsets, slots, formats, codes }
     }
 
-    /// Where a slot begins and ends.
+    /// Returns where a slot begins and ends.
     pub(super) fn bounds(&mut self, index: usize) -> Result<(usize, usize), Error> {
         self.layout.slot(index, &mut self.offsets)
     }
 
-    /// The format of a slot, with NULs behind it.
+    /// Returns the format of a slot, with the NULs after it.
     pub(super) fn format(&mut self, index: usize) -> Result<[u8; FORMAT], Error> {
         let bytes = self.formats.read(self.layout.format(index), FORMAT, self.layout.end_of_formats())?;
         bytes.first_chunk().copied().ok_or(Error::BadSlot { index, reason: "its format is missing" })
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
         Ok(self.codes.read(self.layout.code(index), 1, self.layout.end_of_codes())?[0])
     }
 
-    /// The value of a slot whose number was checked.
+    /// Returns the value of a slot whose index was checked.
     pub(super) fn item(&mut self, index: usize) -> Result<Item, Error> {
         let bad = |reason| Error::BadSlot { index, reason };
         let format = self.format(index)?;
@@ -59,11 +59,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The values of a [`ShareableList`](crate::ShareableList), in order:
-/// [`ShareableList::iter`](crate::ShareableList::iter).
+/// Iterates over the values of a [`ShareableList`](crate::ShareableList), as
+/// [`ShareableList::iter`](crate::ShareableList::iter) returns it.
 ///
-/// A slot that holds no value is an error, and the next ones follow. When the memory itself cannot
-/// be read, the error is the last.
+/// After an error of one slot, the next slots follow. After an error of the memory itself, the
+/// iterator ends.
 pub struct Items<'a> {
     reader: Reader<'a>,
     next: usize,
@@ -92,7 +92,7 @@ impl Iterator for Items<'_> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        // One error can be the end.
+        // The iterator can end after one error.
         let left = self.end - self.next;
         (left.min(1), Some(left))
     }

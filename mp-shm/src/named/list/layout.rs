@@ -1,6 +1,6 @@
-//! Where the parts of a list are.
+//! Where the parts of a list are in the memory.
 //!
-//! All numbers have 64 bits, in the order of the processor. `N` is how many slots there are.
+//! All numbers have 64 bits, in the byte order of the processor. `N` is the number of slots.
 //!
 //! | CPython 3.9 and later, and this library | CPython 3.8 |
 //! |---|---|
@@ -10,12 +10,12 @@
 //! | `N` formats, 8 bytes each | the same |
 //! | `N` codes, 1 byte each | the same |
 //!
-//! The second number tells them apart: the first slot begins at 0, and no slot is 0 bytes long. An
-//! empty list has 16 bytes or more, or 8. What follows is not looked at.
+//! The second number distinguishes them: the first slot begins at 0, and no slot is 0 bytes long.
+//! An empty list has 16 bytes or more in the newer format, and 8 in the older one.
 //!
-//! The memory can hold anything, at any time. What is read here is checked and kept; what is looked
-//! up later (where a slot begins) is checked each time. So nothing outside of the part that it is
-//! to be in is ever read or written.
+//! Another process can write anything to the memory at any time. What is read here is checked and
+//! kept. What is read later, the offset of a slot, is checked each time. So each access stays
+//! within its part of the memory.
 
 use super::slot::FORMAT;
 use super::window::{Window, word};
@@ -23,18 +23,18 @@ use super::{ShareableListError as Error, SharedMemory};
 
 const WORD: usize = 8;
 
-/// Where the slots, formats and codes begin, in bytes.
+/// The offsets of the slots, formats and codes, in bytes.
 pub(super) struct Layout {
     pub(super) len: usize,
     slots: usize,
     formats: usize,
     codes: usize,
-    /// Where each slot begins, and the last ends, where the list itself does not say it.
+    /// Where each slot begins and the last one ends, if the list itself does not contain that.
     summed: Option<Vec<usize>>,
 }
 
 impl Layout {
-    /// The layout of a new list with slots that take so many bytes, and its size.
+    /// Returns the layout and the size of a new list whose slots have these lengths in all.
     pub(super) fn with(len: usize, data: usize) -> Option<(Self, usize)> {
         let slots = len.checked_add(2)?.checked_mul(WORD)?;
         let formats = slots.checked_add(data)?;
@@ -43,7 +43,7 @@ impl Layout {
         Some((Self { len, slots, formats, codes, summed: None }, size))
     }
 
-    /// Finds out what the memory holds.
+    /// Reads the layout from the memory.
     pub(super) fn of(memory: &SharedMemory) -> Result<Self, Error> {
         let not_a_list = |reason| Error::NotAList { name: memory.name().to_owned(), reason };
         let number_at = |offset| {
@@ -57,10 +57,10 @@ impl Layout {
         }
         let len = number_at(0)?;
         if len == 0 && memory.size() < 2 * WORD {
-            // The empty list of 3.8: there are no parts.
+            // An empty list of 3.8 has no parts.
             return Ok(Self { len, slots: WORD, formats: WORD, codes: WORD, summed: Some(vec![0]) });
         }
-        // The least that it can be.
+        // The smallest possible size.
         let (least, size) = Self::with(len, 0).ok_or_else(|| not_a_list("its length is impossible"))?;
         if size - WORD > memory.size() {
             return Err(not_a_list("it is too short for its length"));
@@ -76,14 +76,14 @@ impl Layout {
         }
     }
 
-    /// Adds up the lengths of slots, as CPython 3.8 has them.
+    /// Adds up the lengths of the slots of CPython 3.8.
     fn of_sizes(memory: &SharedMemory, len: usize) -> Result<Option<Self>, Error> {
         let mut window = Window::ahead(memory);
         let mut begins = Vec::new();
         let mut end = 0_usize;
         for index in 0..=len {
-            // It grows with the lengths that there are, not with `len`: where nothing was ever
-            // written, they are 0.
+            // The vector grows with the lengths that are read, not with `len`, because unwritten
+            // memory ends the loop: its lengths are 0.
             begins.try_reserve(1)?;
             begins.push(end);
             if index == len {
@@ -102,8 +102,8 @@ impl Layout {
             .and_then(|formats| Some(Self { len, slots, formats, codes: codes(formats)?, summed: Some(begins) })))
     }
 
-    /// Where a slot begins and ends, from the beginning of the memory. `offsets` is for reading it
-    /// there.
+    /// Returns where a slot begins and ends, from the beginning of the memory. `offsets` reads it
+    /// from the list.
     pub(super) fn slot(&self, index: usize, offsets: &mut Window<'_>) -> Result<(usize, usize), Error> {
         let bounds = match &self.summed {
             Some(begins) => [begins.get(index).copied(), begins.get(index + 1).copied()],
@@ -119,7 +119,7 @@ impl Layout {
         }
     }
 
-    /// Where all slots end.
+    /// Returns where the last slot ends.
     pub(super) fn end_of_slots(&self) -> usize {
         self.formats
     }

@@ -1,4 +1,4 @@
-//! A list in named memory, as CPython has it.
+//! A list in named memory, compatible with CPython's.
 
 mod error;
 mod fill;
@@ -25,41 +25,39 @@ pub use iter::Items;
 
 use self::ShareableListError as Error;
 
-/// A list of fixed length in [named memory](SharedMemory), for programs in Rust and in Python:
+/// A list of fixed length in [named memory](SharedMemory), compatible with Python's
 /// `multiprocessing.shared_memory.ShareableList`.
 ///
-/// It holds `None`, `bool`, `int`, `float`, `str` and `bytes`, any of them in any slot. A slot
-/// keeps the room that it gets when the list is created: 8 bytes for numbers, and for `n` bytes of
-/// text 8·(n/8+1), so one to eight more than it needs. A slot is set to another kind of value if
-/// that fits.
+/// A slot contains `None`, a `bool`, an `int`, a `float`, a `str` or `bytes`. Its length is fixed
+/// when the list is created: 8 bytes for numbers, and 8·(n/8+1) for `n` bytes of text, which is one
+/// to eight bytes more than it needs. A slot can be set to a value of another kind if that fits.
 ///
-/// The layout is CPython's, byte by byte: 3.9 and later read and write lists of this library and
-/// the other way round. Those that CPython 3.8 has created, whose layout was another, can be opened
-/// here; it cannot open ours.
+/// The layout is that of CPython 3.9 and later, byte for byte, and each can open the other's lists.
+/// This library can also open a list of CPython 3.8, which has another layout; CPython 3.8 cannot
+/// open a list of this library.
 ///
-/// Nothing is locked. Whoever reads a slot while another sets it can get a mixture, or an error; so
-/// can Python. Reading copies, and never gives a reference into the memory. What anybody may have
-/// written there is an error at worst.
+/// There are no locks. Reading a slot while another process sets it can return a mixture or an
+/// error, as in Python. Reading copies the value and never returns a reference into the memory. If
+/// another process writes garbage there, reading returns an error at worst.
 ///
-/// **NULs at the end** of a `str` or `bytes` are lost when Python reads it, or when Python has
-/// written it. Between programs in Rust they come back, up to a length of 999,999 bytes (beyond,
-/// they are an [error](Error::TrailingNul)).
+/// **NULs at the end** of a `str` or `bytes` are lost when Python reads or writes the value.
+/// Between programs in Rust they are kept, up to a length of 999,999 bytes; beyond that, setting
+/// the value is an [error](Error::TrailingNul).
 ///
-/// Python counts the letters of a `str` for the room that it gets, and the bytes when it sets it:
-/// in a list that Python has created, a slot with letters outside of ASCII can be too short for
-/// them. They are cut off there, and what is left may not be UTF-8, which is an error in both
-/// languages.
+/// When Python creates a list, it computes the length of a slot from the number of characters of a
+/// `str`, not from its bytes. So a slot can be too short for text outside of ASCII. Python cuts
+/// such a text off, and the rest may not be UTF-8, which is an error in both languages.
 ///
 /// # Speed
 ///
 /// [`iter`](Self::iter), [`index`](Self::index) and [`count`](Self::count) read in blocks and take
-/// time in proportion to the length; [`get`](Self::get) and [`set`](Self::set) take some system
+/// time proportional to the length. [`get`](Self::get) and [`set`](Self::set) make a few system
 /// calls each, however long the list is.
 ///
 /// # Process death
 ///
-/// As of the [memory](SharedMemory#process-death). Whoever is killed in [`set`](Self::set) leaves
-/// that one slot as a mixture or in error.
+/// As for the [memory](SharedMemory#process-death). A process that is killed in [`set`](Self::set)
+/// leaves that slot with a mixture, or so that reading it is an error.
 ///
 /// # Examples
 ///
@@ -82,26 +80,26 @@ pub struct ShareableList {
 }
 
 impl ShareableList {
-    /// Creates a list that holds these values, under a name that is made up.
+    /// Creates a list of these values, under a random name.
     ///
     /// # Errors
     ///
-    /// Those of [`create`](Self::create).
+    /// As for [`create`](Self::create).
     pub fn new<I: IntoIterator<Item: Into<Item>>>(items: I) -> Result<Self, Error> {
         Self::create(None, items)
     }
 
-    /// Creates a list that holds these values, under a name that nobody has.
+    /// Creates a list of these values, under a name that is not in use.
     ///
-    /// It appears under its name with all its values in it. Two copies of it are in this process's
-    /// memory meanwhile.
+    /// The list appears under its name with all its values. Meanwhile this process needs memory for
+    /// two copies of them.
     ///
     /// # Errors
     ///
     /// - [`TooLong`](Error::TooLong): a value is longer than 9,999,991 bytes;
     ///   [`TrailingNul`](Error::TrailingNul);
     /// - [`TooLarge`](Error::TooLarge), [`OutOfMemory`](Error::OutOfMemory);
-    /// - [`Memory`](Error::Memory): what [`SharedMemory::create`] returns.
+    /// - [`Memory`](Error::Memory): an error of [`SharedMemory::create`].
     pub fn create<'a, I: IntoIterator<Item: Into<Item>>>(
         name: impl Into<Option<&'a str>>,
         items: I,
@@ -116,12 +114,12 @@ impl ShareableList {
         Ok(Self { memory, layout })
     }
 
-    /// Opens the list of that name, whoever has created it.
+    /// Opens the list of that name.
     ///
     /// # Errors
     ///
-    /// [`NotAList`](Error::NotAList), [`OutOfMemory`](Error::OutOfMemory);
-    /// [`Memory`](Error::Memory): what [`SharedMemory::open`] returns.
+    /// [`NotAList`](Error::NotAList); [`OutOfMemory`](Error::OutOfMemory);
+    /// [`Memory`](Error::Memory): an error of [`SharedMemory::open`].
     pub fn open(name: &str) -> Result<Self, Error> {
         Self::of(SharedMemory::open(name)?)
     }
@@ -131,7 +129,7 @@ impl ShareableList {
         Ok(Self { memory, layout })
     }
 
-    /// Returns how many slots there are.
+    /// Returns the number of slots.
     pub fn len(&self) -> usize {
         self.layout.len
     }
@@ -141,7 +139,7 @@ impl ShareableList {
         self.len() == 0
     }
 
-    /// Returns the value of a slot, counted from 0.
+    /// Returns the value of a slot. The first one is 0.
     ///
     /// # Errors
     ///
@@ -152,13 +150,13 @@ impl ShareableList {
         Reader::new(&self.memory, &self.layout, Window::exact).item(index)
     }
 
-    /// Sets a slot to a value, of whatever kind, that fits into it.
+    /// Sets a slot to a value of any kind that fits in it.
     ///
     /// # Errors
     ///
     /// [`OutOfBounds`](Error::OutOfBounds), [`TooLong`](Error::TooLong),
-    /// [`TrailingNul`](Error::TrailingNul), and [`BadSlot`](Error::BadSlot) if the list does not
-    /// say where the slot is: the slot is as before. [`Memory`](Error::Memory).
+    /// [`TrailingNul`](Error::TrailingNul), and [`BadSlot`](Error::BadSlot) if the offset of the
+    /// slot is not valid. The slot is unchanged then. [`Memory`](Error::Memory).
     pub fn set(&self, index: usize, item: impl Into<Item>) -> Result<(), Error> {
         self.check(index)?;
         let item = item.into();
@@ -169,13 +167,13 @@ impl ShareableList {
         let mut padded = Vec::new();
         let mut bytes = encoded.bytes();
         if encoded.is_padded() && bytes.len() < room {
-            // What was there before must not show behind the value.
+            // The rest of the slot must not contain the old value.
             padded.try_reserve_exact(room)?;
             padded.extend_from_slice(bytes);
             padded.resize(room, 0);
             bytes = &padded;
         }
-        // Mostly it is as it was, and looking is cheaper than writing.
+        // Usually it is unchanged, and reading is cheaper than writing.
         if (reader.format(index)?, reader.code(index)?) == (encoded.format, encoded.code) {
             self.memory.write_at(begin, bytes)?;
         } else {
@@ -186,13 +184,13 @@ impl ShareableList {
         Ok(())
     }
 
-    /// Sets the slots from `first` on to these values, one after another, in blocks of 64 KiB: for
-    /// many values at a fraction of the cost of [`set`](Self::set).
+    /// Sets the slots from `first` on to these values, in blocks of 64 KiB. For many values it
+    /// costs a fraction of what [`set`](Self::set) costs.
     ///
     /// # Errors
     ///
-    /// Those of [`set`](Self::set), for the first slot that cannot be set; those before it are set,
-    /// except after [`Memory`](Error::Memory), which leaves the last block of them in doubt.
+    /// As for [`set`](Self::set), for the first slot that cannot be set. The slots before it are
+    /// set; after [`Memory`](Error::Memory), the last block of them may not be.
     /// [`OutOfBounds`](Error::OutOfBounds) if there are more values than slots.
     ///
     /// # Examples
@@ -218,18 +216,18 @@ impl ShareableList {
         if index < self.len() { Ok(()) } else { Err(Error::OutOfBounds { index, len: self.len() }) }
     }
 
-    /// Returns the values, one after another. They are read some way ahead, 64 KiB or one value, so
-    /// what is set meanwhile may not be seen.
+    /// Iterates over the values. It reads ahead, 64 KiB or one value, so it may miss a value that
+    /// is set meanwhile.
     pub fn iter(&self) -> Items<'_> {
         Items::new(&self.memory, &self.layout)
     }
 
-    /// Returns the number of the first slot that holds this value, if any does.
+    /// Returns the index of the first slot with this value, or `None`.
     ///
     /// # Errors
     ///
-    /// What [`get`](Self::get) returns, for the first slot that cannot be read, unless the value is
-    /// found before it.
+    /// As for [`get`](Self::get), for the first slot that cannot be read, unless the value is found
+    /// before it.
     pub fn index(&self, item: &Item) -> Result<Option<usize>, Error> {
         for (index, each) in self.iter().enumerate() {
             if each? == *item {
@@ -239,21 +237,21 @@ impl ShareableList {
         Ok(None)
     }
 
-    /// Returns how many slots hold this value.
+    /// Returns the number of slots with this value.
     ///
     /// # Errors
     ///
-    /// What [`get`](Self::get) returns, for the first slot that cannot be read.
+    /// As for [`get`](Self::get), for the first slot that cannot be read.
     pub fn count(&self, item: &Item) -> Result<usize, Error> {
         self.iter().try_fold(0, |count, each| Ok(count + usize::from(each? == *item)))
     }
 
-    /// Returns the formats of all slots in the notation of Python's `struct`, as Python's attribute
-    /// `format` does.
+    /// Returns the formats of all slots in the notation of Python's `struct`, like Python's
+    /// attribute `format`.
     ///
     /// # Errors
     ///
-    /// [`BadSlot`](Error::BadSlot) for one that is no text, [`OutOfMemory`](Error::OutOfMemory),
+    /// [`BadSlot`](Error::BadSlot) if a format is not text, [`OutOfMemory`](Error::OutOfMemory),
     /// [`Memory`](Error::Memory).
     pub fn format(&self) -> Result<String, Error> {
         let mut reader = Reader::new(&self.memory, &self.layout, Window::ahead);
@@ -268,17 +266,17 @@ impl ShareableList {
         Ok(all)
     }
 
-    /// Returns the name of its memory, without a leading slash.
+    /// Returns the name of the memory, without a leading slash.
     pub fn name(&self) -> &str {
         self.memory.name()
     }
 
-    /// Returns the memory that it is in: Python's attribute `shm`.
+    /// Returns the memory that contains the list, like Python's attribute `shm`.
     pub fn memory(&self) -> &SharedMemory {
         &self.memory
     }
 
-    /// Removes the name: [`SharedMemory::unlink`].
+    /// Removes the name: see [`SharedMemory::unlink`].
     ///
     /// # Errors
     ///
@@ -287,7 +285,7 @@ impl ShareableList {
         Ok(self.memory.unlink()?)
     }
 
-    /// Has the list stay under its name when this handle is dropped: [`SharedMemory::keep`].
+    /// Keeps the list under its name when this value is dropped: see [`SharedMemory::keep`].
     ///
     /// # Errors
     ///
@@ -297,7 +295,7 @@ impl ShareableList {
     }
 }
 
-/// All bytes of a new list.
+/// Returns all bytes of a new list.
 fn image(items: &[Item], layout: &Layout, size: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(size)?;
@@ -335,14 +333,15 @@ impl<'a> IntoIterator for &'a ShareableList {
 }
 
 impl Serialize for ShareableList {
-    /// As [`SharedMemory`] does.
+    /// Encodes the list as [`SharedMemory`] does.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.memory.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for ShareableList {
-    /// As [`SharedMemory`] does; memory that holds no list is an error.
+    /// Decodes the list as [`SharedMemory`] does. It is an error if the memory does not contain a
+    /// list.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::of(SharedMemory::deserialize(deserializer)?).map_err(de::Error::custom)
     }

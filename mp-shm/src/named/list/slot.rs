@@ -1,5 +1,5 @@
-//! What is written into one slot: the value's bytes, their format as Python's `struct` has it, and
-//! the code of the kind.
+//! The content of one slot: the value's bytes, their format in the notation of Python's `struct`,
+//! and the code of the kind.
 //!
 //! | value | bytes | format | code |
 //! |---|---|---|---|
@@ -10,30 +10,30 @@
 //! | `str` | UTF-8, then NULs to the end of the slot | `<room>s` | 1 |
 //! | `bytes` | themselves, then NULs to the end of the slot | `<room>s` | 2 |
 //!
-//! A reader takes the NULs at the end away, which CPython does too: it cannot tell those of the
-//! value from those behind it. So a value that ends with a NUL gets another format, `<length>s` and
-//! a space. To CPython the space means nothing when it reads, and then it takes the NULs away as
-//! ever. But it keeps a format only if that ends with an `s`; so it replaces this one when it sets
-//! the slot, and the length of ours never stays behind with its value.
+//! A reader removes the NULs at the end, as CPython does, because it cannot distinguish those of
+//! the value from those after it. So a value that ends with a NUL gets another format, `<length>s`
+//! and a space. CPython ignores the space when it reads, and removes the NULs as usual. When
+//! CPython sets a slot, it keeps the old format only if that ends with an `s`. So it replaces this
+//! one, and our length never remains with its value.
 
 use super::item::Item;
 
-/// How long a format is at most, which is the room for it.
+/// The greatest length of a format, which is the room for it.
 pub(super) const FORMAT: usize = 8;
 
-/// The room of a slot is a multiple of this, and the lengths of numbers are this.
+/// The length of a slot is a multiple of this, and numbers have this length.
 pub(super) const UNIT: usize = 8;
 
-/// The largest room that fits into a format: seven digits.
+/// The greatest length of a slot that a format can express: seven digits.
 pub(super) const LARGEST_ROOM: usize = 9_999_992;
 
-/// The longest value of which the format can say the length and that it is exact.
+/// The longest value whose exact length a format can express.
 pub(super) const LONGEST_EXACT: usize = 999_999;
 
 const NONE: &[u8] = b"xxxxxx?x";
 const BOOL: &[u8] = b"xxxxxxx?";
 
-/// What is to be written, except for the bytes behind the value.
+/// What is written for a value, except for the NULs after it.
 pub(super) struct Encoded<'a> {
     bytes: Bytes<'a>,
     pub(super) format: [u8; FORMAT],
@@ -51,7 +51,7 @@ pub(super) enum Refusal {
     TrailingNul,
 }
 
-/// How many bytes of a slot a value takes.
+/// Returns how many bytes of a slot a value takes.
 pub(super) fn length(item: &Item) -> usize {
     match item {
         Item::Str(text) => text.len(),
@@ -60,7 +60,7 @@ pub(super) fn length(item: &Item) -> usize {
     }
 }
 
-/// How much room CPython gives a value in a new list.
+/// Returns the length of the slot that CPython gives a value in a new list.
 pub(super) fn room_for(item: &Item) -> usize {
     match item {
         Item::Str(_) | Item::Bytes(_) => (length(item) / UNIT + 1) * UNIT,
@@ -69,7 +69,7 @@ pub(super) fn room_for(item: &Item) -> usize {
 }
 
 impl<'a> Encoded<'a> {
-    /// Encodes a value for a slot of that room.
+    /// Encodes a value for a slot of length `room`.
     pub(super) fn new(item: &'a Item, room: usize) -> Result<Self, Refusal> {
         if length(item) > room || room > LARGEST_ROOM {
             return Err(Refusal::TooLong);
@@ -101,27 +101,27 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    /// Whether NULs have to follow, to the end of the slot.
+    /// Tells whether NULs have to follow, to the end of the slot.
     pub(super) fn is_padded(&self) -> bool {
         matches!(self.bytes, Bytes::Text(_))
     }
 }
 
-/// A format, without the NULs behind it. It is at most as long as its room, as room and length were
-/// checked.
+/// Returns the bytes of a format, with NULs after it. It fits, because the length was checked.
 fn padded(format: &[u8]) -> [u8; FORMAT] {
     let mut padded = [0; FORMAT];
     padded[..format.len()].copy_from_slice(format);
     padded
 }
 
-/// The text of a format as it stands in the list.
+/// Returns the text of a format in the list.
 pub(super) fn trimmed(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     &bytes[..end]
 }
 
-/// What is in a slot, by its format and its code: how to read its bytes, and how many.
+/// What a slot contains, by its format and its code: how to decode its bytes, and how many there
+/// are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     None,
@@ -133,7 +133,7 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// Understands the formats that CPython and this library write, and no others.
+    /// Parses the formats that CPython and this library write, and no others.
     pub(super) fn new(format: &[u8; FORMAT], code: u8) -> Result<Self, &'static str> {
         let format = trimmed(format);
         match (code, format) {
@@ -150,7 +150,7 @@ impl Shape {
 
     fn text(digits: &[u8], exact: bool, code: u8) -> Result<Self, &'static str> {
         let digit = |digit: &u8| digit.is_ascii_digit().then(|| usize::from(digit - b'0'));
-        // Seven digits at most, as there is no room for more.
+        // Seven digits at most, because there is no room for more.
         let length = digits.iter().try_fold(0, |number, next| Some(number * 10 + digit(next)?));
         match length.filter(|_| !digits.is_empty()) {
             Some(length) if code == 1 => Ok(Self::Str { length, exact }),
@@ -159,7 +159,7 @@ impl Shape {
         }
     }
 
-    /// How many bytes of the slot it takes.
+    /// Returns how many bytes of the slot the value takes.
     pub(super) fn length(self) -> usize {
         match self {
             Self::Str { length, .. } | Self::Bytes { length, .. } => length,
@@ -167,7 +167,7 @@ impl Shape {
         }
     }
 
-    /// Makes the value of its bytes, which are as many as [`length`](Self::length) says.
+    /// Decodes the value from its bytes, of which there are [`length`](Self::length).
     pub(super) fn decode(self, bytes: &[u8]) -> Result<Item, &'static str> {
         let number = || bytes.first_chunk().copied().ok_or("its bytes are missing");
         let own = |exact| if exact { bytes } else { trimmed(bytes) };

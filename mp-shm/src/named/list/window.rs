@@ -1,4 +1,4 @@
-//! Reading a part of the memory from its beginning to its end, some way ahead.
+//! Reading a part of the memory in order, and reading ahead.
 
 use super::ShareableListError as Error;
 use super::SharedMemory;
@@ -15,23 +15,23 @@ pub(super) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    /// Reads no more than it is asked for.
+    /// Makes a window that does not read ahead.
     pub(super) fn exact(memory: &'a SharedMemory) -> Self {
         Self { memory, ahead: 0, bytes: Vec::new(), start: 0 }
     }
 
-    /// Reads ahead, for what is read one after another.
+    /// Makes a window that reads ahead, for reading in order.
     pub(super) fn ahead(memory: &'a SharedMemory) -> Self {
         Self { ahead: AHEAD, ..Self::exact(memory) }
     }
 
-    /// Reads `length` bytes from `offset` on, and ahead until `end` at most, which is not before
-    /// them.
+    /// Reads `length` bytes from `offset` on, and reads ahead up to `end`, which is not before the
+    /// last of them.
     pub(super) fn read(&mut self, offset: usize, length: usize, end: usize) -> Result<&[u8], Error> {
         let held = offset.checked_sub(self.start).and_then(|skip| self.bytes.get(skip..)?.get(..length)).is_some();
         if !held {
             let most = length.max(self.ahead.min(end.saturating_sub(offset)));
-            // Nothing is held if it fails.
+            // If reading fails, the window is empty.
             self.bytes.clear();
             self.bytes.try_reserve(most)?;
             self.bytes.resize(most, 0);
@@ -46,7 +46,7 @@ impl<'a> Window<'a> {
     }
 }
 
-/// The number at the beginning of some bytes, if it is not larger than anything here can be.
+/// Returns the number at the beginning of some bytes, if it is a possible size or offset.
 pub(super) fn word(bytes: &[u8]) -> Option<usize> {
     bytes.first_chunk().and_then(|bytes| usize::try_from(u64::from_ne_bytes(*bytes)).ok())
 }

@@ -13,7 +13,7 @@ fn sealed(size: u64, seals: SealFlags) -> OwnedFd {
 
 #[test]
 fn a_new_file_has_zeros_and_its_size_and_no_seal() {
-    for size in [1, 48, LITTLE, LITTLE + 1, 1 << 20] {
+    for size in [1, 48, ALWAYS_RESERVED, ALWAYS_RESERVED + 1, 1 << 20] {
         let file = create(size).unwrap();
         assert_eq!(fstat(&file).unwrap().st_size as u64, size);
         let mut bytes = vec![1; size as usize];
@@ -41,7 +41,7 @@ fn more_than_there_is_is_an_error_before_anything_is_made() {
 fn memory_that_was_set_aside_is_there() {
     use std::os::linux::fs::MetadataExt;
     let file = File::from(create(2 << 20).unwrap());
-    assert!(file.metadata().unwrap().st_blocks() == 0 || pages::are_counted());
+    assert!(file.metadata().unwrap().st_blocks() == 0 || pages::never_overcommits());
     commit(file.as_fd(), 0..1 << 20).unwrap();
     assert!(file.metadata().unwrap().st_blocks() * 512 >= 1 << 20);
     // What nobody can grow does not grow by it.
