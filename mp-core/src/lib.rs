@@ -194,12 +194,12 @@ pub use exit_status::ExitStatus;
 pub use function::ProcessFn;
 #[cfg(feature = "json")]
 pub use json::Json;
-/// Makes a function one that can run in another process.
+/// Lets a function run in another process.
 ///
-/// The function stays as it is and can be called as before. Beside it the attribute puts a type of
-/// the same name and visibility, which stands for the function wherever it is to run elsewhere.
-/// Rust keeps functions and types apart, so the two do not collide, and one `use` imports both;
-/// only another *type* of that name in the same place would.
+/// The attribute does not change the function. It adds a type of the same name and visibility,
+/// whose functions run it in another process. Functions and types have separate namespaces in Rust,
+/// so the two do not conflict, and one `use` imports both. Only another *type* of that name in the
+/// same module would conflict.
 ///
 /// # Examples
 ///
@@ -219,7 +219,7 @@ pub use json::Json;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// References are lent, and come to the other process as values:
+/// A reference parameter is encoded without a copy, and the other process owns the value:
 ///
 /// ```
 /// use std::path::Path;
@@ -238,8 +238,8 @@ pub use json::Json;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// An `async` function runs to its end in the other process, here on the runtime that its futures
-/// need:
+/// The other process runs an `async` function to its end, in this example on the runtime that its
+/// futures need:
 ///
 /// ```
 /// use std::future::Future;

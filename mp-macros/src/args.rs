@@ -7,13 +7,13 @@ use syn::{Error, ExprPath, Ident, LitStr, Path, Token, parse_quote};
 
 use crate::errors::Errors;
 
-/// What stands in the parentheses of `#[process_fn(…)]`.
+/// The arguments in `#[process_fn(…)]`.
 pub(crate) struct Args {
     /// The name to register under instead of the function's path.
     pub(crate) name: Option<LitStr>,
-    /// Where the crate `mp_core` is to be found.
+    /// The path of the crate `mp_core`.
     pub(crate) krate: Path,
-    /// What runs the future of an `async` function to its end instead of our own executor.
+    /// The function that runs the future of an `async` function, instead of our executor.
     pub(crate) executor: Option<Executor>,
 }
 
@@ -23,11 +23,11 @@ pub(crate) struct Executor {
     pub(crate) path: ExprPath,
 }
 
-/// What an argument can be, as an error says it.
+/// The possible arguments, for error messages.
 const ARGUMENTS: &str = "`name = \"…\"`, `crate = path` or `executor = path`";
 
 impl Args {
-    /// Parses the arguments; an error holds everything that is wrong with them.
+    /// Parses the arguments. An error contains all mistakes.
     pub(crate) fn parse(tokens: TokenStream) -> syn::Result<Self> {
         Self::parse_all.parse2(tokens)
     }
@@ -56,7 +56,7 @@ impl Args {
         errors.finish(Self { name, krate, executor })
     }
 
-    /// Reports an executor for a function that has no use for it.
+    /// Reports an executor for a function that is not `async`.
     pub(crate) fn check_executor(&self, is_async: bool, errors: &mut Errors) {
         if let Some(executor) = self.executor.as_ref().filter(|_| !is_async) {
             errors.at(
@@ -132,7 +132,7 @@ pub(crate) fn set<T>(slot: &mut Option<T>, value: T, key: &Ident) -> syn::Result
     Ok(())
 }
 
-/// Goes on to the next comma, so that one mistake does not hide the next.
+/// Skips to the next comma, so that one mistake does not hide the next.
 pub(crate) fn skip_argument(input: ParseStream) -> syn::Result<()> {
     while !input.is_empty() && !input.peek(Token![,]) {
         input.parse::<proc_macro2::TokenTree>()?;

@@ -1,4 +1,4 @@
-//! Which attributes of the function the type beside it takes over.
+//! Which attributes of the function are copied to the type.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -6,7 +6,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Meta, Token};
 
-/// Attributes to be repeated on what is made.
+/// Attributes to repeat on the output.
 pub(crate) struct Carried {
     /// Conditions: for every item.
     pub(crate) conditions: Vec<TokenStream>,
@@ -31,7 +31,7 @@ impl Carried {
     }
 }
 
-/// `meta` if it is wanted; of a `cfg_attr` what is wanted of it, under its condition.
+/// Returns `meta` if it is wanted, or the wanted parts of a `cfg_attr`, under its condition.
 fn pick(meta: &Meta, wanted: fn(&Meta) -> bool) -> Option<TokenStream> {
     if wanted(meta) {
         return Some(meta.to_token_stream());

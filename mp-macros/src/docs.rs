@@ -1,4 +1,4 @@
-//! Documentation of what is made.
+//! The documentation of the output.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -10,8 +10,8 @@ pub(crate) fn of_type(name: &Ident, attributes: &[Attribute]) -> TokenStream {
     let lines = lines(attributes);
     let name = name.unraw();
     let more = format!(
-        "The process function [`{name}`](fn@{name}), as a type: \
-         `{name}::spawn` runs it in a new process, `{name}::call` makes a value of it and its arguments."
+        "The process function [`{name}`](fn@{name}) as a type. \
+         `{name}::spawn` runs it in a new process, and `{name}::call` returns it and its arguments as a value."
     );
     let summary = summary(&lines);
     let links = links(&lines);
@@ -27,12 +27,12 @@ pub(crate) fn of_spawn(name: &Ident) -> TokenStream {
     let text = format!(
         "Runs [`{name}`](fn@{name}) with these arguments in a new process.\n\
          \n\
-         Returns once the process is started, without waiting for the function. For other settings than the \
-         default ones, give a `Builder` the result of [`call`](Self::call).\n\
+         Returns when the process has started, and does not wait for the function. To change the settings of \
+         the process, pass the result of [`call`](Self::call) to a `Builder`.\n\
          \n\
          # Errors\n\
          \n\
-         The arguments cannot be encoded, or the process cannot be started."
+         Fails if the arguments cannot be encoded or the process cannot be started."
     );
     quote!(#[doc = #text])
 }
@@ -40,7 +40,8 @@ pub(crate) fn of_spawn(name: &Ident) -> TokenStream {
 /// The documentation of `call`.
 pub(crate) fn of_call(name: &Ident) -> TokenStream {
     let name = name.unraw();
-    let text = format!("Makes a value of [`{name}`](fn@{name}) and these arguments, for a `Builder` or a pool to run.");
+    let text =
+        format!("Returns [`{name}`](fn@{name}) and these arguments as a value, which a `Builder` or a pool can run.");
     quote!(#[doc = #text])
 }
 

@@ -1,14 +1,14 @@
-//! Several errors as one, so that a user sees all of them at once.
+//! Combines several errors, so that a user sees all of them at once.
 
 use quote::ToTokens;
 use syn::Error;
 
-/// The errors found so far; empty when all is well.
+/// The errors found so far.
 #[derive(Default)]
 pub(crate) struct Errors(Option<Error>);
 
 impl Errors {
-    /// Adds `error` behind those already found.
+    /// Adds `error` after those found so far.
     pub(crate) fn push(&mut self, error: Error) {
         match &mut self.0 {
             Some(first) => first.combine(error),
@@ -21,12 +21,12 @@ impl Errors {
         self.push(Error::new_spanned(tokens, message));
     }
 
-    /// Adds the error of `result`, or gives its value.
+    /// Adds the error of `result`, or returns its value.
     pub(crate) fn take<T>(&mut self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()
     }
 
-    /// `value`, unless there was an error.
+    /// Returns `value`, unless there was an error.
     pub(crate) fn finish<T>(self, value: T) -> syn::Result<T> {
         match self.0 {
             Some(error) => Err(error),
@@ -35,7 +35,7 @@ impl Errors {
     }
 }
 
-/// Types as a person would write them: `TokenStream` prints a space between all tokens.
+/// Prints types as a person would write them. `TokenStream` prints spaces between all tokens.
 pub(crate) fn display(tokens: impl ToTokens) -> String {
     let mut text = tokens.into_token_stream().to_string();
     for (from, to) in [

@@ -1,4 +1,4 @@
-//! The output: the function as it was, and what stands beside it.
+//! The output: the unchanged function, and what the attribute adds.
 //!
 //! The part that users see is in [`facade`].
 
@@ -17,7 +17,8 @@ use crate::parameter::Parameter;
 mod borrowing;
 mod facade;
 
-/// Expands the attribute. On an error the item is kept, lest every use of it be an error too.
+/// Expands the attribute. On an error it keeps the item, so that uses of the item are not errors as
+/// well.
 pub(crate) fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let args = errors.take(Args::parse(arguments));
@@ -35,10 +36,11 @@ pub(crate) fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStre
     quote!(#item #beside)
 }
 
-/// What is made of one function.
+/// The output for one function.
 ///
-/// Everything has the span of the attribute or, where a message should point at the function, the
-/// place of its name with the hygiene of the attribute: thus lints know that no person wrote it.
+/// Everything has the span of the attribute. Where a message should point at the function, it has
+/// the location of its name with the hygiene of the attribute. So lints know that this is generated
+/// code.
 struct Expansion<'a> {
     krate: &'a Path,
     executor: Option<&'a ExprPath>,
@@ -110,7 +112,7 @@ impl<'a> Expansion<'a> {
         let quiet = quiet();
         let locals = self.locals();
         let unpacked = pack(&locals, Span::mixed_site());
-        // That a type is more private than the function is an error here, so it should point at the
+        // A type that is more private than the function is an error here, which should point at the
         // function.
         let types = quote_spanned! {name.span()=>
             type Args = #args;
@@ -136,8 +138,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// A variable for each parameter. They cannot collide with anything: their hygiene is that of
-    /// local variables of the macro.
+    /// A variable for each parameter. They cannot conflict with other names, because they have the
+    /// hygiene of local variables of the macro.
     fn locals(&self) -> Vec<Ident> {
         let positions = 0..self.function.parameters.len();
         positions.map(|position| format_ident!("arg{position}", span = Span::mixed_site())).collect()
@@ -146,7 +148,8 @@ impl<'a> Expansion<'a> {
     /// An expression that calls the function, and runs its future to the end if it is `async`.
     fn call(&self, arguments: impl Iterator<Item = TokenStream>) -> TokenStream {
         let Self { krate, executor, .. } = self;
-        // A `#[track_caller]` function is then called from where it stands, not from the attribute.
+        // Then the caller of a `#[track_caller]` function is the function's location, not the
+        // attribute.
         let function = &self.function.name;
         let call = quote_spanned!(function.span()=> #function(#(#arguments),*));
         match executor {
@@ -160,7 +163,8 @@ impl<'a> Expansion<'a> {
         let Self { krate, name, .. } = self;
         let conditions = &self.carried.conditions;
         let quiet = quiet();
-        // With the hygiene of the function's name too: else these tell the place of the attribute.
+        // These have the location of the function's name as well. Otherwise they would report the
+        // place of the attribute.
         let place = quote_spanned!(self.function.name.span()=> ::core::file!(), ::core::line!(), ::core::column!());
         quote! {
             #(#conditions)*
@@ -194,11 +198,11 @@ fn pack<T: ToTokens>(parts: impl IntoIterator<Item = T>, span: Span) -> TokenStr
     TokenTree::Group(tuple).into()
 }
 
-/// Silences what would be said of the user's types a second time, where they are repeated, and what
-/// is deprecated.
+/// Allows lints that would report the user's types a second time where they are repeated, and
+/// deprecated items.
 ///
-/// It is short because each lint in it is an error for those who forbid that lint. The place of
-/// everything made is enough for most lints.
+/// The list is short, because each lint in it is an error for a user who forbids that lint. For
+/// most lints the hygiene of the output is enough.
 pub(crate) fn quiet() -> TokenStream {
     quote! {
         #[allow(

@@ -1,4 +1,4 @@
-//! The annotated item: a function that passes all checks, described by what the output needs of it.
+//! The annotated item: a function that passes all checks, with everything that the output needs.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::ext::IdentExt;
@@ -22,7 +22,7 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Parses and checks an item; an error holds everything that is wrong with it.
+    /// Parses and checks an item. An error contains all mistakes.
     pub(crate) fn parse(item: TokenStream) -> syn::Result<Self> {
         let Item { attributes, visibility, signature } = syn::parse2(ungroup(item))?;
 
@@ -43,12 +43,12 @@ impl Function {
         errors.finish(Self { attributes, visibility, is_async, name, parameters, output })
     }
 
-    /// Whether a parameter is a reference.
+    /// Tells whether a parameter is a reference.
     pub(crate) fn borrows(&self) -> bool {
         self.parameters.iter().any(|parameter| parameter.reference.is_some())
     }
 
-    /// Whether rustc will refuse the function for a type that is left to inference.
+    /// Tells whether rustc will refuse the function because a type in it is `_`.
     pub(crate) fn has_placeholder(&self) -> bool {
         let parameters = self.parameters.iter().map(|parameter| &parameter.ty);
         parameters.chain(&self.output).any(types::has_placeholder)
@@ -65,7 +65,7 @@ fn output(output: ReturnType) -> Option<Type> {
     }
 }
 
-/// The function as written, its body passed over: what rustc accepts there is none of our business.
+/// The function as written. The body is not parsed, because the attribute does not need it.
 struct Item {
     attributes: Vec<Attribute>,
     visibility: Visibility,
@@ -90,7 +90,7 @@ impl Parse for Item {
     }
 }
 
-/// Whether `fn` follows, maybe after words that can stand before it.
+/// Tells whether `fn` follows, possibly after its qualifiers.
 fn is_function(input: ParseStream) -> bool {
     let ahead = input.fork();
     while !ahead.is_empty() {
@@ -112,7 +112,7 @@ fn is_function(input: ParseStream) -> bool {
     false
 }
 
-/// Takes the item out of the invisible group in which `$item:item` of a macro puts it.
+/// Removes the invisible group around an item that a macro passed as `$item:item`.
 fn ungroup(item: TokenStream) -> TokenStream {
     let mut tokens = item.clone().into_iter();
     match (tokens.next(), tokens.next()) {

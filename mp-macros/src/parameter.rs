@@ -1,4 +1,4 @@
-//! One parameter of a process function, and the name it goes by in `spawn` and `call`.
+//! A parameter of a process function, and its name in `spawn` and `call`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
@@ -9,15 +9,14 @@ use syn::{Attribute, FnArg, Ident, Lifetime, Pat, PatType, Path, Signature, Type
 use crate::errors::Errors;
 use crate::types::{self, Position};
 
-/// The longest tuple for which std implements its traits, such as the `Debug` that a call of it
-/// needs.
+/// The longest tuple for which std implements its traits, such as the `Debug` that a call needs.
 pub(crate) const MOST: usize = 12;
 
-/// A parameter as `spawn` and `call` have it.
+/// A parameter of `spawn` and `call`.
 pub(crate) struct Parameter {
     pub(crate) name: Ident,
     pub(crate) ty: Type,
-    /// The type again, if it is a reference.
+    /// The type as well, if it is a reference.
     pub(crate) reference: Option<TypeReference>,
 }
 
@@ -30,7 +29,7 @@ impl Parameter {
         Self { name, ty: ty.clone(), reference }
     }
 
-    /// The type that owns the value.
+    /// The owned type.
     pub(crate) fn owned(&self, krate: &Path) -> TokenStream {
         match &self.reference {
             Some(TypeReference { elem, .. }) => {
@@ -40,8 +39,7 @@ impl Parameter {
         }
     }
 
-    /// The type with a name for the lifetime, which `call` needs because its result holds the
-    /// reference.
+    /// The type with a named lifetime, which `call` needs because its result holds the reference.
     pub(crate) fn with_lifetime(&self, lifetime: &Lifetime) -> TokenStream {
         match &self.reference {
             Some(reference) => {
@@ -78,8 +76,7 @@ impl Parameter {
     }
 }
 
-/// Where a type stands, with the hygiene of the attribute: what is wrong with the type is told
-/// there.
+/// The location of a type, with the hygiene of the attribute. Errors of the type point there.
 pub(crate) fn place(ty: &Type) -> Span {
     Span::call_site().located_at(ty.span())
 }
@@ -100,13 +97,13 @@ fn check_attributes(attributes: &[Attribute], errors: &mut Errors) {
     }
 }
 
-/// Keeps plain names and makes up the others, so that no two are the same.
+/// Keeps plain names and chooses the others, so that all are different.
 fn name_all(parameters: &[&PatType]) -> Vec<Parameter> {
     let own: Vec<_> = parameters.iter().map(|parameter| own_name(&parameter.pat)).collect();
     let mut taken: Vec<String> = Vec::new();
     let mut names: Vec<Option<Ident>> = Vec::new();
     for name in own {
-        // Names that a macro made may be the same and yet, by hygiene, not collide.
+        // Names from a macro may be equal and still be different by hygiene.
         let name = name.filter(|name| !taken.contains(&name.unraw().to_string()));
         taken.extend(name.iter().map(|name| name.unraw().to_string()));
         names.push(name);
@@ -119,7 +116,7 @@ fn name_all(parameters: &[&PatType]) -> Vec<Parameter> {
     named
 }
 
-/// The name of a pattern that is one, placed where the user wrote it.
+/// Returns the name if the pattern is one, with its location.
 fn own_name(pattern: &Pat) -> Option<Ident> {
     match pattern {
         Pat::Ident(pattern) => {

@@ -1,10 +1,10 @@
-//! What stands around the parameters: `unsafe`, generics and the like.
+//! The parts of a signature around the parameters: `unsafe`, generics and the like.
 
 use syn::{GenericParam, Generics, Safety, Signature};
 
 use crate::errors::Errors;
 
-/// Reports what a process function cannot be.
+/// Reports the parts that a process function cannot have.
 pub(crate) fn check(signature: &Signature, errors: &mut Errors) {
     if let Safety::Unsafe(unsafety) = &signature.safety {
         errors.at(

@@ -1,4 +1,4 @@
-//! `#[derive(ShmSafe)]`: an item that passes all checks, and what stands beside it.
+//! `#[derive(ShmSafe)]`: an item that passes all checks, and the output for it.
 
 use proc_macro2::TokenStream;
 use syn::DeriveInput;
@@ -16,8 +16,8 @@ use args::Args;
 use expand::Expansion;
 use shape::Shape;
 
-/// Expands the derive. On an error there still is an implementation if there can be one, lest every
-/// use of the type be an error too.
+/// Expands the derive. On an error it still makes an implementation if possible, so that uses of
+/// the type are not errors as well.
 pub(crate) fn derive(item: TokenStream) -> TokenStream {
     let input: DeriveInput = match syn::parse2(item) {
         Ok(input) => input,

@@ -1,4 +1,4 @@
-//! Which types can cross to another process, as far as their spelling tells.
+//! Types that cannot be sent to another process, recognised by how they are written.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use syn::{
 
 use crate::errors::{Errors, display};
 
-/// On which side of the arrow a type stands.
+/// Whether a type is a parameter or the return type.
 #[derive(Clone, Copy)]
 pub(crate) enum Position {
     Parameter,
@@ -27,7 +27,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// Reports the parts of `ty` that mean nothing in another process.
+/// Reports the parts of `ty` that have no meaning in another process.
 pub(crate) fn check(ty: &Type, position: Position, errors: &mut Errors) {
     let mut check = Check { position, errors };
     match bare(ty) {
@@ -36,7 +36,7 @@ pub(crate) fn check(ty: &Type, position: Position, errors: &mut Errors) {
     }
 }
 
-/// Whether a part of `ty` is left to inference, which rustc refuses by itself.
+/// Tells whether a part of `ty` is `_`, which rustc refuses itself.
 pub(crate) fn has_placeholder(ty: &Type) -> bool {
     struct Placeholder(bool);
     impl<'ast> Visit<'ast> for Placeholder {
@@ -44,7 +44,7 @@ pub(crate) fn has_placeholder(ty: &Type) -> bool {
             self.0 = true;
         }
 
-        /// The length of an array; what is inside a longer expression is not part of the signature.
+        /// The length of an array. A longer expression is not part of the signature.
         fn visit_expr(&mut self, expression: &'ast Expr) {
             self.0 |= matches!(expression, Expr::Infer(_));
         }
@@ -54,7 +54,7 @@ pub(crate) fn has_placeholder(ty: &Type) -> bool {
     placeholder.0
 }
 
-/// `ty` without the groups and parentheses around it.
+/// Returns `ty` without the groups and parentheses around it.
 pub(crate) fn bare(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => bare(&group.elem),
@@ -69,8 +69,8 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// A reference that is a whole parameter: the other process owns what it refers to, and lends
-    /// it to the function.
+    /// A reference that is a whole parameter. The other process owns the value, and lends it to the
+    /// function.
     fn parameter(&mut self, reference: &TypeReference) {
         let referent = bare(&reference.elem);
         match referent {
@@ -93,7 +93,7 @@ impl Check<'_> {
             self.errors.at(
                 lifetime,
                 format!(
-                    "what a process function borrows lives in the other process only while it runs: write `{}`",
+                    "a value that a process function borrows exists in the other process only while the function runs: write `{}`",
                     display(shorter)
                 ),
             );
@@ -142,7 +142,7 @@ impl Check<'_> {
     }
 }
 
-/// What owns a `ty`.
+/// The owned form of a `ty`.
 fn owned(ty: &Type) -> String {
     match bare(ty) {
         Type::Slice(slice) => match bare(&slice.elem) {
@@ -166,7 +166,7 @@ fn owned(ty: &Type) -> String {
 }
 
 impl<'ast> Visit<'ast> for Check<'_> {
-    /// Does not look inside: one error for one reference.
+    /// Does not check inside the reference, so that there is one error for it.
     fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
         self.reference(reference);
     }
@@ -175,7 +175,7 @@ impl<'ast> Visit<'ast> for Check<'_> {
         let position = self.position;
         self.errors.at(
             pointer,
-            format!("a raw pointer means nothing in another process: {position} `{}` by value", owned(&pointer.elem)),
+            format!("a raw pointer has no meaning in another process: {position} `{}` by value", owned(&pointer.elem)),
         );
     }
 
@@ -184,7 +184,7 @@ impl<'ast> Visit<'ast> for Check<'_> {
         self.errors.at(
             pointer,
             format!(
-                "a function pointer means nothing in another process: {position} a value that says which \
+                "a function pointer has no meaning in another process: {position} a value that says which \
                  function to call, such as an enum"
             ),
         );
@@ -221,7 +221,7 @@ impl<'ast> Visit<'ast> for Check<'_> {
         visit::visit_path(self, path);
     }
 
-    /// The lifetimes of `for<'a> Trait<'a>` are its own.
+    /// The lifetimes of `for<'a> Trait<'a>` do not borrow from outside.
     fn visit_trait_bound(&mut self, bound: &'ast TraitBound) {
         if bound.lifetimes.is_none() {
             visit::visit_trait_bound(self, bound);
@@ -231,7 +231,7 @@ impl<'ast> Visit<'ast> for Check<'_> {
     /// `dyn Fn(&str)` borrows when it is called, not when it is sent.
     fn visit_parenthesized_generic_arguments(&mut self, _: &'ast ParenthesizedGenericArguments) {}
 
-    /// Lengths of arrays and const arguments are no part of the value.
+    /// Lengths of arrays and const arguments are not part of the value.
     fn visit_expr(&mut self, _: &'ast Expr) {}
 
     fn visit_macro(&mut self, _: &'ast Macro) {}

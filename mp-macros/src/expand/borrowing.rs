@@ -1,4 +1,4 @@
-//! What a function needs in addition if it takes references.
+//! Additional output for a function that takes references.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -13,7 +13,7 @@ impl Expansion<'_> {
         pack(parameters.map(|parameter| parameter.with_lifetime(lifetime)), self.name.span())
     }
 
-    /// The types of the references, and a call with them; nothing if there are none.
+    /// The types of the references, and a call with them. Empty if there are none.
     pub(super) fn borrowing(&self) -> Option<TokenStream> {
         if !self.function.borrows() {
             return None;

@@ -1,4 +1,4 @@
-//! What users see of the output: the type, `spawn` and `call`.
+//! The public part of the output: the type, `spawn` and `call`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};

@@ -7,19 +7,19 @@ use syn::{Attribute, Error, Ident, Meta, Path, Token, parse_quote};
 use crate::args::{PathArgument, parse_value, set, skip_argument};
 use crate::errors::Errors;
 
-/// What stands in the parentheses of `#[shm_safe(…)]`, of all of them.
+/// The arguments in all `#[shm_safe(…)]` of a type.
 pub(crate) struct Args {
-    /// Where the crate `mp_shm` is to be found.
+    /// The path of the crate `mp_shm`.
     pub(crate) krate: Path,
-    /// Whether the fields alone do not tell which bytes are a value.
+    /// Whether the type has invariants that its fields do not express.
     pub(crate) invariants: bool,
 }
 
-/// What an argument can be, as an error says it.
+/// The possible arguments, for error messages.
 const ARGUMENTS: &str = "`crate = path` or `invariants`";
 
 impl Args {
-    /// Picks them from the attributes of the item.
+    /// Takes the arguments from the attributes of the item.
     pub(crate) fn from(attributes: &[Attribute], errors: &mut Errors) -> Self {
         let mut found = Found::default();
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("shm_safe")) {

@@ -1,4 +1,4 @@
-//! The output: the implementation, and what makes a `Drop` an error.
+//! The output: the implementation, and a check that the type has no `Drop`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
@@ -12,11 +12,11 @@ use super::representation::Representation;
 use super::shape::{Field, Shape, Variant};
 use crate::expand::quiet;
 
-/// What is made of one type.
+/// The output for one type.
 ///
-/// Everything has the span of the derive or, where a message should point at the type or a field,
-/// that place with the hygiene of the derive: thus lints know that no person wrote it,
-/// `unsafe_code` among them.
+/// Everything has the span of the derive. Where a message should point at the type or a field, it
+/// has that location with the hygiene of the derive. So lints, `unsafe_code` among them, know that
+/// this is generated code.
 pub(crate) struct Expansion<'a> {
     krate: &'a Path,
     invariants: bool,
@@ -49,7 +49,7 @@ impl<'a> Expansion<'a> {
         tokens
     }
 
-    /// An implementation for a type that does not compile, for those who use it.
+    /// An implementation for a type with errors, so that uses of the type compile.
     pub(crate) fn placeholder(&self) -> TokenStream {
         let krate = self.krate;
         self.implementation(&quote!(#krate::Layout::of::<Self>("")))
@@ -69,8 +69,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// Nothing can be said of all types without `Drop`, but two implementations of a trait for one
-    /// type are an error, which names the trait.
+    /// A bound cannot exclude types with `Drop`. But two implementations of a trait for one type
+    /// are an error, which names the trait.
     fn without_drop(&self) -> TokenStream {
         let name = &self.name;
         let quiet = quiet();
@@ -89,15 +89,15 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// An attribute that comes after the derive is given the type later, and may change it: this
-    /// does not compile if the type has other parts then than those that were checked. (The names
-    /// are long because types of the user are named beside them.)
+    /// An attribute after the derive runs later and may change the type. This does not compile if
+    /// the type then has other parts than the checked ones. (The names are long so that they do not
+    /// conflict with the user's types.)
     fn unchanged(&self, shape: &Shape) -> TokenStream {
         let name = &self.name;
         let quiet = quiet();
         let (parameters, _, conditions) = self.bounded.split_for_impl();
         let (_, arguments, _) = self.generics.split_for_impl();
-        // Pointers, because those are not converted into each other as references are.
+        // Pointers, because references would be coerced to each other.
         let checks = match shape {
             Shape::Struct(fields) => {
                 let members = fields.iter().map(|field| &field.member);
@@ -137,8 +137,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// What the layout calls the type. Values of one with invariants are made by its own functions
-    /// alone, so they are not to be had from another type of that name.
+    /// The name of the type in the layout. Only a type's own functions make values with invariants,
+    /// so another type of the same name must not supply them.
     fn layout_name(&self) -> TokenStream {
         let name = self.name.unraw().to_string();
         if self.invariants { quote!(::core::concat!(::core::module_path!(), "::", #name)) } else { quote!(#name) }
@@ -165,9 +165,9 @@ impl<'a> Expansion<'a> {
                 None => quote!(::core::option::Option::None),
                 Some(value) => {
                     let ty = representation.discriminant();
-                    // By a function, which gives the value its type: a variable could have the name
-                    // of one of the user's constants. In an array, where rustc has nothing to say
-                    // about the user's braces.
+                    // By a function, which gives the value its type, because a variable could have
+                    // the name of one of the user's constants. In an array, so that rustc does not
+                    // warn about the user's braces.
                     quote!(::core::option::Option::Some(
                         ::core::convert::identity::<[#ty; 1]>([#value])[0] as ::core::primitive::i128
                     ))
@@ -182,19 +182,19 @@ impl<'a> Expansion<'a> {
         quote!(#krate::Layout::enumeration::<Self>(#name, #tagged, &[#(#variants),*]))
     }
 
-    /// The layout of a field: where its type has none, rustc points at the type.
+    /// The layout of a field. If its type has none, rustc points at the type.
     fn layout(&self, field: &Field) -> TokenStream {
         let (krate, ty) = (self.krate, field.ty);
         quote_spanned!(at(ty)=> <#ty as #krate::ShmSafe>::LAYOUT)
     }
 }
 
-/// The place of `tokens`, with the hygiene of the derive.
+/// The location of `tokens`, with the hygiene of the derive.
 fn at(tokens: &impl Spanned) -> Span {
     Span::call_site().located_at(tokens.span())
 }
 
-/// The name of a field as the layout has it.
+/// The name of a field in the layout.
 fn text(member: &Member) -> String {
     match member {
         Member::Named(name) => name.unraw().to_string(),

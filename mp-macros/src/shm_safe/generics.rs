@@ -17,12 +17,12 @@ pub(crate) fn check(generics: &Generics, errors: &mut Errors) {
     }
 }
 
-/// Whether the type can be `'static`, as far as its parameters tell.
+/// Tells whether the parameters allow the type to be `'static`.
 pub(crate) fn are_static(generics: &Generics) -> bool {
     generics.lifetimes().next().is_none()
 }
 
-/// The generics with a bound for each type among them.
+/// The generics, with a bound for each type parameter.
 pub(crate) fn bounded(generics: &Generics, krate: &Path) -> Generics {
     let mut bounded = generics.clone();
     for parameter in generics.type_params() {
@@ -32,8 +32,7 @@ pub(crate) fn bounded(generics: &Generics, krate: &Path) -> Generics {
     bounded
 }
 
-/// What makes a layout that of a type with these parameters, also if no field tells: calls of a
-/// method of it.
+/// Method calls that add the parameters to a layout, because there may be no field of that type.
 pub(crate) fn told_apart(generics: &Generics, krate: &Path) -> TokenStream {
     let numbers = generics.params.iter().filter_map(|parameter| match parameter {
         GenericParam::Type(parameter) => {
@@ -42,7 +41,7 @@ pub(crate) fn told_apart(generics: &Generics, krate: &Path) -> TokenStream {
         }
         GenericParam::Const(parameter) => {
             let name = &parameter.ident;
-            // In two halves: a number may have 128 bits.
+            // In two halves, because a number may have 128 bits.
             Some(quote!(
                 .with(#name as ::core::primitive::u64)
                 .with(((#name as ::core::primitive::u128) >> 64) as ::core::primitive::u64)

@@ -1,4 +1,4 @@
-//! What `#[repr(…)]` says of an enum's discriminant.
+//! What `#[repr(…)]` says about an enum's discriminant.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
@@ -15,7 +15,7 @@ pub(crate) struct Representation {
 }
 
 impl Representation {
-    /// Reads the attributes of an enum. What is wrong in them is for rustc to say.
+    /// Reads the attributes of an enum. rustc reports their errors.
     pub(crate) fn from(attributes: &[Attribute]) -> Self {
         let mut representation = Self::default();
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("repr")) {
@@ -35,12 +35,12 @@ impl Representation {
         representation
     }
 
-    /// Whether the discriminant is stored as it is, at the beginning.
+    /// Tells whether the discriminant is stored at the beginning.
     pub(crate) fn is_tagged(&self) -> bool {
         self.is_c || self.integer.is_some()
     }
 
-    /// The type of what is written as a discriminant.
+    /// The type of an explicit discriminant.
     pub(crate) fn discriminant(&self) -> TokenStream {
         let integer = Ident::new(self.integer.unwrap_or("isize"), Span::call_site());
         quote!(::core::primitive::#integer)

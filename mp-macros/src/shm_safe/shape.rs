@@ -1,4 +1,4 @@
-//! What a type is made of: the fields of a struct, or the variants of an enum.
+//! The parts of a type: the fields of a struct, or the variants of an enum.
 
 use syn::{Data, DeriveInput, Expr, Fields, Ident, Index, Member, Type};
 
@@ -6,7 +6,7 @@ use super::representation::Representation;
 use super::{args, types};
 use crate::errors::Errors;
 
-/// A type that can be in shared memory, as far as its definition tells.
+/// A type whose definition allows it to be in shared memory.
 pub(crate) enum Shape<'a> {
     Struct(Vec<Field<'a>>),
     Enum(Representation, Vec<Variant<'a>>),
@@ -24,7 +24,7 @@ pub(crate) struct Variant<'a> {
 }
 
 impl<'a> Shape<'a> {
-    /// Checks each field; nothing comes of a union.
+    /// Checks each field. A union is an error.
     pub(crate) fn from(input: &'a DeriveInput, errors: &mut Errors) -> Option<Self> {
         match &input.data {
             Data::Struct(data) => Some(Self::Struct(fields(&data.fields, errors))),
@@ -39,7 +39,7 @@ impl<'a> Shape<'a> {
             Data::Union(data) => {
                 errors.at(
                     data.union_token,
-                    "a union does not tell the other processes which of its fields is there: use an enum",
+                    "a union does not say which of its fields is in use, so other processes cannot know it: use an enum",
                 );
                 None
             }
@@ -47,8 +47,7 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// Whether a value has a size, as far as its definition tells: the last field of a struct may have
-/// none.
+/// Tells whether the definition gives values a size. The last field of a struct may be unsized.
 pub(crate) fn is_sized(input: &DeriveInput) -> bool {
     let Data::Struct(data) = &input.data else { return true };
     data.fields.iter().next_back().is_none_or(|field| types::is_sized(&field.ty))

@@ -1,12 +1,12 @@
-//! Which types cannot be in shared memory, as far as their spelling tells. Of the others, rustc
-//! knows.
+//! Types that cannot be in shared memory, recognised by how they are written. rustc detects the
+//! others.
 
 use syn::{GenericArgument, Path, PathArguments, Type};
 
 use crate::errors::{Errors, display};
 use crate::types::bare;
 
-/// Types that hold a value where they are, so that what is wrong with it is wrong with them.
+/// Types that contain a value in place, so that they have the same errors as the value.
 const AROUND: [&str; 7] = ["Option", "Mutex", "ReentrantMutex", "RwLock", "OnceLock", "Wrapping", "Saturating"];
 
 /// Crates with locks for the threads of one process.
@@ -43,7 +43,7 @@ pub(crate) fn check(ty: &Type, errors: &mut Errors) {
     }
 }
 
-/// Whether a value of type `ty` has a size.
+/// Tells whether values of type `ty` have a size.
 pub(crate) fn is_sized(ty: &Type) -> bool {
     match bare(ty) {
         Type::Slice(_) | Type::TraitObject(_) => false,
@@ -52,13 +52,13 @@ pub(crate) fn is_sized(ty: &Type) -> bool {
     }
 }
 
-/// What to do instead of text elsewhere.
+/// What to use instead of text in other memory.
 const TEXT: &str = "use an array of bytes, `[u8; N]`, and its length";
 
-/// What to do instead of a value of unknown type.
+/// What to use instead of a value of unknown type.
 const CONCRETE: &str = "use a concrete type, such as an enum of the possible ones";
 
-/// What to do instead of an address of a `ty`.
+/// What to use instead of an address of a `ty`.
 fn instead_of_pointing_at(ty: &Type) -> String {
     match bare(ty) {
         Type::Slice(slice) => array(&slice.elem),
@@ -73,7 +73,7 @@ fn is_text(path: &Path) -> bool {
     path.segments.last().is_some_and(|last| last.arguments.is_none() && texts.iter().any(|text| last.ident == text))
 }
 
-/// What to do instead of many values elsewhere.
+/// What to use instead of several values in other memory.
 fn array(element: &Type) -> String {
     format!("use an array, `[{}; N]`, or an `mp_shm::Array` beside it", display(element))
 }
@@ -95,7 +95,7 @@ fn path(path: &Path, errors: &mut Errors) {
     }
 }
 
-/// What stands between `<` and `>`.
+/// The arguments between `<` and `>`.
 #[derive(Default)]
 struct Arguments<'a> {
     count: usize,
@@ -113,8 +113,8 @@ impl<'a> From<&'a PathArguments> for Arguments<'a> {
     }
 }
 
-/// What is wrong with a type of std that has its value elsewhere, or for one thread. The number of
-/// arguments tells many of them from other types of the name.
+/// The error for a type of std that stores its value elsewhere or works in one thread only. The
+/// number of arguments distinguishes most of them from other types of that name.
 fn elsewhere(name: &str, arguments: &Arguments) -> Option<String> {
     let types = arguments.types.as_slice();
     let shown: Vec<String> = types.iter().map(display).collect();
