@@ -1,4 +1,4 @@
-//! A place where parties wait for each other.
+//! `Barrier`: parties wait for each other.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,33 +8,33 @@ use thiserror::Error;
 use crate::deadline::Deadline;
 use crate::raw::barrier::{Broken, MOST, RawBarrier};
 
-/// A place where a number of parties, processes or threads, wait for each other, again and again,
-/// as Python's `multiprocessing.Barrier`.
+/// Lets a number of parties (processes or threads) wait for each other, again and again, like
+/// Python's `multiprocessing.Barrier`.
 ///
-/// When as many have arrived as there are parties, all go on: that is one generation, and the next
-/// one begins. Each of them gets another number, from zero to one less than there are parties, in
-/// the order in which they arrived.
+/// When all parties have arrived, all go on. That is one generation, and then the next one begins.
+/// Each party gets a number in the order of arrival, from zero to one less than the number of
+/// parties.
 ///
-/// A barrier can be broken: by [`abort`](Self::abort), by a wait whose time is up, by an action
-/// that panics. Then all who wait and all who come get [`BarrierError::Broken`], until somebody
-/// calls [`reset`](Self::reset).
+/// A barrier is broken by [`abort`](Self::abort), by a wait that times out, or by an action that
+/// panics. Then all current and later waits return [`BarrierError::Broken`], until
+/// [`reset`](Self::reset) is called.
 ///
-/// It is 16 bytes without a pointer in them: place it in memory that processes share, at any
-/// address of each, or in a `static` for the threads of one process. What a party has done before
-/// it arrives is seen by the action, and by all after they have gone on.
+/// It has 16 bytes and no pointers. Place it in shared memory, at any address in each process, or
+/// in a `static` for the threads of one process. Everything that a party did before it arrived
+/// happens before the action, and before any party goes on.
 ///
-/// If more threads take part than there are parties, those who come first are the generation, and
-/// the others wait for the next one.
+/// If more threads wait than there are parties, the first ones form the generation, and the others
+/// wait for the next one.
 ///
 /// # Process death
 ///
-/// A process that is killed before it arrives leaves the others waiting: use
-/// [`wait_timeout`](Self::wait_timeout), or have whoever sees it die call [`abort`](Self::abort).
-/// One that is killed while it waits has arrived and is counted, so the others go on without it; it
-/// is missed in the next generation. One that is killed in the middle of ending a generation has
-/// ended it or has not; if it did not come to wake those who sleep, they find out within a tenth of
-/// a second. One that is killed while it runs the action leaves all others waiting until the time
-/// of one is up, or somebody calls `abort` or `reset`.
+/// If a process is killed before it arrives, the others keep waiting: use
+/// [`wait_timeout`](Self::wait_timeout), or let a process that notices the death call
+/// [`abort`](Self::abort). If it is killed while it waits, it counts as arrived, so the others go
+/// on; it is missing in the next generation. If it is killed while it ends a generation, the
+/// generation has ended or it has not. If it had no time to wake the sleepers, they notice within a
+/// tenth of a second. If it is killed in the action, the others wait until one of them times out,
+/// or until `abort` or `reset` is called.
 ///
 /// # Examples
 ///
@@ -65,14 +65,14 @@ pub struct Barrier {
 
 const _: () = assert!(size_of::<Barrier>() == 16 && align_of::<Barrier>() == 8);
 
-/// Why a wait at a [`Barrier`] failed. The barrier stays broken until it is reset, unless that is
-/// what happened.
+/// Why a wait at a [`Barrier`] failed. Unless a reset was the reason, the barrier stays broken
+/// until it is reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[non_exhaustive]
 pub enum BarrierError {
-    /// Not all arrived in the time that this wait had, and so it has broken the barrier. All others
-    /// get [`Broken`](Self::Broken).
-    #[error("not all parties arrived at the barrier in time")]
+    /// Not all parties arrived before the timeout, so this wait broke the barrier. All other waits
+    /// return [`Broken`](Self::Broken).
+    #[error("not all parties arrived at the barrier before the timeout")]
     TimedOut,
     /// The barrier was broken, or was reset during the wait.
     #[error("the barrier is broken or was reset")]
@@ -80,12 +80,12 @@ pub enum BarrierError {
 }
 
 impl Barrier {
-    /// Makes a barrier for that many parties.
+    /// Makes a barrier for `parties` parties.
     ///
     /// # Panics
     ///
-    /// If there are no parties, or more than 1,048,575. In a `static` or `const` this is an error
-    /// when it is compiled.
+    /// If `parties` is zero or more than 1,048,575. In a `static` or `const` this is a compile
+    /// error.
     ///
     /// # Examples
     ///
@@ -95,20 +95,20 @@ impl Barrier {
     /// ```
     pub const fn new(parties: u32) -> Self {
         assert!(parties > 0, "a barrier has to have at least one party");
-        assert!(parties <= MOST, "a barrier has 1048575 parties at most");
+        assert!(parties <= MOST, "a barrier has at most 1048575 parties");
         Self { raw: RawBarrier::new(parties) }
     }
 
-    /// Waits until all parties have arrived, and gives how many had arrived before this one.
+    /// Waits until all parties have arrived, and returns how many arrived before this one.
     ///
     /// # Errors
     ///
-    /// [`BarrierError::Broken`] if the barrier is broken, or is broken or reset before all have
-    /// arrived.
+    /// [`BarrierError::Broken`] if the barrier is broken, or if it is broken or reset before all
+    /// have arrived.
     ///
     /// # Process death
     ///
-    /// If a party dies before it arrives, this waits until somebody breaks the barrier: see [the
+    /// If a party dies before it arrives, this waits until the barrier is broken: see [the
     /// type](Self#process-death).
     ///
     /// # Examples
@@ -124,19 +124,19 @@ impl Barrier {
         self.arrive(Deadline::NEVER, None::<fn()>)
     }
 
-    /// Waits as [`wait`](Self::wait) does, for that long at most: if not all have arrived then, it
-    /// breaks the barrier for all. Zero breaks it at once unless this is the last; `Duration::MAX`
-    /// is for ever.
+    /// Waits like [`wait`](Self::wait), for `timeout` at most. If not all parties have arrived
+    /// then, it breaks the barrier. With a timeout of zero, it breaks the barrier at once unless
+    /// this is the last party. `Duration::MAX` waits indefinitely.
     ///
-    /// The time is measured by the monotonic clock, which stands still while the machine sleeps.
+    /// The monotonic clock measures the time. It stops while the machine is suspended.
     ///
     /// # Errors
     ///
-    /// [`BarrierError::TimedOut`] if the time was up, and as for `wait`.
+    /// [`BarrierError::TimedOut`] after the timeout, and as for `wait`.
     ///
     /// # Process death
     ///
-    /// If a party dies before it arrives, the first whose time is up breaks the barrier.
+    /// If a party dies before it arrives, the first wait that times out breaks the barrier.
     ///
     /// # Examples
     ///
@@ -153,17 +153,17 @@ impl Barrier {
         self.arrive(Deadline::after(timeout), None::<fn()>)
     }
 
-    /// Waits as [`wait`](Self::wait) does. If this is the last to arrive it runs the action first,
-    /// and all go on when that has returned.
+    /// Waits like [`wait`](Self::wait). If this party is the last to arrive, it runs the action,
+    /// and all go on after that has returned.
     ///
-    /// Python's barrier has its action from the start. A function is no value that could lie in
-    /// shared memory, so here each party brings it, and the last one's is run. The action must not
-    /// wait at the same barrier, which would wait for itself.
+    /// Python's barrier stores its action. A function cannot be stored in shared memory, so here
+    /// each party passes one, and the action of the last party runs. The action must not wait at
+    /// the same barrier, because it would wait for itself.
     ///
     /// # Errors
     ///
-    /// As for `wait`. If the barrier is broken or reset while the action runs, the others go on
-    /// with an error at once, and the one that ran it when it has returned.
+    /// As for `wait`. If the barrier is broken or reset while the action runs, the others return an
+    /// error at once, and the party that runs the action does so when the action has returned.
     ///
     /// # Panics
     ///
@@ -171,8 +171,8 @@ impl Barrier {
     ///
     /// # Process death
     ///
-    /// A process that is killed in the action has neither broken the barrier nor let the others go
-    /// on: see [the type](Self#process-death).
+    /// If a process is killed in the action, the others keep waiting: see [the
+    /// type](Self#process-death).
     ///
     /// # Examples
     ///
@@ -193,21 +193,21 @@ impl Barrier {
         self.arrive(Deadline::NEVER, Some(action))
     }
 
-    /// Waits as [`wait_with`](Self::wait_with) does, for that long at most, as
-    /// [`wait_timeout`](Self::wait_timeout). The one that runs the action takes the time that this
-    /// takes; the others do not wait longer than they said.
+    /// Waits like [`wait_with`](Self::wait_with), for `timeout` at most, as
+    /// [`wait_timeout`](Self::wait_timeout) does. The timeout does not limit the party that runs
+    /// the action.
     ///
     /// # Errors
     ///
-    /// [`BarrierError::TimedOut`] if the time was up, and as for `wait_with`.
+    /// [`BarrierError::TimedOut`] after the timeout, and as for `wait_with`.
     ///
     /// # Panics
     ///
-    /// If the action panics, as `wait_with`.
+    /// If the action panics, as for `wait_with`.
     ///
     /// # Process death
     ///
-    /// If a party dies before it arrives, or in its action, the first whose time is up breaks the
+    /// If a party dies before it arrives or in its action, the first wait that times out breaks the
     /// barrier.
     ///
     /// # Examples
@@ -224,8 +224,8 @@ impl Barrier {
         self.arrive(Deadline::after(timeout), Some(action))
     }
 
-    /// Breaks the barrier: all who wait, and all who come from now on, get
-    /// [`BarrierError::Broken`], until it is reset.
+    /// Breaks the barrier: all current and later waits return [`BarrierError::Broken`], until it is
+    /// reset.
     ///
     /// # Examples
     ///
@@ -240,11 +240,11 @@ impl Barrier {
         self.raw.abort();
     }
 
-    /// Begins a new generation: all who wait get [`BarrierError::Broken`], and the barrier works
-    /// again at once. Where nobody waits and nothing is broken it does nothing.
+    /// Begins a new generation: all current waits return [`BarrierError::Broken`], and the barrier
+    /// works again at once. If it is not broken and no party waits, this does nothing.
     ///
-    /// An action that is running goes on running; the generation that it belonged to is over for
-    /// the others.
+    /// An action that is running is not interrupted, but the other parties of its generation no
+    /// longer wait for it.
     ///
     /// # Examples
     ///
@@ -258,7 +258,7 @@ impl Barrier {
         self.raw.reset();
     }
 
-    /// Tells whether the barrier is broken: Python's `broken`.
+    /// Tells whether the barrier is broken, like Python's `broken`.
     ///
     /// # Examples
     ///
@@ -272,12 +272,12 @@ impl Barrier {
         self.raw.is_broken()
     }
 
-    /// How many have arrived and wait for the others: Python's `n_waiting`. By the time that the
-    /// caller looks at the answer it may have changed.
+    /// Returns how many parties have arrived and wait for the others, like Python's `n_waiting`.
+    /// The number may have changed when the caller gets it.
     ///
     /// # Process death
     ///
-    /// Whoever was killed while it waited is counted.
+    /// A party that was killed while it waited is counted.
     ///
     /// # Examples
     ///
@@ -288,7 +288,7 @@ impl Barrier {
         self.raw.waiting()
     }
 
-    /// How many have to arrive.
+    /// Returns the number of parties.
     ///
     /// # Examples
     ///

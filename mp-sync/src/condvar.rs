@@ -1,4 +1,4 @@
-//! The public condition variable.
+//! `Condvar`: a condition variable.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use crate::primitive::Slept;
 use crate::raw::condvar::RawCondvar;
 use crate::{LockError, Mutex, MutexGuard, ReentrantMutex, ReentrantMutexGuard};
 
-/// Waiting, without the lock, for what somebody with the lock will change: a condition variable for
-/// [`Mutex`] and [`ReentrantMutex`].
+/// A condition variable for [`Mutex`] and [`ReentrantMutex`]: it releases the lock while it waits
+/// for a change that another thread makes under the lock.
 ///
-/// It is 8 bytes without pointers, for shared memory or a `static`. Use it with one mutex at a
-/// time, and notify after having changed, under the lock, what is waited for; whether the lock is
-/// still held then does not matter. No such notification is lost.
+/// It has 8 bytes and no pointers, for shared memory or a `static`. Use it with one mutex at a
+/// time. To notify, change the state under the lock, and then call a notify method, with or without
+/// the lock. No such notification is lost.
 ///
-/// A wait may return without a notification, so wait in a loop, or by
+/// A wait can return without a notification, so wait in a loop or with
 /// [`wait_while`](Self::wait_while).
 ///
 /// # When a process dies
 ///
-/// - While it waits: nobody is held up. If it had been chosen by a [`notify_one`](Self::notify_one)
-///   already, it takes that notification along, as if it had died right after its wait.
-/// - Between its change and its notification: those in [`wait_while`](Self::wait_while) see the
-///   change within 100 ms, those in [`wait`](Self::wait) are not woken by it.
-/// - While it has the lock: the waiters that come out of their wait get [`LockError::OwnerDied`],
-///   as from [`Mutex::lock`].
+/// - While it waits: other waiters are not affected. If [`notify_one`](Self::notify_one) had
+///   already chosen it, that notification is lost, as if it had died right after its wait.
+/// - Between its change and its notification: waiters in [`wait_while`](Self::wait_while) see the
+///   change within 100 ms. Waiters in [`wait`](Self::wait) are not woken.
+/// - While it holds the lock: a waiter whose wait ends gets [`LockError::OwnerDied`], as from
+///   [`Mutex::lock`].
 ///
 /// ```
 /// use std::thread;
@@ -52,30 +52,30 @@ pub struct Condvar {
 
 const _: () = assert!(size_of::<Condvar>() == 8 && align_of::<Condvar>() == 4);
 
-/// Whether a wait ended because its time was up.
+/// Tells whether a wait timed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Whether the time was up, and not a notification the reason to return.
+    /// Tells whether the wait returned because of the timeout, and not because of a notification.
     pub fn timed_out(self) -> bool {
         self.0
     }
 }
 
 impl Condvar {
-    /// A condition variable on which nobody waits.
+    /// Makes a condition variable.
     pub const fn new() -> Self {
         Self { raw: RawCondvar::new() }
     }
 
-    /// Lets go of the lock, waits for a notification, and takes the lock again.
+    /// Releases the lock, waits for a notification, and takes the lock again.
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, if the lock was left behind meanwhile;
-    /// [`LockError::Depth`] if this thread has a [`ReentrantMutex`] more than once: what its other
-    /// guards have lent would change under it. Then this guard is let go.
+    /// [`LockError::OwnerDied`] with the guard, if the owner of the lock died meanwhile.
+    /// [`LockError::Depth`] if this thread holds a [`ReentrantMutex`] more than once, because the
+    /// value that its other guards lend would change. This guard is dropped then.
     pub fn wait<G: Guard>(&self, guard: G) -> Result<G, LockError<G>> {
         let waiter = self.raw.enter();
         let lock = guard.release()?;
@@ -84,7 +84,8 @@ impl Condvar {
         G::take(lock)
     }
 
-    /// The same, but waits no longer than that. Taking the lock again may take longer.
+    /// Waits like [`wait`](Self::wait), for `timeout` at most. Taking the lock again can take
+    /// longer.
     ///
     /// # Errors
     ///
@@ -103,12 +104,12 @@ impl Condvar {
         G::take(lock).map(|guard| (guard, result)).map_err(|error| error.map(|guard| (guard, result)))
     }
 
-    /// Waits until the condition is false, which is looked at, under the lock, at first and after
-    /// each notification; and every 100 ms, in case that the process died that was to notify.
+    /// Waits until the condition is false. It checks the condition under the lock, first and after
+    /// each notification. It also checks it every 100 ms, in case the notifying process died.
     ///
     /// # Errors
     ///
-    /// As for [`wait`](Self::wait). After [`LockError::OwnerDied`] the condition may be true still.
+    /// As for [`wait`](Self::wait). After [`LockError::OwnerDied`] the condition may still be true.
     pub fn wait_while<G: Guard>(
         &self,
         mut guard: G,
@@ -124,7 +125,7 @@ impl Condvar {
         Ok(guard)
     }
 
-    /// The same, but waits no longer than that in all. If
+    /// Waits like [`wait_while`](Self::wait_while), for `timeout` at most in all. If it
     /// [`timed_out`](WaitTimeoutResult::timed_out), the condition was still true at the end.
     ///
     /// # Errors
@@ -153,17 +154,17 @@ impl Condvar {
         Ok((guard, WaitTimeoutResult(false)))
     }
 
-    /// Wakes one of those who wait, if there is one.
+    /// Wakes one waiter, if there is one.
     pub fn notify_one(&self) {
         self.raw.notify(1);
     }
 
-    /// Wakes that many of those who wait, or all if there are fewer.
+    /// Wakes `count` waiters, or all if there are fewer.
     pub fn notify_n(&self, count: u32) {
         self.raw.notify(count.min(i32::MAX as u32));
     }
 
-    /// Wakes all who wait.
+    /// Wakes all waiters.
     pub fn notify_all(&self) {
         self.raw.notify(i32::MAX as u32);
     }
@@ -181,9 +182,9 @@ impl fmt::Debug for Condvar {
     }
 }
 
-/// The guards with which a [`Condvar`] can wait: those of [`Mutex`] and [`ReentrantMutex`].
+/// A guard with which a [`Condvar`] can wait: that of a [`Mutex`] or a [`ReentrantMutex`].
 pub trait Guard: sealed::Guard {
-    /// What a condition may look at: the value of a mutex; of a reentrant one its guard, which
+    /// What a condition can access: the value of a mutex, or the guard of a reentrant mutex, which
     /// lends the value shared.
     type Lent: ?Sized;
 
@@ -197,7 +198,7 @@ mod sealed {
     pub trait Guard: Sized {
         type Lock;
 
-        /// Lets go of the lock; it is not an end of what a panic interrupts.
+        /// Releases the lock. This does not count as a drop by a panic.
         fn release(self) -> Result<Self::Lock, LockError<Self>>;
 
         fn take(lock: Self::Lock) -> Result<Self, LockError<Self>>;
@@ -316,6 +317,6 @@ mod tests {
             panic!("on purpose");
         }));
         assert!(result.is_err());
-        drop(mutex.lock().expect("it was taken again while the panic was under way already"));
+        drop(mutex.lock().expect("the lock was taken again during the panic"));
     }
 }

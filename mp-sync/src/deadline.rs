@@ -1,5 +1,5 @@
-//! When a wait has to end: a point on the monotonic clock, so that interruptions and new attempts
-//! do not prolong it.
+//! The end of a wait: a point on the monotonic clock, so that interruptions and new attempts do not
+//! prolong the wait.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl Deadline {
         }
     }
 
-    /// As the kernel takes it; `None` for never.
+    /// Returns the deadline for the kernel; `None` is never.
     pub(crate) fn timespec(self) -> Option<Timespec> {
         (self != Self::NEVER).then_some(Timespec { tv_sec: self.seconds, tv_nsec: self.nanoseconds as _ })
     }

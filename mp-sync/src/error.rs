@@ -1,26 +1,26 @@
-//! Why a lock is not simply there.
+//! Why a lock operation returned an error.
 
 use std::fmt;
 
-/// What [`lock`](crate::Mutex::lock) and its like return instead of a guard.
+/// The error of [`lock`](crate::Mutex::lock) and similar methods.
 ///
-/// `G` is the guard, which an owner's death does not withhold.
+/// `G` is the guard, which the error contains after the death of an owner.
 #[non_exhaustive]
 pub enum LockError<G> {
-    /// Whoever had it last died or panicked while holding it, and nobody has said since that what
-    /// it protects is in order: that is what
-    /// [`mark_consistent`](crate::MutexGuard::mark_consistent) is for. The lock is held now, by
-    /// this guard.
+    /// An owner died or panicked while it held the lock, and no later owner has called
+    /// [`mark_consistent`](crate::MutexGuard::mark_consistent), so the value may be half changed.
+    /// This guard holds the lock.
     OwnerDied(G),
-    /// This thread has it already, and would have waited for itself.
+    /// This thread already holds the lock, so it would wait for itself.
     Deadlock,
-    /// This thread has taken a [`ReentrantMutex`](crate::ReentrantMutex) as often as can be
-    /// counted, or more than once where it may be taken once only.
+    /// This thread has locked a [`ReentrantMutex`](crate::ReentrantMutex) as many times as can be
+    /// counted, or more than once where only once is allowed.
     Depth,
 }
 
 impl<G> LockError<G> {
-    /// The guard, where there is one: for those to whom what was left behind is good enough.
+    /// Returns the guard if there is one, for callers that accept the value as the dead owner left
+    /// it.
     ///
     /// ```
     /// use mp_sync::Mutex;
@@ -37,8 +37,8 @@ impl<G> LockError<G> {
         }
     }
 
-    /// The same error with something else in place of the guard: for types that are built on these
-    /// locks and have guards of their own, or give the value away and let go of the lock.
+    /// Replaces the guard in the error, for types that build on these locks and have guards of
+    /// their own, or that return the value and release the lock.
     ///
     /// ```
     /// use mp_sync::{LockError, Mutex};
@@ -70,9 +70,9 @@ impl<G> fmt::Debug for LockError<G> {
 impl<G> fmt::Display for LockError<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OwnerDied(_) => "the last owner of the lock died or panicked while holding it",
-            Self::Deadlock => "this thread holds the lock already",
-            Self::Depth => "this thread holds the reentrant lock too many times for this",
+            Self::OwnerDied(_) => "an owner of the lock died or panicked while holding it",
+            Self::Deadlock => "this thread already holds the lock",
+            Self::Depth => "this thread holds the reentrant lock too many times",
         })
     }
 }

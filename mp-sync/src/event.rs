@@ -1,4 +1,4 @@
-//! A flag that can be waited for.
+//! `Event`: a flag to wait for.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,25 +6,23 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 use crate::raw::event::RawEvent;
 
-/// A flag that one process raises and others wait for, as Python's `multiprocessing.Event`.
+/// A flag that a process sets and others wait for, like Python's `multiprocessing.Event`.
 ///
-/// It is 4 bytes without a pointer in them: place it in memory that processes share, at any address
-/// of each, or in a `static` for the threads of one process. All-zero bytes are an event that is
-/// not set.
+/// It has 4 bytes and no pointers. Place it in shared memory, at any address in each process, or in
+/// a `static` for the threads of one process. Zero bytes are an event that is not set.
 ///
-/// What a thread has written before [`set`](Self::set) is seen by all whose [`wait`](Self::wait) or
-/// [`is_set`](Self::is_set) is `true` for it.
+/// Everything that a thread did before [`set`](Self::set) happens before the [`wait`](Self::wait)s
+/// and [`is_set`](Self::is_set)s that see the event set.
 ///
-/// In Python, a waiter that is woken and then finds that the event was cleared again goes on
-/// waiting, or returns `False` at its timeout. Here it returns `true`: the event was set while it
-/// waited. So `set` followed at once by [`clear`](Self::clear) lets all go on that wait at that
-/// moment, and nobody who comes later.
+/// In Python, a waiter that is woken and finds that the event was cleared again keeps waiting, or
+/// returns `False` at its timeout. Here it returns `true`, because the event was set while it
+/// waited. So `set` followed by [`clear`](Self::clear) wakes exactly the current waiters.
 ///
 /// # Process death
 ///
-/// Nobody holds an event. A process that is killed while it waits is not missed. One that is killed
-/// in the middle of `set` has set the event or has not; if it has and did not come to wake those
-/// who sleep, they find out within a tenth of a second.
+/// No process holds an event, and the death of a waiter has no effect. If a process is killed in
+/// `set`, it has set the event or it has not. If it had no time to wake the sleepers, they notice
+/// within a tenth of a second.
 ///
 /// # Examples
 ///
@@ -64,14 +62,14 @@ impl Event {
         Self { raw: RawEvent::new() }
     }
 
-    /// Sets the event and lets all go on that wait. Setting it again changes nothing.
+    /// Sets the event and wakes all waiters. Setting it again changes nothing.
     ///
-    /// There is no system call if nobody has slept since the last time.
+    /// It makes no system call if no thread has slept since the last time.
     ///
     /// # Process death
     ///
-    /// Killed in the middle of it, a process has set the event or has not. Those who wait see which
-    /// within a tenth of a second.
+    /// A process that is killed in this call has set the event or it has not. Waiters notice within
+    /// a tenth of a second.
     ///
     /// # Examples
     ///
@@ -84,14 +82,13 @@ impl Event {
         self.raw.set();
     }
 
-    /// Takes the event back, so that whoever comes from now on waits. Those who waited when it was
-    /// set still go on.
+    /// Clears the event, so that later calls wait. Threads that waited when it was set still go on.
     ///
-    /// Never a system call.
+    /// It makes no system call.
     ///
     /// # Process death
     ///
-    /// Killed in the middle of it, a process has cleared the event or has not.
+    /// A process that is killed in this call has cleared the event or it has not.
     ///
     /// # Examples
     ///
@@ -105,8 +102,7 @@ impl Event {
         self.raw.clear();
     }
 
-    /// Tells whether the event is set. By the time that the caller looks at the answer it may have
-    /// changed.
+    /// Tells whether the event is set. This may have changed when the caller gets the answer.
     ///
     /// # Examples
     ///
@@ -122,9 +118,9 @@ impl Event {
     ///
     /// # Process death
     ///
-    /// If the only process that would have set it dies, this waits for ever: an event does not know
-    /// who that is. Where it can happen, use [`wait_timeout`](Self::wait_timeout), or wait for the
-    /// process as well.
+    /// If the only process that would set the event dies, this waits indefinitely, because an event
+    /// does not know that process. If that can happen, use [`wait_timeout`](Self::wait_timeout), or
+    /// wait for the process as well.
     ///
     /// # Examples
     ///
@@ -136,18 +132,18 @@ impl Event {
     /// });
     /// ```
     pub fn wait(&self) {
-        // Without a deadline there is no other answer.
+        // Without a deadline the result is always `true`.
         self.raw.wait(Deadline::NEVER);
     }
 
-    /// Waits until the event is set, for that long at most, and tells whether it was. Zero looks
-    /// once; `Duration::MAX` is for ever.
+    /// Waits until the event is set, for `timeout` at most, and tells whether it was set. A timeout
+    /// of zero checks once. `Duration::MAX` waits indefinitely.
     ///
     /// The time is measured by the monotonic clock, which stands still while the machine sleeps.
     ///
     /// # Process death
     ///
-    /// As for [`wait`](Self::wait), but that this ends.
+    /// As for [`wait`](Self::wait), but this call ends at the timeout.
     ///
     /// # Examples
     ///

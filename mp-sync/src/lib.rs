@@ -60,9 +60,9 @@
 //! once; `Duration::MAX` has no limit.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("mp-sync supports Linux only so far: its locks stand on the futex and the robust list of Linux");
+compile_error!("mp-sync supports only Linux: its locks need futexes and robust lists");
 #[cfg(not(target_pointer_width = "64"))]
-compile_error!("mp-sync supports 64-bit targets only so far");
+compile_error!("mp-sync supports only 64-bit targets");
 
 #[macro_use]
 mod primitive;

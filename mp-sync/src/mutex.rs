@@ -1,4 +1,4 @@
-//! The public mutex: the raw one with what it protects.
+//! `Mutex`: the raw mutex and the value that it protects.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -11,45 +11,44 @@ use crate::LockError;
 use crate::deadline::Deadline;
 use crate::raw::mutex::{RawMutex, Refused};
 
-/// Mutual exclusion between threads of all processes that have mapped the memory it is in, with the
-/// value that it protects.
+/// A mutex and the value that it protects, for the threads of all processes that share its memory.
 ///
-/// It is a plain value without pointers: 40 bytes and the value. Put it into any memory that
-/// several processes have mapped, registered as a [`SharedRegion`](crate::SharedRegion) in each; or
-/// into an ordinary `static` or an `Arc`, between threads.
+/// It has no pointers: it consists of 40 bytes and the value. Put it in memory that several
+/// processes have mapped, registered as a [`SharedRegion`](crate::SharedRegion) in each, or in an
+/// ordinary `static` or `Arc` between threads.
 ///
 /// # When the owner dies
 ///
-/// If a process is killed, or ends in any other way, while one of its threads holds the lock, the
-/// next [`lock`](Self::lock) gets [`LockError::OwnerDied`] at once, and with it the guard; so do
-/// those who were waiting. The kernel sees to that ([robust
-/// futexes](https://www.kernel.org/doc/html/latest/locking/robust-futexes.html)), nobody has to
-/// look. The value is as the dead left it: perhaps half changed. Mend it and call
-/// [`MutexGuard::mark_consistent`]; otherwise the lock stays poisoned, and everybody gets the same
-/// error, with the guard. A panic while holding the lock poisons it likewise.
+/// If a process ends for any reason while one of its threads holds the lock, the next
+/// [`lock`](Self::lock), or a waiting one, gets [`LockError::OwnerDied`] with the guard at once.
+/// The kernel detects the death ([robust
+/// futexes](https://www.kernel.org/doc/html/latest/locking/robust-futexes.html)), so no process has
+/// to poll. The value may be half changed. Repair it and call [`MutexGuard::mark_consistent`].
+/// Until then the lock is poisoned, and every later owner gets the same error with the guard. A
+/// panic while holding the lock poisons it as well.
 ///
-/// A waiter that dies holds nobody up. (Should it die in the very moment after it was woken, the
+/// The death of a waiter does not affect other threads. (If it dies just after it was woken, the
 /// next waiter notices within 100 ms.)
 ///
 /// # Limits
 ///
-/// - Locks are for threads of one PID namespace. Between containers with different ones, threads of
-///   equal numbers cannot be told apart.
-/// - A thread can hold 1,022 locks of shared memory at a time so that their death is told; what it
-///   holds beyond stays locked if it dies. (Robust mutexes of the C library count too: the kernel
-///   looks at 2,048 entries, of which each of these locks takes two.)
-/// - A thread that is not its process's first and calls `exec` has another number before the kernel
-///   looks: what it holds stays locked.
-/// - A guard that is leaked (`mem::forget`) keeps the lock for as long as its thread lives, as with
-///   std's. If the thread ends before its process does, the lock stays locked for good: references
-///   that came from the guard may live on in other threads. If other bytes are put where such a
-///   lock is, the death of the thread's older locks may not be told.
-/// - It is not fair: a thread that comes at the right moment passes those who wait.
-/// - If a process is killed, its threads end one after another, within microseconds: one that
-///   borrows the value from the owner, in a [`thread::scope`](std::thread::scope), may run on for
-///   that long after the next owner was told.
-/// - It must not be used in signal handlers, nor, for the first time in a thread, in the child of a
-///   `fork` of a process with several threads.
+/// - All threads that use a lock have to be in one PID namespace. In different namespaces, two
+///   threads can have the same thread ID, which the lock cannot distinguish.
+/// - For at most 1,022 locks in shared memory that a thread holds, later owners learn of its death.
+///   Further locks stay locked if it dies. (Robust mutexes of the C library count too: the kernel
+///   checks 2,048 entries, and each of these locks takes two.)
+/// - If a thread that is not the first of its process calls `exec`, its thread ID changes before
+///   the kernel checks its locks. So they stay locked.
+/// - A leaked guard (`mem::forget`) keeps the lock while its thread lives, as in std. If the thread
+///   ends before its process, the lock stays locked permanently, because other threads may still
+///   have references from the guard. If other bytes overwrite such a lock, the death of the owner
+///   of the thread's older locks may go unnoticed.
+/// - The lock is not fair: a thread that calls at the right moment overtakes the waiters.
+/// - The threads of a killed process end one after another, within microseconds. A thread that
+///   borrows the value from the owner, in a [`thread::scope`](std::thread::scope), may still run
+///   for that long after the next owner got the lock.
+/// - Do not use it in signal handlers. In the child of a `fork` of a process with several threads,
+///   do not use it for the first time in a thread.
 ///
 /// # Examples
 ///
@@ -61,7 +60,7 @@ use crate::raw::mutex::{RawMutex, Refused};
 /// let mut balance = match BALANCE.lock() {
 ///     Ok(guard) => guard,
 ///     Err(LockError::OwnerDied(mut guard)) => {
-///         *guard = 0; // whatever makes it right again
+///         *guard = 0; // repair the value
 ///         guard.mark_consistent();
 ///         guard
 ///     }
@@ -79,40 +78,40 @@ pub struct Mutex<T: ?Sized> {
 
 const _: () = assert!(size_of::<Mutex<u64>>() == 48 && std::mem::offset_of!(Mutex<u64>, value) == 40);
 
-// SAFETY: the value goes with the mutex.
+// SAFETY: sending the mutex sends the value.
 unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
-// SAFETY: the value is lent to one thread at a time.
+// SAFETY: the mutex lends the value to one thread at a time.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 
 impl<T> Mutex<T> {
-    /// A mutex that nobody holds.
+    /// Makes an unlocked mutex.
     pub const fn new(value: T) -> Self {
         Self { raw: RawMutex::new(), value: UnsafeCell::new(value) }
     }
 
-    /// The value, of a mutex that nobody else can see any more, in whatever state it is.
+    /// Returns the value. No other process can have the mutex. A poisoned mutex is no error.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
     }
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Takes the lock, waiting for as long as it takes.
+    /// Waits for the lock, and takes it.
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, see [above](Self#when-the-owner-dies);
-    /// [`LockError::Deadlock`] if this thread has it.
+    /// [`LockError::OwnerDied`] with the guard: see [above](Self#when-the-owner-dies).
+    /// [`LockError::Deadlock`] if this thread holds the lock.
     #[inline(always)]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         match self.lock_until(Deadline::NEVER) {
             Ok(Some(guard)) => Ok(guard),
-            Ok(None) => unreachable!("never has passed"),
+            Ok(None) => unreachable!("there is no deadline"),
             Err(error) => Err(error),
         }
     }
 
-    /// Takes the lock if it is free; `None` if somebody has it, be it this thread.
+    /// Takes the lock if it is free. Returns `None` if a thread holds it, even this thread.
     ///
     /// # Errors
     ///
@@ -125,8 +124,9 @@ impl<T: ?Sized> Mutex<T> {
         }
     }
 
-    /// Takes the lock, waiting no longer than that; `None` if somebody has had it all the time. No
-    /// time at all is [`try_lock`](Self::try_lock), but for a lock that this thread has.
+    /// Waits for the lock for `timeout` at most, and returns `None` if it was not free in time.
+    /// With a timeout of zero it is [`try_lock`](Self::try_lock), except that it returns an error
+    /// if this thread holds the lock.
     ///
     /// # Errors
     ///
@@ -151,23 +151,23 @@ impl<T: ?Sized> Mutex<T> {
         }
     }
 
-    /// Whether somebody has it at this moment. It may have changed when this returns: for displays
-    /// and tests.
+    /// Tells whether a thread holds the lock. This may have changed when the caller gets the
+    /// answer, so it is for displays and tests.
     pub fn is_locked(&self) -> bool {
         self.raw.is_locked()
     }
 
-    /// Whether the last owner died or panicked while holding the lock, and nobody has said since
-    /// that the value is in order, as std's. It may have changed when this returns.
+    /// Tells whether an owner died or panicked while it held the lock, and no later owner has
+    /// marked the value as consistent. This may have changed when the caller gets the answer.
     pub fn is_poisoned(&self) -> bool {
         self.raw.is_poisoned()
     }
 
-    /// Says that the value is in order again, as std's: the next owner receives no error. With the
-    /// guard at hand, it is the same as [`MutexGuard::mark_consistent`].
+    /// Marks the value as consistent, like std's method: later owners get no error. While this
+    /// thread holds the guard, it does the same as [`MutexGuard::mark_consistent`].
     ///
-    /// It takes the lock for an instant, and waits while another thread has it, which std's does
-    /// not.
+    /// Unlike std's method, it takes the lock for an instant, and waits while another thread holds
+    /// it.
     ///
     /// # Examples
     ///
@@ -191,7 +191,7 @@ impl<T: ?Sized> Mutex<T> {
         self.raw.clear_poison();
     }
 
-    /// The value, of a mutex that nobody else can see now.
+    /// Returns a reference to the value. The exclusive borrow makes locking unnecessary.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
@@ -221,20 +221,20 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     }
 }
 
-/// The lock, held by this thread, and the value. Dropping it lets go of the lock.
+/// Holds the lock and lends the value. Dropping it releases the lock.
 ///
-/// If it is dropped by a panic that began while it was held, the lock is poisoned:
+/// If a panic that began while the lock was held drops it, the lock is poisoned: later owners get
 /// [`LockError::OwnerDied`].
-#[must_use = "the lock is let go when the guard is dropped"]
+#[must_use = "dropping the guard releases the lock"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
-    /// Whether a panic was under way when it was taken.
+    /// Whether the thread was already panicking when it took the lock.
     panicking: bool,
-    /// The lock belongs to a thread.
+    /// Not `Send`, because the lock belongs to a thread.
     thread: PhantomData<*const ()>,
 }
 
-// SAFETY: it lends the value, and nothing else that needs its thread.
+// SAFETY: the guard only lends the value, which does not depend on the thread.
 unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
@@ -243,12 +243,12 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
         Self { mutex, panicking: panicking(), thread: PhantomData }
     }
 
-    /// Says that the value is in order again: the next owner is told of no death.
+    /// Marks the value as consistent: later owners get no error.
     pub fn mark_consistent(&mut self) {
         self.mutex.raw.set_poisoned(false);
     }
 
-    /// The mutex, for a [`Condvar`](crate::Condvar) that lets go of it for a while.
+    /// Returns the mutex, for a [`Condvar`](crate::Condvar) that releases it temporarily.
     pub(crate) fn mutex(&self) -> &'a Mutex<T> {
         self.mutex
     }
@@ -265,7 +265,7 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the lock is held, and the value is lent for as long as the guard is.
+        // SAFETY: the lock is held, and the value is lent no longer than the guard is borrowed.
         unsafe { &*self.mutex.value.get() }
     }
 }
@@ -273,7 +273,7 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
 impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above, and the guard is lent exclusively.
+        // SAFETY: as above, and the guard is borrowed exclusively.
         unsafe { &mut *self.mutex.value.get() }
     }
 }

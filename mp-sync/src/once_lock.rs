@@ -1,4 +1,4 @@
-//! The public cell that is written once.
+//! `OnceLock`: a value that is written once.
 
 use std::cell::UnsafeCell;
 use std::convert::Infallible;
@@ -10,29 +10,28 @@ use crate::deadline::Deadline;
 use crate::raw::mutex::Refused;
 use crate::raw::once::{RawOnce, Writer};
 
-/// A value that one of all the processes writes, once, and all may look at then: what has to be
-/// made by whoever comes first.
+/// A value that is made once, by the first process that needs it, and that all processes can read
+/// then.
 ///
-/// It is a plain value without pointers: 48 bytes and the value. Put it into any memory that
-/// several processes have mapped, registered as a [`SharedRegion`](crate::SharedRegion) in each; or
-/// into an ordinary `static` or an `Arc`, between threads. It works as [`std::sync::OnceLock`];
-/// Python's `multiprocessing` has no counterpart.
+/// It has no pointers: it consists of 48 bytes and the value. Put it in memory that several
+/// processes have mapped, registered as a [`SharedRegion`](crate::SharedRegion) in each, or in an
+/// ordinary `static` or `Arc` between threads. It works like [`std::sync::OnceLock`]; Python's
+/// `multiprocessing` has no counterpart.
 ///
 /// # When a process dies
 ///
-/// - While it makes the value, or panics doing so: the value is not there, and the next one that
-///   asks makes it; those who were waiting go on with that at once. What the dead had done
-///   elsewhere stays done.
-/// - While it waits: nobody is held up.
+/// - While it makes the value, or if making it panics: there is no value, and the next caller makes
+///   it; a waiting caller does so at once. Side effects of the dead process remain.
+/// - While it waits: other threads are not affected.
 ///
-/// Who only [`wait`](Self::wait)s makes no value, and waits until somebody else does.
+/// A thread in [`wait`](Self::wait) does not make the value, but waits until another thread does.
 ///
 /// # Panics
 ///
-/// If the function that makes the value asks for the same value, that thread would wait for itself.
-/// [`set`](Self::set), [`get_or_init`](Self::get_or_init) and
-/// [`get_or_try_init`](Self::get_or_try_init) panic then, and the value is not there. (`get` and
-/// `wait` are possible, but it will not come.)
+/// If the function that makes the value calls [`set`](Self::set),
+/// [`get_or_init`](Self::get_or_init) or [`get_or_try_init`](Self::get_or_try_init) of the same
+/// cell, the thread would wait for itself. They panic then, and there is no value. (`get` returns
+/// `None`, and `wait` never returns.)
 ///
 /// # Examples
 ///
@@ -54,47 +53,46 @@ pub struct OnceLock<T> {
 
 const _: () = assert!(size_of::<OnceLock<u64>>() == 56 && offset_of!(OnceLock<u64>, value) == 48);
 
-// SAFETY: the value goes with it.
+// SAFETY: sending the cell sends the value.
 unsafe impl<T: Send> Send for OnceLock<T> {}
-// SAFETY: the value is written by one thread, which need not be the one that drops it, and looked
-// at by all.
+// SAFETY: one thread writes the value, another one may drop it, and all read it.
 unsafe impl<T: Send + Sync> Sync for OnceLock<T> {}
 
 impl<T> OnceLock<T> {
-    /// A cell without a value.
+    /// Makes an empty cell.
     pub const fn new() -> Self {
         Self { raw: RawOnce::new(), value: UnsafeCell::new(MaybeUninit::uninit()) }
     }
 
-    /// The value, if it is there.
+    /// Returns the value, if there is one.
     #[inline]
     pub fn get(&self) -> Option<&T> {
-        // SAFETY: it is there.
+        // SAFETY: the value was written.
         self.raw.is_ready().then(|| unsafe { self.value_unchecked() })
     }
 
-    /// The value, if it is there, of a cell that nobody else can see now.
+    /// Returns an exclusive reference to the value, if there is one.
     pub fn get_mut(&mut self) -> Option<&mut T> {
-        // SAFETY: it is there, and this is the only reference.
+        // SAFETY: the value was written, and this is the only reference.
         self.raw.is_ready().then(|| unsafe { self.value.get_mut().assume_init_mut() })
     }
 
-    /// The value, if it is there, of a cell that nobody else can see any more.
+    /// Returns the value, if there is one. No other process can have the cell.
     pub fn into_inner(self) -> Option<T> {
         let this = ManuallyDrop::new(self);
-        // SAFETY: it is there, and neither used nor dropped again.
+        // SAFETY: the value was written, and is neither used nor dropped again.
         this.raw.is_ready().then(|| unsafe { this.value.get().cast::<T>().read() })
     }
 
-    /// Writes the value. If another thread is about to make one, it waits for that.
+    /// Writes the value. If another thread is making one, it waits for that.
     ///
     /// # Errors
     ///
-    /// The value that was not written, if there is one already.
+    /// Returns `value` if the cell already has a value.
     ///
     /// # Panics
     ///
-    /// If this thread is about to make the value: see [above](Self#panics).
+    /// If this thread is making the value: see [above](Self#panics).
     pub fn set(&self, value: T) -> Result<(), T> {
         match self.begin() {
             Some(writer) => {
@@ -105,12 +103,12 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// The value, which is made by the function if it is not there. If another thread is about to
-    /// make it, it waits for that.
+    /// Returns the value, and makes it by calling `make` if there is none. If another thread is
+    /// making it, it waits for that.
     ///
     /// # Panics
     ///
-    /// If the function panics, or asks for the value: see [above](Self#panics).
+    /// If the function panics or uses this cell: see [above](Self#panics).
     #[inline]
     pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
         match self.get_or_try_init(|| Ok::<_, Infallible>(make())) {
@@ -119,8 +117,8 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// The same for a function that can fail: then there is no value, and the next one that asks
-    /// makes it.
+    /// Does the same with a function that can fail. After a failure there is no value, and the next
+    /// caller makes it.
     ///
     /// ```
     /// use mp_sync::OnceLock;
@@ -133,7 +131,7 @@ impl<T> OnceLock<T> {
     ///
     /// # Errors
     ///
-    /// That of the function.
+    /// Returns the error of the function.
     ///
     /// # Panics
     ///
@@ -145,18 +143,19 @@ impl<T> OnceLock<T> {
                 self.write(writer, make()?);
             }
         }
-        // SAFETY: it was there, or has been written, by this thread or the one before.
+        // SAFETY: this thread or another one has written the value.
         Ok(unsafe { self.value_unchecked() })
     }
 
-    /// Waits until somebody has written the value.
+    /// Waits until another thread has written the value.
     pub fn wait(&self) -> &T {
         while !self.raw.wait(Deadline::NEVER) {}
-        // SAFETY: it is there.
+        // SAFETY: the value was written.
         unsafe { self.value_unchecked() }
     }
 
-    /// Waits until somebody has written the value, but no longer than that; `None` if nobody has.
+    /// Waits until another thread has written the value, for `timeout` at most. Returns `None` if
+    /// none has.
     ///
     /// ```
     /// use std::time::Duration;
@@ -167,7 +166,7 @@ impl<T> OnceLock<T> {
     /// assert_eq!(ANSWER.wait_timeout(Duration::from_millis(1)), None);
     /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Option<&T> {
-        // SAFETY: it is there.
+        // SAFETY: the value was written.
         self.raw.wait(Deadline::after(timeout)).then(|| unsafe { self.value_unchecked() })
     }
 
@@ -176,24 +175,25 @@ impl<T> OnceLock<T> {
         match self.raw.begin() {
             Ok(writer) => writer,
             Err(Refused::Own | Refused::Late) => {
-                panic!("this thread is about to make the value of the OnceLock already")
+                panic!("this thread is already making the value of the OnceLock")
             }
         }
     }
 
     fn write(&self, writer: Writer<'_>, value: T) {
-        // SAFETY: nobody else may write, and nobody looks at it before it is there.
+        // SAFETY: no other thread may write, and none reads the value before it is marked as
+        // written.
         unsafe { self.value.get().write(MaybeUninit::new(value)) };
         writer.finish();
     }
 
     /// # Safety
     ///
-    /// The value is there.
+    /// The value was written.
     unsafe fn value_unchecked(&self) -> &T {
-        // SAFETY: it is not changed any more, as long as it is lent.
+        // SAFETY: the value does not change while it is lent.
         let value = unsafe { &*self.value.get() };
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that.
         unsafe { value.assume_init_ref() }
     }
 }
@@ -201,7 +201,7 @@ impl<T> OnceLock<T> {
 impl<T> Drop for OnceLock<T> {
     fn drop(&mut self) {
         if needs_drop::<T>() && self.raw.is_ready() {
-            // SAFETY: it is there, and not used again.
+            // SAFETY: the value was written, and is not used again.
             unsafe { self.value.get_mut().assume_init_drop() };
         }
     }

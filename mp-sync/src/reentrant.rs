@@ -1,4 +1,4 @@
-//! The public reentrant mutex: its owner may take it again.
+//! `ReentrantMutex`: a mutex that its owner may lock again.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -11,14 +11,14 @@ use crate::LockError;
 use crate::deadline::Deadline;
 use crate::raw::mutex::{RawMutex, Refused};
 
-/// A [`Mutex`](crate::Mutex) that the thread which has it may take again, as Python's `RLock`: it
-/// is free when all its guards are gone.
+/// A [`Mutex`](crate::Mutex) that the thread that holds it may lock again, like Python's `RLock`.
+/// It is free when all guards are dropped.
 ///
-/// As a thread may have several guards at a time, they lend the value shared: use a `Cell`, a
-/// `RefCell` or an atomic to change it.
+/// A thread can have several guards, so they lend the value shared. Use a `Cell`, a `RefCell` or an
+/// atomic to change it.
 ///
-/// What a death does, and the limits, are those of [`Mutex`](crate::Mutex#when-the-owner-dies). A
-/// thread can take it 2³² − 1 times at once.
+/// The effects of a death and the limits are those of [`Mutex`](crate::Mutex#when-the-owner-dies).
+/// A thread can hold it 2³² − 1 times at once.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -33,7 +33,7 @@ use crate::raw::mutex::{RawMutex, Refused};
 /// }
 ///
 /// let count = COUNT.lock()?;
-/// add_one(); // takes it again
+/// add_one(); // locks it again
 /// assert_eq!(count.get(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -45,18 +45,18 @@ pub struct ReentrantMutex<T: ?Sized> {
 
 const _: () = assert!(size_of::<ReentrantMutex<u64>>() == 48);
 
-// SAFETY: the value goes with the mutex.
+// SAFETY: sending the mutex sends the value.
 unsafe impl<T: ?Sized + Send> Send for ReentrantMutex<T> {}
-// SAFETY: the value is lent to one thread at a time.
+// SAFETY: the mutex lends the value to one thread at a time.
 unsafe impl<T: ?Sized + Send> Sync for ReentrantMutex<T> {}
 
 impl<T> ReentrantMutex<T> {
-    /// A mutex that nobody holds.
+    /// Makes an unlocked mutex.
     pub const fn new(value: T) -> Self {
         Self { raw: RawMutex::new(), value: UnsafeCell::new(value) }
     }
 
-    /// The value, of a mutex that nobody else can see any more.
+    /// Returns the value. No other process can have the mutex. A poisoned mutex is no error.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
     }
@@ -65,22 +65,23 @@ impl<T> ReentrantMutex<T> {
 type Locked<'a, T> = Result<Option<ReentrantMutexGuard<'a, T>>, LockError<ReentrantMutexGuard<'a, T>>>;
 
 impl<T: ?Sized> ReentrantMutex<T> {
-    /// Takes the lock, waiting for as long as another thread has it.
+    /// Waits until no other thread holds the lock, and takes it.
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard; a poisoned lock gives it each time it is taken
-    /// anew. [`LockError::Depth`] if this thread has it as often as can be counted.
+    /// [`LockError::OwnerDied`] with the guard, each time that a thread locks a poisoned mutex that
+    /// it does not hold. [`LockError::Depth`] if this thread holds it as many times as can be
+    /// counted.
     #[inline]
     pub fn lock(&self) -> Result<ReentrantMutexGuard<'_, T>, LockError<ReentrantMutexGuard<'_, T>>> {
         match self.lock_until(Deadline::NEVER) {
             Ok(Some(guard)) => Ok(guard),
-            Ok(None) => unreachable!("never has passed"),
+            Ok(None) => unreachable!("there is no deadline"),
             Err(error) => Err(error),
         }
     }
 
-    /// Takes the lock unless another thread has it; then it is `None`.
+    /// Takes the lock, or returns `None` if another thread holds it.
     ///
     /// # Errors
     ///
@@ -89,8 +90,8 @@ impl<T: ?Sized> ReentrantMutex<T> {
         self.lock_until(Deadline::PASSED)
     }
 
-    /// Takes the lock, waiting no longer than that; `None` if another thread has had it all the
-    /// time.
+    /// Waits for the lock for `timeout` at most, and returns `None` if another thread held it all
+    /// the time.
     ///
     /// # Errors
     ///
@@ -118,27 +119,28 @@ impl<T: ?Sized> ReentrantMutex<T> {
         }
     }
 
-    /// Whether some thread has it at this moment, be it this one.
+    /// Tells whether a thread holds the lock, even this one. This may have changed when the caller
+    /// gets the answer.
     pub fn is_locked(&self) -> bool {
         self.raw.is_locked()
     }
 
-    /// Whether the last owner died or panicked while holding the lock, and nobody has said since
-    /// that the value is in order, as std's. It may have changed when this returns.
+    /// Tells whether an owner died or panicked while it held the lock, and no later owner has
+    /// marked the value as consistent. This may have changed when the caller gets the answer.
     pub fn is_poisoned(&self) -> bool {
         self.raw.is_poisoned()
     }
 
-    /// Says that the value is in order again, as std's: the next owner receives no error. With the
-    /// guard at hand, it is the same as [`ReentrantMutexGuard::mark_consistent`].
+    /// Marks the value as consistent, like std's method: later owners get no error. While this
+    /// thread holds a guard, it does the same as [`ReentrantMutexGuard::mark_consistent`].
     ///
-    /// It takes the lock for an instant, and waits while another thread has it, which std's does
-    /// not.
+    /// Unlike std's method, it takes the lock for an instant, and waits while another thread holds
+    /// it.
     pub fn clear_poison(&self) {
         self.raw.clear_poison();
     }
 
-    /// The value, of a mutex that nobody else can see now.
+    /// Returns a reference to the value. The exclusive borrow makes locking unnecessary.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
@@ -172,17 +174,17 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for ReentrantMutex<T> {
     }
 }
 
-/// One of the guards of a [`ReentrantMutex`] that this thread has. Dropping the last one lets go of
-/// the lock.
-#[must_use = "the lock is let go when the guard is dropped"]
+/// Holds the lock of a [`ReentrantMutex`] and lends the value. Dropping a thread's last guard
+/// releases the lock.
+#[must_use = "dropping the guard releases the lock"]
 pub struct ReentrantMutexGuard<'a, T: ?Sized> {
     mutex: &'a ReentrantMutex<T>,
     panicking: bool,
-    /// The lock belongs to a thread.
+    /// Not `Send`, because the lock belongs to a thread.
     thread: PhantomData<*const ()>,
 }
 
-// SAFETY: it lends the value, and nothing else that needs its thread.
+// SAFETY: the guard only lends the value, which does not depend on the thread.
 unsafe impl<T: ?Sized + Sync> Sync for ReentrantMutexGuard<'_, T> {}
 
 impl<'a, T: ?Sized> ReentrantMutexGuard<'a, T> {
@@ -191,7 +193,7 @@ impl<'a, T: ?Sized> ReentrantMutexGuard<'a, T> {
         Self { mutex, panicking: panicking(), thread: PhantomData }
     }
 
-    /// Says that the value is in order again: the next owner is told of no death.
+    /// Marks the value as consistent: later owners get no error.
     pub fn mark_consistent(&mut self) {
         self.mutex.raw.set_poisoned(false);
     }
@@ -206,8 +208,8 @@ impl<T: ?Sized> Deref for ReentrantMutexGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the lock is held by this thread, and the value is lent shared, for as long as the
-        // guard is.
+        // SAFETY: this thread holds the lock, and the value is lent shared, no longer than the
+        // guard is borrowed.
         unsafe { &*self.mutex.value.get() }
     }
 }

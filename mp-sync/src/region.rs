@@ -1,4 +1,4 @@
-//! Memory that other processes have mapped too.
+//! `SharedRegion`: memory that several processes have mapped.
 
 use std::fmt;
 use std::io;
@@ -7,19 +7,19 @@ use std::ops::{Deref, Range};
 
 use crate::sys::{regions, robust};
 
-/// Shared memory in which locks tell of the death of their owner.
+/// Shared memory in which locks report the death of their owner.
 ///
-/// A lock works in any memory that several processes have mapped. That its next owner is told when
-/// its owner died takes more: the kernel has to find the lock when a thread of this process ends,
-/// so the memory must not go away before. A `SharedRegion` owns the mapping and sees to that. Each
-/// process registers its own mapping; `mp-shm` does it for its types.
+/// A lock works in any memory that several processes have mapped. To report the death of its owner,
+/// the kernel has to find the lock when a thread of this process ends, so the memory must still be
+/// mapped then. A `SharedRegion` owns the mapping and guarantees that. Each process registers its
+/// own mapping; `mp-shm` does so for its types.
 ///
-/// Dropping it unmaps the memory (drops `M`), unless a thread has leaked the guard of a lock in it
-/// ([`mem::forget`](std::mem::forget)): then the memory stays mapped.
+/// Dropping it drops `M`, which unmaps the memory. If a thread has leaked the guard of a lock in it
+/// ([`mem::forget`](std::mem::forget)), the memory stays mapped instead.
 ///
 /// # Examples
 ///
-/// A mapping of one's own, by `memmap2`:
+/// A mapping made with `memmap2`:
 ///
 /// ```
 /// use mp_sync::{Mutex, SharedRegion};
@@ -28,12 +28,12 @@ use crate::sys::{regions, robust};
 /// file.set_len(4096)?;
 /// let mapping = memmap2::MmapRaw::map_raw(&file)?;
 /// let (start, length) = (mapping.as_mut_ptr(), mapping.len());
-/// // SAFETY: it is a shared mapping that is not unmapped before the `MmapRaw` is dropped.
+/// // SAFETY: this is a shared mapping that is not unmapped before the `MmapRaw` is dropped.
 /// let region = unsafe { SharedRegion::new(mapping, start, length)? };
 ///
-/// // The process that makes the memory writes a new lock there; the others use it once it is there.
+/// // The process that makes the memory writes a new lock there. The others use it after that.
 /// let place = region.at::<Mutex<u64>>(64).ok_or("too small")?;
-/// // SAFETY: nobody else uses these bytes yet; then, they hold a mutex.
+/// // SAFETY: no other code uses these bytes yet. After the write they contain a mutex.
 /// let mutex = unsafe {
 ///     place.write(Mutex::new(7));
 ///     &*place
@@ -48,9 +48,9 @@ pub struct SharedRegion<M> {
     start: *mut u8,
 }
 
-// SAFETY: the pointer is an address; using it is up to unsafe code.
+// SAFETY: the pointer is only an address. Only unsafe code dereferences it.
 unsafe impl<M: Send> Send for SharedRegion<M> {}
-// SAFETY: the same.
+// SAFETY: as above.
 unsafe impl<M: Sync> Sync for SharedRegion<M> {}
 
 impl<M> SharedRegion<M> {
@@ -58,16 +58,16 @@ impl<M> SharedRegion<M> {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) if the kernel or the C library keeps no robust
-    /// list in the known form; [`AlreadyExists`](io::ErrorKind::AlreadyExists) if some of it is
-    /// registered; [`InvalidInput`](io::ErrorKind::InvalidInput) for no bytes at all, or more than
-    /// there are addresses.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if the kernel or the C library has no robust
+    /// list in the known form; [`AlreadyExists`](io::ErrorKind::AlreadyExists) if some of the
+    /// memory is registered already; [`InvalidInput`](io::ErrorKind::InvalidInput) if `length` is
+    /// zero or exceeds the address space.
     ///
     /// # Safety
     ///
-    /// The bytes are readable and writable, and stay mapped until `memory` is dropped or, if it
-    /// never is, until the process ends; whatever is done with `memory` through [`Deref`].
-    /// References to locks in it must not outlive the region.
+    /// The bytes are readable and writable, and stay mapped until `memory` is dropped, or until the
+    /// process ends if it never is. Nothing that can be done with `memory` through [`Deref`] may
+    /// change that. References to locks in the memory must not outlive the region.
     pub unsafe fn new(memory: M, start: *mut u8, length: usize) -> io::Result<Self> {
         let bytes = match start.addr().checked_add(length) {
             Some(end) if length > 0 && end < isize::MAX as usize => start.addr()..end,
@@ -75,30 +75,30 @@ impl<M> SharedRegion<M> {
         };
         robust::check()?;
         if !regions::add(&regions::pages_of(&bytes)) {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "this memory is registered already"));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the memory is already registered"));
         }
         Ok(Self { memory: ManuallyDrop::new(memory), bytes, start })
     }
 
-    /// Where a value of that type would be at `offset` bytes from the start; `None` if it would not
-    /// be inside, or not be aligned.
+    /// Returns the address of a `T` at `offset` bytes from the start, or `None` if it would not be
+    /// within the region or not be aligned.
     pub fn at<T>(&self, offset: usize) -> Option<*mut T> {
         let end = offset.checked_add(size_of::<T>())?;
         let place = self.start.wrapping_add(offset).cast::<T>();
         (end <= self.len() && place.is_aligned()).then_some(place)
     }
 
-    /// Where it starts, in this process.
+    /// Returns the start address in this process.
     pub fn as_ptr(&self) -> *mut u8 {
         self.start
     }
 
-    /// How many bytes it has.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether it has no bytes, which is never so.
+    /// Returns false, because a region is never empty.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -114,12 +114,12 @@ impl<M> Deref for SharedRegion<M> {
 
 impl<M> Drop for SharedRegion<M> {
     fn drop(&mut self) {
-        // No reference to a lock in it is left, so what is held there was leaked, and stays so.
-        // Whole pages: what is beside the bytes counts as shared too.
+        // No reference to a lock in the region is left, so a lock that is still held was leaked.
+        // Whole pages, because the bytes around the region count as shared too.
         let pages = regions::pages_of(&self.bytes);
         if !robust::holds_within(&pages) {
             regions::remove(&pages);
-            // SAFETY: it is not used again.
+            // SAFETY: the memory is not used again.
             unsafe { ManuallyDrop::drop(&mut self.memory) };
         }
     }

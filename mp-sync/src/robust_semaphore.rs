@@ -1,4 +1,4 @@
-//! The public semaphore whose permits come back from the dead.
+//! `RobustSemaphore`: a semaphore that reclaims the permits of dead threads.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,30 +10,31 @@ use crate::deadline::Deadline;
 use crate::raw::mutex::Refused;
 use crate::raw::rwlock::RawRwLock;
 
-/// A number of permits, of which each comes back when the thread that has it dies.
+/// A semaphore that gets a permit back when the thread that holds it dies.
 ///
-/// It is what limits how many do something at a time: connections, files, large computations. A
-/// permit is a guard that belongs to a thread, so nobody else can release it: for events that are
-/// counted, or permits that travel, use a semaphore with `release`.
+/// It limits how many threads do something at a time, such as open a connection or run a large
+/// computation. A permit is a guard that belongs to a thread, so no other thread can release it. To
+/// count events, or to pass permits to other threads, use a [`Semaphore`](crate::Semaphore).
 ///
-/// It is a plain value without pointers, for any memory that several processes have mapped,
-/// registered as a [`SharedRegion`](crate::SharedRegion) in each; or for an ordinary `static` or an
-/// `Arc`, between threads. It takes 64 bytes and 16 for each permit that it has room for:
-/// `CAPACITY`, a multiple of 4 up to 128, 32 if nobody says otherwise.
+/// It has no pointers. Put it in memory that several processes have mapped, registered as a
+/// [`SharedRegion`](crate::SharedRegion) in each, or in an ordinary `static` or `Arc` between
+/// threads. It takes 64 bytes, and 16 for each permit for which it has room. That is `CAPACITY`, a
+/// multiple of 4 up to 128, by default 32.
 ///
-/// A free permit is anybody's. When there is none, those who wait do so for their turn, without an
-/// order among them; the one whose turn it is gets the next permit, and nobody overtakes it.
+/// Any thread can take a free permit. If there is none, one of the waiters has the turn and gets
+/// the next permit; no thread overtakes it. The order in which waiters get the turn is not
+/// specified.
 ///
 /// # When a process dies
 ///
-/// - While it has a permit: the permit is free at once, and the one whose turn it is gets it.
-/// - While it waits: nobody is held up. (Should it die in the very moment in which it was woken,
-///   the next one notices within 100 ms.)
+/// - While it holds a permit: the permit is free at once, and the waiter that has the turn gets it.
+/// - While it waits: other threads are not affected. (If it dies just after it was woken, the next
+///   waiter notices within 100 ms.)
 ///
-/// Nobody is told: what a permit stands for has to be there again when its holder is gone. The
-/// kernel sees to that (robust futexes, and `FUTEX_WAITV`: before Linux 5.16, the one whose turn it
-/// is looks for permits of the dead every 100 ms). The limits are those of
-/// [`Mutex`](crate::Mutex#limits), where each permit counts as a lock.
+/// There is no error for the next holder, so what the permit stands for has to be usable after the
+/// death. The kernel detects the death (robust futexes, and `FUTEX_WAITV`; before Linux 5.16, the
+/// waiter that has the turn looks for permits of dead threads every 100 ms). The limits are those
+/// of [`Mutex`](crate::Mutex#limits), where each permit counts as a lock.
 ///
 /// # Examples
 ///
@@ -56,19 +57,19 @@ pub struct RobustSemaphore<const CAPACITY: usize = 32> {
 const _: () = assert!(size_of::<RobustSemaphore>() == 576 && offset_of!(RobustSemaphore<4>, raw) == 0);
 
 impl RobustSemaphore {
-    /// A semaphore with that many permits.
+    /// Makes a semaphore with `permits` permits.
     ///
     /// # Panics
     ///
-    /// If there are none, or more than 32.
+    /// If `permits` is zero or more than 32.
     pub const fn new(permits: u32) -> Self {
         Self::with_capacity(permits)
     }
 }
 
 impl<const CAPACITY: usize> RobustSemaphore<CAPACITY> {
-    /// The same with room for `CAPACITY` permits. It does not compile if that is no multiple of 4
-    /// from 4 to 128.
+    /// Makes a semaphore with room for `CAPACITY` permits. It does not compile unless that is a
+    /// multiple of 4, from 4 to 128.
     ///
     /// ```
     /// use mp_sync::RobustSemaphore;
@@ -79,29 +80,29 @@ impl<const CAPACITY: usize> RobustSemaphore<CAPACITY> {
     ///
     /// # Panics
     ///
-    /// If there are no permits, or more than there is room for.
+    /// If `permits` is zero or more than `CAPACITY`.
     pub const fn with_capacity(permits: u32) -> Self {
         Self { raw: RawRwLock::new(permits) }
     }
 
-    /// Takes a permit, waiting for as long as it takes.
+    /// Waits for a permit, and takes it.
     pub fn acquire(&self) -> RobustPermit<'_, CAPACITY> {
         loop {
             if let Some(permit) = self.acquire_until(Deadline::NEVER) {
                 return permit;
             }
-            // A thread of another PID namespace, with the number of this one, has the turn.
+            // A thread of another PID namespace, with the thread ID of this one, has the turn.
             yield_now();
         }
     }
 
-    /// Takes a permit if there is one, and nobody's turn.
+    /// Takes a permit if one is free and no other thread has the turn.
     pub fn try_acquire(&self) -> Option<RobustPermit<'_, CAPACITY>> {
         self.acquire_until(Deadline::PASSED)
     }
 
-    /// Takes a permit, waiting no longer than that; `None` if there was none in that time. No time
-    /// at all is [`try_acquire`](Self::try_acquire).
+    /// Waits for a permit for `timeout` at most, and returns `None` if none was free in time. With
+    /// a timeout of zero it is [`try_acquire`](Self::try_acquire).
     pub fn acquire_timeout(&self, timeout: Duration) -> Option<RobustPermit<'_, CAPACITY>> {
         self.acquire_until(Deadline::after(timeout))
     }
@@ -114,8 +115,8 @@ impl<const CAPACITY: usize> RobustSemaphore<CAPACITY> {
         }
     }
 
-    /// How many permits are free at this moment. It may have changed when this returns: for
-    /// displays and tests.
+    /// Returns how many permits are free. The number may have changed when the caller gets it, so
+    /// it is for displays and tests.
     pub fn available(&self) -> usize {
         self.raw.free()
     }
@@ -127,26 +128,26 @@ impl<const CAPACITY: usize> fmt::Debug for RobustSemaphore<CAPACITY> {
     }
 }
 
-/// A permit of a [`RobustSemaphore`], which this thread has. Dropping it gives it back, and so does
-/// the death of the thread.
-#[must_use = "the permit is given back when the guard is dropped"]
+/// A permit of a [`RobustSemaphore`] that this thread holds. Dropping it, or the death of the
+/// thread, releases it.
+#[must_use = "dropping the permit releases it"]
 pub struct RobustPermit<'a, const CAPACITY: usize = 32> {
     semaphore: &'a RobustSemaphore<CAPACITY>,
     slot: usize,
-    /// The permit belongs to a thread.
+    /// Not `Send`, because the permit belongs to a thread.
     thread: PhantomData<*const ()>,
 }
 
 impl<const CAPACITY: usize> RobustPermit<'_, CAPACITY> {
-    /// Keeps the permit taken until the process ends. Nobody can release it before that.
+    /// Keeps the permit until the process ends. No thread can release it before that.
     ///
-    /// If this thread ends before its process, the permit stays taken even after that.
+    /// If this thread ends before its process, the permit is lost permanently.
     pub fn forget(self) {
         mem::forget(self);
     }
 }
 
-// SAFETY: it lends nothing.
+// SAFETY: the permit lends nothing.
 unsafe impl<const CAPACITY: usize> Sync for RobustPermit<'_, CAPACITY> {}
 
 impl<const CAPACITY: usize> Drop for RobustPermit<'_, CAPACITY> {

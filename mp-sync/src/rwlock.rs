@@ -1,4 +1,4 @@
-//! The public readers-writer lock: the raw one with what it protects.
+//! `RwLock`: the raw readers-writer lock and the value that it protects.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -13,49 +13,46 @@ use crate::deadline::Deadline;
 use crate::raw::mutex::Refused;
 use crate::raw::rwlock::{Entered, RawRwLock};
 
-/// Many readers or one writer, of all processes that have mapped the memory it is in, with the
-/// value that it protects.
+/// A readers-writer lock and the value that it protects, for the threads of all processes that
+/// share its memory.
 ///
-/// It is a plain value without pointers, for any memory that several processes have mapped,
-/// registered as a [`SharedRegion`](crate::SharedRegion) in each; or for an ordinary `static` or an
-/// `Arc`, between threads. Python's `multiprocessing` has no counterpart.
+/// It has no pointers. Put it in memory that several processes have mapped, registered as a
+/// [`SharedRegion`](crate::SharedRegion) in each, or in an ordinary `static` or `Arc` between
+/// threads. Python's `multiprocessing` has no counterpart.
 ///
-/// # Readers, and what they cost
+/// # Readers
 ///
-/// Each thread that reads holds a *slot*, which the kernel frees if the thread dies. `READERS` says
-/// how many there are: a multiple of 4 up to 128, 32 if nobody says otherwise. If more want to read
-/// at a time, they wait for their turn until a slot is free; those who come later do not overtake
-/// them.
+/// Each reading thread holds a *slot*, which the kernel frees if the thread dies. The number of
+/// slots is `READERS`, a multiple of 4 up to 128, by default 32. Further readers wait for the turn
+/// and a free slot; later callers do not overtake the one that has the turn.
 ///
-/// The lock takes 64 bytes, 16 for each slot, and the value. Threads use different slots where they
-/// can, four of which share a cache line, so that readers seldom slow each other down. A writer
-/// pays for that: it looks at every slot, which are 8 cache lines for 32.
+/// The lock takes 64 bytes, 16 for each slot, and the value. Threads prefer different slots, four
+/// of which share a cache line, so readers seldom slow each other down. A writer is slower, because
+/// it checks every slot: 8 cache lines for 32 slots.
 ///
-/// # Whose turn it is
+/// # Turns
 ///
-/// One writer at a time has the turn. From then on no new reader comes in; it writes when the last
-/// one has gone out. Everybody else that waits, for reading or writing, waits for the turn, without
-/// an order among them.
+/// One waiting writer at a time has the turn. From then on no new reader gets the lock, and the
+/// writer gets it when the last reader has released it. All other threads wait for the turn, for
+/// reading or writing, in no specified order.
 ///
-/// A thread that reads may read once more, even if a writer waits: it shares its slot. If it wants
-/// to write before its guards are gone, it gets [`LockError::Deadlock`]; so does a thread that
-/// writes, for whatever it wants.
+/// A thread that holds the lock for reading can lock it for reading again, even if a writer waits.
+/// If it locks it for writing, it gets [`LockError::Deadlock`]. A thread that holds the lock for
+/// writing gets that error from every method that would wait.
 ///
 /// # When a process dies
 ///
-/// - A reader: its slot is free, and a writer that waits for it goes on, at once.
-/// - A writer, while it had the value to itself: whoever comes next, to read or to write, gets
-///   [`LockError::OwnerDied`] at once, and with it the guard; so do those who were waiting. The
-///   value is as the dead left it: perhaps half changed. It stays so until somebody mends it and
-///   calls [`RwLockWriteGuard::mark_consistent`]. A panic of a writer poisons the lock likewise;
-///   one of a reader does not.
-/// - A writer that waits, be it that it has the turn already; a reader that waits: nobody is held
-///   up. (Should it die in the very moment in which it was woken, the next one notices within 100
-///   ms.)
+/// - A reader: its slot is free at once, and a writer that waits for it goes on.
+/// - A writer that holds the lock: later and waiting readers and writers get
+///   [`LockError::OwnerDied`] with the guard at once. The value may be half changed. The lock stays
+///   poisoned until a writer repairs the value and calls [`RwLockWriteGuard::mark_consistent`]. A
+///   panic of a writer poisons the lock as well; a panic of a reader does not.
+/// - A waiting reader or writer, even one that has the turn: other threads are not affected. (If it
+///   dies just after it was woken, the next waiter notices within 100 ms.)
 ///
-/// The kernel sees to that (robust futexes, and `FUTEX_WAITV` for one that waits for any of the
-/// slots: before Linux 5.16, that one looks at all of them every 100 ms). The limits are those of
-/// [`Mutex`](crate::Mutex#limits), where each slot counts as a lock.
+/// The kernel detects the death (robust futexes, and `FUTEX_WAITV` to wait for any slot; before
+/// Linux 5.16, a thread that waits for a slot checks all of them every 100 ms). The limits are
+/// those of [`Mutex`](crate::Mutex#limits), where each slot counts as a lock.
 ///
 /// # Examples
 ///
@@ -68,7 +65,7 @@ use crate::raw::rwlock::{Entered, RawRwLock};
 /// match PRICES.write() {
 ///     Ok(mut prices) => prices[0] = sum,
 ///     Err(LockError::OwnerDied(mut prices)) => {
-///         *prices = [3, 5]; // whatever makes it right again
+///         *prices = [3, 5]; // repair the value
 ///         prices.mark_consistent();
 ///     }
 ///     Err(error) => return Err(error.to_string().into()),
@@ -89,21 +86,21 @@ const _: () = {
     assert!(offset_of!(RwLock<u64, 4>, value) == 128);
 };
 
-// SAFETY: the value goes with the lock.
+// SAFETY: sending the lock sends the value.
 unsafe impl<T: ?Sized + Send, const READERS: usize> Send for RwLock<T, READERS> {}
-// SAFETY: the value is lent to one thread at a time to change it, or to several to look at it.
+// SAFETY: the lock lends the value to one thread for changing, or to several for reading.
 unsafe impl<T: ?Sized + Send + Sync, const READERS: usize> Sync for RwLock<T, READERS> {}
 
 impl<T> RwLock<T> {
-    /// A lock that nobody holds, for 32 readers at a time.
+    /// Makes an unlocked lock for 32 readers at a time.
     pub const fn new(value: T) -> Self {
         Self::with_readers(value)
     }
 }
 
 impl<T, const READERS: usize> RwLock<T, READERS> {
-    /// A lock that nobody holds, for `READERS` readers at a time. It does not compile if that is no
-    /// multiple of 4 from 4 to 128.
+    /// Makes an unlocked lock for `READERS` readers at a time. It does not compile unless that is a
+    /// multiple of 4, from 4 to 128.
     ///
     /// ```
     /// use mp_sync::RwLock;
@@ -116,7 +113,7 @@ impl<T, const READERS: usize> RwLock<T, READERS> {
         Self { raw: RawRwLock::new(READERS as u32), value: UnsafeCell::new(value) }
     }
 
-    /// The value, of a lock that nobody else can see any more, in whatever state it is.
+    /// Returns the value. No other process can have the lock. A poisoned lock is no error.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
     }
@@ -126,23 +123,23 @@ type Read<'a, T, const READERS: usize> = RwLockReadGuard<'a, T, READERS>;
 type Write<'a, T, const READERS: usize> = RwLockWriteGuard<'a, T, READERS>;
 
 impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
-    /// Takes the lock for reading, waiting for as long as it takes.
+    /// Waits for the lock, and takes it for reading.
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, see [above](Self#when-a-process-dies);
-    /// [`LockError::Deadlock`] if this thread has the lock for writing.
+    /// [`LockError::OwnerDied`] with the guard: see [above](Self#when-a-process-dies).
+    /// [`LockError::Deadlock`] if this thread holds the lock for writing.
     #[inline]
     pub fn read(&self) -> Result<Read<'_, T, READERS>, LockError<Read<'_, T, READERS>>> {
         match self.read_until(Deadline::NEVER) {
             Ok(Some(guard)) => Ok(guard),
-            Ok(None) => unreachable!("never has passed"),
+            Ok(None) => unreachable!("there is no deadline"),
             Err(error) => Err(error),
         }
     }
 
-    /// Takes the lock for reading if nobody has it for writing or waits for that with the turn, and
-    /// a slot is free; otherwise `None`.
+    /// Takes the lock for reading if no thread holds it for writing or has the turn to do so, and a
+    /// slot is free. Otherwise returns `None`.
     ///
     /// # Errors
     ///
@@ -155,9 +152,9 @@ impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
         }
     }
 
-    /// Takes the lock for reading, waiting no longer than that; `None` if it was not to be had in
-    /// that time. No time at all is [`try_read`](Self::try_read), but for a lock that this thread
-    /// has for writing.
+    /// Waits for the lock for `timeout` at most, and takes it for reading, or returns `None` if it
+    /// was not available in time. With a timeout of zero it is [`try_read`](Self::try_read), except
+    /// that it returns an error if this thread holds the lock for writing.
     ///
     /// # Errors
     ///
@@ -181,23 +178,23 @@ impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
         }
     }
 
-    /// Takes the lock for writing, waiting for as long as it takes.
+    /// Waits for the lock, and takes it for writing.
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with the guard, see [above](Self#when-a-process-dies);
-    /// [`LockError::Deadlock`] if this thread has the lock, for reading or for writing.
+    /// [`LockError::OwnerDied`] with the guard: see [above](Self#when-a-process-dies).
+    /// [`LockError::Deadlock`] if this thread holds the lock, for reading or for writing.
     #[inline]
     pub fn write(&self) -> Result<Write<'_, T, READERS>, LockError<Write<'_, T, READERS>>> {
         match self.write_until(Deadline::NEVER) {
             Ok(Some(guard)) => Ok(guard),
-            Ok(None) => unreachable!("never has passed"),
+            Ok(None) => unreachable!("there is no deadline"),
             Err(error) => Err(error),
         }
     }
 
-    /// Takes the lock for writing if it is free; `None` if somebody has it, be it this thread, or
-    /// somebody else has the turn.
+    /// Takes the lock for writing if it is free. Returns `None` if a thread holds it, even this
+    /// thread, or if another thread has the turn.
     ///
     /// # Errors
     ///
@@ -210,9 +207,9 @@ impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
         }
     }
 
-    /// Takes the lock for writing, waiting no longer than that; `None` if it was not to be had in
-    /// that time. No time at all is [`try_write`](Self::try_write), but for a lock that this thread
-    /// has.
+    /// Waits for the lock for `timeout` at most, and takes it for writing, or returns `None` if it
+    /// was not available in time. With a timeout of zero it is [`try_write`](Self::try_write),
+    /// except that it returns an error if this thread holds the lock.
     ///
     /// # Errors
     ///
@@ -238,22 +235,23 @@ impl<T: ?Sized, const READERS: usize> RwLock<T, READERS> {
         }
     }
 
-    /// Whether the last owner died or panicked while holding the lock, and nobody has said since
-    /// that the value is in order, as std's. It may have changed when this returns.
+    /// Tells whether a writer died or panicked while it held the lock, and no later writer has
+    /// marked the value as consistent. This may have changed when the caller gets the answer.
     pub fn is_poisoned(&self) -> bool {
         self.raw.is_poisoned()
     }
 
-    /// Says that the value is in order again, as std's: the next owner receives no error. With the
-    /// guard at hand, it is the same as [`RwLockWriteGuard::mark_consistent`].
+    /// Marks the value as consistent, like std's method: later owners get no error. While this
+    /// thread holds the lock for writing, it does the same as
+    /// [`RwLockWriteGuard::mark_consistent`].
     ///
-    /// It takes the lock for an instant, and waits while another thread has it, which std's does
-    /// not. A thread that reads changes nothing by it: the value is not its to put in order.
+    /// Unlike std's method, it takes the lock for an instant, and waits while another thread holds
+    /// it. While this thread holds the lock for reading, it does nothing.
     pub fn clear_poison(&self) {
         self.raw.clear_poison();
     }
 
-    /// The value, of a lock that nobody else can see now.
+    /// Returns a reference to the value. The exclusive borrow makes locking unnecessary.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
@@ -283,16 +281,16 @@ impl<T: ?Sized + fmt::Debug, const READERS: usize> fmt::Debug for RwLock<T, READ
     }
 }
 
-/// The lock, held for reading by this thread, and the value. Dropping it lets go of the lock.
-#[must_use = "the lock is let go when the guard is dropped"]
+/// Holds the lock for reading and lends the value. Dropping it releases the lock.
+#[must_use = "dropping the guard releases the lock"]
 pub struct RwLockReadGuard<'a, T: ?Sized, const READERS: usize = 32> {
     lock: &'a RwLock<T, READERS>,
     slot: usize,
-    /// The slot belongs to a thread.
+    /// Not `Send`, because the slot belongs to a thread.
     thread: PhantomData<*const ()>,
 }
 
-// SAFETY: it lends the value, and nothing else that needs its thread.
+// SAFETY: the guard only lends the value, which does not depend on the thread.
 unsafe impl<T: ?Sized + Sync, const READERS: usize> Sync for RwLockReadGuard<'_, T, READERS> {}
 
 impl<T: ?Sized, const READERS: usize> Deref for RwLockReadGuard<'_, T, READERS> {
@@ -300,7 +298,8 @@ impl<T: ?Sized, const READERS: usize> Deref for RwLockReadGuard<'_, T, READERS> 
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the lock is held for reading, and the value is lent for as long as the guard is.
+        // SAFETY: the lock is held for reading, and the value is lent no longer than the guard is
+        // borrowed.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -324,30 +323,30 @@ impl<T: ?Sized + fmt::Display, const READERS: usize> fmt::Display for RwLockRead
     }
 }
 
-/// The lock, held for writing by this thread, and the value. Dropping it lets go of the lock.
+/// Holds the lock for writing and lends the value. Dropping it releases the lock.
 ///
-/// If it is dropped by a panic that began while it was held, the lock is poisoned:
+/// If a panic that began while the lock was held drops it, the lock is poisoned: later owners get
 /// [`LockError::OwnerDied`].
-#[must_use = "the lock is let go when the guard is dropped"]
+#[must_use = "dropping the guard releases the lock"]
 pub struct RwLockWriteGuard<'a, T: ?Sized, const READERS: usize = 32> {
     lock: &'a RwLock<T, READERS>,
-    /// Whether a panic was under way when it was taken.
+    /// Whether the thread was already panicking when it took the lock.
     panicking: bool,
-    /// The lock belongs to a thread.
+    /// Not `Send`, because the lock belongs to a thread.
     thread: PhantomData<*const ()>,
 }
 
-// SAFETY: it lends the value, and nothing else that needs its thread.
+// SAFETY: the guard only lends the value, which does not depend on the thread.
 unsafe impl<T: ?Sized + Sync, const READERS: usize> Sync for RwLockWriteGuard<'_, T, READERS> {}
 
 impl<'a, T: ?Sized, const READERS: usize> RwLockWriteGuard<'a, T, READERS> {
-    /// Says that the value is in order again: nobody is told of a death any more.
+    /// Marks the value as consistent: later owners get no error.
     pub fn mark_consistent(&mut self) {
         self.lock.raw.set_poisoned(false);
     }
 
-    /// Goes on reading, without letting another writer in between. A value that nobody said is in
-    /// order stays so.
+    /// Converts the guard to one for reading, without letting another writer in between. A poisoned
+    /// lock stays poisoned.
     ///
     /// ```
     /// use mp_sync::{RwLock, RwLockWriteGuard};
@@ -377,7 +376,8 @@ impl<T: ?Sized, const READERS: usize> Deref for RwLockWriteGuard<'_, T, READERS>
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the lock is held for writing, and the value is lent for as long as the guard is.
+        // SAFETY: the lock is held for writing, and the value is lent no longer than the guard is
+        // borrowed.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -385,7 +385,7 @@ impl<T: ?Sized, const READERS: usize> Deref for RwLockWriteGuard<'_, T, READERS>
 impl<T: ?Sized, const READERS: usize> DerefMut for RwLockWriteGuard<'_, T, READERS> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above, and the guard is lent exclusively.
+        // SAFETY: as above, and the guard is borrowed exclusively.
         unsafe { &mut *self.lock.value.get() }
     }
 }

@@ -1,4 +1,4 @@
-//! A number of permits that processes take and give back.
+//! `Semaphore`: a number of permits that processes acquire and release.
 
 use std::fmt;
 use std::mem;
@@ -9,30 +9,30 @@ use thiserror::Error;
 use crate::deadline::Deadline;
 use crate::raw::semaphore::RawSemaphore;
 
-/// A number of permits that processes take and give back, as Python's `multiprocessing.Semaphore`
-/// and `BoundedSemaphore`.
+/// A number of permits that processes acquire and release, like Python's
+/// `multiprocessing.Semaphore` and `BoundedSemaphore`.
 ///
-/// It is 16 bytes without a pointer in them: place it in memory that processes share, at any
-/// address of each, or in a `static` for the threads of one process. All-zero bytes are a semaphore
-/// without permits and without a bound.
+/// It has 16 bytes and no pointers. Place it in shared memory, at any address in each process, or
+/// in a `static` for the threads of one process. Zero bytes are a semaphore without permits and
+/// without a bound.
 ///
-/// [`acquire`](Self::acquire) returns a [`Permit`], which gives the permit back when it is dropped.
-/// Any process may also [`release`](Self::release) permits, even one that has acquired none:
-/// [`Permit::forget`] is the other half of that. So `Semaphore::bounded(1)` is Python's plain
-/// `multiprocessing.Lock`, which any process may release: `acquire().forget()` and `release(1)`.
-/// Where the one that locks is the one that unlocks, a mutex is better, because it tells when its
-/// owner died.
+/// [`acquire`](Self::acquire) returns a [`Permit`], which is released when it is dropped. Any
+/// process may also [`release`](Self::release) permits, even one that has acquired none;
+/// [`Permit::forget`] leaves the release of a permit to such a call. So `Semaphore::bounded(1)` is
+/// like Python's plain `multiprocessing.Lock`, which any process may release: `acquire().forget()`
+/// and `release(1)`. If the same thread locks and unlocks, use a mutex, which reports the death of
+/// its owner.
 ///
-/// What a thread has written before it releases a permit is seen by whoever acquires one after
-/// that. Permits are not given out in the order in which they were asked for.
+/// Everything that a thread did before it released a permit happens before a later acquire. The
+/// order in which waiters get permits is not specified.
 ///
 /// # Process death
 ///
-/// A permit that a process has when it is killed stays taken: nobody knows whose it was, because
-/// anybody may release it. (Those of a [`RobustSemaphore`](crate::RobustSemaphore) come back.) A
-/// process that is killed while it waits is not missed. One that is killed in the middle of a
-/// release has released all the permits or none of them; if it did not come to wake those who
-/// sleep, they find them within a tenth of a second.
+/// If a process is killed while it holds a permit, the permit stays taken, because any process may
+/// release it and no record says who holds it. (A [`RobustSemaphore`](crate::RobustSemaphore) gets
+/// its permits back.) The death of a waiter has no effect. A process that is killed in a release
+/// has released all of the permits or none. If it had no time to wake the sleepers, they notice
+/// within a tenth of a second.
 ///
 /// # Examples
 ///
@@ -63,23 +63,24 @@ pub struct Semaphore {
 
 const _: () = assert!(size_of::<Semaphore>() == 16 && align_of::<Semaphore>() == 8);
 
-/// Why [`Semaphore::release`] changed nothing.
+/// Why [`Semaphore::release`] released nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
-    /// The semaphore would have had more permits than it began with.
+    /// The semaphore would have more permits than it was made with.
     #[error("released more permits than the semaphore's bound of {bound}")]
     Bound {
-        /// The most that it can have.
+        /// The bound.
         bound: u32,
     },
-    /// The semaphore would have had more than `u32::MAX` permits.
+    /// The semaphore would have more than `u32::MAX` permits.
     #[error("released more permits than a semaphore can count")]
     Overflow,
 }
 
 impl Semaphore {
-    /// Makes a semaphore with that many permits, to which more may be added, up to `u32::MAX`.
+    /// Makes a semaphore with `permits` permits. [`release`](Self::release) can add more, up to
+    /// `u32::MAX`.
     ///
     /// # Examples
     ///
@@ -93,7 +94,7 @@ impl Semaphore {
         Self { raw: RawSemaphore::new(permits, u32::MAX) }
     }
 
-    /// Makes a semaphore with that many permits that never has more, as Python's
+    /// Makes a semaphore with `permits` permits that never has more, like Python's
     /// `BoundedSemaphore`.
     ///
     /// # Examples
@@ -108,12 +109,12 @@ impl Semaphore {
         Self { raw: RawSemaphore::new(permits, permits) }
     }
 
-    /// Takes a permit, and waits until there is one. Without a system call if there is.
+    /// Waits for a permit, and takes it. It makes no system call if there is one.
     ///
     /// # Process death
     ///
-    /// Nothing is dropped in a process that is killed, so its permits stay taken. If all permits
-    /// are with processes that have died, this waits indefinitely. Where it can happen, use
+    /// A killed process drops nothing, so its permits stay taken. If dead processes hold all
+    /// permits, this waits indefinitely. If that can happen, use
     /// [`acquire_timeout`](Self::acquire_timeout).
     ///
     /// # Examples
@@ -126,12 +127,12 @@ impl Semaphore {
     /// assert_eq!(semaphore.value(), 2);
     /// ```
     pub fn acquire(&self) -> Permit<'_> {
-        // Without a deadline there is no other answer.
+        // Without a deadline the result is always `true`.
         self.raw.acquire(Deadline::NEVER);
         Permit { semaphore: self }
     }
 
-    /// Takes a permit if there is one. Never waits.
+    /// Takes a permit if there is one. It never waits.
     ///
     /// # Examples
     ///
@@ -144,10 +145,10 @@ impl Semaphore {
         self.raw.try_acquire().then(|| Permit { semaphore: self })
     }
 
-    /// Takes a permit, and waits for one for that long at most. Zero looks once; `Duration::MAX` is
-    /// without a limit.
+    /// Waits for a permit for `timeout` at most. A timeout of zero checks once. `Duration::MAX`
+    /// waits indefinitely.
     ///
-    /// The time is measured by the monotonic clock, which stands still while the machine sleeps.
+    /// The monotonic clock measures the time. It stops while the machine is suspended.
     ///
     /// # Examples
     ///
@@ -162,17 +163,18 @@ impl Semaphore {
         (self.raw.try_acquire() || self.raw.acquire(Deadline::after(timeout))).then(|| Permit { semaphore: self })
     }
 
-    /// Adds that many permits, and wakes as many of those who wait. Zero does nothing.
+    /// Adds `permits` permits, and wakes as many waiters. Zero does nothing.
     ///
-    /// There is no system call if nobody waits.
+    /// It makes no system call if no thread waits.
     ///
     /// # Errors
     ///
-    /// If there would be more than the bound or than `u32::MAX`, nothing is changed.
+    /// Fails, and changes nothing, if there would be more permits than the bound or than
+    /// `u32::MAX`.
     ///
     /// # Process death
     ///
-    /// Killed in the middle of it, a process has added all of them or none.
+    /// A process that is killed in this call has added all of the permits or none.
     ///
     /// # Examples
     ///
@@ -195,8 +197,8 @@ impl Semaphore {
         })
     }
 
-    /// How many permits are left: Python's `get_value`. By the time that the caller looks at the
-    /// answer it may have changed.
+    /// Returns how many permits are free, like Python's `get_value`. The number may have changed
+    /// when the caller gets it.
     ///
     /// # Examples
     ///
@@ -214,14 +216,14 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// A permit of a [`Semaphore`], which is given back when this is dropped, by whichever thread.
+/// A permit of a [`Semaphore`]. Dropping it, on any thread, releases the permit.
 ///
-/// If the semaphore has all its permits by then, because others have released more than they had,
+/// If the semaphore already has all its permits, because others released more than they had,
 /// dropping it changes nothing.
 ///
 /// # Process death
 ///
-/// Nothing is dropped in a process that is killed: the permit stays taken.
+/// A killed process drops nothing, so the permit stays taken.
 ///
 /// # Examples
 ///
@@ -234,13 +236,13 @@ impl fmt::Debug for Semaphore {
 /// }
 /// assert_eq!(semaphore.value(), 2);
 /// ```
-#[must_use = "dropping it gives the permit back at once"]
+#[must_use = "dropping the permit releases it"]
 pub struct Permit<'a> {
     semaphore: &'a Semaphore,
 }
 
 impl Permit<'_> {
-    /// Keeps the permit taken, for any process to [`release`](Semaphore::release).
+    /// Keeps the permit taken, so that any process can [`release`](Semaphore::release) it.
     ///
     /// # Examples
     ///
@@ -259,8 +261,7 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        // It fails if others have released what they did not have; then there is nothing to give
-        // back.
+        // This fails if others released more than they had. Then there is nothing to release.
         let _ = self.semaphore.release(1);
     }
 }
