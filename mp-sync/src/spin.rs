@@ -1,31 +1,30 @@
-//! Looking again for a moment before going to sleep.
+//! Looking again for a moment before sleeping.
 //!
-//! Sleeping and being woken costs tens of microseconds where the processor has become idle, and
-//! what is waited for is often closer than that: a lock that is held for a few instructions, an
-//! answer that is being written. Where there is one processor only, looking keeps the other from
-//! doing it, so there nobody looks.
+//! Sleeping and waking takes tens of microseconds if the processor has become idle. Often the wait
+//! is shorter than that: a lock is held for a few instructions, or an answer is being written. With
+//! only one processor, looking would keep the other thread from running, so then there is no
+//! looking.
 
 use crate::primitive::spin_loop;
 
-/// One wait's looks: each a little later than the one before.
+/// The looks of one wait, each a little later than the one before.
 pub(crate) struct Spin {
     pauses: u32,
     yields: u32,
     pause: u32,
 }
 
-/// The longest pause between two looks, in instructions that tell the processor to pause: some
-/// hundred nanoseconds.
+/// The longest pause between two looks, in pause instructions: some hundred nanoseconds.
 const LONGEST: u32 = 64;
 
 impl Spin {
-    /// For what takes the other a few instructions: some microseconds at most.
+    /// For a wait of a few instructions of another thread. It looks for some microseconds at most.
     pub(crate) fn brief() -> Self {
         Self::looking(7, 0)
     }
 
-    /// For what is worth as long as a wake-up would take: some ten microseconds. Between its looks
-    /// it lets others have the processor, the one who is waited for among them.
+    /// For a wait that may be as long as a wake-up. It looks for some ten microseconds, and yields
+    /// the processor between its looks, perhaps to the thread for which it waits.
     pub(crate) fn patient() -> Self {
         Self::looking(7, 20)
     }
@@ -38,7 +37,7 @@ impl Spin {
         if pays { Self { pauses, yields, pause: 1 } } else { Self { pauses: 0, yields: 0, pause: 1 } }
     }
 
-    /// Lets a moment pass. Tells whether to look again; otherwise it is time to sleep.
+    /// Pauses for a moment, and tells whether to look again. If not, it is time to sleep.
     pub(crate) fn again(&mut self) -> bool {
         if self.pauses > 0 {
             self.pauses -= 1;

@@ -1,10 +1,10 @@
-//! What the state machines of `raw` stand on: a futex and atomics. Under `--cfg loom` they are
+//! The futex and the atomics that the state machines of `raw` use. Under `--cfg loom` they are
 //! loom's, so that it can try every order.
 //!
-//! Every sleep on a futex lasts [`RECHECK`] at most. A process can be killed between the change of
-//! a word and the wake-up that it owes for it, or between being woken and passing the wake-up on;
-//! nobody else can know then that somebody sleeps over a word that has changed. So a sleeper looks
-//! for itself from time to time. Nothing that happens while all are alive depends on it.
+//! Every sleep on a futex lasts at most [`RECHECK`]. A process can be killed after it changed a
+//! word and before it woke the sleepers, or after it was woken and before it passed the wake-up on.
+//! No other process can know then that a thread sleeps although its word has changed. So a sleeper
+//! checks the word itself from time to time. While all processes live, nothing depends on that.
 
 #[cfg(not(loom))]
 mod real;
@@ -18,7 +18,7 @@ mod model;
 #[cfg(loom)]
 pub(crate) use model::{AtomicU32, AtomicU64, Futex, Link, Ordering, Thread, fence, spin_loop};
 
-/// A constructor that is `const`, but for loom, whose atomics are not made at compile time.
+/// A constructor that is `const`, except under loom, whose atomics cannot be made at compile time.
 macro_rules! const_fn {
     ($(#[$attribute:meta])* $visibility:vis fn $($rest:tt)*) => {
         #[cfg(not(loom))]
@@ -31,8 +31,7 @@ macro_rules! const_fn {
 /// How a sleep ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Slept {
-    /// Look again: somebody woke this thread, the word has changed, or it is time to see for
-    /// oneself.
+    /// Check again: another thread woke this one, the word has changed, or [`RECHECK`] is over.
     Awake,
     /// The deadline has passed.
     Late,

@@ -1,9 +1,9 @@
-//! A futex as loom can model it: the kernel's comparison and its queue are one step, under the lock
-//! of the queue.
+//! A futex that loom can model: comparing and queueing are one step, under the lock of the queue,
+//! as in the kernel.
 //!
-//! Time does not pass: a sleep with a deadline is late at once, one without lasts until it is
-//! woken. There is no look in between, so a wake-up that is lost while all are alive is a deadlock,
-//! which loom reports.
+//! Time does not pass: a sleep with a deadline is late at once, and one without lasts until it is
+//! woken. It does not check the word in between. So a lost wake-up is a deadlock, which loom
+//! reports.
 
 use loom::sync::{Arc, Condvar, Mutex};
 
@@ -19,18 +19,18 @@ pub(crate) struct Futex {
     wakes: Condvar,
 }
 
-/// Sleepers are woken in the order in which they came.
+/// Sleepers are woken in the order of their arrival.
 #[derive(Default)]
 struct Queue {
-    /// How many have come.
+    /// How many have arrived.
     came: u32,
-    /// How many of these have been woken.
+    /// How many of them have been woken.
     woken: u32,
-    /// Those who sleep on other words too. Every wake-up is theirs as well.
+    /// Threads that sleep on other words as well. Every wake-up wakes them too.
     watchers: Vec<Arc<Watcher>>,
 }
 
-/// Somebody who sleeps on several words.
+/// A thread that sleeps on several words.
 struct Watcher {
     woken: Mutex<bool>,
     wakes: Condvar,
@@ -115,8 +115,8 @@ impl Futex {
     }
 }
 
-/// The calling thread as an owner of locks. Death is not modelled here: a test does to the word
-/// what the kernel does.
+/// The calling thread as an owner of locks. This does not model death: a test changes the word as
+/// the kernel does.
 #[derive(Clone, Copy)]
 pub(crate) struct Thread(u32);
 

@@ -10,7 +10,7 @@ use crate::deadline::Deadline;
 use crate::sys::futex;
 pub(crate) use crate::sys::robust::{Link, Thread};
 
-/// How long a sleep lasts at most before the sleeper looks for itself.
+/// The longest sleep before the sleeper checks the word itself.
 const RECHECK: Duration = Duration::from_millis(100);
 
 /// A word of shared memory that threads of all processes can sleep on: an [`AtomicU32`], with the
@@ -67,14 +67,14 @@ impl Futex {
         Slept::Awake
     }
 
-    /// The same, without a look of its own in between: for what may be lost with the process that
-    /// was to bring it.
+    /// Does the same, without checking the word in between, for a wake-up that may be lost with the
+    /// process that sends it.
     pub(crate) fn sleep_on(&self, expected: u32, deadline: Deadline) -> Slept {
         if futex::wait(&self.0, expected, deadline) { Slept::Awake } else { Slept::Late }
     }
 
-    /// The same as [`sleep`](Self::sleep) on several words, [`futex::MOST`] at most and one at
-    /// least, while each is what it is expected to be.
+    /// Sleeps like [`sleep`](Self::sleep) on one to [`futex::MOST`] words, while each has its
+    /// expected value.
     pub(crate) fn sleep_any(words: &[(&Self, u32)], deadline: Deadline) -> Slept {
         let Some(((first, expected), rest)) = words.split_first() else { return Slept::Awake };
         let mut plain = [(&first.0, *expected); futex::MOST];

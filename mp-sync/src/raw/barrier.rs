@@ -1,51 +1,54 @@
-//! A place where a number of parties wait for each other, again and again.
+//! Lets a number of parties wait for each other, again and again.
 //!
-//! `state` is, from its lowest bit: how many have arrived (20), the mode (2), how the last
-//! generations ended (10, one bit each, the youngest lowest, 1 for a reset), how many ended by a
-//! reset (10), and how many because all had come (22). The last two are what tells one generation
-//! from another. `changes` is what sleepers sleep on: bit 0 says that there may be some, the others
-//! count. `parties` never changes.
+//! `state` contains, from its lowest bit: the number of arrived parties (20 bits), the mode (2),
+//! how the last generations ended (10, one bit for each, the latest lowest, 1 for a reset), how
+//! many generations ended by a reset (10), and how many by being complete (22). The last two
+//! identify a generation. Sleepers sleep on `changes`: bit 0 says that there may be some, and the
+//! other bits count changes. `parties` never changes.
 //!
 //! | mode | arrived | the next to arrive | `abort`, a timeout | `reset` |
 //! |---|---|---|---|---|
 //! | filling | 0 | waits | broken | |
-//! | filling | some | waits, or as the last ends the generation | broken | ends the generation |
-//! | acting: the last runs its action | all | waits for the next generation | broken | ends the generation |
+//! | filling | some | waits, or ends the generation if it is the last | broken | ends the generation |
+//! | acting: the last party runs its action | all | waits for the next generation | broken | ends the generation |
 //! | broken | 0 | fails | | ends the generation, filling |
 //!
-//! 1. Every step is one compare-exchange of the whole state: there is no step in which a killed
-//!    process leaves half of it.
-//! 2. In a generation each number that `arrived` had is given out once, to the one that counted it
-//!    up. Only the last ends the generation as complete, and only if it is still the one in which
-//!    it arrived, and not broken.
-//! 3. Whoever waits remembers its generation. While that is the present one, it waits, or it is
-//!    broken. If since then no generation was reset, its own was completed; if none was completed,
-//!    it was reset; if both happened, the bit of its own says which. After more than [`REMEMBERED`]
-//!    generations, with a reset among them, it takes itself for reset.
-//! 4. Whoever sleeps has read `changes`, and after that a state in which it has to wait, and has
-//!    set bit 0 by a compare-exchange of what it had read. Whoever changes the state so that others
-//!    need not wait changes `changes` after that, takes bit 0 away, and wakes all if it was set. So
-//!    no sleeper is left behind: the next generation does not wait until the last one has gone.
+//! 1. Every step is one compare-exchange of the whole state, so a killed process never leaves half
+//!    a step.
+//! 2. In a generation each value of `arrived` is given to one party, the one that incremented it.
+//!    Only the last party completes the generation, and only if that is still current and not
+//!    broken.
+//! 3. A waiter remembers its generation. While that is the current one, the waiter waits, or the
+//!    barrier is broken. If no generation was reset since then, its own was completed. If none was
+//!    completed, it was reset. If both happened, the bit of its generation says which. After more
+//!    than [`REMEMBERED`] generations, with a reset among them, the waiter assumes that its own was
+//!    reset.
+//! 4. A sleeper has read `changes`, and after that a state in which it has to wait, and has set bit
+//!    0 by a compare-exchange of the value that it had read. A thread that changes the state so
+//!    that others need not wait then changes `changes`, clears bit 0, and wakes all sleepers if it
+//!    was set. So no sleeper is missed, and the next generation can begin before all sleepers of
+//!    the last one run.
 //!
 //! Orderings: all steps of the state acquire and release. So what each party did before it arrived
-//! is seen by the last one, by its action, and through the step that ends the generation by all.
-//! `changes` is acquired before the state is read and released after it was changed.
+//! happens before the last party's action, and, by the step that ends the generation, before all
+//! parties go on. `changes` is acquired before the state is read, and released after the state was
+//! changed.
 //!
-//! A process that is killed after it has arrived is counted; nobody can tell that it is not there.
-//! If it was the last, and has ended the generation without waking, the sleepers find out when they
-//! look for themselves, a moment later. If it was in its action, the state is acting until
-//! somebody's time is up, or somebody aborts or resets.
+//! A process that is killed after it arrived still counts. If it was the last one, and had ended
+//! the generation but not woken the sleepers, they notice when they check the state themselves, a
+//! moment later. If it was in its action, the mode stays acting until a wait times out, or until
+//! `abort` or `reset`.
 //!
-//! The counts of generations come back after 2²² and 2¹⁰. Whoever was stopped meanwhile, for
-//! exactly that many, takes the present generation for its own, or a reset for none.
+//! The counts of generations wrap after 2²² and 2¹⁰. A waiter that is stopped while exactly that
+//! many pass takes the current generation for its own, or misses a reset.
 
 use crate::deadline::Deadline;
 use crate::primitive::{AtomicU32, AtomicU64, Futex, Ordering, Slept};
 use crate::spin::Spin;
 
-/// As many parties as there can be.
+/// The greatest number of parties.
 pub(crate) const MOST: u32 = (1 << 20) - 1;
-/// Of so many generations it is known how they ended.
+/// For how many generations the state records how they ended.
 const REMEMBERED: u32 = 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,7 +58,7 @@ enum Mode {
     Broken,
 }
 
-/// What `state` says.
+/// The fields of `state`.
 #[derive(Clone, Copy)]
 struct State {
     arrived: u32,
@@ -103,7 +106,8 @@ impl State {
         Self { arrived: 0, mode: Mode::Broken, ..self }
     }
 
-    /// How it ended for one who arrived in `generation`, or `None` if it has not.
+    /// Returns how `generation` ended for a party that arrived in it, or `None` if it has not
+    /// ended.
     fn fate_of(self, generation: Self) -> Option<Result<(), Broken>> {
         let completed = self.completed.wrapping_sub(generation.completed) & ((1 << 22) - 1);
         let resets = self.resets.wrapping_sub(generation.resets) & ((1 << 10) - 1);
@@ -166,7 +170,7 @@ impl RawBarrier {
         self.step(|state| (state.mode != Mode::Filling || state.arrived > 0).then(|| state.reset()));
     }
 
-    /// Arrives, and waits for all others. Gives how many were there before it.
+    /// Arrives, and waits for all others. Returns how many arrived before.
     pub(crate) fn wait(&self, deadline: Deadline, action: Option<impl FnOnce()>) -> Result<u32, Broken> {
         let mut state = self.state.load(Ordering::Acquire);
         let mut waiting = Waiting::new(self, deadline);
@@ -176,7 +180,7 @@ impl RawBarrier {
             let next = match now.mode {
                 Mode::Broken => return Err(Broken::ByOthers),
                 Mode::Acting => {
-                    // This one is none of the generation that is about to end.
+                    // This party is not part of the generation that is about to end.
                     let _ = waiting.until_it_ends(now);
                     if waiting.is_late {
                         return Err(Broken::ByTimeout);
@@ -195,7 +199,7 @@ impl RawBarrier {
                     match action {
                         Some(action) => self.act(now, action)?,
                         None if now.arrived > 0 => self.tell(),
-                        // Nobody else was here.
+                        // No other party waits.
                         None => {}
                     }
                     return Ok(now.arrived);
@@ -204,7 +208,7 @@ impl RawBarrier {
         }
     }
 
-    /// Runs the action as the last of a generation, and ends that.
+    /// Runs the action as the last party of a generation, and ends the generation.
     fn act(&self, generation: State, action: impl FnOnce()) -> Result<(), Broken> {
         let panicking = Panicking { barrier: self, generation };
         action();
@@ -214,8 +218,7 @@ impl RawBarrier {
         if is_complete { Ok(()) } else { Err(Broken::ByOthers) }
     }
 
-    /// Changes the state in a way that others wait for, if there is one, and tells whether there
-    /// was.
+    /// Changes the state to `next`, if that is `Some`, and wakes the waiters. Tells whether it did.
     fn step(&self, next: impl Fn(State) -> Option<State>) -> bool {
         let mut state = self.state.load(Ordering::Acquire);
         while let Some(next) = next(State::unpack(state)) {
@@ -230,12 +233,12 @@ impl RawBarrier {
         false
     }
 
-    /// Breaks that generation, if it has not ended.
+    /// Breaks the generation if it has not ended.
     fn break_generation(&self, generation: State) -> bool {
         self.step(|state| (state.is_of(generation) && state.mode != Mode::Broken).then(|| state.broken()))
     }
 
-    /// Has all look at the state again.
+    /// Lets all waiters check the state again.
     fn tell(&self) {
         let mut changes = self.changes.load(Ordering::Relaxed);
         loop {
@@ -251,11 +254,11 @@ impl RawBarrier {
     }
 }
 
-/// One who waits for the end of a generation.
+/// A thread that waits for the end of a generation.
 struct Waiting<'a> {
     barrier: &'a RawBarrier,
     deadline: Deadline,
-    /// It has broken the barrier because its time was up.
+    /// Whether it timed out and broke the barrier.
     is_late: bool,
 }
 
@@ -296,7 +299,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-/// Breaks the generation whose action does not return.
+/// Breaks the generation if its action panics.
 struct Panicking<'a> {
     barrier: &'a RawBarrier,
     generation: State,
@@ -326,7 +329,7 @@ mod tests {
 
     #[test]
     fn whoever_comes_late_learns_how_its_own_generation_ended() {
-        // Every way in which up to ten generations end.
+        // All ways in which up to ten generations can end.
         for ends in 0..1_u32 << REMEMBERED {
             for count in 1..=REMEMBERED {
                 let end = |state: State, number| if ends >> number & 1 == 0 { state.complete() } else { state.reset() };
@@ -346,7 +349,7 @@ mod tests {
         assert_eq!(reset.fate_of(NEW), Some(Err(Broken::ByOthers)));
         assert_eq!(NEW.fate_of(NEW), None);
         assert_eq!(NEW.broken().fate_of(NEW), Some(Err(Broken::ByOthers)));
-        // The counts begin again, also between the two looks.
+        // The counts wrap, even between the two looks.
         let last = State { resets: 0x3FF, completed: 0x3F_FFFF, ..NEW };
         assert_eq!(State::unpack(last.complete().pack()).fate_of(last), Some(Ok(())));
         assert_eq!(State::unpack(last.reset().pack()).fate_of(last), Some(Err(Broken::ByOthers)));
@@ -403,9 +406,9 @@ mod tests {
             let cell = UnsafeCell::new;
             let sum = Arc::new(Sum(cell(0), [cell(0), cell(0)], RawBarrier::new(2)));
             let party = |sum: &Sum, number: usize| {
-                // SAFETY: each thread writes its own before it arrives, which loom checks.
+                // SAFETY: each thread writes its own cell before it arrives, which loom checks.
                 sum.1[number].with_mut(|own| unsafe { *own = 1 });
-                // SAFETY: nobody writes these any more, and nobody reads the sum yet, which loom
+                // SAFETY: no thread writes these any more, and none reads the sum yet, which loom
                 // checks.
                 let read = |cell: &UnsafeCell<u32>| cell.with(|own| unsafe { *own });
                 let add = || {
@@ -435,7 +438,7 @@ mod tests {
                     })
                     .collect();
                 end(&barrier);
-                // Who came after a reset waits for the next one.
+                // A thread that arrives after a reset waits for the next one.
                 barrier.abort();
                 for other in others {
                     assert_eq!(other.join().unwrap(), Err(Broken::ByOthers));

@@ -1,30 +1,29 @@
-//! A condition variable: a number that every notification changes, and on which those who wait
-//! sleep.
+//! A condition variable: a number that every notification changes, and on which waiters sleep.
 //!
 //! # States
 //!
-//! `sequence` counts notifications that somebody may have waited for; `waiters` counts those who
-//! wait, the dead among them included.
+//! `sequence` counts the notifications for which a thread may have waited. `waiters` counts the
+//! waiters, even dead ones.
 //!
 //! # Invariants
 //!
-//! 1. Whoever waits has counted itself in `waiters` and read `sequence` while it had the mutex. Who
-//!    changes what it waits for does so under the mutex and notifies afterwards: it either did that
-//!    before the waiter looked, or it sees the waiter's count, changes the sequence, and the waiter
-//!    does not fall asleep any more or is asleep and woken.
-//! 2. `waiters` is never less than the number of those who sleep. A killed waiter leaves it too
-//!    high for good, which costs each notification a system call and nothing else.
-//! 3. Nobody's progress depends on another waiter: each waits for a change of the sequence only,
-//!    and a wake-up is lost only with the waiter that was woken by it, or with the notifier.
+//! 1. A waiter has incremented `waiters` and read `sequence` while it held the mutex. A notifier
+//!    changes the state under the mutex and notifies after that. Either it changed the state before
+//!    the waiter checked it, or it sees the waiter in `waiters` and changes `sequence`. Then the
+//!    waiter does not fall asleep, or it is asleep and woken.
+//! 2. `waiters` is never less than the number of sleepers. A killed waiter leaves it permanently
+//!    too high, which only costs each notification a system call.
+//! 3. No waiter depends on another one: each waits only for a change of the sequence. A wake-up is
+//!    lost only with the waiter that it woke, or with the notifier.
 //!
-//! The sequence wraps: a waiter that is held up between reading it and falling asleep while exactly
-//! 2³² notifications are made would miss them.
+//! The sequence wraps: a waiter that is stopped between reading it and falling asleep, while
+//! exactly 2³² notifications are made, would miss them.
 //!
 //! # Orderings
 //!
-//! The mutex orders the count against the notifier's look at it, so relaxed would do for those who
-//! notify after they have had it. Those who notify without it can promise themselves nothing.
-//! Sequentially consistent costs nothing here and spares the argument.
+//! The mutex orders the increment of `waiters` and the notifier's read of it. So relaxed would be
+//! enough for a notifier that has held the mutex, and one that has not gets no guarantee.
+//! Sequential consistency costs nothing here and needs no such argument.
 
 use crate::deadline::Deadline;
 use crate::primitive::Ordering::SeqCst;
@@ -39,7 +38,7 @@ pub(crate) struct RawCondvar {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<RawCondvar>() == 8);
 
-/// Somebody who is about to wait.
+/// A thread that is about to wait.
 pub(crate) struct Waiter<'a> {
     condvar: &'a RawCondvar,
     sequence: u32,
@@ -52,13 +51,13 @@ impl RawCondvar {
         }
     }
 
-    /// What is notified from here on concerns the caller, who has the mutex still.
+    /// Begins a wait. Notifications from here on concern the caller, which still holds the mutex.
     pub(crate) fn enter(&self) -> Waiter<'_> {
         self.waiters.fetch_add(1, SeqCst);
         Waiter { condvar: self, sequence: self.sequence.load(SeqCst) }
     }
 
-    /// Wakes that many of those who wait.
+    /// Wakes `count` waiters.
     #[inline]
     pub(crate) fn notify(&self, count: u32) {
         if self.waiters.load(SeqCst) != 0 && count != 0 {
@@ -74,13 +73,12 @@ impl RawCondvar {
 }
 
 impl Waiter<'_> {
-    /// Sleeps until it is notified, or the deadline has passed. It may be woken without a reason.
+    /// Sleeps until it is notified or the deadline has passed. It may wake without a reason.
     pub(crate) fn wait(&self, deadline: Deadline) -> Slept {
         self.condvar.sequence.sleep_on(self.sequence, deadline)
     }
 
-    /// The same, but for a while at most: for those who look whether what they wait for has come
-    /// anyhow.
+    /// Does the same, but only for a while, for waiters that check their condition themselves.
     pub(crate) fn wait_a_while(&self, deadline: Deadline) -> Slept {
         self.condvar.sequence.sleep(self.sequence, deadline)
     }

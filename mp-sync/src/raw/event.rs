@@ -1,33 +1,33 @@
-//! A flag that can be waited for.
+//! A flag to wait for.
 //!
-//! One word: the flag (bit 0), whether somebody may sleep (bit 1), and how often the flag has gone
-//! up (the other 30).
+//! One word: the flag (bit 0), whether threads may sleep (bit 1), and how often the flag was set
+//! (the other 30 bits).
 //!
 //! | state | `set` | `clear` | `wait` |
 //! |---|---|---|---|
-//! | down, nobody sleeps | up, counted | | says that it may sleep, sleeps |
-//! | down, somebody may sleep | up, counted, nobody sleeps any more: wakes all | | sleeps |
-//! | up | | down | returns |
+//! | not set, no sleepers | set, counted | | sets bit 1, sleeps |
+//! | not set, perhaps sleepers | set, counted, bit 1 cleared; wakes all | | sleeps |
+//! | set | | not set | returns |
 //!
-//! 1. The word is changed by read-modify-write only. So every change after a `set` belongs to its
-//!    release sequence, and whoever acquires the word, up or down again, sees what was written
-//!    before each `set` that it counts.
-//! 2. Whoever sleeps does so over a word with bit 1, down, and with the count that it saw first.
-//!    That bit is taken away by the `set` that counts on, which then wakes all. The kernel compares
-//!    the word and queues the sleeper in one step, so a sleeper is queued before that change, and
-//!    woken, or it does not sleep.
-//! 3. A waiter returns when the flag is up, or when the count is another than at first: it has been
-//!    up meanwhile, whoever cleared it since.
+//! 1. The word changes only by read-modify-write. So every change after a `set` belongs to its
+//!    release sequence, and a thread that acquires the word, set or cleared again, sees what was
+//!    written before each `set` that the word counts.
+//! 2. A sleeper sleeps on a word that has bit 1, is not set, and has the count that the sleeper saw
+//!    first. The next `set` clears bit 1, counts, and then wakes all. The kernel compares the word
+//!    and queues the sleeper in one step. So a sleeper is queued before that change, and woken, or
+//!    it does not sleep.
+//! 3. A waiter returns when the flag is set, or when the count has changed: then the flag was set
+//!    meanwhile, even if it was cleared again.
 //!
-//! Orderings: `set` releases, all that look acquire. `clear` does both: of two that set and clear
-//! in turns, the one that has cleared sees what the other wrote before it set.
+//! Orderings: `set` releases, and all reads acquire. `clear` does both: if one thread sets and
+//! another clears in turns, the one that clears sees what the other wrote before it set.
 //!
-//! A process that is killed holds nothing. If it has set and not woken yet, the sleepers look for
-//! themselves a moment later. If it slept, bit 1 stays, and the next `set` wakes nobody, which
-//! costs a system call once.
+//! A killed process holds nothing. If it had set the flag but not woken the sleepers, they check
+//! the word themselves a moment later. If it slept, bit 1 stays, and the next `set` makes one
+//! system call that wakes no thread.
 //!
-//! The count returns to where it was after 2³⁰ times. A waiter that was stopped meanwhile, for
-//! exactly that many, waits for the next.
+//! The count wraps after 2³⁰. A waiter that is stopped while the flag is set exactly that often
+//! waits for the next time.
 
 use crate::deadline::Deadline;
 use crate::primitive::{Futex, Ordering, Slept};
@@ -35,10 +35,10 @@ use crate::spin::Spin;
 
 const SET: u32 = 1;
 const WAITERS: u32 = 2;
-/// One more time that the flag has gone up.
+/// Increments the count.
 const ONCE: u32 = 4;
 
-/// All-zero bytes are one whose flag is down.
+/// Zero bytes are an event that is not set.
 #[repr(transparent)]
 pub(crate) struct RawEvent {
     word: Futex,
@@ -58,8 +58,8 @@ impl RawEvent {
     pub(crate) fn set(&self) {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            // Also written where it is up already, so that what this thread has done is seen by
-            // those who find it up.
+            // Written even if the flag is set already, so that threads that find it set see what
+            // this thread did.
             let up = if word & SET == 0 { (word & !WAITERS).wrapping_add(ONCE) | SET } else { word };
             match self.word.compare_exchange_weak(word, up, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => break,
@@ -75,12 +75,12 @@ impl RawEvent {
         self.word.fetch_and(!SET, Ordering::AcqRel);
     }
 
-    /// Tells whether the flag is up, or was since the call, before the deadline.
+    /// Waits until the flag is set, and tells whether it was set between the call and the deadline.
     pub(crate) fn wait(&self, deadline: Deadline) -> bool {
         self.wait_since(self.word.load(Ordering::Acquire), deadline)
     }
 
-    /// The same since the word was `first`.
+    /// Does the same, beginning when the word was `first`.
     fn wait_since(&self, first: u32, deadline: Deadline) -> bool {
         let has_been_up = |word: u32| word & SET != 0 || (word ^ first) & !(ONCE - 1) != 0;
         if has_been_up(first) || deadline == Deadline::PASSED {
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::raw::model;
 
-    /// An event and what it tells of.
+    /// An event and the data that it announces.
     struct Told {
         event: RawEvent,
         what: UnsafeCell<u32>,
@@ -137,12 +137,12 @@ mod tests {
         }
 
         fn write(&self) {
-            // SAFETY: nobody reads or writes it before the event was set, which loom checks.
+            // SAFETY: no thread reads or writes it before the event was set, which loom checks.
             self.what.with_mut(|what| unsafe { *what += 1 });
         }
 
         fn read(&self) -> u32 {
-            // SAFETY: nobody writes it any more once the event was set, which loom checks.
+            // SAFETY: no thread writes it after the event was set, which loom checks.
             self.what.with(|what| unsafe { *what })
         }
     }

@@ -1,9 +1,8 @@
-//! The locks without what they protect: a few words of shared memory each, and the rules by which
-//! all processes change them.
+//! The locks without the values that they protect: a few words of shared memory each, and the rules
+//! by which all processes change them.
 //!
-//! All-zero bytes are a new, unlocked one. No word is trusted: whatever another process wrote
-//! there, the worst that follows is a wait that ends wrongly or not at all, never an access outside
-//! of the lock itself.
+//! Zero bytes are a new, unlocked lock. No word is trusted: whatever another process writes there,
+//! the worst result is a wait that ends wrongly or never, and never an access outside of the lock.
 
 pub(crate) mod barrier;
 pub(crate) mod condvar;
@@ -14,8 +13,8 @@ pub(crate) mod rwlock;
 pub(crate) mod semaphore;
 pub(crate) mod slots;
 
-/// Has loom run it in every order with up to two preemptions, or as many as `LOOM_MAX_PREEMPTIONS`
-/// says: three take minutes.
+/// Lets loom run `body` in every order with up to two preemptions, or as many as
+/// `LOOM_MAX_PREEMPTIONS` says. Three take minutes.
 #[cfg(all(test, loom))]
 fn model(body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();

@@ -1,43 +1,43 @@
-//! A mutex whose next owner is told when its owner died.
+//! A mutex that reports the death of its owner to the next owner.
 //!
 //! # States
 //!
-//! The word is what the kernel's robust futexes ask for: the number of the owner's thread, or 0
-//! when nobody has it; `WAITERS` when somebody may sleep over it; `OWNER_DIED` when the kernel
-//! found it in the hands of a thread that ended.
+//! The word has the form of the kernel's robust futexes: the ID of the owner's thread, or 0 if
+//! there is no owner; `WAITERS` if threads may sleep on it; `OWNER_DIED` if its owner ended and the
+//! kernel noticed.
 //!
 //! | word | |
 //! |---|---|
 //! | 0 | free |
-//! | `owner` | held, nobody sleeps |
-//! | `owner \| WAITERS` | held, somebody may sleep |
-//! | `OWNER_DIED`, perhaps with `WAITERS` | free, but what it protects was left in the middle of something |
-//! | `owner \| OWNER_DIED`, perhaps with `WAITERS` | taken in that state, and not written down in `poisoned` yet |
+//! | `owner` | held, no sleepers |
+//! | `owner \| WAITERS` | held, perhaps sleepers |
+//! | `OWNER_DIED`, perhaps with `WAITERS` | free, but the value may be half changed |
+//! | `owner \| OWNER_DIED`, perhaps with `WAITERS` | taken in that state, and not yet recorded in `poisoned` |
 //!
-//! `poisoned` belongs to the owner: whether what it protects was left in the middle of something,
-//! and nobody has said since that it is in order again.
+//! `poisoned` belongs to the owner: it says whether the value may be half changed and no owner has
+//! marked it as consistent since.
 //!
 //! # Invariants
 //!
-//! 1. Only a thread that finds no owner puts its number there, and only the owner, or the kernel
-//!    for it, takes it out.
-//! 2. `OWNER_DIED` is taken out after `poisoned` has been set: a thread that dies between leaves
-//!    the kernel to set it again.
-//! 3. Whoever sleeps has seen `WAITERS` in the word when it fell asleep. Who lets go of a word with
-//!    it wakes one; that one, or whoever it wakes instead by leaving, puts `WAITERS` back, for it
-//!    cannot know whether it was the last.
-//! 4. From before the first change of the word to after the last one the lock is the pending one of
-//!    the thread (`sys::robust`), and while the thread has it, it is in its list. A waiter that is
-//!    killed after it was woken while the word is 0 is pending too: then the kernel wakes another
-//!    one. If somebody else got the word meanwhile, or it says `OWNER_DIED`, the kernel does not:
-//!    that wake-up is lost with the dead, and found missing by the next look of a sleeper
-//!    (`primitive`).
+//! 1. Only a thread that finds no owner writes its ID to the word, and only the owner, or the
+//!    kernel for it, removes it.
+//! 2. `OWNER_DIED` is removed after `poisoned` is set. If a thread dies in between, the kernel sets
+//!    it again.
+//! 3. A sleeper saw `WAITERS` in the word when it fell asleep. A thread that releases a word with
+//!    `WAITERS` wakes one sleeper. That one sets `WAITERS` again when it takes the word or gives
+//!    up, because it cannot know whether it was the last sleeper.
+//! 4. From before the first change of the word until after the last one, the lock is the thread's
+//!    pending one (`sys::robust`), and while the thread holds the lock, it is in its list. For a
+//!    waiter that is killed after it was woken, the lock is pending too: if the word is 0, the
+//!    kernel wakes another sleeper. If another thread took the word meanwhile, or the word says
+//!    `OWNER_DIED`, the kernel does not. That wake-up is lost with the dead waiter, and a sleeper
+//!    notices when it next checks the word (`primitive`).
 //!
 //! # Orderings
 //!
-//! Taking the word acquires what letting go of it released, from whichever process. The kernel's
-//! change when an owner dies is made after all that the thread did, and is a full barrier.
-//! `poisoned` is read and written by the owner only, so relaxed is enough.
+//! Taking the word acquires what releasing it released, in any process. When an owner dies, the
+//! kernel changes the word after everything that the thread did, and with a full barrier. Only the
+//! owner reads and writes `poisoned`, so relaxed is enough.
 
 use crate::deadline::Deadline;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
@@ -52,7 +52,8 @@ pub(crate) const OWNER: u32 = 0x3fff_ffff;
 pub(crate) struct RawMutex {
     word: Futex,
     poisoned: AtomicU32,
-    /// For the one who has it: how often, beyond once. (A mutex that is not reentrant leaves it 0.)
+    /// For the owner: how often it holds the lock beyond once. (For a mutex that is not reentrant,
+    /// 0.)
     depth: AtomicU32,
     reserved: [u32; 5],
     link: Link,
@@ -64,12 +65,12 @@ const _: () = {
     assert!(std::mem::offset_of!(RawMutex, link) - std::mem::offset_of!(RawMutex, word) == crate::sys::robust::OFFSET);
 };
 
-/// Why there is no lock.
+/// Why the lock was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refused {
     /// The deadline passed first.
     Late,
-    /// The thread has it already.
+    /// The thread already holds it.
     Own,
 }
 
@@ -80,7 +81,7 @@ impl RawMutex {
         }
     }
 
-    /// Takes it, and tells whether what it protects is in order.
+    /// Takes the lock, and tells whether the value is consistent.
     #[inline(always)]
     pub(crate) fn lock(&self, deadline: Deadline) -> Result<bool, Refused> {
         let thread = Thread::current();
@@ -94,7 +95,8 @@ impl RawMutex {
         };
         if shared {
             match result {
-                // It stays the pending one: one step less, and another less when it is let go.
+                // The lock stays the pending one, which saves a step here and another one in
+                // releasing it.
                 Ok(()) => thread.hold(&self.link),
                 Err(_) => thread.end(),
             }
@@ -105,8 +107,7 @@ impl RawMutex {
     #[cold]
     fn lock_contended(&self, thread: Thread, deadline: Deadline) -> Result<(), Refused> {
         let mut spin = Spin::brief();
-        // What this thread puts into the word beside its number: once it has slept, others may
-        // sleep too.
+        // What this thread adds to its ID in the word: once it has slept, others may sleep too.
         let mut waiters = 0;
         let mut late = deadline == Deadline::PASSED;
         loop {
@@ -117,7 +118,7 @@ impl RawMutex {
                     if word & OWNER_DIED != 0 {
                         self.poisoned.store(1, Relaxed);
                         self.depth.store(0, Relaxed);
-                        // Release: invariant 2. Who takes over from the dead sees it.
+                        // Release, for invariant 2: the next thread sees `poisoned`.
                         self.word.fetch_and(!OWNER_DIED, Release);
                     }
                     return Ok(());
@@ -128,7 +129,7 @@ impl RawMutex {
                 return Err(Refused::Own);
             }
             if late {
-                // It may have been woken for this, and must not keep that to itself.
+                // A wake-up may have been meant for the next owner, so this thread must pass it on.
                 if waiters == 0 || word & WAITERS != 0 {
                     return Err(Refused::Late);
                 }
@@ -148,57 +149,57 @@ impl RawMutex {
         }
     }
 
-    /// Whether the thread that thinks it has it is the child of a fork, with a copy of its parent's
-    /// guard.
+    /// Tells whether the calling thread has only a copy of its parent's guard, in the child of a
+    /// fork.
     pub(crate) fn is_anothers(&self) -> bool {
         let thread = Thread::current();
         thread.shares(&self.link) && self.word.load(Relaxed) & OWNER != thread.id()
     }
 
-    /// Lets go of it. Only for the thread that has it.
+    /// Releases the lock. Only for the thread that holds it.
     #[inline(always)]
     pub(crate) fn unlock(&self) {
         let thread = Thread::current();
-        // What is in the thread's list is in shared memory.
+        // A lock in the thread's list is in shared memory.
         if thread.holds_last(&self.link) && self.word.load(Relaxed) & OWNER == thread.id() {
             thread.begin(&self.link);
             thread.release_last();
-            self.let_go();
+            self.release();
             thread.end();
         } else if thread.shares(&self.link) {
             self.unlock_shared(thread);
         } else {
-            self.let_go();
+            self.release();
         }
     }
 
     #[cold]
     fn unlock_shared(&self, thread: Thread) {
-        // Otherwise it is the child of a fork, with a copy of its parent's guard.
+        // Otherwise this is the child of a fork, with a copy of its parent's guard.
         if self.word.load(Relaxed) & OWNER == thread.id() {
             thread.begin(&self.link);
             thread.release(&self.link);
-            self.let_go();
+            self.release();
             thread.end();
         }
     }
 
     #[inline(always)]
-    fn let_go(&self) {
+    fn release(&self) {
         if self.word.swap(0, Release) & WAITERS != 0 {
             self.word.wake(1);
         }
     }
 
-    /// Says that what it protects is not in order, or is again. Only for the thread that has it.
+    /// Sets whether the value is inconsistent. Only for the thread that holds the lock.
     pub(crate) fn set_poisoned(&self, poisoned: bool) {
         if !self.is_anothers() {
             self.poisoned.store(u32::from(poisoned), Relaxed);
         }
     }
 
-    /// The same as taking it, `set_poisoned(false)` and letting go of it; only the second if this
-    /// thread has it.
+    /// Takes the lock, calls `set_poisoned(false)` and releases the lock. If this thread already
+    /// holds it, only does the second.
     pub(crate) fn clear_poison(&self) {
         let locked = self.lock(Deadline::NEVER);
         self.set_poisoned(false);
@@ -207,18 +208,18 @@ impl RawMutex {
         }
     }
 
-    /// Whether what it protects is not in order, as far as anybody has found out. Somebody may have
-    /// it, and be about to say otherwise.
+    /// Tells whether the value is inconsistent, as far as is known. An owner may be about to change
+    /// that.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.load(Relaxed) != 0 || self.is_left_behind()
     }
 
-    /// Whether this thread has it.
+    /// Tells whether this thread holds the lock.
     pub(crate) fn is_own(&self) -> bool {
         self.word.load(Relaxed) & OWNER == Thread::current().id()
     }
 
-    /// How often the thread that has it has it beyond once.
+    /// Returns how often the owner holds the lock beyond once.
     pub(crate) fn depth(&self) -> u32 {
         self.depth.load(Relaxed)
     }
@@ -227,12 +228,12 @@ impl RawMutex {
         self.depth.store(depth, Relaxed);
     }
 
-    /// Whether its owner died, and nobody has taken it since.
+    /// Tells whether the owner died, and no thread has taken the lock since.
     pub(crate) fn is_left_behind(&self) -> bool {
         self.word.load(Relaxed) & OWNER_DIED != 0
     }
 
-    /// Whether somebody has it at this moment.
+    /// Tells whether a thread holds the lock.
     pub(crate) fn is_locked(&self) -> bool {
         self.word.load(Relaxed) & OWNER != 0
     }
@@ -266,9 +267,9 @@ mod tests {
         value: UnsafeCell<u32>,
     }
 
-    // SAFETY: the value is used by the owner of the mutex; loom checks that.
+    // SAFETY: only the owner of the mutex uses the value, which loom checks.
     unsafe impl Sync for Counter {}
-    // SAFETY: the same.
+    // SAFETY: as above.
     unsafe impl Send for Counter {}
 
     impl Counter {
@@ -277,7 +278,7 @@ mod tests {
         }
 
         fn count(&self) {
-            // SAFETY: the caller has the mutex.
+            // SAFETY: the caller holds the mutex.
             self.value.with_mut(|value| unsafe { *value += 1 });
         }
 
@@ -302,7 +303,7 @@ mod tests {
                 .collect();
             assert!(counter.add());
             others.into_iter().for_each(|other| other.join().unwrap());
-            // SAFETY: the others have ended.
+            // SAFETY: the other threads have ended.
             counter.value.with(|value| assert_eq!(unsafe { *value }, 3));
             assert_eq!(counter.mutex.word.load(Relaxed) & OWNER, 0);
         });
@@ -337,7 +338,7 @@ mod tests {
             let counter = Counter::new();
             let gives_up = Arc::clone(&counter);
             let other = thread::spawn(move || {
-                // Late after its first sleep.
+                // It is late after its first sleep.
                 if gives_up.mutex.lock(Deadline::after(std::time::Duration::from_secs(1))).is_ok() {
                     gives_up.mutex.unlock();
                 }

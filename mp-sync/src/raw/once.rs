@@ -1,27 +1,27 @@
-//! A value that is written once: whether it is there, and who is about to write it.
+//! A value that is written once: whether it exists, and which thread may write it.
 //!
 //! # States
 //!
 //! | `state` | |
 //! |---|---|
-//! | 0 | not there |
-//! | `WAITERS` | not there, and somebody may sleep until it is |
-//! | `READY` | there, for good |
+//! | 0 | no value |
+//! | `WAITERS` | no value, and perhaps sleepers that wait for it |
+//! | `READY` | the value exists, permanently |
 //!
 //! # Invariants
 //!
-//! 1. Only the one who has `writers`, a mutex, and has seen since that the value is not there,
-//!    writes it and sets `READY`. If it dies or panics before, the next one that gets the mutex
-//!    finds the value not there, and begins anew. So what the mutex says about a dead owner does
-//!    not matter.
-//! 2. Whoever sleeps has seen `WAITERS` in `state` when it fell asleep, and whoever sets `READY`
-//!    takes it out and wakes all. (If it dies in between, they look again by themselves:
+//! 1. Only the thread that holds the mutex `writers`, and has seen since then that there is no
+//!    value, writes the value and sets `READY`. If it dies or panics before that, the next owner of
+//!    the mutex finds no value and begins again. So it does not matter what the mutex says about a
+//!    dead owner.
+//! 2. A sleeper saw `WAITERS` in `state` when it fell asleep. The thread that sets `READY` removes
+//!    `WAITERS` and wakes all sleepers. (If it dies in between, they check the state themselves:
 //!    `primitive`.)
-//! 3. After `READY` nothing changes any more.
+//! 3. After `READY` nothing changes.
 //!
 //! # Orderings
 //!
-//! Seeing `READY` acquires the value that was released with it.
+//! Reading `READY` acquires the value that was released with it.
 
 use super::mutex::{RawMutex, Refused};
 use crate::deadline::Deadline;
@@ -42,7 +42,7 @@ pub(crate) struct RawOnce {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<RawOnce>() == 48 && align_of::<RawOnce>() == 8);
 
-/// The right to write the value. Dropping it leaves that to somebody else.
+/// The right to write the value. Dropping it lets another thread write.
 pub(crate) struct Writer<'a>(&'a RawOnce);
 
 impl RawOnce {
@@ -57,8 +57,8 @@ impl RawOnce {
         self.state.load(Acquire) & READY != 0
     }
 
-    /// The right to write the value; `None` if it is there, or has been written by whoever had the
-    /// right.
+    /// Waits for the right to write the value. Returns `None` if there is a value, perhaps by the
+    /// previous writer.
     pub(crate) fn begin(&self) -> Result<Option<Writer<'_>>, Refused> {
         if self.is_ready() {
             return Ok(None);
@@ -68,7 +68,7 @@ impl RawOnce {
         Ok((!self.is_ready()).then_some(writer))
     }
 
-    /// Waits until the value is there, and tells whether it is.
+    /// Waits until there is a value, and tells whether there is.
     pub(crate) fn wait(&self, deadline: Deadline) -> bool {
         let mut spin = Spin::brief();
         let mut late = deadline == Deadline::PASSED;
@@ -77,7 +77,7 @@ impl RawOnce {
             if state & READY != 0 || late {
                 return state & READY != 0;
             }
-            // Whatever else another process may have written there.
+            // Any other value that another process wrote there.
             let announced = state | WAITERS;
             let is_announced = state == announced
                 || (!spin.again() && self.state.compare_exchange(state, announced, Relaxed, Relaxed).is_ok());
@@ -90,7 +90,7 @@ impl RawOnce {
 }
 
 impl Writer<'_> {
-    /// The value has been written.
+    /// Records that the value was written.
     pub(crate) fn finish(self) {
         if self.0.state.swap(READY, Release) & WAITERS != 0 {
             self.0.state.wake_all();
@@ -118,14 +118,14 @@ mod tests {
         value: UnsafeCell<u32>,
     }
 
-    // SAFETY: the value is written once and looked at afterwards; loom checks that.
+    // SAFETY: the value is written once and read after that, which loom checks.
     unsafe impl Sync for Once {}
-    // SAFETY: the same.
+    // SAFETY: as above.
     unsafe impl Send for Once {}
 
     impl Once {
         fn get(&self) -> u32 {
-            // SAFETY: the caller has seen that it is there.
+            // SAFETY: the caller has seen that the value exists.
             self.value.with(|value| unsafe { *value })
         }
 

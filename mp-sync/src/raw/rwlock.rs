@@ -1,46 +1,47 @@
-//! A readers-writer lock that survives the death of its readers and tells of that of its writers.
+//! A readers-writer lock that survives the death of its readers and reports the death of its
+//! writers.
 //!
-//! Each reader holds a slot (`raw::slots`). A writer takes the *turn*, a mutex, says so in `state`,
-//! and waits until no slot is held. Whoever cannot come in by itself takes the turn too: a reader
-//! that finds a writer there, and one that finds no free slot. It takes its slot and lets the next
-//! one have the turn. A semaphore whose permits are slots is the same without writers.
+//! Each reader holds a slot (`raw::slots`). A writer takes the *turn*, a mutex, sets `CLOSED` in
+//! `state`, and waits until no slot is held. A reader that finds a writer or no free slot takes the
+//! turn as well; it then takes its slot and releases the turn. A semaphore whose permits are slots
+//! works in the same way, without writers.
 //!
 //! # States
 //!
 //! | `state` | |
 //! |---|---|
-//! | 0 | readers come in by themselves |
-//! | `CLOSED` | they have to wait for the turn: the one who has it is a writer that waits for readers, or a reader that waits for a slot |
-//! | `CLOSED \| WRITING` | a writer has the value to itself |
+//! | 0 | readers enter without the turn |
+//! | `CLOSED` | readers have to wait for the turn. Its owner is a writer that waits for readers, or a reader that waits for a slot |
+//! | `CLOSED \| WRITING` | a writer has exclusive access to the value |
 //!
-//! each perhaps with `POISONED`: a writer died or panicked in the middle, and nobody has said since
-//! that the value is in order again.
+//! Each may have `POISONED` as well: a writer died or panicked while it held the lock, and no
+//! writer has marked the value as consistent since.
 //!
 //! # Invariants
 //!
-//! 1. Only the one who has the turn changes `state`. What a dead one left is put in order by the
-//!    next: `WRITING` becomes `POISONED`, and `CLOSED` goes. Nobody waits for `state` to change; a
-//!    reader that finds `CLOSED` waits for the turn, which the kernel passes on when its owner
-//!    dies.
-//! 2. A writer sets `WRITING` after it has set `CLOSED` and has then seen each slot free, and takes
-//!    both out before it lets go of the turn.
-//! 3. A reader that has not got its slot while it had the turn looks at `state` afterwards, and
-//!    gives the slot back if that is `CLOSED`. So a slot that is held while `WRITING` is set
-//!    belongs to a thread that is about to give it back, and has looked at nothing.
-//! 4. A thread that has a slot, and comes again, shares it: nobody can be writing. It waits for
-//!    nobody, so that a writer that waits for it does not wait for ever.
-//! 5. Whoever waits for slots has the turn, so it is the only one.
-//! 6. The mark that somebody died is set only for a writer that died while `WRITING`: the others
-//!    have changed nothing.
+//! 1. Only the owner of the turn changes `state`. After the death of an owner, the next one repairs
+//!    `state`: `WRITING` becomes `POISONED`, and `CLOSED` is removed. No thread waits for `state`
+//!    to change. A reader that finds `CLOSED` waits for the turn, which the kernel passes on when
+//!    its owner dies.
+//! 2. A writer sets `WRITING` after it has set `CLOSED` and then seen each slot free. It removes
+//!    both before it releases the turn.
+//! 3. A reader that took its slot without the turn then reads `state`, and releases the slot if
+//!    that is `CLOSED`. So a slot that is held while `WRITING` is set belongs to a thread that is
+//!    about to release it and has not read the value.
+//! 4. A thread that has a slot and enters again shares the slot, because no thread can be writing.
+//!    It does not wait, because a writer may be waiting for it.
+//! 5. A thread that waits for slots has the turn, so it is the only one that does.
+//! 6. `POISONED` is set only for a writer that died while `WRITING`, because the others have not
+//!    changed the value.
 //!
 //! # Orderings
 //!
-//! A reader's taking of a slot and its look at `state`, and a writer's setting of `CLOSED` and its
-//! looks at the slots, are sequentially consistent: at least one of them sees the other. (loom
-//! takes that from fences only.) A writer that sees a slot free acquires what the reader did before
-//! it gave it back; a reader that sees `state` open acquires what the writer did before it opened
-//! it. A reader that has the turn acquired that with it. If a writer dies, the kernel's change of
-//! the turn's word comes after all that it did.
+//! A reader takes a slot and then reads `state`; a writer sets `CLOSED` and then reads the slots.
+//! These steps are sequentially consistent, so at least one of the two sees the other. (For loom
+//! that needs fences.) A writer that sees a slot free acquires what the reader did before it
+//! released the slot. A reader that sees `state` open acquires what the writer did before it opened
+//! `state`, and a reader with the turn acquires that with the turn. If a writer dies, the kernel
+//! changes the turn's word after everything that the writer did.
 
 use std::sync::atomic::compiler_fence;
 
@@ -60,7 +61,7 @@ const POISONED: u32 = 4;
 pub(crate) struct RawRwLock<const N: usize> {
     turn: RawMutex,
     state: AtomicU32,
-    /// How many of the slots are not to be used.
+    /// How many of the slots are not used.
     unused: u32,
     reserved: [u32; 4],
     slots: Slots<N>,
@@ -76,7 +77,7 @@ const _: () = {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entered {
     pub(crate) slot: usize,
-    /// Whether the value is in order.
+    /// Whether the value is consistent.
     pub(crate) in_order: bool,
 }
 
@@ -84,16 +85,16 @@ fn is_in_order(state: u32) -> bool {
     state & (WRITING | POISONED) == 0
 }
 
-/// What is left of a state that nobody is in any more.
+/// Returns the state without an owner.
 fn open(state: u32) -> u32 {
     if is_in_order(state) { 0 } else { POISONED }
 }
 
 impl<const N: usize> RawRwLock<N> {
     const_fn! {
-        /// With places for `places` readers, from 1 to `N`.
+        /// Makes a lock for `places` readers, from 1 to `N`.
         pub(crate) fn new(places: u32) -> Self {
-            assert!(places > 0 && places as usize <= N, "the number of places is from 1 to what there is room for");
+            assert!(places > 0 && places as usize <= N, "the number of places has to be from 1 to the capacity");
             Self {
                 turn: RawMutex::new(),
                 state: AtomicU32::new(0),
@@ -105,15 +106,15 @@ impl<const N: usize> RawRwLock<N> {
     }
 
     fn places(&self) -> usize {
-        // It is never all, but other processes may write there.
+        // At least one slot is used, but other processes may write there.
         N - (self.unused as usize).min(N - 1)
     }
 
-    /// Comes in as a reader. If `again`, a thread that has a slot need not take another.
+    /// Enters as a reader. If `again`, a thread that has a slot may share it.
     #[inline]
     pub(crate) fn enter(&self, deadline: Deadline, again: bool) -> Result<Entered, Refused> {
         let thread = Thread::current();
-        // The first look is for politeness: what is closed is not to be disturbed.
+        // This first check is not needed for correctness: it avoids disturbing a writer.
         if self.state.load(Relaxed) & CLOSED == 0 {
             if let Some(taken) = self.slots.try_take(thread, self.places(), again) {
                 #[cfg(loom)]
@@ -130,9 +131,9 @@ impl<const N: usize> RawRwLock<N> {
 
     #[cold]
     fn enter_in_turn(&self, thread: Thread, deadline: Deadline, again: bool) -> Result<Entered, Refused> {
-        // Nobody writes while a thread has a slot. If somebody does, the number in the slot is that
-        // of a dead thread, which nobody was told of (it had too many locks, or the memory is not
-        // registered), and was given to this one.
+        // No thread writes while another one has a slot. If one does, the ID in the slot is that of
+        // a dead thread whose death went unnoticed (it held too many locks, or the memory is not
+        // registered), and the kernel gave the ID to this thread.
         if again && self.state.load(SeqCst) & WRITING == 0 {
             if let Some(TakenSlot { index, .. }) = self.slots.take_again(thread, self.places()) {
                 return Ok(Entered { slot: index, in_order: is_in_order(self.state.load(Relaxed)) });
@@ -142,7 +143,7 @@ impl<const N: usize> RawRwLock<N> {
         let open = self.take_over();
         let mut taken = self.slots.try_take(thread, self.places(), false);
         if taken.is_none() {
-            // What becomes free now is not for those who come later.
+            // Later readers must not take the next free slot.
             self.state.store(open | CLOSED, Relaxed);
             taken = self.slots.take(thread, self.places(), deadline);
             self.state.store(open, Release);
@@ -152,8 +153,7 @@ impl<const N: usize> RawRwLock<N> {
         Ok(Entered { slot: index, in_order: is_in_order(open) })
     }
 
-    /// Puts in order what was left by the one who had the turn before, if it died. What `state` is
-    /// then.
+    /// Repairs `state` if the last owner of the turn died, and returns it.
     fn take_over(&self) -> u32 {
         let left = self.state.load(Relaxed);
         let open = open(left);
@@ -163,13 +163,13 @@ impl<const N: usize> RawRwLock<N> {
         open
     }
 
-    /// Goes out as a reader.
+    /// Leaves as a reader.
     #[inline]
     pub(crate) fn leave(&self, slot: usize) {
         self.slots.give_back(slot);
     }
 
-    /// Comes in as the only one, and tells whether the value is in order.
+    /// Enters as the writer, and tells whether the value is consistent.
     #[inline]
     pub(crate) fn write(&self, deadline: Deadline) -> Result<bool, Refused> {
         match self.turn.lock(Deadline::PASSED) {
@@ -183,7 +183,7 @@ impl<const N: usize> RawRwLock<N> {
         let result = self.slots.wait_for_all(Thread::current(), self.places(), deadline);
         if result.is_ok() {
             self.state.store(open | CLOSED | WRITING, Relaxed);
-            // Before the first change of the value, for whoever comes after a death in the middle.
+            // Before the first change of the value, in case this thread dies while it writes.
             compiler_fence(SeqCst);
         } else {
             self.state.store(open, Release);
@@ -192,7 +192,8 @@ impl<const N: usize> RawRwLock<N> {
         result.map(|()| is_in_order(open))
     }
 
-    /// Waits for the turn, unless the writer that has it may wait for this thread, as a reader.
+    /// Waits for the turn, unless this thread is a reader, for which the owner of the turn may be
+    /// waiting.
     #[cold]
     fn wait_to_write(&self, deadline: Deadline) -> Result<bool, Refused> {
         if self.slots.has_one(Thread::current(), self.places()) {
@@ -201,7 +202,7 @@ impl<const N: usize> RawRwLock<N> {
         self.turn.lock(deadline)
     }
 
-    /// Says that the value is not in order, or is again. Only for the writer.
+    /// Sets whether the value is inconsistent. Only for the writer.
     pub(crate) fn set_poisoned(&self, poisoned: bool) {
         if !self.turn.is_anothers() {
             let poisoned = if poisoned { POISONED } else { 0 };
@@ -209,8 +210,8 @@ impl<const N: usize> RawRwLock<N> {
         }
     }
 
-    /// Says that the value is in order again, as the writer, which this thread may be. One that
-    /// reads changes nothing.
+    /// Marks the value as consistent, as the writer, which this thread may already be. A reader
+    /// changes nothing.
     pub(crate) fn clear_poison(&self) {
         let entered = self.write(Deadline::NEVER);
         if entered.is_ok() || self.turn.is_own() {
@@ -221,13 +222,13 @@ impl<const N: usize> RawRwLock<N> {
         }
     }
 
-    /// Whether the value is not in order, as far as anybody has found out.
+    /// Tells whether the value is inconsistent, as far as is known.
     pub(crate) fn is_poisoned(&self) -> bool {
         let state = self.state.load(Relaxed);
         state & POISONED != 0 || state & WRITING != 0 && self.turn.is_left_behind()
     }
 
-    /// Goes out as the writer.
+    /// Leaves as the writer.
     #[inline]
     pub(crate) fn unlock(&self) {
         if !self.turn.is_anothers() {
@@ -239,7 +240,7 @@ impl<const N: usize> RawRwLock<N> {
     /// Becomes a reader, without letting another writer in between.
     pub(crate) fn downgrade(&self) -> usize {
         let thread = Thread::current();
-        // Nobody holds a slot for longer than it takes to look at `state`.
+        // Other threads hold slots only for as long as it takes to read `state`.
         let taken = loop {
             if let Some(taken) = self.slots.take(thread, self.places(), Deadline::NEVER) {
                 break taken;
@@ -249,7 +250,7 @@ impl<const N: usize> RawRwLock<N> {
         taken.index
     }
 
-    /// How many readers could come in at this moment.
+    /// Returns how many readers could enter now.
     pub(crate) fn free(&self) -> usize {
         self.slots.free(self.places())
     }
@@ -269,9 +270,9 @@ mod tests {
         value: UnsafeCell<u32>,
     }
 
-    // SAFETY: the value is changed by the writer alone, and looked at by readers; loom checks that.
+    // SAFETY: only the writer changes the value, and only readers read it, which loom checks.
     unsafe impl Sync for Guarded {}
-    // SAFETY: the same.
+    // SAFETY: as above.
     unsafe impl Send for Guarded {}
 
     impl Guarded {
@@ -280,12 +281,12 @@ mod tests {
         }
 
         fn look(&self) -> u32 {
-            // SAFETY: the caller is in.
+            // SAFETY: the caller has entered.
             self.value.with(|value| unsafe { *value })
         }
 
         fn count(&self) {
-            // SAFETY: the caller is in alone.
+            // SAFETY: the caller has entered as the writer.
             self.value.with_mut(|value| unsafe { *value += 1 });
         }
 
@@ -303,7 +304,7 @@ mod tests {
             in_order
         }
 
-        /// What is left when nobody is in.
+        /// The state when no thread has entered.
         fn check(&self, state: u32) {
             assert_eq!(self.lock.state.load(Relaxed), state);
             assert_eq!(self.lock.free(), self.lock.places());
@@ -461,7 +462,7 @@ mod tests {
         model(|| {
             let shared = Guarded::new(2);
             let writer = spawn(&shared, |shared| {
-                // Late after its first sleep.
+                // It is late after its first sleep.
                 if shared.lock.write(Deadline::after(std::time::Duration::from_secs(1))).is_ok() {
                     shared.lock.unlock();
                 }

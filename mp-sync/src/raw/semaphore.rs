@@ -1,56 +1,56 @@
-//! A number of permits, and a queue for those who find none.
+//! A number of permits, and a queue for threads that find none.
 //!
-//! `state` is, from its lowest bit: the permits that are left (32), how many wait for one (22: as
-//! many as Linux has threads), and an epoch (10). `wakes` counts the wake-ups, and is what the
-//! waiters sleep on. `missing` is what the bound lacks to the highest number.
+//! `state` contains, from its lowest bit: the free permits (32 bits), the number of waiters (22,
+//! for the greatest number of threads in Linux), and an epoch (10). `wakes` counts the wake-ups,
+//! and the waiters sleep on it. `missing` is the difference between `u32::MAX` and the bound.
 //!
-//! | who | does, in one step each |
+//! | a thread that | does, in one step each |
 //! |---|---|
-//! | acquires, and there are permits | takes one, and is no longer counted if it was |
-//! | finds none | is counted, unless it is in this epoch already; sleeps on `wakes` as it was before |
-//! | releases | adds permits; if somebody waits: counts on `wakes`, wakes one sleeper for each |
-//! | is late | takes one if there is one after all, and is no longer counted |
-//! | heals | begins an epoch, in which nobody is counted; counts on `wakes`, wakes all |
+//! | acquires, and there are permits | takes one, and is no longer counted |
+//! | finds none | counts itself, unless it is counted in this epoch; sleeps on the earlier value of `wakes` |
+//! | releases | adds permits; if there are waiters: increments `wakes`, wakes one sleeper for each permit |
+//! | is late | takes one if there is one now, and is no longer counted |
+//! | heals | begins an epoch, in which no thread is counted; increments `wakes`, wakes all |
 //!
-//! 1. Permits are only made by a release, within the bound, and each is taken once: both are a
+//! 1. Only a release makes permits, within the bound, and each permit is taken once: both are a
 //!    compare-exchange of the whole state.
-//! 2. Whoever sleeps has read `wakes`, and after that a state without permits in whose epoch it is
-//!    counted. A release that comes after that state finds it counted and changes `wakes`; so it
-//!    does not sleep, or is in the queue when sleepers are woken. Whoever is woken, or finds
-//!    `wakes` changed, looks at the state before it sleeps again.
-//! 3. A release of n permits wakes n sleepers, or all if there are fewer, and whoever takes a
-//!    permit without having slept leaves a woken one to count itself again. So as long as all live,
-//!    nobody sleeps while there are permits that no woken one is on its way to.
-//! 4. Nobody takes off the count what it did not put there: it remembers the epoch.
+//! 2. A sleeper has read `wakes`, and after that a state without permits in whose epoch it is
+//!    counted. A later release sees it counted and changes `wakes`. So the sleeper does not fall
+//!    asleep, or it is in the queue when sleepers are woken. A thread that is woken, or finds
+//!    `wakes` changed, reads the state before it sleeps again.
+//! 3. A release of n permits wakes n sleepers, or all if there are fewer. If a thread that did not
+//!    sleep takes a permit, a woken one counts itself again. So while all threads live, none sleeps
+//!    while there are permits that no woken thread is about to take.
+//! 4. A thread only subtracts from the count what it added: it remembers the epoch.
 //!
-//! Orderings: whoever takes a permit acquires the state, whoever adds one releases it, and all
-//! changes are read-modify-writes, which pass on what was released before. `wakes` is acquired
-//! before the state is read and released after it was changed: whoever sees the new count sees the
-//! permits too.
+//! Orderings: taking a permit acquires the state, and adding one releases it. All changes are
+//! read-modify-writes, which keep the release sequence. `wakes` is acquired before the state is
+//! read, and released after the state was changed, so a thread that sees the new count also sees
+//! the permits.
 //!
-//! A process that is killed leaves the permits that it has taken taken. If it waited it stays
-//! counted, and each release makes a system call in vain, until one in [`HEAL_EVERY`] of those
-//! begins a new epoch. If it was killed between adding permits and waking, or was woken and did not
-//! come to take one, a sleeper finds them when it looks for itself, a moment later.
+//! The permits of a killed process stay taken. If it waited, it stays counted, and each release
+//! makes a useless system call, until one in [`HEAL_EVERY`] of those begins a new epoch. If it was
+//! killed between adding permits and waking, or between being woken and taking one, a sleeper finds
+//! the permits when it checks the state itself, a moment later.
 //!
-//! An epoch comes back after 1024. A waiter that was stopped meanwhile, for exactly that many,
-//! would take another off the count, who then looks for itself only.
+//! The epoch wraps after 1024. A waiter that is stopped while exactly that many pass would subtract
+//! another waiter from the count. That one then depends on checking the state itself.
 
 use crate::deadline::Deadline;
 use crate::primitive::{AtomicU32, AtomicU64, Futex, Ordering, Slept};
 use crate::spin::Spin;
 
 const PERMITS: u64 = u32::MAX as u64;
-/// One who waits.
+/// One waiter.
 const WAITER: u64 = 1 << 32;
 const WAITERS: u64 = ((1 << 22) - 1) << 32;
 const EPOCH: u64 = 1 << 54;
 
-/// How many wake-ups there are from one that may heal to the next. A wake-up can be in vain because
-/// those who wait are not asleep yet.
+/// One in this many useless wake-ups heals. Not each of them does, because a wake-up is also
+/// useless if the waiters are not asleep yet.
 const HEAL_EVERY: u32 = if cfg!(loom) { 1 } else { 16 };
 
-/// All-zero bytes are one without permits and without a bound.
+/// Zero bytes are a semaphore without permits and without a bound.
 #[repr(C)]
 pub(crate) struct RawSemaphore {
     state: AtomicU64,
@@ -85,7 +85,7 @@ impl RawSemaphore {
         self.take(None).is_ok()
     }
 
-    /// Adds permits, all or, if that would be more than the bound, none.
+    /// Adds all permits, or none if they would exceed the bound.
     pub(crate) fn release(&self, count: u32) -> bool {
         if count == 0 {
             return true;
@@ -117,7 +117,7 @@ impl RawSemaphore {
         }
     }
 
-    /// Forgets who waits. Those who live count themselves again.
+    /// Removes all waiters from the count. The living ones count themselves again.
     fn heal(&self) {
         let mut state = self.state.load(Ordering::Relaxed);
         while state & WAITERS != 0 {
@@ -133,7 +133,7 @@ impl RawSemaphore {
         }
     }
 
-    /// Tells whether it has taken a permit before the deadline.
+    /// Waits for a permit, and tells whether it took one before the deadline.
     pub(crate) fn acquire(&self, deadline: Deadline) -> bool {
         self.try_acquire() || (deadline != Deadline::PASSED && self.acquire_slowly(deadline))
     }
@@ -153,7 +153,8 @@ impl RawSemaphore {
             let Err(mut state) = self.take(counted) else { return true };
             if counted != Some(state / EPOCH) {
                 if state & WAITERS == WAITERS {
-                    // More than there can be: what stands there is damaged. It may begin again.
+                    // No system has so many threads, so another process has damaged the count.
+                    // Start it again.
                     self.heal();
                     continue;
                 }
@@ -179,8 +180,8 @@ impl RawSemaphore {
         }
     }
 
-    /// Takes a permit for one that is counted in that epoch, or gives a state in which there was
-    /// none.
+    /// Takes a permit for a waiter that is counted in the epoch `counted`, or returns a state
+    /// without permits.
     fn take(&self, counted: Option<u64>) -> Result<(), u64> {
         let mut state = self.state.load(Ordering::Relaxed);
         while state & PERMITS != 0 {
@@ -194,7 +195,7 @@ impl RawSemaphore {
     }
 }
 
-/// The state without one that is counted in that epoch.
+/// Returns the state without a waiter that is counted in the epoch `counted`.
 fn leave(state: u64, counted: Option<u64>) -> u64 {
     if counted == Some(state / EPOCH) && state & WAITERS != 0 { state - WAITER } else { state }
 }
@@ -210,7 +211,7 @@ mod tests {
     use super::*;
     use crate::raw::model;
 
-    /// A number that its one permit protects.
+    /// A number that the one permit protects.
     struct Protected {
         semaphore: RawSemaphore,
         number: UnsafeCell<u32>,
@@ -222,7 +223,7 @@ mod tests {
         }
 
         fn add(&self) {
-            // SAFETY: there is one permit and this thread has it, which loom checks.
+            // SAFETY: there is one permit, and this thread has it, which loom checks.
             self.number.with_mut(|number| unsafe { *number += 1 });
         }
     }

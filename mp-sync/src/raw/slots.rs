@@ -1,40 +1,40 @@
-//! Places of which each is held by one thread, and comes back when its thread dies: those of a
-//! lock's readers, or a semaphore's permits.
+//! Slots, each held by one thread and freed when that dies, for a lock's readers or a semaphore's
+//! permits.
 //!
 //! # States
 //!
-//! Each slot has a word as that of a mutex (`raw::mutex`), and a link for the robust list of its
+//! Each slot has a word like that of a mutex (`raw::mutex`), and a link for the robust list of its
 //! holder.
 //!
 //! | word | |
 //! |---|---|
 //! | 0 | free |
 //! | `holder` | held |
-//! | `holder \| WAITERS` | held, and the one who waits may sleep over it |
+//! | `holder \| WAITERS` | held, and the waiter may sleep on it |
 //! | `OWNER_DIED`, perhaps with `WAITERS` | free: its holder died |
 //!
-//! `depth` belongs to the holder: how often it has the slot beyond once.
+//! `depth` belongs to the holder: how often it holds the slot beyond once.
 //!
 //! # Invariants
 //!
-//! 1. Only a thread that finds no holder puts its number there, and only the holder, or the kernel
-//!    for it, takes it out.
-//! 2. One thread at most waits for slots at a time: the caller sees to that. So one wake-up for
-//!    each slot that becomes free is enough, and the one that gets it need not pass it on.
-//! 3. The one who waits has put `WAITERS` into every word that it sleeps on. Whoever gives such a
-//!    slot back wakes it, and so does the kernel if the holder died. Taking a slot takes `WAITERS`
-//!    out: the wake-up of whoever gave it back is on its way then.
-//! 4. From before a thread's number gets into a word until it has left it, the slot is in the
-//!    thread's list or the pending one.
+//! 1. Only a thread that finds no holder writes its ID to the word, and only the holder, or the
+//!    kernel for it, removes it.
+//! 2. At most one thread at a time waits for slots: the caller guarantees that. So one wake-up for
+//!    each freed slot is enough, and the woken thread need not pass it on.
+//! 3. The waiter has set `WAITERS` in every word on which it sleeps. A thread that releases such a
+//!    slot wakes it, and so does the kernel if the holder dies. Taking a slot removes `WAITERS`,
+//!    because the thread that released the slot has woken the waiter or is about to.
+//! 4. From before a thread's ID gets into a word until after it is removed, the slot is in the
+//!    thread's list or is its pending one.
 //!
-//! A holder that is killed after it gave a slot back and before it woke the one who waits is
-//! pending, and the kernel wakes that one, unless somebody else has the slot already: then it looks
-//! again by itself (`primitive`).
+//! If a holder is killed after it released a slot and before it woke the waiter, the slot is
+//! pending, and the kernel wakes the waiter. If another thread already has the slot, the kernel
+//! does not, and the waiter checks the words itself (`primitive`).
 //!
 //! # Orderings
 //!
-//! Taking a slot acquires what giving it back released. Where a taken slot has to be seen by
-//! somebody who has announced itself elsewhere, see `raw::rwlock`.
+//! Taking a slot acquires what releasing it released. `raw::rwlock` explains how a writer sees a
+//! taken slot.
 
 use super::mutex::{OWNER, Refused, WAITERS};
 use crate::deadline::Deadline;
@@ -42,7 +42,7 @@ use crate::primitive::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::primitive::{AtomicU32, Futex, Link, Slept, Thread};
 use crate::spin::Spin;
 
-/// The slots of one cache line. A link is 32 bytes behind its word, as the kernel was told for all
+/// The slots of one cache line. A link is 32 bytes after its word, as the kernel expects it for all
 /// locks of a thread.
 #[repr(C)]
 struct Block {
@@ -58,10 +58,10 @@ struct Word {
     depth: AtomicU32,
 }
 
-/// `N` slots: a multiple of 4, up to what one system call can wait for.
+/// `N` slots: a multiple of 4, up to the number of words on which one system call can wait.
 #[repr(C)]
 pub(crate) struct Slots<const N: usize> {
-    /// The memory of N / 4 blocks, a number that cannot be written as that of an array.
+    /// The memory of N / 4 blocks. Rust cannot express that as the length of an array.
     #[cfg(not(loom))]
     memory: [[std::sync::atomic::AtomicU64; 2]; N],
     #[cfg(loom)]
@@ -83,17 +83,17 @@ struct SlotRef<'a> {
     link: &'a Link,
 }
 
-/// A slot that a thread has got.
+/// A slot that a thread has taken.
 #[derive(Clone, Copy)]
 pub(crate) struct TakenSlot {
     pub(crate) index: usize,
-    /// Whether the thread had it already.
+    /// Whether the thread already had it.
     pub(crate) again: bool,
 }
 
 impl<const N: usize> Slots<N> {
     const VALID: () =
-        assert!(N > 0 && N <= 128 && N % LANES == 0, "the number of slots is a multiple of 4, and 128 at most");
+        assert!(N > 0 && N <= 128 && N % LANES == 0, "the number of slots has to be a multiple of 4, and at most 128");
 
     #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
@@ -112,9 +112,9 @@ impl<const N: usize> Slots<N> {
     #[cfg(not(loom))]
     fn blocks(&self) -> &[Block] {
         let start = self.memory.as_ptr().cast::<Block>();
-        // SAFETY: `VALID` holds, or there would be no `Self`: so the memory has exactly the size of
-        // that many blocks, and their alignment, as asserted above. Both are atomics and nothing
-        // else, for which any bytes are valid, and it is used as blocks only.
+        // SAFETY: `VALID` holds, because `new` checks it. So the memory has exactly the size of
+        // this many blocks, and their alignment, as asserted above. Both types consist of atomics,
+        // for which any bytes are valid, and the memory is only used as blocks.
         unsafe { std::slice::from_raw_parts(start, N / LANES) }
     }
 
@@ -123,8 +123,8 @@ impl<const N: usize> Slots<N> {
         &self.blocks
     }
 
-    /// Slots of neighbouring numbers are in different blocks, so that threads of neighbouring
-    /// numbers are.
+    /// Slots with consecutive indices are in different blocks, so that threads with consecutive IDs
+    /// use different cache lines.
     #[inline]
     fn slot(&self, index: usize) -> SlotRef<'_> {
         let block = &self.blocks()[index % (N / LANES)];
@@ -132,11 +132,11 @@ impl<const N: usize> Slots<N> {
         SlotRef { word: &block.words[lane].word, depth: &block.words[lane].depth, link: &block.links[lane] }
     }
 
-    /// Takes a free slot among the first `count`; or, if `again`, once more one that the thread is
-    /// found to have on the way.
+    /// Takes a free slot among the first `count`. If `again`, and it first comes across a slot that
+    /// the thread already has, it takes that one again.
     #[inline]
     pub(crate) fn try_take(&self, thread: Thread, count: usize, again: bool) -> Option<TakenSlot> {
-        // loom's numbers differ from one run to the next, and its runs must not.
+        // loom's thread IDs differ from one run to the next, and its runs must not differ.
         let home = if cfg!(loom) { 0 } else { thread.id() as usize % count };
         for index in (home..count).chain(0..home) {
             let slot = self.slot(index);
@@ -152,7 +152,7 @@ impl<const N: usize> Slots<N> {
         None
     }
 
-    /// Takes once more a slot that the thread has, if it has one.
+    /// Takes a slot that the thread already has once more, if there is one.
     pub(crate) fn take_again(&self, thread: Thread, count: usize) -> Option<TakenSlot> {
         let own = |index: &usize| {
             let slot = self.slot(*index);
@@ -161,12 +161,12 @@ impl<const N: usize> Slots<N> {
         (0..count).find(own).map(|index| TakenSlot { index, again: true })
     }
 
-    /// Whether the thread has a slot.
+    /// Tells whether the thread has a slot.
     pub(crate) fn has_one(&self, thread: Thread, count: usize) -> bool {
         (0..count).any(|index| self.slot(index).word.load(Relaxed) & OWNER == thread.id())
     }
 
-    /// Takes a slot, waiting for one; `None` if that took too long. Only for the one who waits
+    /// Waits for a slot and takes it, or returns `None` after the deadline. Only for the one waiter
     /// (invariant 2).
     pub(crate) fn take(&self, thread: Thread, count: usize, deadline: Deadline) -> Option<TakenSlot> {
         let mut spin = Spin::brief();
@@ -193,10 +193,10 @@ impl<const N: usize> Slots<N> {
         Futex::sleep_any(&words[..count], deadline)
     }
 
-    /// Waits until each slot has been seen free. Only for the one who waits (invariant 2).
+    /// Waits until it has seen each slot free. Only for the one waiter (invariant 2).
     pub(crate) fn wait_for_all(&self, thread: Thread, count: usize, deadline: Deadline) -> Result<(), Refused> {
-        // Block by block, which is what a writer pays if nobody reads. Slots that are not in use
-        // are free.
+        // Block by block, which is the cost of a write if there are no readers. Unused slots are
+        // free.
         let is_free = |word: &Word| word.word.load(SeqCst) & OWNER == 0;
         if self.blocks().iter().all(|block| block.words.iter().all(is_free)) {
             return Ok(());
@@ -223,13 +223,13 @@ impl<const N: usize> Slots<N> {
         Ok(())
     }
 
-    /// Gives a slot back, or one of the times that the thread has it.
+    /// Releases a slot once.
     #[inline]
     pub(crate) fn give_back(&self, index: usize) {
         self.slot(index).give_back();
     }
 
-    /// How many are free at this moment.
+    /// Returns how many slots are free.
     pub(crate) fn free(&self, count: usize) -> usize {
         (0..count).filter(|index| self.slot(*index).word.load(Relaxed) & OWNER == 0).count()
     }
@@ -242,7 +242,7 @@ impl SlotRef<'_> {
         if shared {
             thread.begin(self.link);
         }
-        // Sequentially consistent: `raw::rwlock`.
+        // Sequentially consistent: see `raw::rwlock`.
         let taken = self.word.compare_exchange(word, thread.id(), SeqCst, Relaxed).is_ok();
         if taken {
             self.depth.store(0, Relaxed);
@@ -256,7 +256,7 @@ impl SlotRef<'_> {
         taken
     }
 
-    /// Counts once more, for the holder. Not possible without end.
+    /// Increments the depth, for the holder. Returns false if it would overflow.
     fn deepen(&self) -> bool {
         let depth = self.depth.load(Relaxed).checked_add(1);
         depth.map(|depth| self.depth.store(depth, Relaxed)).is_some()
@@ -268,7 +268,7 @@ impl SlotRef<'_> {
         let is_last = thread.holds_last(self.link);
         let shared = is_last || thread.shares(self.link);
         if shared && self.word.load(Relaxed) & OWNER != thread.id() {
-            // The child of a fork, with a copy of its parent's guard.
+            // This is the child of a fork, with a copy of its parent's guard.
             return;
         }
         let depth = self.depth.load(Relaxed);
@@ -292,8 +292,8 @@ impl SlotRef<'_> {
         }
     }
 
-    /// Says that somebody is about to sleep over a slot that is held. What the word is then; `None`
-    /// if it is free, or has changed.
+    /// Sets `WAITERS` in the word of a held slot, before sleeping on it, and returns the word.
+    /// Returns `None` if the slot is free or the word has changed.
     fn announce(&self) -> Option<u32> {
         let word = self.word.load(Acquire);
         if word & OWNER == 0 {

@@ -1,7 +1,8 @@
 //! The [futex](https://man7.org/linux/man-pages/man2/futex.2.html): sleeping on a word of memory
-//! until somebody changes it.
+//! until another thread changes it.
 //!
-//! Never with `FUTEX_PRIVATE_FLAG`: the word may be mapped by other processes, at other addresses.
+//! It never uses `FUTEX_PRIVATE_FLAG`, because other processes may have mapped the word at other
+//! addresses.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::AtomicU32;
@@ -14,24 +15,24 @@ use crate::deadline::Deadline;
 
 const EVERYBODY: NonZeroU32 = NonZeroU32::MAX;
 
-/// Sleeps if the word is `expected`. Tells whether that was before the deadline; it may return
-/// early without a reason.
+/// Sleeps if the word is `expected`. Returns false after the deadline. It may return early without
+/// a reason.
 pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> bool {
-    // `wait_bitset` takes a point in time where `wait` takes a duration.
+    // `wait_bitset` takes a point in time, and `wait` a duration.
     match futex::wait_bitset(word, Flags::empty(), expected, deadline.timespec().as_ref(), EVERYBODY) {
         Err(Errno::TIMEDOUT) => false,
-        // Woken; the word has changed; a signal came.
+        // It was woken, the word has changed, or a signal arrived.
         Ok(()) | Err(Errno::AGAIN | Errno::INTR) => true,
         Err(error) => failed("wait", error),
     }
 }
 
-/// How many words [`wait_any`] takes: `FUTEX_WAITV_MAX`.
+/// The greatest number of words for [`wait_any`]: `FUTEX_WAITV_MAX`.
 pub(crate) const MOST: usize = 128;
 
-/// The same for several words: sleeps if each is what it is expected to be. Where the kernel does
-/// not know how (before Linux 5.16, or behind a filter of system calls), or has no memory for it,
-/// it sleeps on the first word alone, and the others wake nobody.
+/// Does the same for several words: sleeps if each has its expected value. If the kernel cannot do
+/// that (before Linux 5.16, behind a filter of system calls, or without memory), it sleeps on the
+/// first word only, and changes of the others do not wake it.
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool {
     let mut waits = [Wait::new(); MOST];
     for (wait, (word, expected)) in waits.iter_mut().zip(words) {
@@ -48,7 +49,7 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool 
     }
 }
 
-/// Wakes that many sleepers, and tells how many there were.
+/// Wakes up to `count` sleepers, and returns how many it woke.
 pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
     match futex::wake(word, Flags::empty(), count) {
         Ok(woken) => woken as u32,
@@ -56,8 +57,8 @@ pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
     }
 }
 
-/// What is left are errors of this crate (a word that is not aligned or not mapped), and a filter
-/// of system calls that forbids futexes, without which std's own locks do not work either.
+/// The remaining errors are bugs of this crate (a word that is not aligned or not mapped), or a
+/// filter of system calls that forbids futexes, which std's own locks need as well.
 #[cold]
 fn failed(what: &str, error: Errno) -> ! {
     panic!("futex {what}: {error}");

@@ -1,7 +1,7 @@
-//! The operating system: files named by the mechanism, chosen here.
+//! All use of the operating system, with one file for each mechanism.
 
 #[cfg(not(target_env = "gnu"))]
-compile_error!("mp-sync knows the robust list of glibc only so far");
+compile_error!("mp-sync supports only glibc, because it needs to know the C library's robust list");
 
 pub(crate) mod futex;
 pub(crate) mod processors;

@@ -1,8 +1,9 @@
-//! Whether there is a second processor for the one who is waited for.
+//! Whether there is a second processor, on which the other thread can run.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Whether this process may use several processors. Asked once: a change later costs speed only.
+/// Tells whether this process may use several processors. It is read once, because a later change
+/// only affects the speed.
 pub(crate) fn several() -> bool {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let mut count = COUNT.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Which memory other processes have mapped too: where the death of a lock's owner has to be told.
+//! The shared regions: memory in which the death of a lock's owner has to be reported.
 //!
-//! Locks ask at each change of hands, so each thread remembers the answers for the pages that it
-//! asked for last. A count of changes tells when they are out of date.
+//! A lock asks whenever it is taken or released, so each thread caches the answers for the pages
+//! for which it asked last. A count of changes tells when the cache is out of date.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -9,29 +9,29 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-/// From the start to the end of each region. They do not overlap.
+/// Maps the start of each region to its end. Regions do not overlap.
 static REGIONS: RwLock<BTreeMap<usize, usize>> = RwLock::new(BTreeMap::new());
 
-/// How often that has changed.
+/// The number of changes.
 static CHANGES: AtomicU64 = AtomicU64::new(0);
 
-/// Mappings consist of whole pages. No page of a supported target is smaller.
+/// Mappings consist of whole pages. This is the smallest page size of the supported targets.
 const PAGE: usize = 4_096;
 
 const REMEMBERED: usize = 16;
 
-/// What a thread remembers. All-zero bytes are a new one.
+/// The cache of a thread. Zero bytes are a new one.
 pub(crate) struct Cache {
     changes: Cell<u64>,
-    /// The number of the page, times two, plus one if it is shared; 0 is empty.
+    /// The number of the page, times two, plus one if the page is shared; 0 is empty.
     pages: [Cell<usize>; REMEMBERED],
 }
 
 impl Cache {
     #[inline]
     pub(crate) fn is_shared(&self, address: usize) -> bool {
-        // Whoever may use memory of a region has seen, by the way on which it got there, that the
-        // region was added.
+        // A thread that may use memory of a region has synchronised with the thread that added the
+        // region.
         let changes = CHANGES.load(Ordering::Acquire);
         let page = address / PAGE;
         let entry = self.pages[page % REMEMBERED].get();
@@ -54,12 +54,13 @@ impl Cache {
     }
 }
 
-/// The pages that hold these bytes.
+/// Returns the pages that contain these bytes.
 pub(crate) fn pages_of(memory: &Range<usize>) -> Range<usize> {
     memory.start / PAGE * PAGE..memory.end.next_multiple_of(PAGE)
 }
 
-/// Adds a region, in whole pages. Tells whether it was new; one that overlaps another is not added.
+/// Adds a region, in whole pages, and tells whether it was added. A region that overlaps another
+/// one is not.
 pub(crate) fn add(region: &Range<usize>) -> bool {
     let mut regions = REGIONS.write().unwrap_or_else(PoisonError::into_inner);
     if regions.range(..region.end).next_back().is_some_and(|(_, end)| *end > region.start) {
@@ -70,7 +71,7 @@ pub(crate) fn add(region: &Range<usize>) -> bool {
     true
 }
 
-/// Forgets a region that was added.
+/// Removes a region.
 pub(crate) fn remove(region: &Range<usize>) {
     let mut regions = REGIONS.write().unwrap_or_else(PoisonError::into_inner);
     regions.remove(&region.start);
@@ -89,12 +90,12 @@ mod tests {
         assert_eq!(region, 0x10_0000..0x10_3000);
         assert!(!cache.is_shared(0x10_0000));
         assert!(add(&region));
-        assert!(!add(&(0x10_2000..0x10_4000)), "they overlap");
+        assert!(!add(&(0x10_2000..0x10_4000)), "the regions overlap");
         for _ in 0..2 {
             assert!(cache.is_shared(0x10_0000) && cache.is_shared(0x10_2fff));
             assert!(!cache.is_shared(0xf_ffff) && !cache.is_shared(0x10_3000));
         }
-        assert!(add(&(0x10_3000..0x10_4000)), "they touch");
+        assert!(add(&(0x10_3000..0x10_4000)), "the regions are adjacent");
         remove(&region);
         assert!(!cache.is_shared(0x10_0000) && cache.is_shared(0x10_3000));
         remove(&(0x10_3000..0x10_4000));

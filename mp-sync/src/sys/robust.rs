@@ -1,49 +1,48 @@
 //! The [robust list](https://www.kernel.org/doc/html/latest/locking/robust-futexes.html): the locks
-//! that a thread holds, for the kernel to find when the thread is gone. It walks the list, sets
-//! `OWNER_DIED` in each word that holds the thread's number, and wakes one waiter.
+//! that a thread holds. When the thread ends, the kernel walks the list, sets `OWNER_DIED` in each
+//! word that contains the thread's ID, and wakes one waiter.
 //!
 //! # How this crate shares it with the C library
 //!
-//! A thread has one list, and the C library has registered its own, for `pthread_mutex`es that are
-//! robust. It is left in place: two entries of ours, `first` and `last`, which look like two of
-//! those mutexes, are put into it when a thread takes its first lock, and what this crate adds
-//! stands between them. The C library puts entries in front of `first` and takes out its own on
-//! either side; the words that it changes doing so are those of our two entries, in private memory,
-//! never one of a lock.
+//! A thread has one list, and the C library has registered its own, for robust `pthread_mutex`es.
+//! This crate keeps that list. When a thread takes its first lock, the crate inserts two entries,
+//! `first` and `last`, which look like two of those mutexes, and adds its locks between them. The C
+//! library inserts entries before `first`, and removes its own entries on either side. In doing so
+//! it changes only words of these two entries, which are in private memory, and never a word of a
+//! lock.
 //!
 //! ```text
 //! head of the C library -> its newer entries -> first -> node -> lock -> node -> lock -> last -> its older entries -> head
 //! ```
 //!
-//! In front of each lock stands a node of the thread's own. So a lock is taken out of the list
-//! without a change to another lock: its node passes it by. A node without a lock stays in its
-//! place, until those behind it are gone or a lock needs one.
+//! Before each lock there is a node that belongs to the thread. So removing a lock from the list
+//! does not change another lock: the node skips it. A node without a lock stays in its place, until
+//! the newer nodes are removed or a lock needs a node.
 //!
-//! All entries of one thread have their word at the same distance from their link, [`OFFSET`]: what
-//! `pthread_mutex_t` has.
+//! All entries of one thread have their word at the same distance from their link, [`OFFSET`],
+//! which is that of `pthread_mutex_t`.
 //!
 //! # Invariants
 //!
-//! 1. This crate writes to the link of a lock once, when the thread takes the lock. What it knows
-//!    of the list is in its nodes, in private memory. It compares what it finds in a link, and
-//!    never follows it: other processes can write there, and if the guard was forgotten, this one
-//!    may have put something else there.
-//! 2. Every lock in the list is in memory that is mapped: a region of shared memory is unmapped
-//!    only after [`holds_within`] has found nothing of it in the list of any thread, and nothing
-//!    outside of such a region is ever entered. So forgetting a guard leaves no pointer to memory
-//!    that has been freed.
-//! 3. Entries do not move, so a scan by another thread misses nothing that stays.
-//! 4. From before a thread's number gets into a word until it has left it, the lock is in the list
-//!    or it is the pending one.
-//! 5. A thread that ends takes what it still holds (forgotten guards) out of the list first:
-//!    references that came from a leaked guard may live on in other threads, so nobody may be told
-//!    that its owner died. That lock stays locked.
-//! 6. The link of the lock at a node holds the address of the next older node. By that the lock is
-//!    found again, through whichever mapping of its memory it is released; so no lock has it that
-//!    is not in the list.
+//! 1. This crate writes to the link of a lock once, when the thread takes the lock. Its own
+//!    knowledge of the list is in the nodes, in private memory. It compares the content of a link,
+//!    and never follows it, because other processes can write there, and if the guard was
+//!    forgotten, this process may have written other data there.
+//! 2. Every lock in the list is in mapped memory: a region of shared memory is unmapped only if
+//!    [`holds_within`] finds nothing of it in the list of any thread, and locks outside of such
+//!    regions are never in the list. So forgetting a guard leaves no pointer to freed memory.
+//! 3. Entries do not move, so a scan by another thread finds every entry that stays.
+//! 4. From before a thread's ID gets into a word until after it is removed, the lock is in the list
+//!    or is the pending one.
+//! 5. A thread that ends first removes the locks that it still holds (forgotten guards) from the
+//!    list. Other threads may still have references from a leaked guard, so no other owner may get
+//!    the lock. It stays locked.
+//! 6. The link of the lock at a node contains the address of the next older node. That identifies
+//!    the lock, through whichever mapping of its memory it is released. So no lock that is not in
+//!    the list may contain such an address.
 //!
-//! The kernel looks at the list when the thread has ended, so what orders these writes is the order
-//! of the program: relaxed atomics and fences for the compiler.
+//! The kernel reads the list after the thread has ended, so program order is enough for these
+//! writes: relaxed atomics and compiler fences.
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::cell::Cell;
@@ -57,16 +56,16 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::regions;
 
-/// From the word of a lock to its link: as in glibc's `pthread_mutex_t` on 64-bit targets. Checked
-/// when a thread's list is found.
+/// The distance from the word of a lock to its link, as in glibc's `pthread_mutex_t` on 64-bit
+/// targets. Finding a thread's list checks it.
 pub(crate) const OFFSET: usize = 32;
 
-/// How many locks of shared memory a thread can hold so that their next owner is told of its death:
-/// half of what the kernel looks at (`ROBUST_LIST_LIMIT`), as each has a node, less the ends.
+/// The number of locks in shared memory for which a thread's death is reported: half of the entries
+/// that the kernel checks (`ROBUST_LIST_LIMIT`), because each lock has a node, minus the two ends.
 const MOST: usize = 1_022;
 
-/// The link of a lock: where the kernel goes on from it. It means something to the process of the
-/// owner only.
+/// The link of a lock: the address of the next entry for the kernel. It has a meaning only in the
+/// owner's process.
 #[repr(transparent)]
 pub(crate) struct Link(AtomicUsize);
 
@@ -76,7 +75,7 @@ impl Link {
     }
 }
 
-/// What the kernel was told of: `struct robust_list_head`.
+/// The head that the kernel knows: `struct robust_list_head`.
 #[repr(C)]
 struct Head {
     next: AtomicUsize,
@@ -84,40 +83,40 @@ struct Head {
     pending: AtomicUsize,
 }
 
-/// An entry of ours: the part of a `pthread_mutex_t` that matters to the list. The C library
-/// changes those at the ends.
+/// An entry of this crate: the part of a `pthread_mutex_t` that belongs to the list. The C library
+/// changes the two at the ends.
 #[repr(C)]
 struct Entry {
     word: AtomicUsize,
     rest: [usize; 2],
-    /// Points to the field `next` of the entry before, or to the head.
+    /// Points to the field `next` of the previous entry, or to the head.
     previous: AtomicUsize,
-    /// Points to the field `next` of the entry behind, or to the head. The lowest bit is the C
-    /// library's, for a kind of its own, here and there.
+    /// Points to the field `next` of the next entry, or to the head. The C library uses the lowest
+    /// bit here and in `previous`, for a special kind of mutex.
     next: AtomicUsize,
 }
 
 const _: () = assert!(offset_of!(Entry, next) - offset_of!(Entry, word) == OFFSET);
 const TO_NEXT: usize = offset_of!(Entry, next) - offset_of!(Entry, previous);
 
-/// What the crate knows of a thread. It is never freed, so that others can look at it, and serves
+/// The data of a thread. It is never freed, so that other threads can read it, and is used for
 /// another thread later.
 struct Record {
     head: Cell<*const Head>,
     id: Cell<u32>,
-    /// The newest node in use; 0 is none. Others read it.
+    /// The index of the newest node in use; 0 is none. Other threads read it.
     top: AtomicUsize,
     /// How many nodes in use have no lock.
     holes: Cell<usize>,
     first: Entry,
-    /// The first is the last entry of the list; the others have a lock each, the oldest first.
-    /// Others read their links.
+    /// The first is the last entry of the list. The others have a lock each, the oldest first.
+    /// Other threads read their links.
     nodes: [Entry; MOST + 1],
     cache: regions::Cache,
 }
 
-// SAFETY: the cells are used by the thread that the record serves, and it is handed on under the
-// lock of `RECORDS` only. What other threads read is atomic.
+// SAFETY: only the thread that the record belongs to uses the cells, and a record changes its
+// thread only under the lock of `RECORDS`. The fields that other threads read are atomic.
 unsafe impl Sync for Record {}
 
 struct Records {
@@ -155,21 +154,21 @@ impl Thread {
         Self(record)
     }
 
-    /// The number that stands in the words of its locks: the kernel's for the thread.
+    /// The thread ID, which is in the words of its locks.
     #[inline]
     pub(crate) fn id(self) -> u32 {
         self.0.id.get()
     }
 
-    /// Whether the death of the owner of that lock has to be told to other processes: whether it is
-    /// in a region of shared memory.
+    /// Tells whether the death of the lock's owner has to be reported, which is when the lock is in
+    /// a region of shared memory.
     #[inline]
     pub(crate) fn shares(self, link: &Link) -> bool {
         self.0.cache.is_shared(address(link))
     }
 
-    /// Before its word changes hands: if the thread dies in between, the kernel looks at this lock
-    /// too.
+    /// Call this before the owner in the word changes: if the thread dies in between, the kernel
+    /// checks this lock too.
     #[inline]
     pub(crate) fn begin(self, link: &Link) {
         let pending = &self.head().pending;
@@ -179,15 +178,16 @@ impl Thread {
         compiler_fence(SeqCst);
     }
 
-    /// After it. While the thread has the lock, it may stay the pending one; that does no harm, and
-    /// saves a step.
+    /// Call this after the owner in the word has changed. While the thread holds the lock, it may
+    /// stay the pending one, which does no harm and saves a step.
     #[inline]
     pub(crate) fn end(self) {
         compiler_fence(SeqCst);
         self.head().pending.store(0, Relaxed);
     }
 
-    /// The lock is the thread's now. Beyond [`MOST`] it is one whose next owner is not told.
+    /// Adds a lock that the thread now holds. Beyond [`MOST`] locks, the thread's death is not
+    /// reported.
     #[inline]
     pub(crate) fn hold(self, link: &Link) {
         let record = self.0;
@@ -202,14 +202,14 @@ impl Thread {
         record.first.next.store(node.address(), Relaxed);
     }
 
-    /// Whether that is the lock that the thread took last, of those that it holds.
+    /// Tells whether this is the newest lock that the thread holds.
     #[inline]
     pub(crate) fn holds_last(self, link: &Link) -> bool {
         let older = self.0.top.load(Relaxed).wrapping_sub(1);
         self.0.nodes.get(older).is_some_and(|older| link.0.load(Relaxed) == older.address())
     }
 
-    /// The lock that it took last is about to be the thread's no more.
+    /// Removes the newest lock, which the thread is about to release.
     #[inline]
     pub(crate) fn release_last(self) {
         let record = self.0;
@@ -224,12 +224,12 @@ impl Thread {
         }
     }
 
-    /// The same for any lock.
+    /// Does the same for any lock.
     #[cold]
     pub(crate) fn release(self, link: &Link) {
         let older = link.0.load(Relaxed);
         let top = self.0.top.load(Relaxed);
-        // It is not there, if it was one too many.
+        // The lock is not in the list if it was beyond the limit.
         if let Some(place) = self.0.nodes[..top].iter().rposition(|node| node.address() == older) {
             self.0.release(place + 1);
         }
@@ -237,14 +237,14 @@ impl Thread {
 
     #[inline]
     fn head(self) -> &'static Head {
-        // SAFETY: it is this thread's list head in the C library's memory for the thread, found by
-        // `register`.
+        // SAFETY: `register` found this thread's list head, which is in the C library's memory for
+        // the thread.
         unsafe { &*self.0.head.get() }
     }
 }
 
 impl Entry {
-    /// What the entry before it has as its link.
+    /// The address that the previous entry has as its link.
     #[inline]
     fn address(&self) -> usize {
         self.next.as_ptr().expose_provenance()
@@ -252,12 +252,12 @@ impl Entry {
 }
 
 impl Record {
-    /// Whether the node has no lock.
+    /// Tells whether the node has no lock.
     fn is_hole(&self, index: usize) -> bool {
         self.nodes[index].next.load(Relaxed) == self.nodes[index - 1].address()
     }
 
-    /// Where all nodes are in use, one may have no lock.
+    /// Adds a lock when all nodes are in use, at a node without a lock if there is one.
     #[cold]
     fn hold_in_hole(&self, link: &Link) {
         if self.holes.get() == 0 {
@@ -273,7 +273,7 @@ impl Record {
         }
     }
 
-    /// Takes out the lock at that node.
+    /// Removes the lock at a node.
     #[cold]
     fn release(&self, index: usize) {
         if index == 0 || self.is_hole(index) {
@@ -291,7 +291,7 @@ impl Record {
         self.top.store(top, Relaxed);
     }
 
-    /// Whether a lock in that memory is in the list. For other threads too.
+    /// Tells whether a lock in that memory is in the list. Other threads may call it.
     fn holds_within(&self, memory: &std::ops::Range<usize>) -> bool {
         let top = self.top.load(Relaxed).min(MOST);
         self.nodes[1..=top].iter().any(|node| memory.contains(&node.next.load(Relaxed)))
@@ -303,53 +303,53 @@ fn address(link: &Link) -> usize {
     link.0.as_ptr().expose_provenance()
 }
 
-/// The word at that address.
+/// Returns the word at an address.
 ///
 /// # Safety
 ///
-/// There is one, of the C library's list, and it stays while the reference is used.
+/// There is a word of the C library's list at the address, and it stays valid while the reference
+/// is used.
 unsafe fn word_at<'a>(address: usize) -> &'a AtomicUsize {
-    // SAFETY: the caller's promise. Nobody but this thread and the kernel uses these words, and the
-    // C library, whose functions this thread is not in now.
+    // SAFETY: the caller guarantees that. Only this thread, the kernel and the C library use these
+    // words, and this thread is not inside a function of the C library now.
     unsafe { AtomicUsize::from_ptr(std::ptr::with_exposed_provenance_mut(address)) }
 }
 
-/// Whether a thread of this process holds a lock in that memory, by what the thread knows itself.
-/// The caller makes sure that no lock there can be taken or released meanwhile.
+/// Tells whether a thread of this process holds a lock in that memory, by the threads' own records.
+/// The caller makes sure that no lock there is taken or released meanwhile.
 pub(crate) fn holds_within(memory: &std::ops::Range<usize>) -> bool {
     records().all.iter().any(|record| record.holds_within(memory))
 }
 
-/// Whether this system tells of the death of owners: it knows robust lists, and the C library uses
-/// them as this crate does.
+/// Checks that this system reports the death of owners: it has robust lists, and the C library uses
+/// them in the form that this crate knows.
 pub(crate) fn check() -> io::Result<()> {
     find_head().map(|_| ())
 }
 
-/// The head of the calling thread's list.
+/// Returns the head of the calling thread's list.
 fn find_head() -> io::Result<&'static Head> {
     let mut head: *const Head = null();
     let mut size = 0_usize;
-    // SAFETY: the call writes a pointer and a size to the two places that it is given; 0 is the
-    // calling thread.
+    // SAFETY: the call writes a pointer and a size to the two places. 0 means the calling thread.
     let result = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut size) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the C library has told the kernel that its head is there, in memory that lasts as
-    // long as the thread.
+    // SAFETY: the C library registered this head with the kernel. Its memory lasts as long as the
+    // thread.
     let head = unsafe { head.as_ref() };
     match head {
         Some(head) if size == size_of::<Head>() && head.offset == -(OFFSET as isize) => Ok(head),
         _ => Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "the C library keeps no robust list, or one of an unknown form",
+            "the C library has no robust list, or one of an unknown form",
         )),
     }
 }
 
-/// For a thread of a system without robust lists, where no memory is ever registered as shared:
-/// nobody looks here.
+/// The head for a thread on a system without robust lists. No memory can be registered as shared
+/// there, so the kernel never reads this.
 static NOWHERE: Head = Head { next: AtomicUsize::new(0), offset: 0, pending: AtomicUsize::new(0) };
 
 #[cold]
@@ -370,9 +370,9 @@ fn register() -> &'static Record {
         Ok(head) => enter_list(record, head),
         Err(_) => record.head.set(&NOWHERE),
     }
-    // SAFETY: the key exists, and its destructor takes such a pointer.
+    // SAFETY: the key exists, and its destructor takes a pointer to a record.
     let result = unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(record).cast()) };
-    // Without it a lock that the thread forgets would be given to somebody else when the thread
+    // Without this, another thread would get a lock whose guard this thread forgot when this thread
     // ends.
     assert_eq!(result, 0, "pthread_setspecific: {}", io::Error::from_raw_os_error(result));
     record
@@ -380,42 +380,42 @@ fn register() -> &'static Record {
 
 fn new_record() -> &'static Record {
     let layout = Layout::new::<Record>();
-    // SAFETY: the layout is not empty.
+    // SAFETY: the size of the layout is not zero.
     let memory = unsafe { alloc_zeroed(layout) };
     if memory.is_null() {
         handle_alloc_error(layout);
     }
-    // SAFETY: it has the size and the alignment, all-zero bytes are a record, and it is never
-    // freed.
+    // SAFETY: the memory has the size and the alignment of a record, zero bytes are a valid record,
+    // and it is never freed.
     unsafe { &*memory.cast::<Record>() }
 }
 
-/// Puts the two ends to the front of the C library's list, as it would put two mutexes there.
+/// Inserts the two ends at the front of the C library's list, as the C library would insert two
+/// mutexes.
 fn enter_list(record: &'static Record, head: &'static Head) {
     record.head.set(head);
     let (first, last) = (&record.first, &record.nodes[0]);
     let behind = head.next.load(Relaxed);
-    // The C library is going to write to both words of each.
+    // The C library will write to both words of each.
     first.previous.as_ptr().expose_provenance();
     last.previous.as_ptr().expose_provenance();
     last.next.store(behind, Relaxed);
     last.previous.store(first.address(), Relaxed);
     first.next.store(last.address(), Relaxed);
     first.previous.store(head.next.as_ptr().expose_provenance(), Relaxed);
-    // The kernel goes forward only: from here on it passes through both.
+    // The kernel walks forward only. From here on it passes through both.
     compiler_fence(SeqCst);
     head.next.store(first.address(), Relaxed);
-    // SAFETY: what was first has such a word before its link, and so has the head, for this
-    // purpose.
+    // SAFETY: the entry that was first has such a word before its link, and so has the head.
     let previous = unsafe { word_at((behind & !1) - TO_NEXT) };
     previous.store(last.address(), Relaxed);
 }
 
-/// The opposite.
+/// Removes the two ends.
 fn leave_list(record: &Record) {
     let (first, last) = (&record.first, &record.nodes[0]);
     let (before, behind) = (first.previous.load(Relaxed), last.next.load(Relaxed));
-    // SAFETY: it is the link of an entry, or the head.
+    // SAFETY: this is the address of a link of an entry or of the head.
     let next = unsafe { word_at(before & !1) };
     next.store(behind, Relaxed);
     // SAFETY: as in `enter_list`.
@@ -423,25 +423,25 @@ fn leave_list(record: &Record) {
     previous.store(before, Relaxed);
 }
 
-/// Calls [`thread_ends`] at the end of each thread that has a value for it: behind the destructors
-/// of thread-locals, which may still use locks.
+/// The key calls [`thread_ends`] at the end of each thread that has a value for it, after the
+/// destructors of thread-locals, which may still use locks.
 fn key() -> libc::pthread_key_t {
     static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
     *KEY.get_or_init(|| {
         let mut key = 0;
-        // SAFETY: the function takes what is set for the key.
+        // SAFETY: the function takes the values that are set for the key.
         let result = unsafe { libc::pthread_key_create(&raw mut key, Some(thread_ends)) };
         assert_eq!(result, 0, "pthread_key_create: {}", io::Error::from_raw_os_error(result));
-        // SAFETY: the function does what may be done in a child that was forked.
+        // SAFETY: the function only does what is allowed in a forked child.
         let result = unsafe { libc::pthread_atfork(None, None, Some(was_forked)) };
         assert_eq!(result, 0, "pthread_atfork: {}", io::Error::from_raw_os_error(result));
         key
     })
 }
 
-/// Invariant 5, and the record may serve another thread.
+/// Establishes invariant 5, and makes the record available for another thread.
 unsafe extern "C" fn thread_ends(record: *mut c_void) {
-    // SAFETY: it was set by `register`, and records are never freed.
+    // SAFETY: `register` set the value, and records are never freed.
     let record = unsafe { &*record.cast::<Record>().cast_const() };
     CURRENT.set(None);
     record.first.next.store(record.nodes[0].address(), Relaxed);
@@ -455,10 +455,10 @@ unsafe extern "C" fn thread_ends(record: *mut c_void) {
     records.idle.push(record);
 }
 
-/// In the child of `fork`, which is another thread to the kernel. It has none of the parent's
+/// Runs in the child of `fork`, which is a new thread for the kernel. It holds none of the parent's
 /// locks, and the C library has begun a new list for it.
 extern "C" fn was_forked() {
     CURRENT.set(None);
-    // SAFETY: the key exists, since it was made before this function was registered to be called.
+    // SAFETY: the key was made before this function was registered.
     let _ = unsafe { libc::pthread_setspecific(key(), null_mut::<c_void>()) };
 }
