@@ -13,8 +13,9 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 /// Where a [`Listener`](crate::Listener) listens and what a [`Client`](crate::Client) connects to.
 ///
 /// A `Path` (`Path::new("/run/app/socket")`), a `SocketAddr`, and a host with a port
-/// (`("localhost", 6000)`) convert into one. A text has to be parsed, `text.parse::<Address>()?`,
-/// because it may not be an address. [`parse`](str::parse) reads and `Display` writes these forms:
+/// (`("localhost", 6000)`) convert into an address. A text has to be parsed,
+/// `text.parse::<Address>()?`, because it may not be an address. [`parse`](str::parse) reads and
+/// `Display` writes these forms:
 ///
 /// | text | address | Python's `address` |
 /// |---|---|---|
@@ -23,11 +24,11 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 /// | `127.0.0.1:6000`, `[::1]:6000` | [`Tcp`](Self::Tcp) | `("127.0.0.1", 6000)` |
 /// | `localhost:6000`, `[fe80::1%eth0]:6000` | [`Host`](Self::Host) | `("localhost", 6000)` |
 ///
-/// The written form is read as the same place, or not at all. A relative path gets a `./` where it
-/// would be taken for something else, and a `Host` that is a number is read as [`Tcp`](Self::Tcp).
-/// In a path or name that is not UTF-8, what cannot be written becomes U+FFFD, and no text that
-/// contains U+FFFD is read as an address. The same happens to a slash, or an `@` at the beginning,
-/// in the name of a host. The flow label of IPv6 is not written.
+/// Parsing the written form gives the same place or an error. `Display` adds a `./` to a relative
+/// path that would be ambiguous, and a `Host` that is a number is parsed as [`Tcp`](Self::Tcp). In
+/// a path or name that is not UTF-8, invalid bytes are written as U+FFFD, and a text with U+FFFD
+/// cannot be parsed. The same applies to a slash, or an `@` at the beginning, in the name of a
+/// host. The flow label of IPv6 is not written.
 ///
 /// # Examples
 ///
@@ -45,16 +46,16 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 pub enum Address {
     /// A file that is a unix socket. Its path is at most 107 bytes long.
     Unix(PathBuf),
-    /// A name of Linux's abstract namespace, at most 107 bytes long. It is not a file, so nothing
-    /// has to be removed, and **every user of the machine can connect to it**, so it needs a key.
-    /// Listening on the empty name makes the kernel choose a free one.
+    /// A name of Linux's abstract namespace, at most 107 bytes long. It is not a file, so it does
+    /// not have to be removed. **Every user of the machine can connect to it**, so use a key. If a
+    /// listener has the empty name, the kernel chooses a free one.
     Abstract(Vec<u8>),
-    /// An internet address and port. Listening on port 0 makes the kernel choose a free one.
+    /// An internet address and port. If a listener has port 0, the kernel chooses a free one.
     Tcp(SocketAddr),
-    /// The name of a host and a port. The name is looked up when it is used, and can have several
-    /// addresses, in the order of the system's resolver. A listener has one of them only, the first
-    /// that can be bound. A client tries one after another and divides its time evenly among those
-    /// that are left.
+    /// The name of a host and a port. The name is looked up at each use, and can have several
+    /// addresses, in the order of the system's resolver. A listener uses only the first one that
+    /// can be bound. A client tries one after another, and divides its remaining time evenly among
+    /// the remaining addresses.
     Host(String, u16),
 }
 
@@ -62,7 +63,7 @@ pub enum Address {
 const LONGEST: usize = size_of::<AddressFamily>() + 108;
 
 impl Address {
-    /// The addresses that this stands for; there is at least one.
+    /// Returns the socket addresses, at least one.
     pub(crate) fn resolve(&self) -> io::Result<Vec<SocketAddrAny>> {
         let unix = |address: Result<SocketAddrUnix, _>| Ok(vec![address.map_err(io::Error::from)?.as_any()]);
         match self {
@@ -83,10 +84,10 @@ impl Address {
         }
     }
 
-    /// The kernel's address; `None` for a socket without a name, or with a name that this type
-    /// cannot hold.
+    /// Converts an address from the kernel. Returns `None` for a socket without a name, or with a
+    /// name that this type cannot represent.
     pub(crate) fn from_kernel(address: SocketAddrAny) -> Option<Self> {
-        // rustix takes the shortest for an abstract name, and panics over the longest: a path of
+        // rustix takes the shortest path for an abstract name, and panics for the longest one, of
         // 108 bytes, which the peer may have.
         let length = address.addr_len() as usize;
         if length <= size_of::<AddressFamily>() || length > LONGEST {
@@ -143,10 +144,10 @@ impl From<&Address> for Address {
     }
 }
 
-/// What replaces bytes that are not text, here and in the standard library.
+/// Replaces bytes that are not text, here and in the standard library.
 const UNWRITABLE: &str = "\u{fffd}";
 
-/// The text is not an address.
+/// A text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an address: expected a path with a slash, `@name` or `host:port`")]
 pub struct ParseAddressError(String);
@@ -190,7 +191,7 @@ impl fmt::Display for Address {
             Self::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
             Self::Tcp(address) => address.fmt(f),
             Self::Host(host, port) => {
-                // Both would be read as something else. No host has such a name.
+                // Both would be parsed as other addresses. No host has such a name.
                 let mut host = host.replace('/', UNWRITABLE);
                 if host.starts_with('@') {
                     host.replace_range(..1, UNWRITABLE);

@@ -1,4 +1,4 @@
-//! Waiting for clients, handshakes and messages without a thread for each.
+//! Waiting for clients, handshakes and messages in tasks.
 
 use std::io;
 
@@ -11,15 +11,16 @@ use crate::{
     AuthenticationError, ByteConnection, HANDSHAKE_TIMEOUT, Incoming, Listener, RecvError, SendError, transfer,
 };
 
-/// Waits without a limit.
+/// Waits indefinitely.
 const PATIENT: Waits = Waits::Task { alarm: None };
 
 impl Listener {
-    /// Waits for a client, without a thread and on any executor (feature `async`).
+    /// Waits for a client to connect, on any executor (feature `async`).
     ///
     /// # Errors
     ///
-    /// As [`accept`](Self::accept); also if the thread that waits for all tasks cannot be started.
+    /// As [`accept`](Self::accept). Also fails if the thread that waits for all tasks cannot be
+    /// started.
     ///
     /// # Examples
     ///
@@ -30,7 +31,7 @@ impl Listener {
     /// let mut client = Client::connect(listener.address())?;
     /// client.send_bytes(b"hello")?;
     /// pollster::block_on(async {
-    ///     // A server would authenticate in a task of its own, so that this client holds no other up.
+    ///     // A server would authenticate in another task, so that this client does not delay others.
     ///     let mut server = listener.accept_async().await?.authenticate_async().await?;
     ///     assert_eq!(server.recv_bytes_async().await?, b"hello");
     ///     Ok::<(), Box<dyn std::error::Error>>(())
@@ -48,16 +49,15 @@ impl Listener {
 }
 
 impl Incoming {
-    /// Does the handshake within 10 seconds, without a thread and on any executor (feature
-    /// `async`).
+    /// Does the handshake within 10 seconds, on any executor (feature `async`).
     ///
-    /// Dropping the future closes the connection, so a time limit of the executor makes the
-    /// deadline shorter.
+    /// Dropping the future closes the connection. So a timeout of the executor can shorten the
+    /// deadline.
     ///
     /// # Errors
     ///
-    /// As [`authenticate`](Self::authenticate); also if the thread that waits for all tasks cannot
-    /// be started.
+    /// As [`authenticate`](Self::authenticate). Also fails if the thread that waits for all tasks
+    /// cannot be started.
     pub async fn authenticate_async(self) -> Result<ByteConnection, AuthenticationError> {
         let timer = timer::at(Deadline::after(HANDSHAKE_TIMEOUT)).map_err(AuthenticationError::Io)?;
         self.authenticate_by(&Waits::Task { alarm: Some(PollableFd::new(timer)) }).await
@@ -65,28 +65,26 @@ impl Incoming {
 }
 
 impl ByteConnection {
-    /// Sends bytes as one message, waiting for room without a thread and on any executor (feature
-    /// `async`).
+    /// Sends bytes as one message, and waits for room, on any executor (feature `async`).
     ///
     /// Dropping the future in the middle of the message closes the connection.
     ///
     /// # Errors
     ///
-    /// As [`send_bytes`](Self::send_bytes); also [`SendError::Io`] if the thread that waits for all
+    /// As [`send_bytes`](Self::send_bytes), and [`SendError::Io`] if the thread that waits for all
     /// tasks cannot be started.
     pub async fn send_bytes_async(&mut self, bytes: &[u8]) -> Result<(), SendError> {
         transfer::send(self, bytes, &PATIENT).await
     }
 
-    /// Receives the next message, waiting for it without a thread and on any executor (feature
-    /// `async`).
+    /// Waits for the next message, and receives it, on any executor (feature `async`).
     ///
-    /// Dropping the future before the message begins to arrive does no harm; in the middle of it,
-    /// it closes the connection.
+    /// Dropping the future before the message begins to arrive does no harm. Dropping it in the
+    /// middle of the message closes the connection.
     ///
     /// # Errors
     ///
-    /// As [`recv_bytes`](Self::recv_bytes); also [`RecvError::Io`] if the thread that waits for all
+    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::Io`] if the thread that waits for all
     /// tasks cannot be started.
     pub async fn recv_bytes_async(&mut self) -> Result<Vec<u8>, RecvError> {
         transfer::receive(self, message_limit(), &PATIENT).await?.ok_or(RecvError::Disconnected)

@@ -1,13 +1,14 @@
-//! The challenges of the handshakes that this process is in.
+//! The challenges of this process's current handshakes.
 //!
-//! A response does not say who it is from. So a program without the key, to which two clients of
-//! this process connect, could have one of them answer what the other asks. Against that, a process
-//! remembers each of its challenges until the handshake ends: a client never answers what a client
-//! of this process asks, and a listener never answers what a listener of this process asks. A
-//! client may answer a listener of the same process, which is an ordinary connection.
+//! A response does not say which side computed it. So if two clients of this process connect to a
+//! program without the key, the program could let one of them answer the challenge of the other. To
+//! prevent that, a process remembers each of its challenges until the handshake ends. A client
+//! never answers a challenge of a client of the same process, and a listener never answers one of a
+//! listener of the same process. A client does answer a listener of the same process, which is an
+//! ordinary connection.
 //!
-//! The protocol allows no more than that: a program between two that have the key can relay the
-//! handshake from one to the other.
+//! The protocol does not allow more protection: a program between two sides that have the key can
+//! relay the handshake.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,17 +16,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::digest::Digest;
 use crate::key::fill_randomly;
 
-/// As many random bytes as CPython takes.
+/// The number of random bytes, as in CPython.
 const RANDOM: usize = 40;
 
-/// Which side of a handshake it is.
+/// The side of a handshake.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Listener,
     Client,
 }
 
-/// What the peer is asked to sign. This process remembers it until it is dropped.
+/// The bytes that the peer has to sign. This process remembers them until the value is dropped.
 pub(crate) struct Challenge {
     role: Role,
     random: [u8; RANDOM],
@@ -34,12 +35,12 @@ pub(crate) struct Challenge {
 static OUTSTANDING: Mutex<Vec<(Role, [u8; RANDOM])>> = Mutex::new(Vec::new());
 
 fn outstanding() -> MutexGuard<'static, Vec<(Role, [u8; RANDOM])>> {
-    // Each single step leaves it consistent.
+    // Each step leaves the set consistent, so a poisoned lock does not matter.
     OUTSTANDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Challenge {
-    /// Makes a challenge that was never used before, for the side `role`.
+    /// Makes a new challenge for the side `role`.
     pub(crate) fn new(role: Role) -> io::Result<Self> {
         let mut random = [0; RANDOM];
         fill_randomly(&mut random)?;
@@ -47,14 +48,14 @@ impl Challenge {
         Ok(Self { role, random })
     }
 
-    /// What the peer signs. It includes the name of the digest, so that nobody on the wire can
-    /// replace that.
+    /// Returns the bytes that the peer signs. They include the name of the digest, so that an
+    /// attacker on the wire cannot replace it.
     pub(crate) fn message(&self) -> Vec<u8> {
         [Digest::Sha256.prefix(), &self.random].concat()
     }
 
-    /// Tells whether `message` is a challenge of this process, made for the same side `role` that
-    /// is to answer it.
+    /// Tells whether `message` is a challenge that this process made for the same side `role` that
+    /// would answer it.
     pub(crate) fn is_reflected(role: Role, message: &[u8]) -> bool {
         outstanding().iter().any(|(asking, random)| *asking == role && message.ends_with(random))
     }

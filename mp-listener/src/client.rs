@@ -11,11 +11,11 @@ use crate::sys::stream;
 use crate::waits::{Waits, now};
 use crate::{Address, AuthKey, ByteConnection, ConnectError, HANDSHAKE_TIMEOUT};
 
-/// Connects to a [`Listener`](crate::Listener), of this library or Python's.
+/// Connects to a [`Listener`](crate::Listener) of this library or of Python.
 ///
-/// Both sides have to agree whether there is a key. If only the listener has one, the client gets a
-/// connection whose first message is the listener's challenge, and which the listener closes. If
-/// only the client has one, it waits for a challenge until its deadline.
+/// Either both sides have a key or neither has. If only the listener has one, the client gets a
+/// connection whose first message is the listener's challenge, and the listener closes it. If only
+/// the client has one, it waits for a challenge until its deadline.
 ///
 /// # Examples
 ///
@@ -31,28 +31,28 @@ use crate::{Address, AuthKey, ByteConnection, ConnectError, HANDSHAKE_TIMEOUT};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// There are no values of this type: what connecting gives is a [`ByteConnection`].
+/// There are no values of this type. Connecting returns a [`ByteConnection`].
 #[derive(Debug)]
 pub enum Client {}
 
 impl Client {
-    /// Connects to a listener that has no key. Nothing proves who that is. The address is as for
-    /// [`Listener::bind`](crate::Listener::bind).
+    /// Connects to a listener without a key. Nothing proves the identity of the listener. The
+    /// address is as for [`Listener::bind`](crate::Listener::bind).
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Connect`] if nobody listens there, or the queue of the listener is full for
-    /// 10 seconds.
+    /// [`ConnectError::Connect`] if no program listens there, or if the queue of the listener stays
+    /// full for 10 seconds.
     pub fn connect(address: impl Into<Address>) -> Result<ByteConnection, ConnectError> {
         Self::builder().connect(address)
     }
 
-    /// Connects to a listener that has the same key, and makes sure of that.
+    /// Connects to a listener that has the same key, and verifies that it has.
     ///
     /// # Errors
     ///
     /// As [`connect`](Self::connect), and [`ConnectError::Authentication`] if the listener has
-    /// another key or none, or has not done its part within 10 seconds.
+    /// another key or none, or if the handshake is not complete within 10 seconds.
     pub fn connect_with_key(
         address: impl Into<Address>,
         key: impl Into<AuthKey>,
@@ -60,13 +60,13 @@ impl Client {
         Self::builder().key(key).connect(address)
     }
 
-    /// Sets more than an address and a key.
+    /// Returns a builder, for more settings than a key.
     pub fn builder() -> ClientBuilder {
         ClientBuilder { key: None, legacy: true, timeout: HANDSHAKE_TIMEOUT }
     }
 }
 
-/// How to connect; see [`Client::builder`].
+/// Sets how to connect: see [`Client::builder`].
 ///
 /// # Examples
 ///
@@ -80,7 +80,7 @@ impl Client {
 /// assert!(matches!(result, Err(ConnectError::Connect { .. })));
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "nothing is connected before `connect`"]
+#[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
     key: Option<AuthKey>,
     legacy: bool,
@@ -88,31 +88,31 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Shows the listener that this side has this key, and demands the same of it. It must not be
-    /// empty.
+    /// Sets the key. Each side then proves to the other that it has the key. It must not be empty.
     pub fn key(mut self, key: impl Into<AuthKey>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Sets whether the listener may use HMAC-MD5, which is all that Python until 3.11 knows; true
-    /// by default. See [`ListenerBuilder::legacy_digest`](crate::ListenerBuilder::legacy_digest).
+    /// Sets whether the listener may use HMAC-MD5, the only digest of Python until 3.11. The
+    /// default is true. See
+    /// [`ListenerBuilder::legacy_digest`](crate::ListenerBuilder::legacy_digest).
     pub fn legacy_digest(mut self, accept: bool) -> Self {
         self.legacy = accept;
         self
     }
 
-    /// Sets how long connecting and the handshake may take together; 10 seconds by default.
+    /// Sets how long connecting and the handshake together may take. The default is 10 seconds.
     /// `Duration::MAX` means no limit.
     ///
     /// If a host has several addresses, the client tries one after another, and a dead one cannot
     /// use up the time of the others: with three addresses, the first gets a third of the time, and
     /// what it leaves is divided between the other two. Without a limit, each is tried until the
-    /// operating system gives it up, which can take minutes. The handshake has all the time that is
-    /// left.
+    /// operating system gives up, which can take minutes. The handshake can use all of the
+    /// remaining time.
     ///
     /// A listener in Python does one handshake at a time, and only while it is in `accept`. Looking
-    /// up the name of a host has a time limit of its own.
+    /// up the name of a host has its own time limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -145,8 +145,8 @@ fn connect(address: &Address, deadline: Deadline) -> io::Result<ByteConnection> 
     try_each(&resolved, deadline, stream::connect).map(ByteConnection::new)
 }
 
-/// Returns the first that succeeds, or the error of the last. Only the last can use up the time;
-/// what one leaves is for all that come after it.
+/// Tries one address after another, and returns the first success or the last error. Each attempt
+/// gets an equal share of the time that is left, and the last one all of it.
 fn try_each<A, C>(
     addresses: &[A],
     deadline: Deadline,
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn an_address_leaves_time_for_those_after_it() {
-        // So much that it makes no difference how fast this machine is.
+        // Long enough that the speed of the machine does not matter.
         let whole = Duration::from_secs(300_000);
         let mut given = Vec::new();
         let error = try_each(&["a", "b", "c"], Deadline::after(whole), |address, deadline| -> io::Result<()> {

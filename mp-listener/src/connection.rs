@@ -14,40 +14,42 @@ use crate::sys::stream;
 use crate::waits::{Waits, now};
 use crate::{Address, RecvError, SendError, transfer};
 
-/// A connection to another program: messages of plain bytes, both ways, over a unix or TCP socket.
+/// A connection to another program, for messages of plain bytes in both directions, over a unix or
+/// TCP socket.
 ///
 /// [`Incoming::authenticate`](crate::Incoming::authenticate) and
-/// [`Client::connect`](crate::Client::connect) give one. The peer has another of these, or what
-/// Python's `multiprocessing.connection` calls a `Connection`. A Python peer uses `send_bytes` and
-/// `recv_bytes`; its `send` and `recv` are for pickles, which are code, and this type does not read
-/// them. A connected `UnixStream` or `TcpStream` converts into a connection as well.
+/// [`Client::connect`](crate::Client::connect) return one. The peer has another `ByteConnection`,
+/// or a `Connection` of Python's `multiprocessing.connection`. A Python peer uses `send_bytes` and
+/// `recv_bytes`. Its `send` and `recv` are for pickles, which can run code, so this type does not
+/// read them. A connected `UnixStream` or `TcpStream` also converts into a connection.
 ///
 /// Messages have boundaries, can be empty, and can be [`message_limit`] bytes long. Unlike
-/// [`mp_core::Connection`] it carries no descriptors.
+/// [`mp_core::Connection`], it cannot send descriptors.
 ///
-/// **A message that is given up in the middle closes the connection**, both ways: half a message
-/// would mix with the next one. A timeout gives a message up if part of it was sent or received by
-/// then, and so does an error of the operating system, or dropping the future that sends or
-/// receives it. That call and all later ones return [`SendError::Closed`] and
-/// [`RecvError::Closed`]. A timeout between two messages does no harm, so look for a message with a
-/// timeout that is long enough for a whole one.
+/// **Giving up a message in the middle closes the connection** in both directions, because half a
+/// message would mix with the next one. A message is given up by a timeout after a part of it was
+/// sent or received, by an error of the operating system, or by dropping the future that sends or
+/// receives it. That call and all later ones return [`SendError::Closed`] or [`RecvError::Closed`].
+/// A timeout between two messages does no harm. So use a timeout that is long enough for a whole
+/// message.
 ///
-/// Sending and receiving take `&mut self`. For one thread that sends and one that receives, make a
-/// second connection with [`try_clone`](Self::try_clone).
+/// Sending and receiving take `&mut self`. To send on one thread and receive on another, use
+/// [`try_clone`](Self::try_clone).
 ///
-/// Nothing after a message is read ahead, so [`wait`](mp_core::wait()) works: the descriptor is
-/// readable when a message has begun to arrive.
+/// Nothing is read ahead, so [`wait`](mp_core::wait()) works: the descriptor is readable when a
+/// message has begun to arrive.
 ///
-/// A connection can be an argument of a call, or be sent over a [`pipe`](mp_core::pipe()), and so
-/// each client can have a child process of its own. While part of a message is in it, sending it is
-/// an error. Only one process may go on using it.
+/// A connection can be an argument of a call, or be sent over a [`pipe`](mp_core::pipe()). So each
+/// client can have its own child process. Sending a connection in the middle of a message is an
+/// error. After that, only one process may use it.
 ///
 /// # Process death
 ///
-/// A peer that dies between two messages is [`RecvError::Disconnected`], after everything that it
-/// had sent. A peer that dies in the middle of one is [`RecvError::Truncated`], and then
-/// `Disconnected`. Sending to a dead peer is [`SendError::Disconnected`]. A peer on another machine
-/// can vanish without a trace, with its network for example; only a timeout notices that.
+/// If the peer dies between two messages, receiving returns everything that it sent, and then
+/// [`RecvError::Disconnected`]. If it dies in the middle of a message, receiving returns
+/// [`RecvError::Truncated`], and then `Disconnected`. Sending to a dead peer returns
+/// [`SendError::Disconnected`]. If a peer on another machine disappears, for example with its
+/// network, only a timeout detects that.
 ///
 /// # Examples
 ///
@@ -66,7 +68,7 @@ use crate::{Address, RecvError, SendError, transfer};
 /// ```
 pub struct ByteConnection {
     pub(crate) socket: PollableFd,
-    /// How many bytes of a message that was refused have not arrived yet.
+    /// How many bytes of a refused message have not arrived yet.
     pub(crate) skip: u64,
     /// Whether a message was given up in the middle.
     pub(crate) is_closed: bool,
@@ -77,50 +79,50 @@ impl ByteConnection {
         Self { socket: PollableFd::new(socket), skip: 0, is_closed: false }
     }
 
-    /// Sends bytes as one message, which can be empty, waiting for room without a limit.
+    /// Sends bytes as one message, which can be empty, and waits for room.
     ///
     /// # Errors
     ///
-    /// Fails if the peer is gone, the message is longer than [`message_limit`], or the operating
-    /// system refuses.
+    /// Fails if the peer is closed, if the message is longer than [`message_limit`], or if the
+    /// operating system fails.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError> {
         now(transfer::send(self, bytes, &Waits::Thread(Deadline::NEVER)))
     }
 
-    /// Sends bytes as one message, waiting for room for `timeout` at most.
+    /// Sends bytes as one message, and waits for room for `timeout` at most.
     ///
     /// # Errors
     ///
-    /// As [`send_bytes`](Self::send_bytes); [`SendError::TimedOut`] if there was no room for any of
-    /// the message, and [`SendError::Closed`] if there was room for a part of it: then the
-    /// connection is closed.
+    /// As [`send_bytes`](Self::send_bytes). [`SendError::TimedOut`] if nothing of the message was
+    /// sent before the timeout. [`SendError::Closed`] if a part of it was sent; the connection is
+    /// closed then.
     pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), SendError> {
         now(transfer::send(self, bytes, &Waits::Thread(Deadline::after(timeout))))
     }
 
-    /// Receives the next message, waiting for it without a limit.
+    /// Waits for the next message, and receives it.
     ///
     /// # Errors
     ///
-    /// [`RecvError::Disconnected`] once the peer is gone and everything was received. After
-    /// [`RecvError::TooLarge`] the next call continues with the message after it.
+    /// [`RecvError::Disconnected`] when the peer is closed and every message was received. After
+    /// [`RecvError::TooLarge`] the next call receives the message after it.
     pub fn recv_bytes(&mut self) -> Result<Vec<u8>, RecvError> {
         self.recv(message_limit(), &Waits::Thread(Deadline::NEVER))?.ok_or(RecvError::Disconnected)
     }
 
-    /// Receives the next message, waiting for `timeout` at most; `None` if it has not begun to
+    /// Receives the next message, and waits for `timeout` at most; `None` if it has not begun to
     /// arrive by then.
     ///
     /// # Errors
     ///
     /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::Closed`] if only a part of the message
-    /// has arrived by then.
+    /// has arrived before the timeout.
     pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, RecvError> {
         self.recv(message_limit(), &Waits::Thread(Deadline::after(timeout)))
     }
 
-    /// Receives the next message into the beginning of `buffer`, waiting for it without a limit,
-    /// and returns its length.
+    /// Waits for the next message, receives it into the beginning of `buffer`, and returns its
+    /// length.
     ///
     /// # Errors
     ///
@@ -131,27 +133,26 @@ impl ByteConnection {
         now(transfer::receive_into(self, buffer, message_limit(), &waits))?.ok_or(RecvError::Disconnected)
     }
 
-    /// Waits until a message has begun to arrive or the peer is gone; `None` waits without a limit.
+    /// Waits until a message has begun to arrive or the peer is closed. `None` waits indefinitely.
     ///
     /// Returns false if neither happened in time.
     ///
     /// # Errors
     ///
-    /// Fails if the operating system refuses to wait.
+    /// Fails if the operating system cannot wait.
     pub fn poll(&self, timeout: Option<Duration>) -> io::Result<bool> {
         raw::readable(self.as_fd(), Deadline::from_timeout(timeout))
     }
 
-    /// Makes a second connection of the same socket, for one thread that sends and another one that
-    /// receives.
+    /// Makes a second connection of the same socket, to send on one thread and receive on another.
     ///
-    /// Each of the two directions must be used through one of the two connections only: two threads
-    /// that receive would each get parts of messages, and two that send would mix theirs. Both are
-    /// closed if a message is given up in the middle.
+    /// Use each direction only through one of the two connections: two receiving threads would each
+    /// get parts of messages, and two sending threads would mix theirs. If one gives up a message
+    /// in the middle, both are closed.
     ///
     /// # Errors
     ///
-    /// Fails if no descriptor is free.
+    /// Fails if this process has no free descriptor.
     ///
     /// # Examples
     ///

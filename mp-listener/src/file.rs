@@ -4,16 +4,16 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Removes the file when it is dropped, if it is still the one that was bound.
+/// Removes the file when dropped, if it is still the one that was bound.
 pub(crate) struct SocketFile {
-    /// Absolute: the working directory may change.
+    /// An absolute path, because the working directory may change.
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
 impl SocketFile {
-    /// Takes charge of the file that was just bound.
+    /// Takes ownership of the file that was just bound.
     pub(crate) fn bound(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let metadata = path.symlink_metadata()?;
@@ -30,7 +30,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.is_ours() {
-            // A drop cannot report that the process may not remove it any more.
+            // A drop cannot report an error.
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -1,8 +1,7 @@
 //! The handshake.
 //!
-//! Each side asks the other once: the listener asks first and answers then, the client answers
-//! first and asks then. So the listener answers no client that has not proved yet that it has the
-//! key.
+//! Each side challenges the other once. The listener challenges first, and the client answers and
+//! then challenges. So the listener answers only a client that has proved that it has the key.
 
 use std::io;
 
@@ -15,23 +14,23 @@ const CHALLENGE: &[u8] = b"#CHALLENGE#";
 const WELCOME: &[u8] = b"#WELCOME#";
 const FAILURE: &[u8] = b"#FAILURE#";
 
-/// The longest message of a handshake, in bytes.
+/// The greatest length of a message in the handshake, in bytes.
 const LONGEST: u64 = 256;
 
-/// The shortest challenge that is answered, in bytes, the name of its digest included. A challenge
-/// without a name is as long.
+/// The least length of a challenge that is answered, in bytes, with the name of its digest. A
+/// challenge without a name has this length.
 const SHORTEST_CHALLENGE: usize = 20;
 
-/// How this side authenticates.
+/// The settings of this side's authentication.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     key: AuthKey,
-    /// Whether HMAC-MD5 is good enough.
+    /// Whether HMAC-MD5 is allowed.
     legacy: bool,
 }
 
 impl Credentials {
-    /// Those of a side that may have a key, but not an empty one.
+    /// Returns the settings for an optional key, which must not be empty.
     pub(crate) fn new(key: Option<AuthKey>, legacy: bool) -> io::Result<Option<Self>> {
         if key.as_ref().is_some_and(|key| key.as_bytes().is_empty()) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the key is empty"));
@@ -67,7 +66,7 @@ impl Credentials {
         let (digest, _) = Digest::of(challenge).ok_or(problem("its challenge names an unknown digest"))?;
         self.permit(digest)?;
         let code = digest.sign(&self.key, challenge).map_err(|_| problem("no digest takes the key"))?;
-        // A peer that names no digest expects none to be named.
+        // If the peer names no digest, it does not expect a name in the response.
         let prefix = if challenge.len() == SHORTEST_CHALLENGE { &[] } else { digest.prefix() };
         Ok([prefix, &code].concat())
     }
@@ -87,7 +86,7 @@ pub(crate) async fn authenticate(
     role: Role,
     waits: &Waits,
 ) -> Result<(), AuthenticationError> {
-    // It lives as long as the handshake, so that this process does not answer it either way round.
+    // It exists as long as the handshake, so that this process does not answer it.
     let challenge = Challenge::new(role).map_err(AuthenticationError::Io)?;
     match role {
         Role::Listener => {
@@ -101,7 +100,7 @@ pub(crate) async fn authenticate(
     }
 }
 
-/// Has the peer prove that it has the key.
+/// Lets the peer prove that it has the key.
 async fn ask(
     connection: &mut ByteConnection,
     credentials: &Credentials,
@@ -112,7 +111,7 @@ async fn ask(
     send(connection, &[CHALLENGE, &challenge].concat(), waits).await?;
     let verdict = credentials.verify(&challenge, &receive(connection, waits).await?);
     let sent = send(connection, if verdict.is_ok() { WELCOME } else { FAILURE }, waits).await;
-    // The verdict counts even if the peer does not learn it.
+    // The result counts even if the peer does not receive it.
     verdict.and(sent)
 }
 
@@ -139,7 +138,7 @@ async fn receive(connection: &mut ByteConnection, waits: &Waits) -> Result<Vec<u
         Err(RecvError::Disconnected | RecvError::Truncated) => Err(AuthenticationError::Disconnected),
         Err(RecvError::Io(error)) => Err(AuthenticationError::Io(error)),
         Err(RecvError::TooLarge { .. }) => Err(AuthenticationError::Protocol("it sent a message that is too long")),
-        Err(_) => Err(AuthenticationError::Protocol("it sent what is not a message")),
+        Err(_) => Err(AuthenticationError::Protocol("it sent bytes that are not a message")),
     }
 }
 
@@ -147,7 +146,7 @@ async fn send(connection: &mut ByteConnection, message: &[u8], waits: &Waits) ->
     transfer::send(connection, message, waits).await.map_err(|error| match error {
         SendError::Disconnected => AuthenticationError::Disconnected,
         SendError::Io(error) => AuthenticationError::Io(error),
-        // A message as short as this has room, unless the peer does not read at all.
+        // There is room for such a short message, unless the peer does not read at all.
         _ => AuthenticationError::TimedOut,
     })
 }

@@ -1,4 +1,4 @@
-//! Messages of JSON, which every language reads.
+//! Messages of JSON.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,13 +6,13 @@ use serde::de::DeserializeOwned;
 use crate::{ByteConnection, RecvError, SendError};
 
 impl ByteConnection {
-    /// Sends a value as a message of JSON, waiting for room without a limit. In Python:
+    /// Sends a value as a message of JSON, and waits for room. In Python:
     /// `json.loads(connection.recv_bytes())`.
     ///
     /// # Errors
     ///
-    /// As [`send_bytes`](Self::send_bytes), and [`SendError::Json`] for what JSON cannot express,
-    /// such as a map whose keys are not strings.
+    /// As [`send_bytes`](Self::send_bytes), and [`SendError::Json`] for a value that JSON cannot
+    /// express, such as a map whose keys are not strings.
     ///
     /// # Examples
     ///
@@ -32,13 +32,13 @@ impl ByteConnection {
         self.send_bytes(&serde_json::to_vec(value).map_err(SendError::Json)?)
     }
 
-    /// Receives a message of JSON, waiting for it without a limit. In Python:
+    /// Waits for a message of JSON, and receives it. In Python:
     /// `connection.send_bytes(json.dumps(value).encode())`.
     ///
     /// # Errors
     ///
-    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::Json`] for what is not JSON or not a
-    /// `T`; the next call continues with the message after it.
+    /// As [`recv_bytes`](Self::recv_bytes), and [`RecvError::Json`] if the message is not JSON or
+    /// not a `T`. The next call then receives the message after it.
     pub fn recv_json<T: DeserializeOwned>(&mut self) -> Result<T, RecvError> {
         serde_json::from_slice(&self.recv_bytes()?).map_err(RecvError::Json)
     }

@@ -1,19 +1,20 @@
-//! The secret that both sides have.
+//! The secret of both sides.
 
 use std::{fmt, io};
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::Zeroizing;
 
-/// The secret by which the two sides of a connection authenticate each other; Python's `authkey`.
+/// The secret by which the two sides of a connection authenticate each other, like Python's
+/// `authkey`.
 ///
-/// One byte or more, written as `b"..."`; a text converts by `text.as_bytes()`. A key is as strong
-/// as its bytes are hard to guess: a program that sees a handshake, or takes a listener's place,
-/// can try words against it offline. [`random`](Self::random) makes one that cannot be guessed.
+/// It has at least one byte. `b"..."` and `text.as_bytes()` convert into a key. A key is only as
+/// strong as its bytes are hard to guess: a program that sees a handshake, or poses as a listener,
+/// can try words against it offline. [`random`](Self::random) makes a key that cannot be guessed.
 ///
-/// A key does not print, cannot be compared, and its memory is overwritten with zeros when it is
-/// dropped. The caller has to overwrite the bytes that it was made from, unless it was made from a
-/// `Vec`, whose memory it takes over.
+/// `Debug` does not show a key, and keys cannot be compared. Dropping a key overwrites its memory
+/// with zeros. If you make it from a `Vec`, it takes the memory; otherwise you have to overwrite
+/// the original bytes yourself.
 ///
 /// # Examples
 ///
@@ -32,7 +33,7 @@ impl AuthKey {
     ///
     /// # Errors
     ///
-    /// Fails if the operating system has none.
+    /// Fails if the operating system cannot supply random numbers.
     ///
     /// # Examples
     ///
@@ -47,13 +48,13 @@ impl AuthKey {
         Ok(Self(key))
     }
 
-    /// Returns the bytes, to pass them to the other side in a way that nobody else can see.
+    /// Returns the bytes, to pass them to the other side over a secret channel.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Fills `bytes` with random numbers that nobody can guess.
+/// Fills `bytes` with unpredictable random numbers.
 pub(crate) fn fill_randomly(mut bytes: &mut [u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let filled = rustix::io::retry_on_intr(|| getrandom(&mut *bytes, GetRandomFlags::empty()))?;

@@ -44,16 +44,16 @@
 //! | this library, Python from 3.12 on | `{sha256}` and 40 random bytes | `{digest}` and the HMAC of the challenge |
 //! | Python until 3.11 | 20 random bytes | the HMAC-MD5 of the challenge |
 //!
-//! A challenge that names no digest is answered with HMAC-MD5, and a response of 16 bytes is taken
+//! A side answers a challenge that names no digest with HMAC-MD5, and takes a response of 16 bytes
 //! for HMAC-MD5.
 //!
 //! This library adds three rules to CPython's. A handshake has a deadline. A process does not
-//! answer its own challenges, so that nobody can have one connection answer what another one asks.
-//! An empty key is refused; Python until 3.12 takes it for no key.
+//! answer its own challenges, so that an attacker cannot let one connection answer the challenge of
+//! another. An empty key is an error; Python until 3.12 takes it for no key.
 //!
 //! # Features
 //!
-//! | feature | default | what it brings |
+//! | feature | default | what it adds |
 //! |---|---|---|
 //! | `async` | no | `accept_async`, `authenticate_async`, `send_bytes_async`, `recv_bytes_async`, on any executor |
 //! | `json` | no | `send_json`, `recv_json`; depends on `serde_json` |
@@ -89,5 +89,5 @@ pub use error::{AuthenticationError, ConnectError, RecvError, SendError};
 pub use key::AuthKey;
 pub use listener::{Incoming, Listener, ListenerBuilder};
 
-/// How long connecting and a handshake take at most by default.
+/// The default deadline of connecting and of a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -15,29 +15,28 @@ use crate::sys::stream;
 use crate::waits::{Waits, now};
 use crate::{Address, AuthKey, AuthenticationError, ByteConnection, HANDSHAKE_TIMEOUT};
 
-/// Waits at an [`Address`] for programs that connect, in Rust or in Python.
+/// Waits at an [`Address`] for programs in Rust or Python to connect.
 ///
 /// [`accept`](Self::accept) returns a client that has connected, and [`Incoming::authenticate`]
-/// does the handshake with it. They are two steps so that a client that is slow or silent in its
-/// handshake holds up no other: accept in a loop, and authenticate on a thread (or in a task) for
+/// does the handshake with it. These are two steps, so that a client that is slow or silent in its
+/// handshake does not delay others: accept in a loop, and authenticate on a thread or in a task for
 /// each client, as below.
 ///
 /// With a key, a handshake succeeds only if the client proves that it has the same key, and this
-/// side proves the same to the client. **Without a key, every program that can connect is let in**:
-/// over TCP and for abstract names, that is everyone. Nothing is encrypted in either case, so a
-/// program that can read or change what is on the wire can do so after the handshake as well. Use a
-/// tunnel between machines.
+/// side proves the same to the client. **Without a key, every program that can connect is
+/// accepted**: over TCP and for abstract names, that is everyone. Nothing is encrypted in either
+/// case, so a program that can read or change the traffic can do so after the handshake as well.
+/// Use a tunnel between machines.
 ///
-/// Only its user can connect to the file of a unix socket; [`mode`](ListenerBuilder::mode) lets
-/// others connect. The listener removes the file when it is dropped, unless another file has taken
-/// its place.
+/// Only the same user can connect to the file of a unix socket; [`mode`](ListenerBuilder::mode)
+/// changes that. Dropping the listener removes the file, unless another file has replaced it.
 ///
 /// # Process death
 ///
-/// The file of a unix socket stays behind when its process is killed, and has to be removed before
-/// its path can be bound again: `bind` fails with `AddrInUse`, as in Python, because it cannot tell
-/// a dead owner from one that is about to listen. Abstract names and ports do not have this
-/// problem. Clients that are not accepted yet see the end of their connections.
+/// If the process is killed, the file of a unix socket remains. Remove it before you bind its path
+/// again: until then `bind` fails with `AddrInUse`, as in Python, because it cannot distinguish a
+/// dead owner from one that is about to listen. Abstract names and ports do not have this problem.
+/// The connections of clients that are not accepted yet end.
 ///
 /// # Examples
 ///
@@ -62,30 +61,30 @@ use crate::{Address, AuthKey, AuthenticationError, ByteConnection, HANDSHAKE_TIM
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Listener {
-    // Dropped in this order: the file goes before the socket that it leads to.
+    // Dropped in this order: the file is removed before its socket is closed.
     _file: Option<SocketFile>,
     socket: PollableFd,
-    /// What a handshake takes; without, there is none.
+    /// The settings of the handshake. Without a key there is no handshake.
     credentials: Option<Arc<Credentials>>,
     address: Address,
 }
 
 impl Listener {
-    /// Listens at `address` without a key: **every program that can connect is let in**.
+    /// Listens at `address` without a key: **every program that can connect is accepted**.
     ///
-    /// The address is an [`Address`] or what converts into one: `Path::new("/run/app/socket")`, a
-    /// `SocketAddr`, `("localhost", 6000)`; a text has to be parsed, `text.parse::<Address>()?`.
+    /// The address is an [`Address`] or converts into one: `Path::new("/run/app/socket")`, a
+    /// `SocketAddr`, `("localhost", 6000)`. A text has to be parsed: `text.parse::<Address>()?`.
     ///
-    /// A host can have several addresses. The listener has one of them, the first that can be
-    /// bound, and [`address`](Self::address) says which. `localhost` may be `::1` or `127.0.0.1`,
-    /// and a client that knows only the other one does not find the listener. Give an address
-    /// instead of a name if that matters.
+    /// A host can have several addresses. The listener uses the first one that can be bound, and
+    /// [`address`](Self::address) returns it. `localhost` may be `::1` or `127.0.0.1`, and a client
+    /// that uses only the other one does not find the listener. If that matters, use an address
+    /// instead of a name.
     ///
     /// # Errors
     ///
     /// `AddrInUse` if another process listens there, or if the file of a unix socket exists,
-    /// whether or not a process has it open. Fails if the address does not belong to this machine,
-    /// its host is not found, or the operating system refuses.
+    /// whether or not a process has it open. Other errors if the address does not belong to this
+    /// machine, its host is not found, or the operating system fails.
     pub fn bind(address: impl Into<Address>) -> io::Result<Self> {
         Self::builder().bind(address)
     }
@@ -99,23 +98,23 @@ impl Listener {
         Self::builder().key(key).bind(address)
     }
 
-    /// Sets more than an address and a key.
+    /// Returns a builder, for more settings than a key.
     pub fn builder() -> ListenerBuilder {
         ListenerBuilder { key: None, legacy: true, backlog: 128, mode: 0o600 }
     }
 
-    /// Returns where this listens: with the port or the abstract name that the kernel chose, and
-    /// the address that was found for a host.
+    /// Returns the address, with the port or the abstract name that the kernel chose, and with the
+    /// address that was found for a host.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Waits for a client to connect, without a limit. Several threads can accept at once.
+    /// Waits for a client to connect. Several threads can accept at once.
     ///
     /// # Errors
     ///
-    /// Fails if the operating system refuses, for lack of descriptors for example. The client may
-    /// still be waiting.
+    /// Fails if the operating system fails, for example because descriptors ran out. The client may
+    /// still be waiting then.
     pub fn accept(&self) -> io::Result<Incoming> {
         loop {
             if let Some(incoming) = now(self.accept_by(&Waits::Thread(Deadline::NEVER)))? {
@@ -124,7 +123,7 @@ impl Listener {
         }
     }
 
-    /// Accepts a client if one has connected, without waiting.
+    /// Accepts a client if one has connected, and never waits.
     ///
     /// # Errors
     ///
@@ -170,7 +169,7 @@ impl fmt::Debug for Listener {
 
 /// A client that has connected and is not authenticated yet.
 ///
-/// It can go to another thread for its handshake. Dropping it closes the connection.
+/// It can be moved to another thread for its handshake. Dropping it closes the connection.
 #[must_use = "dropping it closes the connection"]
 pub struct Incoming {
     connection: ByteConnection,
@@ -178,13 +177,13 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Does the handshake within 10 seconds. If the listener has no key there is none, and this
-    /// succeeds at once.
+    /// Does the handshake within 10 seconds. If the listener has no key, there is no handshake, and
+    /// this succeeds at once.
     ///
     /// # Errors
     ///
-    /// Fails if the client does not prove in time that it has the listener's key, or does not
-    /// accept that the listener has it. The connection is closed then.
+    /// Fails if the client does not prove before the deadline that it has the listener's key, or if
+    /// it rejects the listener's proof. The connection is closed then.
     pub fn authenticate(self) -> Result<ByteConnection, AuthenticationError> {
         self.authenticate_timeout(HANDSHAKE_TIMEOUT)
     }
@@ -198,7 +197,7 @@ impl Incoming {
         now(self.authenticate_by(&Waits::Thread(Deadline::after(timeout))))
     }
 
-    /// Returns the address of the client; `None` if it has none, which is usual for clients of unix
+    /// Returns the address of the client. It is `None` if the client has none, as usual for unix
     /// sockets.
     ///
     /// # Errors
@@ -222,7 +221,7 @@ impl fmt::Debug for Incoming {
     }
 }
 
-/// How to listen; see [`Listener::builder`].
+/// Sets how to listen: see [`Listener::builder`].
 ///
 /// # Examples
 ///
@@ -238,7 +237,7 @@ impl fmt::Debug for Incoming {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "nobody listens before `bind`"]
+#[must_use = "a builder does nothing until it binds"]
 pub struct ListenerBuilder {
     key: Option<AuthKey>,
     legacy: bool,
@@ -247,29 +246,29 @@ pub struct ListenerBuilder {
 }
 
 impl ListenerBuilder {
-    /// Demands that clients have this key. It must not be empty.
+    /// Sets the key that clients must have. It must not be empty.
     pub fn key(mut self, key: impl Into<AuthKey>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Sets whether clients may authenticate by HMAC-MD5, which is all that Python until 3.11
-    /// knows; true by default. Python from 3.12 on accepts HMAC-MD5 as well. It is not known to be
-    /// broken, but nothing new should rely on it.
+    /// Sets whether clients may authenticate by HMAC-MD5, the only digest of Python until 3.11. The
+    /// default is true. Python 3.12 and later accept HMAC-MD5 as well. It is not known to be
+    /// broken, but new programs should not rely on it.
     pub fn legacy_digest(mut self, accept: bool) -> Self {
         self.legacy = accept;
         self
     }
 
-    /// Sets how many clients the kernel lets wait until they are accepted; 128 by default. The
-    /// kernel has a limit of its own, `net.core.somaxconn`.
+    /// Sets how many clients can wait to be accepted. The default is 128. The kernel's own limit is
+    /// `net.core.somaxconn`.
     pub fn backlog(mut self, clients: u16) -> Self {
         self.backlog = clients.into();
         self
     }
 
-    /// Sets the mode of the file of a unix path, less the umask; `0o600` by default. Connecting
-    /// takes permission to write. Other addresses have no mode.
+    /// Sets the mode of the file of a unix path, before the umask. The default is `0o600`.
+    /// Connecting needs permission to write. Other addresses have no mode.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
@@ -292,7 +291,7 @@ impl ListenerBuilder {
                     continue;
                 }
             };
-            // From here on the file is removed if anything fails.
+            // From here on, an error removes the file.
             let file = match &address {
                 Address::Unix(path) => Some(SocketFile::bound(path)?),
                 _ => None,

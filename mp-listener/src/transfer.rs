@@ -1,16 +1,16 @@
-//! One message on its way in or out.
+//! Sending and receiving one message.
 //!
-//! A stream knows only bytes, so a message that is given up in the middle would mix with the next
-//! one. A [`Transfer`] therefore closes the connection when it is dropped in the middle of a
-//! message: after a deadline, an error of the operating system, or with a future that nobody polls
-//! to its end.
+//! A stream has no message boundaries, so a message that is given up in the middle would mix with
+//! the next one. A [`Transfer`] therefore closes the connection if it is dropped in the middle of a
+//! message: after a deadline, after an error of the operating system, or with a future that is
+//! dropped.
 //!
-//! 1. Nothing after a message is read, so the descriptor is readable when the next one, or more of
-//!    a refused one, has arrived.
-//! 2. Memory is taken for twice what has arrived and a little more, never for what the peer
-//!    announced.
-//! 3. A message that was refused because of its length is skipped by the next call, which can be
-//!    given up at any time.
+//! 1. Nothing after a message is read, so the descriptor is readable when the next message, or more
+//!    of a refused one, has arrived.
+//! 2. Memory is allocated for twice the bytes that have arrived and a little more, never for the
+//!    length that the peer announced.
+//! 3. The next call skips a message that was refused for its length. That call can be given up at
+//!    any time.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
@@ -30,7 +30,7 @@ const CHUNK: usize = 64 << 10;
 
 struct Transfer<'a> {
     connection: &'a mut ByteConnection,
-    /// Whether part of a message was sent or received, and part of it was not.
+    /// Whether a part of a message was sent or received, and a part was not.
     is_halfway: bool,
 }
 
@@ -38,13 +38,14 @@ impl Drop for Transfer<'_> {
     fn drop(&mut self) {
         if self.is_halfway {
             self.connection.is_closed = true;
-            // An error means that the connection has ended already.
+            // An error means that the connection has already ended.
             let _ = stream::shutdown(self.connection.as_fd(), Shutdown::Both);
         }
     }
 }
 
-/// Receives a message of `limit` bytes at most; `None` if none has begun in time.
+/// Receives a message of `limit` bytes at most. Returns `None` if none has begun to arrive before
+/// the deadline.
 pub(crate) async fn receive(
     connection: &mut ByteConnection,
     limit: u64,
@@ -54,8 +55,8 @@ pub(crate) async fn receive(
     message.body(length, waits).await.map(Some)
 }
 
-/// Receives a message into the beginning of `buffer`, and returns its length; `None` if none has
-/// begun in time.
+/// Receives a message into the beginning of `buffer`, and returns its length, or `None` if none has
+/// begun to arrive before the deadline.
 pub(crate) async fn receive_into(
     connection: &mut ByteConnection,
     buffer: &mut [u8],
@@ -71,7 +72,8 @@ pub(crate) async fn receive_into(
     Ok(Some(length))
 }
 
-/// Receives the header of the next message; `None` if nothing of it has arrived in time.
+/// Receives the header of the next message. Returns `None` if nothing of it has arrived before the
+/// deadline.
 async fn begin<'a>(
     connection: &'a mut ByteConnection,
     limit: u64,
@@ -108,7 +110,8 @@ async fn begin<'a>(
     }
 }
 
-/// Skips what is left of messages that were refused; false if not all of it has arrived in time.
+/// Skips the rest of refused messages. Returns false if not all of it has arrived before the
+/// deadline.
 async fn skip(connection: &mut ByteConnection, waits: &Waits) -> Result<bool, RecvError> {
     let mut skipped = Vec::new();
     while connection.skip > 0 {
@@ -121,7 +124,7 @@ async fn skip(connection: &mut ByteConnection, waits: &Waits) -> Result<bool, Re
             }
             Some(count) => connection.skip -= count as u64,
         }
-        // A peer that sends all the time must not hold this side up beyond its deadline.
+        // A peer that sends all the time must not delay this side beyond its deadline.
         if connection.skip > 0 && waits.is_over() {
             return Ok(false);
         }
@@ -129,8 +132,8 @@ async fn skip(connection: &mut ByteConnection, waits: &Waits) -> Result<bool, Re
     Ok(true)
 }
 
-/// Reads what has arrived into the beginning of `buffer`, after waiting for it; 0 is the end,
-/// `None` the deadline.
+/// Waits for bytes, and reads them into the beginning of `buffer`. Returns 0 at the end, and `None`
+/// at the deadline.
 async fn read(connection: &ByteConnection, buffer: &mut [u8], waits: &Waits) -> Result<Option<usize>, RecvError> {
     loop {
         match stream::receive(connection.as_fd(), buffer) {
@@ -148,15 +151,15 @@ async fn read(connection: &ByteConnection, buffer: &mut [u8], waits: &Waits) -> 
 }
 
 impl Transfer<'_> {
-    /// Receives as much of the message as fills `buffer`.
+    /// Fills `buffer` with the next part of the message.
     async fn fill(&mut self, buffer: &mut [u8], waits: &Waits) -> Result<(), RecvError> {
         let mut filled = 0;
         while filled < buffer.len() {
             match read(self.connection, &mut buffer[filled..], waits).await? {
                 None => return Err(RecvError::Closed),
                 Some(0) => {
-                    // Nothing follows that could be mixed up, and what this side sends may still
-                    // arrive.
+                    // No message follows that could be mixed up, and the peer may still receive
+                    // what this side sends.
                     self.is_halfway = false;
                     return Err(RecvError::Truncated);
                 }
@@ -166,7 +169,7 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Receives the message, all but its header.
+    /// Receives the message without its header.
     async fn body(&mut self, length: usize, waits: &Waits) -> Result<Vec<u8>, RecvError> {
         let mut body = Vec::new();
         while body.len() < length {
@@ -214,7 +217,7 @@ pub(crate) async fn send(connection: &mut ByteConnection, body: &[u8], waits: &W
                 }
             }
             Err(error) if is_end(&error) => {
-                // The peer receives nothing more, and what it had sent may still arrive.
+                // The peer receives nothing more, but what it sent may still arrive.
                 message.is_halfway = false;
                 return Err(SendError::Disconnected);
             }
@@ -225,7 +228,7 @@ pub(crate) async fn send(connection: &mut ByteConnection, body: &[u8], waits: &W
     Ok(())
 }
 
-/// The header of a message of this length, in the first so many bytes.
+/// Returns the header of a message of this length, and how many of the bytes it has.
 fn header(length: u64) -> ([u8; 12], usize) {
     let mut header = [0xff; 12];
     match u32::try_from(length) {
@@ -240,7 +243,7 @@ fn header(length: u64) -> ([u8; 12], usize) {
     }
 }
 
-/// Tells whether the peer is gone.
+/// Tells whether an error means that the peer is closed.
 fn is_end(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected)
 }

@@ -1,4 +1,4 @@
-//! Connections as values that travel to other processes.
+//! Sending connections to other processes.
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -1,8 +1,8 @@
-//! Who waits: a thread until a deadline, or a task until an alarm.
+//! How an operation waits: as a thread until a deadline, or as a task until an alarm.
 //!
-//! Everything that waits for a socket is written once, as an `async fn` that takes a [`Waits`]. A
-//! thread waits inside of it, by poll(2), so the future never suspends and [`now`] runs it to its
-//! end.
+//! Every operation that waits for a socket is written once, as an `async fn` that takes a
+//! [`Waits`]. A thread waits inside the future, by poll(2), so the future never suspends and
+//! [`now`] runs it to its end.
 
 use std::future::Future;
 use std::io;
@@ -15,13 +15,13 @@ use mp_core::raw::{self, Deadline, PollableFd};
 pub(crate) enum Waits {
     /// The thread waits until the deadline.
     Thread(Deadline),
-    /// The task waits until the alarm is readable; without an alarm it has no limit.
+    /// The task waits until the alarm is readable, or indefinitely without an alarm.
     #[cfg(feature = "async")]
     Task { alarm: Option<PollableFd> },
 }
 
 impl Waits {
-    /// Tells whether the time of a thread is up.
+    /// Tells whether the deadline of a thread has passed.
     pub(crate) fn is_over(&self) -> bool {
         match self {
             Self::Thread(deadline) => deadline.has_passed(),
@@ -30,7 +30,7 @@ impl Waits {
         }
     }
 
-    /// Waits until the socket is readable, at its end or in error; false if its time is up.
+    /// Waits until the socket is readable, at its end or in error. Returns false at the deadline.
     pub(crate) async fn readable(&self, socket: &PollableFd) -> io::Result<bool> {
         match self {
             Self::Thread(deadline) => raw::readable(socket.as_fd(), *deadline),
@@ -39,7 +39,7 @@ impl Waits {
         }
     }
 
-    /// Waits until the socket is writable or in error; false if its time is up.
+    /// Waits until the socket is writable or in error. Returns false at the deadline.
     pub(crate) async fn writable(&self, socket: &PollableFd) -> io::Result<bool> {
         match self {
             Self::Thread(deadline) => raw::writable(socket.as_fd(), *deadline),
@@ -49,7 +49,7 @@ impl Waits {
     }
 }
 
-/// Waits for `ready`, and returns false if the alarm comes first.
+/// Waits for `ready`, and returns false if the alarm is readable first.
 #[cfg(feature = "async")]
 async fn before(mut ready: raw::Readiness, alarm: Option<&PollableFd>) -> io::Result<bool> {
     let mut alarm = alarm.map(PollableFd::readable);
@@ -69,6 +69,6 @@ async fn before(mut ready: raw::Readiness, alarm: Option<&PollableFd>) -> io::Re
 pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
-        Poll::Pending => unreachable!("a thread waits inside of the future"),
+        Poll::Pending => unreachable!("a thread waits inside the future"),
     }
 }

@@ -30,7 +30,7 @@ pub enum SendErrorReason {
     /// The value could not be encoded, or is longer than [`message_limit`](crate::message_limit).
     #[error("the message could not be encoded")]
     Encode(#[source] EncodeError),
-    /// The operating system refused, for example because descriptors or memory ran out.
+    /// The operating system failed, for example because descriptors or memory ran out.
     #[error("the message could not be sent")]
     Io(#[source] io::Error),
 }
@@ -91,7 +91,7 @@ pub enum RecvError {
     /// The message is longer than the buffer. The error holds the message.
     #[error("a message of {} bytes does not fit into the buffer", .0.len())]
     BufferTooShort(Vec<u8>),
-    /// The operating system refused, for example because descriptors ran out.
+    /// The operating system failed, for example because descriptors ran out.
     #[error("a message could not be received")]
     Io(#[source] io::Error),
 }

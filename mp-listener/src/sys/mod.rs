@@ -1,4 +1,4 @@
-//! Everything that talks to the operating system, one file per mechanism.
+//! All use of the operating system, with one file for each mechanism.
 
 pub(crate) mod stream;
 #[cfg(feature = "async")]

@@ -1,4 +1,4 @@
-//! Stream sockets, unix and TCP: listening, connecting, accepting, bytes in and bytes out.
+//! Stream sockets, unix and TCP: listening, connecting, accepting, sending and receiving bytes.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -16,12 +16,12 @@ use rustix::net::{
 /// Makes a non-blocking socket and binds it to `address`. `mode` is the mode of the file of a unix
 /// path.
 ///
-/// Nobody can connect to it before [`listen`].
+/// Clients cannot connect to it before [`listen`].
 pub(crate) fn bind(address: &SocketAddrAny, mode: u32) -> io::Result<OwnedFd> {
     let socket = make(address, SocketFlags::NONBLOCK)?;
     if address.address_family() == AddressFamily::UNIX {
-        // Linux gives the file the mode of the socket that is bound to it, less the umask, so at no
-        // moment does the file have another mode.
+        // Linux gives the file the mode of the bound socket, less the umask, so the file never has
+        // another mode.
         fchmod(&socket, Mode::from_raw_mode(mode))?;
     } else {
         // Otherwise the port could not be bound again for minutes after its connections have ended.
@@ -31,17 +31,17 @@ pub(crate) fn bind(address: &SocketAddrAny, mode: u32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Lets clients connect to a bound socket; `backlog` of them wait to be accepted.
+/// Lets clients connect to a bound socket. Up to `backlog` of them can wait to be accepted.
 pub(crate) fn listen(socket: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
     Ok(rustix::net::listen(socket, backlog)?)
 }
 
-/// Accepts a connection without waiting; `None` if there is none, or it has broken meanwhile.
+/// Accepts a connection without waiting. Returns `None` if there is none, or if it failed
+/// meanwhile.
 pub(crate) fn accept(listening: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     match retry_on_intr(|| accept_with(listening, SocketFlags::CLOEXEC)) {
         Ok(socket) => Ok(Some(prepared(socket)?)),
-        // All but the first report what went wrong with the connection before it was accepted, see
-        // accept(2).
+        // All but the first are errors of the connection before it was accepted: see accept(2).
         Err(
             Errno::AGAIN
             | Errno::CONNABORTED
@@ -62,12 +62,12 @@ pub(crate) fn accept(listening: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
 ///
 /// # Errors
 ///
-/// `TimedOut`, and what connect(2) says.
+/// `TimedOut`, and the errors of connect(2).
 pub(crate) fn connect(address: &SocketAddrAny, deadline: Deadline) -> io::Result<OwnedFd> {
     let socket = make(address, SocketFlags::empty())?;
     loop {
-        // A unix socket whose queue is full can be waited for in no other way: poll(2) reports
-        // nothing.
+        // There is no other way to wait for a unix socket whose queue is full: poll(2) does not
+        // report it.
         let left = deadline.left().map(|left| left.max(Duration::from_micros(1)));
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, left)?;
         match connect_to(&socket, address) {
@@ -76,7 +76,10 @@ pub(crate) fn connect(address: &SocketAddrAny, deadline: Deadline) -> io::Result
             // continues the same attempt.
             Err(Errno::INTR | Errno::AGAIN | Errno::INPROGRESS | Errno::ALREADY) => {
                 if deadline.has_passed() {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was not accepted in time"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "the connection was not accepted before the timeout",
+                    ));
                 }
             }
             Err(error) => return Err(error.into()),
@@ -101,12 +104,13 @@ fn prepared(socket: OwnedFd) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Tells whether `fd` can be one end of a connection.
+/// Tells whether `fd` can be an end of a connection.
 pub(crate) fn is_stream(fd: BorrowedFd<'_>) -> bool {
     sockopt::socket_type(fd) == Ok(SocketType::STREAM) && sockopt::socket_acceptconn(fd) == Ok(false)
 }
 
-/// Sends the beginning of `parts` without waiting, and returns how many bytes, at least one.
+/// Sends the beginning of `parts` without waiting, and returns how many bytes it sent, at least
+/// one.
 ///
 /// # Errors
 ///
@@ -117,28 +121,28 @@ pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<
     Ok(retry_on_intr(|| sendmsg(socket, parts, &mut SendAncillaryBuffer::default(), flags))?)
 }
 
-/// Receives into the beginning of `buffer` what has arrived, without waiting, and returns how many
-/// bytes; 0 is the end.
+/// Receives bytes into the beginning of `buffer` without waiting, and returns how many; 0 is the
+/// end.
 ///
 /// # Errors
 ///
-/// `WouldBlock` if nothing has arrived, `ConnectionReset` if the peer was closed with something
-/// unread.
+/// `WouldBlock` if nothing has arrived, `ConnectionReset` if the peer was closed and had not read
+/// everything.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(retry_on_intr(|| recv(socket, &mut *buffer, RecvFlags::DONTWAIT))?.0)
 }
 
-/// The address that `socket` is bound to.
+/// Returns the address of `socket`.
 pub(crate) fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddrAny> {
     Ok(getsockname(socket)?)
 }
 
-/// The address of the peer; `None` if it has none.
+/// Returns the address of the peer, or `None` if it has none.
 pub(crate) fn peer_address(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddrAny>> {
     Ok(getpeername(socket.as_fd())?)
 }
 
-/// Ends one direction, or both, for every descriptor of the socket.
+/// Ends one direction or both, for every descriptor of the socket.
 pub(crate) fn shutdown(socket: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
     let how = match how {
         Shutdown::Read => rustix::net::Shutdown::Read,
