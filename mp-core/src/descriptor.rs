@@ -5,9 +5,9 @@
 //! descriptors that arrived, and each index takes one, once. Outside of both, serialising a
 //! descriptor is an error.
 //!
-//! The state is per thread because serde offers no other way to reach it from within a `Serialize`.
-//! It is a stack: a `Serialize` that itself sends something uses what is above, and the guards take
-//! it down again, even in a panic.
+//! The state is per thread, because serde offers no other way to pass it to a `Serialize`. It is a
+//! stack: a `Serialize` that itself sends something uses the part above, and the guards remove that
+//! part again, even in a panic.
 
 mod carried;
 
@@ -21,7 +21,7 @@ use crate::codec::DecodeError;
 use crate::sys;
 pub use carried::Fd;
 
-/// What this thread is doing.
+/// The state of this thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Activity {
     Nothing,
@@ -29,23 +29,24 @@ enum Activity {
     Decoding,
 }
 
-/// Most values hold no descriptors, so beginning and ending one touches nothing else.
+/// Most values contain no descriptors, so beginning and ending a value touches nothing else.
 #[derive(Clone, Copy)]
 struct State {
     activity: Activity,
     /// Where the descriptors of the innermost value begin in `DESCRIPTORS`.
     start: usize,
-    /// How many there are in all.
+    /// How many descriptors there are in all.
     end: usize,
 }
 
 thread_local! {
     static STATE: Cell<State> = const { Cell::new(State { activity: Activity::Nothing, start: 0, end: 0 }) };
-    /// The descriptors that were collected, or are offered and were not taken.
+    /// The descriptors that were collected, or that are offered and not yet taken.
     static DESCRIPTORS: RefCell<Vec<Option<OwnedFd>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A value is being encoded or decoded on this thread. Dropping it puts the outer state back.
+/// Marks that a value is being encoded or decoded on this thread. Dropping it restores the outer
+/// state.
 struct Value {
     outer: State,
     /// Not `Send`, because the state belongs to this thread.
@@ -67,7 +68,7 @@ impl Value {
         Self { outer, _not_send: PhantomData }
     }
 
-    /// Takes the descriptors that are there.
+    /// Takes the collected descriptors.
     #[inline]
     fn finish(self) -> Vec<OwnedFd> {
         let State { start, end, .. } = STATE.get();
@@ -124,7 +125,7 @@ impl Offering {
     }
 }
 
-/// Puts a duplicate of `fd` beside the bytes and its index into them.
+/// Collects a duplicate of `fd`, and writes its index.
 pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Result<S::Ok, S::Error> {
     let state = STATE.get();
     if state.activity != Activity::Encoding {

@@ -56,8 +56,7 @@ impl From<Box<MemoryFile>> for Bytes {
     }
 }
 
-/// The longest value, in bytes, that a [`Message`] keeps on the heap, so that one that waits holds
-/// no descriptor.
+/// The longest value, in bytes, that a [`Message`] keeps on the heap, where it needs no descriptor.
 const MOST_ON_HEAP: usize = 1 << 20;
 
 /// The longest value, in bytes, that is a part of the bytes of the message around it. A longer one
@@ -74,8 +73,8 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     Ok(collecting.finish())
 }
 
-/// The same, where the bytes are appended to `buffer`, or go where `spill` says. If that fails the
-/// buffer is as it was.
+/// Encodes `value` and appends the bytes to `buffer`, or writes them where `spill` says. If that
+/// fails, the buffer is unchanged.
 pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: &mut Vec<u8>,
@@ -100,7 +99,7 @@ pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, descriptors: Vec<Own
     Ok(value)
 }
 
-/// Takes bytes that are a message as they are.
+/// Makes a message from bytes that are already encoded.
 pub(crate) fn encode_bytes(
     bytes: &[u8],
     buffer: &mut Vec<u8>,
@@ -125,9 +124,9 @@ impl Message {
         Ok(Self { bytes: file.map_or(Bytes::Heap(bytes), Bytes::from), descriptors })
     }
 
-    /// Appends the encoded form of `value` to `buffer`, if that is all there is to it. A value that
-    /// holds descriptors or takes more than `most` bytes becomes a message, and the buffer stays as
-    /// it was. [`decode_plain`] decodes the bytes.
+    /// Appends the encoded form of `value` to `buffer`, if the value contains no descriptors and
+    /// takes at most `most` bytes. Otherwise it returns the value as a message, and the buffer is
+    /// unchanged. [`decode_plain`] decodes the bytes.
     ///
     /// # Errors
     ///
@@ -187,7 +186,7 @@ impl Message {
 ///
 /// # Errors
 ///
-/// The bytes are not an encoded `T`.
+/// Fails if the bytes are not an encoded `T`.
 #[inline]
 pub fn decode_plain<T: DeserializeOwned>(bytes: &mut [u8]) -> Result<T, DecodeError> {
     decode(Input::whole(bytes), Vec::new())

@@ -27,7 +27,7 @@ const PAUSES: u32 = 16;
 /// The most waits without looking. After that many, a wait looks again.
 const MOST_SKIPPED: u32 = 63;
 
-/// Remembers whether looking before sleeping has paid, for one end of a connection.
+/// Records whether looking before sleeping finds something, at one end of a connection.
 ///
 /// After a look that found nothing, the next wait does not look; after another one, the next three,
 /// then seven, and so on. Threads that share it may count at the same time, which can make the
@@ -41,12 +41,12 @@ pub struct Spins {
 }
 
 impl Spins {
-    /// Makes one that looks at first.
+    /// Makes a record with which the first wait looks.
     pub const fn new() -> Self {
         Self { skip: AtomicU32::new(0), skipped: AtomicU32::new(0) }
     }
 
-    /// Begins a wait, which looks if it `may` and that has paid.
+    /// Begins a wait. It looks if it `may` and if looking has found something before.
     #[inline]
     pub fn wait(&self, may: bool) -> Wait<'_> {
         let looks = may && self.is_due();
@@ -93,14 +93,14 @@ enum State {
 }
 
 impl Wait<'_> {
-    /// Tells whether looking is over, so that the thread has to sleep.
+    /// Tells whether the wait has stopped looking, so that the thread has to sleep.
     #[must_use]
     #[inline]
     pub fn sleeps(&self) -> bool {
         matches!(self.state, State::Over)
     }
 
-    /// Records that a look found nothing, and lets a moment pass.
+    /// Records that a look found nothing, and pauses for a moment.
     pub fn in_vain(&mut self) {
         let now = Instant::now();
         match &mut self.state {
@@ -121,7 +121,7 @@ impl Wait<'_> {
         }
     }
 
-    /// Ends the wait: there was something.
+    /// Ends the wait, because a look found something.
     #[inline]
     pub fn found(self) {
         // If it was found at once, that says nothing about looking.

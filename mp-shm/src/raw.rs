@@ -1,4 +1,4 @@
-//! For code that lays out shared memory by itself, as mp-queue does. Programs do not need this
+//! For code that lays out its own shared memory, as mp-queue does. Programs do not need this
 //! module.
 
 use std::fmt;
@@ -14,19 +14,19 @@ use crate::segment::{self, Kind, Segment};
 use crate::sys::{mapping, memfd, ranges};
 use crate::{AttachError, ShmSafe};
 
-/// Shared memory that begins with a value of type `H` and goes on with plain bytes.
+/// Shared memory that begins with a value of type `H`, followed by plain bytes.
 ///
-/// It travels as a descriptor ([`duplicate`](Self::duplicate)); [`attach`](Self::attach) checks
-/// what arrives. Locks in the head report when their owner died.
+/// It is sent as a descriptor ([`duplicate`](Self::duplicate)), which [`attach`](Self::attach)
+/// checks. Locks in the head report the death of their owner.
 ///
 /// # Members
 ///
-/// A region can tell whether other holders exist. Each region, and each descriptor that
-/// [`duplicate`](Self::duplicate) made, can be a member of groups, which are numbers that the
-/// caller chooses. The kernel keeps the list, as locks of byte ranges of the file
-/// ([fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html), "Open file description locks"):
-/// a member ends when its last descriptor is closed, whether it is in a process, which may be
-/// killed, or in a message in flight.
+/// A region can tell whether other holders exist. Each region, and each descriptor from
+/// [`duplicate`](Self::duplicate), can be a member of groups. A group is a number that the caller
+/// chooses. The kernel records the members, as locks of byte ranges of the file
+/// ([fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html), "Open file description locks").
+/// A membership ends when the last descriptor of the member is closed, whether that is in a
+/// process, which may be killed, or in a message in flight.
 ///
 /// # Examples
 ///
@@ -53,14 +53,14 @@ pub struct Region<H> {
     _region: SharedRegion<MmapRaw>,
     head: NonNull<H>,
     bytes: NonNull<u8>,
-    /// It hands out references to one.
+    /// `&self` gives a reference to an `H`.
     values: PhantomData<H>,
 }
 
-// SAFETY: the pointers lead into the mapping, which belongs to the region, and which any thread may
-// use. What is shared is the `H`, which has to allow it.
+// SAFETY: the pointers are into the mapping, which the region owns and which any thread may use.
+// Threads share the `H`, which has to be `Send` and `Sync`.
 unsafe impl<H: Send + Sync> Send for Region<H> {}
-// SAFETY: the same.
+// SAFETY: as above.
 unsafe impl<H: Send + Sync> Sync for Region<H> {}
 
 impl<H: ShmSafe + Send + Sync> Region<H> {
@@ -68,13 +68,13 @@ impl<H: ShmSafe + Send + Sync> Region<H> {
     ///
     /// # Errors
     ///
-    /// Descriptors, memory or address space ran out;
-    /// [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep
-    /// what [`SharedRegion`] needs.
+    /// Fails if there is no free descriptor, memory or address space.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if the kernel or the C library lacks what
+    /// [`SharedRegion`] needs.
     pub fn create(head: H, length: usize) -> io::Result<Self> {
         let region = Self::map(Segment::create(Kind::Region, length)?)?;
-        // SAFETY: it is memory for an `H`, aligned and mapped for writing, that no other process
-        // has yet.
+        // SAFETY: this is memory for an `H`, aligned and mapped for writing. No other process has
+        // it yet.
         unsafe { region.head.write(head) };
         Ok(region)
     }
@@ -83,7 +83,7 @@ impl<H: ShmSafe + Send + Sync> Region<H> {
     ///
     /// # Errors
     ///
-    /// The descriptor is not a region with such a head, or the system refuses.
+    /// Fails if the descriptor is not a region with such a head, or if the operating system fails.
     pub fn attach(file: OwnedFd) -> Result<Self, AttachError> {
         match Segment::attach(file, Kind::Region)? {
             (_, true) => Err(AttachError::Frozen),
@@ -91,25 +91,24 @@ impl<H: ShmSafe + Send + Sync> Region<H> {
         }
     }
 
-    /// Makes memory of zeros that begins with an `H`, followed by `length` bytes.
+    /// Makes zeroed memory that begins with an `H`, followed by `length` bytes.
     ///
-    /// It does not compile for types of which zero bytes may not be a value
+    /// It does not compile for types for which zero bytes may not be a valid value
     /// ([`Layout::is_zeroable`](crate::Layout::is_zeroable)).
     ///
     /// # Errors
     ///
     /// As [`create`](Self::create).
     pub fn zeroed(length: usize) -> io::Result<Self> {
-        const { assert!(H::LAYOUT.is_zeroable(), "zero bytes are not a value of this type") };
+        const { assert!(H::LAYOUT.is_zeroable(), "zero bytes are not a valid value of this type") };
         Self::map(Segment::create(Kind::Region, length)?)
     }
 
     fn map(segment: Segment<H>) -> io::Result<Self> {
         let mapping = mapping::writable(segment.as_fd(), segment.everything())?;
         let (start, length) = (mapping.as_mut_ptr(), mapping.len());
-        // SAFETY: it is a shared mapping of a file whose size is sealed, which the `MmapRaw` ends
-        // when it is dropped; it is used for its address alone. References to the head do not
-        // outlive the region.
+        // SAFETY: this is a shared mapping of a file of sealed size. Only its address is used, and
+        // dropping the `MmapRaw` unmaps it. No reference to the head outlives the region.
         let region = unsafe { SharedRegion::new(mapping, start, length)? };
         let offset = segment::start::<H>(Kind::Region);
         let head = region.at::<H>(offset).and_then(NonNull::new).ok_or(io::ErrorKind::InvalidData)?;
@@ -122,14 +121,14 @@ impl<H> Region<H> {
     /// Returns the value at the beginning.
     #[inline]
     pub fn head(&self) -> &H {
-        // SAFETY: the mapping has an `H` there, aligned, since before another process had the
-        // memory, and keeps it as long as this region is borrowed. `H: ShmSafe + Sync` was demanded
-        // where the region was made, so it allows what other processes do to it.
+        // SAFETY: the mapping contains an aligned `H` there, which was written before any other
+        // process had the memory, and which stays mapped as long as this region is borrowed. The
+        // constructors require `H: ShmSafe + Sync`, so `H` allows the accesses of other processes.
         unsafe { self.head.as_ref() }
     }
 
-    /// Returns where the bytes begin, in this process. There are [`len`](Self::len), as long as the
-    /// region exists. Other processes may write them at any time.
+    /// Returns the address of the bytes in this process. There are [`len`](Self::len) bytes, as
+    /// long as the region exists. Other processes may write them at any time.
     #[inline]
     pub fn bytes(&self) -> NonNull<u8> {
         self.bytes
@@ -146,21 +145,22 @@ impl<H> Region<H> {
         self.len() == 0
     }
 
-    /// Makes this region a member of a group. It is one at most once.
+    /// Makes this region a member of a group. Repeated calls have no effect.
     ///
     /// # Errors
     ///
-    /// What the system says; [`alone`](Self::alone) elsewhere.
+    /// Fails if another region is [`alone`](Self::alone) in the group, or if the operating system
+    /// fails.
     pub fn enter(&self, group: u32) -> io::Result<()> {
         ranges::share(self.as_fd(), byte(group))
     }
 
-    /// Makes this region the only member of a group, unless the group has other members; tells
-    /// whether it is.
+    /// Makes this region the only member of a group, unless the group has other members, and tells
+    /// whether it did.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Fails if the operating system fails.
     pub fn alone(&self, group: u32) -> io::Result<bool> {
         ranges::try_take(self.as_fd(), byte(group))
     }
@@ -169,7 +169,7 @@ impl<H> Region<H> {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Fails if the operating system fails.
     pub fn leave(&self, group: u32) -> io::Result<()> {
         ranges::give_back(self.as_fd(), byte(group))
     }
@@ -178,17 +178,17 @@ impl<H> Region<H> {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Fails if the operating system fails.
     pub fn has_others(&self, group: u32) -> io::Result<bool> {
         ranges::are_held_by_others(self.as_fd(), byte(group))
     }
 
-    /// Makes a descriptor for another process, which is a member of `groups`, and stays one as the
-    /// region that is attached with it.
+    /// Makes a descriptor for another process. The descriptor, and the region that is attached with
+    /// it, is a member of `groups`.
     ///
     /// # Errors
     ///
-    /// Descriptors ran out, or `/proc` is not mounted.
+    /// Fails if descriptors ran out or `/proc` is not mounted.
     pub fn duplicate(&self, groups: &[u32]) -> io::Result<OwnedFd> {
         let file = memfd::reopen(self.as_fd())?;
         for group in groups {

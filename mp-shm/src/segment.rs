@@ -23,7 +23,7 @@ pub(crate) enum Kind {
     Array = 2,
     /// Values that have one owner at a time or are frozen.
     Buffer = 3,
-    /// One value, and bytes behind it, if any.
+    /// One value, and possibly bytes after it.
     Region = 4,
 }
 
@@ -36,7 +36,8 @@ const FIELDS: usize = 6;
 /// The length of the header in bytes.
 pub(crate) const HEADER: usize = FIELDS * size_of::<u64>();
 
-/// Memory for values of type `T`. Of a [`Kind::Region`], the length is that of the bytes.
+/// Memory for values of type `T`. For a [`Kind::Region`], the length is the number of bytes after
+/// the value.
 pub(crate) struct Segment<T> {
     file: OwnedFd,
     kind: Kind,
@@ -48,7 +49,8 @@ pub(crate) struct Segment<T> {
 
 impl<T: ShmSafe> Segment<T> {
     /// A condition that each constructor checks, because a mapping can begin at any page.
-    const ALIGNED: () = assert!(align_of::<T>() <= 4096, "the alignment of the type is greater than a page, 4096 bytes");
+    const ALIGNED: () =
+        assert!(align_of::<T>() <= 4096, "the alignment of the type is greater than a page, 4096 bytes");
 
     /// Makes zeroed memory for `length` values.
     pub(crate) fn create(kind: Kind, length: usize) -> io::Result<Self> {

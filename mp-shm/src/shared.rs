@@ -63,9 +63,9 @@ impl<T: ShmSafe + Send + Sync> Shared<T> {
     ///
     /// # Errors
     ///
-    /// Descriptors, memory or address space have run out;
-    /// [`Unsupported`](io::ErrorKind::Unsupported) where the kernel or the C library does not keep
-    /// what [`SharedRegion`](mp_sync::SharedRegion) needs.
+    /// Fails if there is no free descriptor, memory or address space.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if the kernel or the C library lacks what
+    /// [`SharedRegion`](mp_sync::SharedRegion) needs.
     pub fn new(value: T) -> io::Result<Self> {
         Ok(Self { region: Arc::new(Region::create(value, 0)?) })
     }

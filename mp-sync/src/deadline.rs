@@ -6,8 +6,7 @@ use std::time::Duration;
 use rustix::thread::futex::Timespec;
 use rustix::time::{ClockId, clock_gettime};
 
-/// When a wait has to end: a point on the monotonic clock, or never, which is later than every
-/// point.
+/// The end of a wait: a point on the monotonic clock, or never, which is later than every point.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Deadline {
     seconds: i64,
@@ -17,11 +16,11 @@ pub struct Deadline {
 impl Deadline {
     /// No limit.
     pub const NEVER: Self = Self { seconds: i64::MAX, nanoseconds: 0 };
-    /// It has passed: a wait looks once.
+    /// A deadline that has passed: a wait checks once.
     pub const PASSED: Self = Self { seconds: 0, nanoseconds: 0 };
 
-    /// Returns the deadline that is `time` from now. What is beyond the clock is
-    /// [`NEVER`](Self::NEVER); [`Duration::ZERO`] is [`PASSED`](Self::PASSED), without a look at
+    /// Returns the deadline that is `time` from now, or [`NEVER`](Self::NEVER) if the clock cannot
+    /// represent it. For [`Duration::ZERO`] it returns [`PASSED`](Self::PASSED), without a look at
     /// the clock.
     pub fn after(time: Duration) -> Self {
         if time.is_zero() {
@@ -50,7 +49,7 @@ impl Deadline {
         self == Self::PASSED || (self != Self::NEVER && self <= Self::now())
     }
 
-    /// Returns the time that is left; `None` without a limit.
+    /// Returns the time that is left, or `None` without a limit.
     pub fn left(self) -> Option<Duration> {
         let now = Self::now();
         match self {

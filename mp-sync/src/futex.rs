@@ -1,8 +1,8 @@
 //! For code that builds its own primitives in shared memory. Programs do not need this module.
 //!
-//! - [`Futex`] is a word that threads of all processes can sleep on: what the locks of this crate
-//!   are built on, and mp-queue's ring.
-//! - [`Deadline`] is when a wait has to end, for the waits that consist of several.
+//! - [`Futex`] is a word on which threads of all processes can sleep. The locks of this crate and
+//!   the ring of mp-queue are built on it.
+//! - [`Deadline`] is the end of a wait that consists of several sleeps.
 
 pub use crate::deadline::Deadline;
 pub use crate::primitive::{Futex, Slept};

@@ -241,7 +241,7 @@ pub(super) struct Outgoing {
     descriptors: Vec<OwnedFd>,
 }
 
-/// The bytes of a message that is ready.
+/// The body of a message that is ready to be sent.
 pub(super) enum Body {
     Inline(Vec<u8>),
     File(MemoryFile),
@@ -261,7 +261,7 @@ impl Outgoing {
     }
 }
 
-/// What became of an attempt to send a message.
+/// The result of an attempt to send a message.
 pub(super) enum Attempt {
     Sent,
     /// The socket is full.

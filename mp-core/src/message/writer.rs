@@ -15,7 +15,7 @@ pub(crate) struct Spill<'a> {
 }
 
 pub(super) struct Writer<'a> {
-    /// The body begins at `start`, as far as it is not in the file.
+    /// The part of the body that is not in the file begins at `start`.
     bytes: &'a mut Vec<u8>,
     start: usize,
     file: Option<Box<MemoryFile>>,
@@ -24,18 +24,18 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Appends to `buffer`, as far as that goes.
+    /// Appends to `buffer`, up to its length limit.
     #[inline]
     pub(super) fn new(buffer: &'a mut Vec<u8>, spill: Spill<'a>) -> Self {
         Self { start: buffer.len(), bytes: buffer, file: None, spill, limit: message_limit() }
     }
 
-    /// Returns the file, if the body did not stay in the buffer.
+    /// Returns the file, if the body is not in the buffer.
     #[inline]
     pub(super) fn finish(mut self) -> Result<Option<Box<MemoryFile>>, EncodeError> {
         self.check_limit(0)?;
         if self.file.is_none() && self.in_buffer().len() > self.spill.beyond {
-            // The buffer had more room than a body may have that stays on the heap.
+            // The buffer has more capacity than the longest body that stays on the heap.
             self.file = Some(Box::new((self.spill.file)().map_err(no_memory)?));
         }
         if self.file.is_some() {

@@ -20,20 +20,20 @@ pub(crate) fn try_take(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bo
     }
 }
 
-/// Shares the bytes with every other description that shares them. It fails only where one has them
-/// to itself.
+/// Locks the bytes for this description, shared with every other description that shares them.
+/// Fails if another description has locked them exclusively.
 pub(crate) fn share(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     change(file, libc::F_RDLCK as i16, bytes)
 }
 
-/// Gives the bytes back that this description has or shares.
+/// Unlocks bytes of this description.
 pub(crate) fn give_back(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     change(file, libc::F_UNLCK as i16, bytes)
 }
 
-/// Tells whether another description has or shares any of the bytes.
+/// Tells whether another description has locked any of the bytes, exclusively or shared.
 pub(crate) fn are_held_by_others(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool> {
-    // Asks whether they could be taken; the kernel answers with a lock that is in the way.
+    // Asks whether they could be locked. If not, the kernel returns a conflicting lock.
     let answer = call(file, libc::F_OFD_GETLK, libc::F_WRLCK as i16, bytes)?;
     Ok(answer.l_type != libc::F_UNLCK as i16)
 }
@@ -51,8 +51,8 @@ fn call(file: BorrowedFd<'_>, command: i32, kind: i16, bytes: Range<u64>) -> io:
     let mut lock =
         libc::flock { l_type: kind, l_whence: libc::SEEK_SET as i16, l_start: start, l_len: length, l_pid: 0 };
     loop {
-        // SAFETY: the commands read and write one `flock`, which is alive during the call and
-        // exclusively ours, and the descriptor is open.
+        // SAFETY: the commands read and write one `flock`, which is valid and exclusively borrowed
+        // during the call, and the descriptor is open.
         let result = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
         if result == 0 {
             return Ok(lock);

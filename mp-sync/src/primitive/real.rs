@@ -13,14 +13,15 @@ pub(crate) use crate::sys::robust::{Link, Thread};
 /// The longest sleep before the sleeper checks the word itself.
 const RECHECK: Duration = Duration::from_millis(100);
 
-/// A word of shared memory that threads of all processes can sleep on: an [`AtomicU32`], with the
-/// kernel's [futex](https://man7.org/linux/man-pages/man2/futex.2.html). All-zero bytes are a futex
-/// of value 0.
+/// A word of shared memory on which threads of all processes can sleep: an [`AtomicU32`] with the
+/// kernel's [futex](https://man7.org/linux/man-pages/man2/futex.2.html). Zero bytes are a futex of
+/// value 0.
 ///
 /// # Process death
 ///
-/// A process that dies between changing the word and waking the sleepers owes them a wake-up. So a
-/// [`sleep`](Self::sleep) lasts 100 ms at most; its caller looks at the word again and sleeps on.
+/// If a process dies after it changed the word and before it woke the sleepers, that wake-up is
+/// lost. So a [`sleep`](Self::sleep) lasts at most 100 ms. The caller then checks the word and
+/// sleeps again.
 ///
 /// # Examples
 ///
@@ -51,13 +52,13 @@ impl std::ops::Deref for Futex {
 }
 
 impl Futex {
-    /// Makes a word of that value.
+    /// Makes a word with this value.
     pub const fn new(value: u32) -> Self {
         Self(AtomicU32::new(value))
     }
 
-    /// Sleeps while the word is `expected`, until woken, at most 100 ms and not past the deadline.
-    /// It may return [`Slept::Awake`] without a reason.
+    /// Sleeps while the word is `expected`, until it is woken, for at most 100 ms, or until the
+    /// deadline. It may return [`Slept::Awake`] without a reason.
     pub fn sleep(&self, expected: u32, deadline: Deadline) -> Slept {
         let recheck = Deadline::after(RECHECK);
         if deadline <= recheck {
