@@ -31,7 +31,7 @@ macro_rules! const_fn {
 /// How a sleep ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Slept {
-    /// Check again: another thread woke this one, the word has changed, or [`RECHECK`] is over.
+    /// Check again: another thread woke this one, the word has changed, or 100 ms are over.
     Awake,
     /// The deadline has passed.
     Late,
