@@ -60,8 +60,8 @@ impl Shared {
             barrier: Barrier::new(1),
             posix: Posix::new(),
             turn: AtomicU32::new(0),
-            pthread: Pthread::new(),
-            robust: Pthread::new(),
+            pthread: Pthread::default(),
+            robust: Pthread::default(),
         };
         let place = shared.region.at::<Locks>(0).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: nobody else has the memory yet.
@@ -119,11 +119,13 @@ pub struct Pthread(UnsafeCell<MaybeUninit<libc::pthread_mutex_t>>);
 // SAFETY: a mutex is made for that.
 unsafe impl Sync for Pthread {}
 
-impl Pthread {
-    pub const fn new() -> Self {
+impl Default for Pthread {
+    fn default() -> Self {
         Self(UnsafeCell::new(MaybeUninit::uninit()))
     }
+}
 
+impl Pthread {
     pub fn init(&self, robust: bool) {
         let mut attributes = MaybeUninit::uninit();
         // SAFETY: a place for them.

@@ -169,7 +169,7 @@ pub(super) fn rows() -> Vec<Row> {
             };
             let std = || {
                 let barrier = std::sync::Barrier::new(1);
-                Ok(move || drop(black_box(&barrier).wait()))
+                Ok(move || _ = black_box(&barrier).wait())
             };
             vec![
                 Contender::ours("mp_sync::Barrier of one", alone(ours)),
@@ -259,7 +259,7 @@ fn std_mutex_pair() -> io::Result<impl FnMut()> {
 }
 
 fn pthread_pair(robust: bool) -> io::Result<impl FnMut()> {
-    let mutex: &'static Pthread = Box::leak(Box::new(Pthread::new()));
+    let mutex: &'static Pthread = Box::leak(Box::new(Pthread::default()));
     mutex.init(robust);
     let mut value = 0_u64;
     Ok(move || {

@@ -11,20 +11,18 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use mp_core::raw::above_standard_streams;
 use rustix::fs::{
     FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
     fstatfs, ftruncate, memfd_create, open, seek,
 };
-use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite, retry_on_intr};
+use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 
 use super::pages;
 
 /// No process can make the file shorter or longer.
 const SIZED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
-
-/// The lowest number that is not one of stdin, stdout and stderr.
-const FIRST_ORDINARY: i32 = 3;
 
 /// The type of memory files without huge pages in statfs(2). With huge pages, an access may find no
 /// page and raise SIGBUS.
@@ -216,9 +214,5 @@ pub(crate) fn reopen(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// Duplicates a descriptor. Both have the same description.
 pub(crate) fn duplicate(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    Ok(fcntl_dupfd_cloexec(file, FIRST_ORDINARY)?)
-}
-
-fn above_standard_streams(file: OwnedFd) -> io::Result<OwnedFd> {
-    if file.as_raw_fd() >= FIRST_ORDINARY { Ok(file) } else { duplicate(file.as_fd()) }
+    above_standard_streams(file.try_clone_to_owned()?)
 }
