@@ -44,6 +44,17 @@ pub fn with_memory<R>(more: u64, body: impl FnOnce() -> R) -> R {
     with_limit(Resource::As, (status_kib("VmSize") + more) << 10, body)
 }
 
+/// Makes this process, which is root's and has one thread, one of a user that has no other process.
+///
+/// The kernel counts the processes of a user, so tests that count them must not share a user, even
+/// with another run on the same machine. The numbers are below 65536, because a container may have
+/// no others.
+pub fn become_a_user_of_its_own() {
+    let user = 20_000 + std::process::id() % 40_000;
+    // SAFETY: the call changes the user of this process, which has one thread.
+    assert_eq!(unsafe { libc::setresuid(user, user, user) }, 0);
+}
+
 /// Runs `body` under a limit. Processes that it starts inherit it.
 pub fn with_limit<R>(resource: Resource, limit: u64, body: impl FnOnce() -> R) -> R {
     let before = getrlimit(resource);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mp_core::{Builder, JoinError, RecvError, SendErrorReason, Sender, SpawnError, Stdio, duplex, pipe, process_fn};
 use mp_testing::leaks::{Resources, status_kib};
-use mp_testing::limits::with_descriptors;
+use mp_testing::limits::{become_a_user_of_its_own, with_descriptors};
 use mp_testing::{error_chain, nothing, procfs, scenario};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -170,16 +170,13 @@ scenario!(a_spawn_without_processes_is_an_error, {
         println!("not tested: other processes of this user count as well");
         return;
     }
-    as_nobody::spawn().unwrap().join().unwrap();
+    as_an_ordinary_user::spawn().unwrap().join().unwrap();
 });
 
 /// The limit does not hold for root.
 #[process_fn]
-fn as_nobody() {
-    let nobody = 65_432;
-    // Real, effective and saved: from here on this process can do nothing special.
-    // SAFETY: the call changes this process's user, which has one thread.
-    assert_eq!(unsafe { libc::setresuid(nobody, nobody, nobody) }, 0);
+fn as_an_ordinary_user() {
+    become_a_user_of_its_own();
     nothing::spawn().unwrap().join().unwrap();
     let limit = getrlimit(Resource::Nproc);
     setrlimit(Resource::Nproc, Rlimit { current: Some(1), maximum: limit.maximum }).unwrap();

@@ -11,7 +11,7 @@ use mp_core::raw::Message;
 use mp_core::{Builder, Call, Connection, JoinError, Process, Receiver, RecvError, SpawnError, Stdio};
 use mp_core::{duplex, pipe, process_fn, wait};
 use mp_testing::leaks::Resources;
-use mp_testing::limits::{with_descriptors, with_limit};
+use mp_testing::limits::{become_a_user_of_its_own, with_descriptors, with_limit};
 use mp_testing::{PATIENCE, error_chain, nothing, run_for_ever, scenario};
 use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
@@ -242,9 +242,7 @@ fn relay(numbers: Receiver<u32>) -> u32 {
 /// The limit does not hold for root, and counts every process of a user.
 #[process_fn]
 fn as_a_user_of_its_own() {
-    let user = 65_431;
-    // SAFETY: the call changes this process's user, which has one thread.
-    assert_eq!(unsafe { libc::setresuid(user, user, user) }, 0);
+    become_a_user_of_its_own();
     let before = Resources::of_this_process();
     let refused = |error: &SpawnError| error_chain(error).contains("os error 11");
     let mut failures = 0;
