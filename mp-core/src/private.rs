@@ -8,14 +8,14 @@ use serde::de::DeserializeOwned;
 
 use crate::call::Call;
 pub use crate::function::Borrowing;
-pub use crate::referent::{Referent, Travel};
+pub use crate::referent::{EncodableReferent, Referent};
 pub use crate::registry::{FUNCTIONS, Registration};
 
 /// A type that a parameter can have.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a process function",
     label = "cannot be sent to another process",
-    note = "arguments travel to the other process by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it; a file or a socket travels as an `mp_core::Fd`"
+    note = "arguments are sent to the other process by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it; send a file or a socket as an `mp_core::Fd`"
 )]
 pub trait Argument: Serialize + DeserializeOwned {}
 
@@ -34,7 +34,7 @@ where
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned by a process function",
     label = "cannot be sent to another process",
-    note = "results travel back by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it; a file or a socket travels as an `mp_core::Fd`"
+    note = "results are sent back by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it; send a file or a socket as an `mp_core::Fd`"
 )]
 pub trait Output: Serialize + DeserializeOwned {}
 
@@ -45,7 +45,7 @@ impl<T: Serialize + DeserializeOwned> Output for T {}
 pub const fn assert_argument<T: Argument>() {}
 
 /// Makes the compiler point at the type behind a reference that cannot be encoded.
-pub const fn assert_referent<T: Travel + ?Sized>() {}
+pub const fn assert_referent<T: EncodableReferent + ?Sized>() {}
 
 /// Makes the compiler point at a return type that cannot be encoded.
 pub const fn assert_output<T: Output>() {}

@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 /// A type that has an owned form.
 #[diagnostic::on_unimplemented(
     message = "a process function cannot take a reference to `{Self}`",
-    label = "nothing is known to own it in the other process",
-    note = "of the types without a size there are `str`, `[T]`, `Path`, `OsStr` and `CStr`"
+    label = "has no owned form for the other process",
+    note = "the unsized types that can be sent are `str`, `[T]`, `Path`, `OsStr` and `CStr`"
 )]
-// Separate from `Travel`, so that the compiler reports a type that serde cannot encode once, and
+// Separate from `EncodableReferent`, so that the compiler reports a type that serde cannot encode once, and
 // not at every use of its owned form.
 pub trait Referent {
     /// The type that owns the value in the other process.
@@ -28,12 +28,12 @@ pub trait Referent {
 #[diagnostic::on_unimplemented(
     message = "a process function cannot take a reference to `{Self}`",
     label = "cannot be sent to another process",
-    note = "what is borrowed travels to the other process by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it"
+    note = "the borrowed value is sent to the other process by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it"
 )]
-pub trait Travel: Referent {}
+pub trait EncodableReferent: Referent {}
 
 #[diagnostic::do_not_recommend]
-impl<T: Referent<Owned: DeserializeOwned> + Serialize + ?Sized> Travel for T {}
+impl<T: Referent<Owned: DeserializeOwned> + Serialize + ?Sized> EncodableReferent for T {}
 
 impl<T> Referent for T {
     type Owned = T;

@@ -22,19 +22,19 @@ pub static FUNCTIONS: [Registration];
 #[derive(Debug)]
 pub struct Registration {
     name: &'static str,
-    place: Place,
+    location: Location,
     run: fn(Message) -> Outcome,
 }
 
 /// Where a function is in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     file: &'static str,
     line: u32,
     column: u32,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
@@ -43,7 +43,7 @@ impl fmt::Display for Place {
 impl Registration {
     /// Describes the function `F`, which is at the given place in the source.
     pub const fn of<F: ProcessFn>(file: &'static str, line: u32, column: u32) -> Self {
-        Self { name: F::NAME, place: Place { file, line, column }, run: run::<F> }
+        Self { name: F::NAME, location: Location { file, line, column }, run: run::<F> }
     }
 
     /// Runs the function.
@@ -80,8 +80,8 @@ fn run<F: ProcessFn>(arguments: Message) -> Outcome {
 )]
 pub struct DuplicateFunction {
     name: &'static str,
-    first: Place,
-    second: Place,
+    first: Location,
+    second: Location,
 }
 
 impl DuplicateFunction {
@@ -106,8 +106,8 @@ fn index() -> &'static Index {
         functions.sort_by_key(|function| function.name);
         let duplicate = functions.windows(2).find_map(|pair| {
             let [first, second] = pair else { return None };
-            let (name, first, second_place) = (first.name, first.place, second.place);
-            (name == second.name).then_some(DuplicateFunction { name, first, second: second_place })
+            let (name, first, second_location) = (first.name, first.location, second.location);
+            (name == second.name).then_some(DuplicateFunction { name, first, second: second_location })
         });
         Index { functions, duplicate }
     })
@@ -116,8 +116,8 @@ fn index() -> &'static Index {
 /// Finds a function.
 pub(crate) fn find(name: &str) -> Option<&'static Registration> {
     let functions = &index().functions;
-    let place = functions.binary_search_by_key(&name, |function| function.name).ok()?;
-    Some(functions[place])
+    let index = functions.binary_search_by_key(&name, |function| function.name).ok()?;
+    Some(functions[index])
 }
 
 /// Checks that every name is unique.

@@ -75,9 +75,9 @@ mod handshake;
 mod json;
 mod key;
 mod listener;
+mod serialize;
 mod sys;
 mod transfer;
-mod travel;
 mod waits;
 
 use std::time::Duration;

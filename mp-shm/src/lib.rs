@@ -8,7 +8,7 @@
 //! | name it | [`SharedMemory`] and [`ShareableList`], for programs that did not start each other, Python programs included | bytes, items |
 //!
 //! The first three rows are values of `mp-core`: arguments, results, messages, or parts of them.
-//! Only a descriptor travels, whatever the size.
+//! Only a descriptor is sent, whatever the size.
 //!
 //! ```
 //! use mp_core::process_fn;

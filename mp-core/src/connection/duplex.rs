@@ -13,7 +13,7 @@ use super::error::{RecvError, SendError};
 use super::raw::Socket;
 use super::receiver::Receiver;
 use super::sender::Sender;
-use super::travel::received_socket;
+use super::serialize::received_socket;
 use crate::descriptor;
 use crate::sys::{fd::duplicate, socket};
 

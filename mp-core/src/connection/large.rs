@@ -6,7 +6,7 @@
 //! | in flight | the receipt is closed: to spare |
 //! | spare | the next large message: to being written. Too much is spare in this process: freed |
 //!
-//! A receipt is a pipe. Its write end travels with the message. The receiver closes it after it has
+//! A receipt is a pipe. Its write end is sent with the message. The receiver closes it after it has
 //! read the message, and the kernel closes it if every possible receiver dies.
 //!
 //! 1. At most [`MOST_IN_FLIGHT`] messages of an end are in flight, so unread memory is

@@ -9,7 +9,7 @@ mod packet;
 mod raw;
 mod receiver;
 mod sender;
-mod travel;
+mod serialize;
 
 use std::io;
 
@@ -28,8 +28,8 @@ use crate::sys::socket;
 /// received yet: by default about 200 KiB, or a few hundred short messages. A sender waits while it
 /// is full.
 ///
-/// A message longer than 200 KiB travels in a memory file, and the receiver copies it out. Each
-/// sender may have two such messages unreceived. It waits before it sends a third.
+/// A message longer than 200 KiB is sent in a memory file, which the receiver copies. Each sender
+/// may have two such messages that are not received yet, and waits before it sends a third.
 ///
 /// # Errors
 ///

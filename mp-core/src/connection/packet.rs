@@ -9,10 +9,10 @@
 //! | length | 8 | of the body |
 //! | body | length | for kind 0 |
 //!
-//! These descriptors travel beside the bytes, in this order: the memory file (kind 1), the receipt,
-//! the bundle, and as many of the value's descriptors as the kernel accepts in one packet. The
-//! bundle is a socket that already holds the other ones, in packets of their own, and whose other
-//! end is closed.
+//! These descriptors are sent beside the bytes, in this order: the memory file (kind 1), the
+//! receipt, the bundle, and as many of the value's descriptors as the kernel accepts in one packet.
+//! The bundle is a socket that already holds the other ones, in packets of their own, and whose
+//! other end is closed.
 //!
 //! 1. A packet arrives whole or not at all, so a killed sender leaves no part of a message.
 //! 2. Nothing is allocated for a length in a packet before the packet is known to hold that much.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::RecvError;
 use super::raw::Socket;
-use super::travel::received_socket;
+use super::serialize::received_socket;
 use crate::descriptor;
 use crate::sys::fd::duplicate;
 use crate::sys::poll::Deadline;

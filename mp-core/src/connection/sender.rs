@@ -13,7 +13,7 @@ use super::error::SendError;
 #[cfg(doc)]
 use super::error::SendErrorReason;
 use super::raw::Socket;
-use super::travel::received_socket;
+use super::serialize::received_socket;
 use crate::descriptor;
 use crate::sys::fd::duplicate;
 use crate::sys::poll::Deadline;

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::child::{Child, Control, Dialogue};
+use super::child::{Child, Control, ControlSocket};
 use super::environment::{self, Environment, c_string};
 use super::limits::Limits;
 use super::stdio::{Stdio, Streams};
@@ -333,7 +333,7 @@ impl Builder {
             });
         }
         drop(theirs);
-        Ok(Process::new(child, Dialogue::new(control), streams.pipes))
+        Ok(Process::new(child, ControlSocket::new(control), streams.pipes))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustix::process::{Pid, Signal};
 
-use super::children::{self, Place};
+use super::children::{self, Key};
 use super::record::Record;
 use crate::boot::{Report, Start};
 use crate::connection::{Connection, RecvError};
@@ -20,13 +20,13 @@ use crate::sys::poll::{self, Deadline};
 #[derive(Debug)]
 pub(super) struct Child {
     record: Arc<Record>,
-    place: Place,
+    key: Key,
 }
 
 impl Child {
     pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd, lifeline: Lifeline) -> Self {
         let record = Arc::new(Record::new(name, pid, pidfd, lifeline));
-        Self { place: children::add(&record), record }
+        Self { key: children::add(&record), record }
     }
 
     /// Kills a child that has not received its start message, and waits for its end.
@@ -49,7 +49,7 @@ impl Deref for Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        children::detach(&self.place);
+        children::detach(&self.key);
     }
 }
 
@@ -60,9 +60,9 @@ pub(super) type Control = Connection<Start, Report>;
 pub(super) enum Answer {
     Report(Report),
     /// A message that is not a report.
-    Garbled(RecvError),
+    Malformed(RecvError),
     /// The child ended without a report.
-    Silence {
+    NoReport {
         /// The child did not read its start message.
         unread: bool,
     },
@@ -73,12 +73,12 @@ pub(super) type End = (Option<Answer>, ExitStatus);
 
 /// The parent's end of the control socket, which receives at most one message.
 #[derive(Debug)]
-pub(super) struct Dialogue {
+pub(super) struct ControlSocket {
     control: Option<Control>,
     answer: Option<Answer>,
 }
 
-impl Dialogue {
+impl ControlSocket {
     pub(super) fn new(control: Control) -> Self {
         Self { control: Some(control), answer: None }
     }
@@ -105,24 +105,24 @@ impl Dialogue {
 
     /// Like `wait`, but returns `None` at once if the child still runs.
     #[cfg(feature = "async")]
-    pub(super) fn look(&mut self, child: &Child) -> io::Result<Option<End>> {
+    pub(super) fn try_wait(&mut self, child: &Child) -> io::Result<Option<End>> {
         Ok(child.status()?.map(|status| self.end(status)))
     }
 
     fn end(&mut self, status: ExitStatus) -> End {
         // The child has ended, so its report, if it sent one, is in the socket.
-        self.listen();
+        self.receive();
         (self.answer.take(), status)
     }
 
-    fn listen(&mut self) {
+    fn receive(&mut self) {
         let Some(control) = self.control.take() else { return };
         self.answer = Some(match control.try_recv() {
             Ok(Some(report)) => Answer::Report(report),
             // There may be no end of the stream, because a descendant of the child may hold a copy
             // of its descriptor.
-            Ok(None) | Err(RecvError::Disconnected) => Answer::Silence { unread: control.peer_left_unread() },
-            Err(error) => Answer::Garbled(error),
+            Ok(None) | Err(RecvError::Disconnected) => Answer::NoReport { unread: control.peer_left_unread() },
+            Err(error) => Answer::Malformed(error),
         });
     }
 }

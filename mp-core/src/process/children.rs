@@ -37,24 +37,24 @@ fn children() -> MutexGuard<'static, Children> {
 
 /// A child's key in the list.
 #[derive(Debug)]
-pub(super) struct Place(u64);
+pub(super) struct Key(u64);
 
 /// Adds a new child, which has a `Process`.
-pub(super) fn add(record: &Arc<Record>) -> Place {
+pub(super) fn add(record: &Arc<Record>) -> Key {
     let mut children = children();
     children.started += 1;
-    let place = children.started;
-    children.attached.insert(place, Arc::clone(record));
-    Place(place)
+    let key = children.started;
+    children.attached.insert(key, Arc::clone(record));
+    Key(key)
 }
 
 /// Records that the `Process` of a child was dropped.
-pub(super) fn detach(place: &Place) {
+pub(super) fn detach(key: &Key) {
     let mut children = children();
-    let Some(record) = children.attached.remove(&place.0) else { return };
-    children.detached.insert(place.0, Arc::clone(&record));
+    let Some(record) = children.attached.remove(&key.0) else { return };
+    children.detached.insert(key.0, Arc::clone(&record));
     drop(children);
-    forget_ended(vec![(place.0, record)]);
+    forget_ended(vec![(key.0, record)]);
 }
 
 /// Reaps the children that have ended and whose `Process` was dropped.
@@ -77,13 +77,13 @@ pub(super) fn sweep() {
 fn forget_ended(mut candidates: Vec<(u64, Arc<Record>)>) {
     candidates.retain(|(_, record)| record.has_ended());
     let mut children = children();
-    for (place, _) in &candidates {
-        children.detached.remove(place);
+    for (key, _) in &candidates {
+        children.detached.remove(key);
     }
 }
 
 fn list(children: &BTreeMap<u64, Arc<Record>>) -> Vec<(u64, Arc<Record>)> {
-    children.iter().map(|(place, record)| (*place, Arc::clone(record))).collect()
+    children.iter().map(|(key, record)| (*key, Arc::clone(record))).collect()
 }
 
 /// Lists the children of this process that have not ended, oldest first.
@@ -119,7 +119,7 @@ pub fn active_children() -> Vec<ChildInfo> {
     active.extend(detached.iter().cloned());
     active.retain(|(_, record)| !record.has_ended());
     forget_ended(detached);
-    active.sort_by_key(|(place, _)| *place);
+    active.sort_by_key(|(key, _)| *key);
     active.into_iter().map(|(_, record)| ChildInfo { record }).collect()
 }
 

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 
 use super::JoinError;
-use super::child::{Answer, Child, Dialogue};
+use super::child::{Answer, Child, ControlSocket};
 use super::stdio::Pipes;
 use crate::boot::{CALL_INIT, Report};
 use crate::codec::DecodeError;
@@ -57,15 +57,15 @@ use crate::sys::poll::Deadline;
 #[must_use = "dropping it detaches the process, which dies with this one; `detach` says so on purpose"]
 pub struct Process<T> {
     pub(super) child: Child,
-    pub(super) dialogue: Dialogue,
+    pub(super) control_socket: ControlSocket,
     pub(super) pipes: Pipes,
     pub(super) joined: bool,
     value: PhantomData<fn() -> T>,
 }
 
 impl<T> Process<T> {
-    pub(super) fn new(child: Child, dialogue: Dialogue, pipes: Pipes) -> Self {
-        Self { child, dialogue, pipes, joined: false, value: PhantomData }
+    pub(super) fn new(child: Child, control_socket: ControlSocket, pipes: Pipes) -> Self {
+        Self { child, control_socket, pipes, joined: false, value: PhantomData }
     }
 
     /// Returns the process ID.
@@ -186,7 +186,7 @@ impl<T: DeserializeOwned> Process<T> {
         if self.joined {
             return Err(JoinError::AlreadyJoined);
         }
-        match self.dialogue.wait(&self.child, deadline).map_err(JoinError::Io)? {
+        match self.control_socket.wait(&self.child, deadline).map_err(JoinError::Io)? {
             None => Ok(None),
             Some((answer, status)) => {
                 self.joined = true;
@@ -202,20 +202,20 @@ pub(super) fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: Exit
     match answer {
         Some(Answer::Report(Report::Outcome(outcome))) => value(outcome),
         Some(Answer::Report(Report::NotStarted(why))) => Err(JoinError::NotStarted(why)),
-        Some(Answer::Garbled(RecvError::Decode(source))) => Err(JoinError::Decode(source.about("report"))),
+        Some(Answer::Malformed(RecvError::Decode(source))) => Err(JoinError::Decode(source.about("report"))),
         // The error becomes text, so the text has to include its source.
-        Some(Answer::Garbled(RecvError::Io(source))) => {
+        Some(Answer::Malformed(RecvError::Io(source))) => {
             Err(JoinError::Decode(DecodeError::new(format!("report: it could not be received: {source}"))))
         }
-        Some(Answer::Garbled(error)) => Err(JoinError::Decode(DecodeError::new(format!("report: {error}")))),
-        Some(Answer::Silence { unread: true }) => match why_unread(status) {
+        Some(Answer::Malformed(error)) => Err(JoinError::Decode(DecodeError::new(format!("report: {error}")))),
+        Some(Answer::NoReport { unread: true }) => match why_unread(status) {
             Some(why) => {
                 let text = format!("it ended with {status} before it read its start message: {why}");
                 Err(JoinError::NotStarted(text))
             }
             None => Err(JoinError::Exited(status)),
         },
-        Some(Answer::Silence { unread: false }) | None => match status {
+        Some(Answer::NoReport { unread: false }) | None => match status {
             // `exit(0)` is a success if no bytes decode as a value of the type, as they do for
             // `()`.
             ExitStatus::Code(0) => Message::empty().decode().map_err(|_| JoinError::Exited(status)),

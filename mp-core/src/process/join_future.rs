@@ -79,7 +79,7 @@ impl<T: DeserializeOwned> Future for JoinFuture<T> {
             return Poll::Ready(Err(JoinError::AlreadyJoined));
         }
         loop {
-            if let Some((answer, status)) = process.dialogue.look(&process.child).map_err(JoinError::Io)? {
+            if let Some((answer, status)) = process.control_socket.try_wait(&process.child).map_err(JoinError::Io)? {
                 process.joined = true;
                 *ended = None;
                 return Poll::Ready(conclude(answer, status));

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Travel;
+use super::EncodableReferent;
 use crate::codec::{self, Input};
 
 fn bytes_of<T: Serialize>(value: &T) -> Vec<u8> {
@@ -21,7 +21,7 @@ fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> T {
 
 /// Whichever form was encoded, the owned one decodes it.
 #[track_caller]
-fn travels_in_both_forms<T: Travel + Serialize + ?Sized>(borrowed: &T, owned: T::Owned)
+fn both_forms_are_encoded_alike<T: EncodableReferent + Serialize + ?Sized>(borrowed: &T, owned: T::Owned)
 where
     T::Owned: Serialize + DeserializeOwned + PartialEq + Debug,
 {
@@ -32,16 +32,19 @@ where
 
 #[test]
 fn every_referent_is_encoded_as_its_owned_form() {
-    travels_in_both_forms("", String::new());
-    travels_in_both_forms("text ü", "text ü".to_owned());
-    travels_in_both_forms(&[1_u32, 2, 3][..], vec![1, 2, 3]);
-    travels_in_both_forms(&["a".to_owned()][..], vec!["a".to_owned()]);
-    travels_in_both_forms(&[(), ()][..], vec![(), ()]);
-    travels_in_both_forms(Path::new("/a/b"), "/a/b".into());
-    travels_in_both_forms(OsStr::from_bytes(b"not \xFF UTF-8"), OsString::from(OsStr::from_bytes(b"not \xFF UTF-8")));
-    travels_in_both_forms(c"C", CString::from(c"C"));
-    travels_in_both_forms::<CStr>(c"", CString::default());
-    travels_in_both_forms(&Some(7_u64), Some(7));
-    travels_in_both_forms(&vec![1_u8, 2], vec![1, 2]);
-    travels_in_both_forms(&[1_u16; 3], [1; 3]);
+    both_forms_are_encoded_alike("", String::new());
+    both_forms_are_encoded_alike("text ü", "text ü".to_owned());
+    both_forms_are_encoded_alike(&[1_u32, 2, 3][..], vec![1, 2, 3]);
+    both_forms_are_encoded_alike(&["a".to_owned()][..], vec!["a".to_owned()]);
+    both_forms_are_encoded_alike(&[(), ()][..], vec![(), ()]);
+    both_forms_are_encoded_alike(Path::new("/a/b"), "/a/b".into());
+    both_forms_are_encoded_alike(
+        OsStr::from_bytes(b"not \xFF UTF-8"),
+        OsString::from(OsStr::from_bytes(b"not \xFF UTF-8")),
+    );
+    both_forms_are_encoded_alike(c"C", CString::from(c"C"));
+    both_forms_are_encoded_alike::<CStr>(c"", CString::default());
+    both_forms_are_encoded_alike(&Some(7_u64), Some(7));
+    both_forms_are_encoded_alike(&vec![1_u8, 2], vec![1, 2]);
+    both_forms_are_encoded_alike(&[1_u16; 3], [1; 3]);
 }

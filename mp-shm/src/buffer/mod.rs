@@ -29,9 +29,9 @@ mod freeze;
 mod memory;
 mod reclaim;
 mod rejoin;
+mod serialize;
 #[cfg(test)]
 mod tests;
-mod travel;
 
 use std::fmt;
 use std::io;

@@ -39,8 +39,8 @@ mod error;
 mod list;
 mod memory;
 mod name;
+mod serialize;
 mod sweep;
-mod travel;
 #[allow(unsafe_code, reason = "slices of memory that other processes can write, whose safety the caller guarantees")]
 mod view;
 
