@@ -155,7 +155,7 @@ impl Memory {
 
     /// The most messages that the queue holds.
     pub(crate) fn capacity(&self) -> usize {
-        // A record of one byte takes two units.
+        // A record of one byte takes two units, one without any byte takes one.
         self.limit().min(self.size() / (2 * UNIT))
     }
 
@@ -164,7 +164,8 @@ impl Memory {
         let indices = &self.head().indices;
         // In this order: what is taken in between was there.
         let head = indices.head();
-        (indices.tail().messages_since(head) as usize).min(self.capacity())
+        // A record takes a unit at least.
+        (indices.tail().messages_since(head) as usize).min(self.limit()).min(self.size() / UNIT)
     }
 
     /// Tells whether there is no room for another small message.

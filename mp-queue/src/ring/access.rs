@@ -147,8 +147,12 @@ impl<'a> Writer<'a> {
     pub(crate) fn new(ring: Ring<'a>, head: Index) -> Self {
         let tail = ring.indices.tail();
         let writer = Self { ring, published: tail.open(), next: tail.open(), head };
-        // What is remembered may be damaged, or of a producer that died.
-        if writer.is_possible(head) { writer } else { Self { head: writer.published, ..writer } }
+        if writer.is_possible(head) {
+            return writer;
+        }
+        // What is remembered is older than the ring is long, because a producer died or is new here,
+        // or it is damaged. The ring counts as full, so the first write looks at the head.
+        Self { head: writer.published.plus(ring.units().wrapping_neg(), 0), ..writer }
     }
 
     /// The same, where `next` is behind messages that were written and not published.
