@@ -21,7 +21,7 @@ pub(crate) enum Part {
     /// It holds descriptors or is long. `None` if it was moved on.
     Message(Option<Box<Message>>),
     /// It was taken from the queue, and could not be received.
-    Failed(std::io::Error),
+    Failed(Failure),
 }
 
 /// The most bytes that a thread keeps for its next batch.
@@ -101,7 +101,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &mut [u8], part: Part) -> Resul
         Part::Bytes(range) => decode_plain(&mut bytes[range]).map_err(Failure::Decode),
         Part::Message(Some(message)) => message.decode().map_err(Failure::Decode),
         Part::Message(None) => Err(Failure::Io(std::io::ErrorKind::NotFound.into())),
-        Part::Failed(error) => Err(Failure::Io(error)),
+        Part::Failed(failure) => Err(failure),
     }
 }
 

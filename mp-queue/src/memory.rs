@@ -37,6 +37,8 @@ pub(crate) struct Head {
     was_sent: AtomicBool,
     /// The next tag of a message in the lane.
     next_tag: AtomicU64,
+    /// The consumer is about to take the record of a message in the lane, or receives the message.
+    pub(crate) is_receiving: AtomicBool,
     pub(crate) tasks: Tasks,
 }
 
@@ -103,6 +105,7 @@ impl Memory {
             no_consumers: false.into(),
             was_sent: false.into(),
             next_tag: 0.into(),
+            is_receiving: false.into(),
             tasks: Tasks::new(joinable),
         };
         let (lane_in, lane_out) = mp_core::pipe()?;

@@ -13,20 +13,27 @@
 //!    pipe of mp-core. It is sent there before its record is published, under the same lock, so the
 //!    lane has the messages in the order of the records. One whose producer died in between has no
 //!    record. One whose consumer died has none any longer. Both are passed over by their tags.
-//! 4. The lane may be full of such leftovers. A producer that finds it full while the ring is empty
-//!    takes the consumers' lock as well, and empties it. Nobody takes the locks in the other order.
+//! 4. While the ring is empty and no consumer receives from the lane, all that is in the lane is
+//!    such leftovers, but for what the one producer has sent and not published. So a producer that
+//!    finds the lane full empties it then, and so does a consumer that waits, if it gets the
+//!    producers' lock without waiting: it never waits for it, because producers may wait for it.
+//! 5. Nothing is published once the ring is closed, so the consumer that finds its end empties the
+//!    lane.
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mp_core::SendErrorReason;
 use mp_core::raw;
+use mp_core::{RecvError, SendErrorReason};
 use mp_sync::futex::Deadline;
 use mp_sync::{LockError, Mutex, MutexGuard};
 
-use crate::batch::{Batch, Part};
+use crate::batch::{Batch, Failure, Part};
 use crate::error::{GetError, PutErrorReason};
 use crate::memory::{LaneMessage, Memory, Side, clear};
 use crate::ring::access::{Damaged, Found, HEADER, Kind, Reader, Record, Writer};
@@ -38,6 +45,9 @@ const PATIENCE: Duration = Duration::from_millis(10);
 
 /// How long a wait for the lane lasts before it looks at the queue again.
 const LANE_RECHECK: Duration = Duration::from_millis(10);
+
+/// More messages than the lane can hold.
+const MOST_IN_LANE: usize = 1 << 16;
 
 /// What became of a part that was to be written.
 enum Written {
@@ -100,13 +110,17 @@ impl Memory {
     ) -> (usize, Result<(), PutErrorReason>) {
         let mut put = 0;
         let mut wait = self.put_spins.wait(deadline != Deadline::PASSED);
+        let mut has_emptied = false;
         let result = loop {
             let written = self.write(writer, &mut batch.parts[put..], &batch.bytes);
             // What was written is published before anything else, so that those who wait for it
             // can take it while this waits for room.
             match writer.publish() {
                 Ok(count) => put += count as usize,
-                Err(Closed) => break Err(PutErrorReason::Closed),
+                Err(Closed) => {
+                    self.empty_lane();
+                    break Err(PutErrorReason::Closed);
+                }
             }
             match written {
                 Err(reason) => break Err(reason),
@@ -114,6 +128,7 @@ impl Memory {
                     wait.found();
                     break Ok(());
                 }
+                Ok(Written::LaneFull) if !has_emptied && self.empty_lane() => has_emptied = true,
                 Ok(_) if deadline.has_passed() => {
                     let gone = self.is_gone(Side::Consumers, own);
                     break Err(if gone.is_ok_and(|gone| gone) { PutErrorReason::Disconnected } else { late(deadline) });
@@ -137,6 +152,7 @@ impl Memory {
                     if let Err(reason) = self.wait_for_room(writer, &why, length, deadline) {
                         break Err(reason);
                     }
+                    has_emptied = false;
                 }
             }
         };
@@ -186,9 +202,6 @@ impl Memory {
     ) -> Result<(), PutErrorReason> {
         let indices = &self.head().indices;
         if let Written::LaneFull = why {
-            if indices.tail().units_since(indices.head()) == 0 {
-                self.empty_lane(deadline)?;
-            }
             let left = deadline.left().map_or(LANE_RECHECK, |left| left.min(LANE_RECHECK));
             let writable = raw::writable(self.lane_in.as_fd(), raw::Deadline::after(left));
             return writable.map(drop).map_err(PutErrorReason::Io);
@@ -202,19 +215,32 @@ impl Memory {
         Ok(())
     }
 
-    /// Takes out of the lane what dead processes have left in it, while the ring is empty.
+    /// Takes out of the lane what has no record, if that is all that there is, and tells whether
+    /// there was any. The caller is the only producer, or the only consumer that has got the
+    /// producers' lock as well.
     #[cold]
-    fn empty_lane(&self, deadline: Deadline) -> Result<(), PutErrorReason> {
+    fn empty_lane(&self) -> bool {
         let head = self.head();
-        let soon = Deadline::after(LANE_RECHECK).min(deadline);
-        let Some(_consumer) = lock(&head.consumer.0, &head.indices.items, soon).map_err(PutErrorReason::Io)? else {
-            return Ok(());
-        };
-        // With both locks, nothing is on its way.
-        if head.indices.tail().units_since(head.indices.head()) == 0 {
-            while let Ok(Some(_)) | Err(mp_core::RecvError::Decode(_)) = self.lane_out.try_recv() {}
+        // In this order: a consumer says that it receives before it takes the record.
+        let is_empty = head.indices.tail().units_since(head.indices.head()) == 0;
+        is_empty && !head.is_receiving.load(Ordering::SeqCst) && self.discard_lane()
+    }
+
+    /// Takes out of the lane all that is in it, and tells whether there was any.
+    fn discard_lane(&self) -> bool {
+        // A process that is out of order could fill it as fast as this empties it.
+        let found = (0..MOST_IN_LANE).map(|_| self.lane_out.try_recv());
+        found.take_while(|found| matches!(found, Ok(Some(_)) | Err(RecvError::Decode(_)))).count() > 0
+    }
+
+    /// The same for a consumer that has waited in vain. What a dead producer left in the lane may
+    /// hold a handle that others wait for, or that this consumer itself waits for.
+    #[cold]
+    fn tidy_lane(&self) {
+        let producer = self.head().producer.0.try_lock();
+        if !matches!(producer, Ok(None)) {
+            self.empty_lane();
         }
-        Ok(())
     }
 
     /// Moves between one message and `most` into `batch`, waiting for the first one; `false` if
@@ -224,8 +250,12 @@ impl Memory {
         let Some(mut seen) = lock(&head.consumer.0, &head.indices.items, deadline).map_err(GetError::Io)? else {
             return Ok(false);
         };
+        if head.is_receiving.load(Ordering::Relaxed) {
+            // It was the last owner of the lock, and died.
+            head.is_receiving.store(false, Ordering::SeqCst);
+        }
         let mut reader = Reader::new(self.ring(), Index::from_bits(*seen));
-        let result = match self.wait_for_item(&mut reader, deadline, own) {
+        let result = match self.wait_for_item(&mut reader, deadline, own, || self.tidy_lane()) {
             Ok(Some(_)) => self.read(&mut reader, batch, most).map(|()| true),
             Ok(None) => Ok(false),
             Err(error) => Err(error),
@@ -243,21 +273,27 @@ impl Memory {
     }
 
     /// Waits until there is a message, and returns its record; `None` if none came in time. The
-    /// caller is the only consumer now, and counts as `own` producers.
+    /// caller is the only consumer now, and counts as `own` producers. `tidy` is called after each
+    /// sleep in vain.
     #[inline]
     pub(crate) fn wait_for_item(
         &self,
         reader: &mut Reader<'_>,
         deadline: Deadline,
         own: usize,
+        tidy: impl Fn(),
     ) -> Result<Option<Record>, GetError> {
         let head = self.head();
         let mut wait = self.get_spins.wait(deadline != Deadline::PASSED);
-        let mut alone = false;
+        let (mut alone, mut has_slept) = (false, false);
         loop {
             match reader.find()? {
-                Found::Closed => return Err(GetError::Closed),
+                Found::Closed => {
+                    self.discard_lane();
+                    return Err(GetError::Closed);
+                }
                 Found::Empty if alone => return Err(GetError::Disconnected),
+                Found::Empty if has_slept => tidy(),
                 Found::Empty => {}
                 Found::Record(record) => {
                     wait.found();
@@ -282,6 +318,7 @@ impl Memory {
             }
             let ready = || reader.is_ready() || self.head().no_producers.load(Ordering::SeqCst);
             head.indices.items.sleep(ready, deadline);
+            has_slept = true;
         }
     }
 
@@ -303,13 +340,16 @@ impl Memory {
             }
             // The record goes first: should this process die now, the message in the lane is passed
             // over.
+            let is_receiving = &self.head().is_receiving;
+            is_receiving.store(true, Ordering::SeqCst);
             self.take(reader);
             let tag = batch.bytes[start..].try_into().map(u64::from_ne_bytes);
             batch.bytes.truncate(start);
             batch.parts.push(match tag {
                 Ok(tag) => self.receive(tag),
-                Err(_) => Part::Failed(io::Error::new(io::ErrorKind::InvalidData, "a record has no tag")),
+                Err(_) => Part::Failed(Failure::Io(invalid("a record has no tag"))),
             });
+            is_receiving.store(false, Ordering::SeqCst);
         }
         self.take(reader);
         Ok(())
@@ -325,19 +365,19 @@ impl Memory {
 
     /// Receives the message with that tag from the lane.
     fn receive(&self, tag: u64) -> Part {
-        loop {
-            match self.lane_out.try_recv() {
-                Ok(Some(found)) if found.tag == tag => return Part::Message(Some(Box::new(found.message))),
+        for _ in 0..MOST_IN_LANE {
+            return match self.lane_out.try_recv() {
+                Ok(Some(found)) if found.tag == tag => Part::Message(Some(Box::new(found.message))),
                 // Its producer or its consumer died.
-                Ok(Some(_)) | Err(mp_core::RecvError::Decode(_)) => {}
-                Ok(None) => {
-                    let why = "another process has taken the descriptors of the value";
-                    return Part::Failed(io::Error::new(io::ErrorKind::InvalidData, why));
-                }
-                Err(mp_core::RecvError::Io(error)) => return Part::Failed(error),
-                Err(error) => return Part::Failed(io::Error::other(error)),
-            }
+                Ok(Some(_)) => continue,
+                Ok(None) => break,
+                // Hardly ever another one than ours.
+                Err(RecvError::Decode(error)) => Part::Failed(Failure::Decode(error)),
+                Err(RecvError::Io(error)) => Part::Failed(Failure::Io(error)),
+                Err(error) => Part::Failed(Failure::Io(io::Error::other(error))),
+            };
         }
+        Part::Failed(Failure::Io(invalid("another process has taken the descriptors of the value")))
     }
 
     /// Announces a waiter for messages, and makes the eventfd readable if there are some, or will
@@ -372,6 +412,10 @@ impl Memory {
         }
         Ok(())
     }
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// Why nothing was put before the deadline.

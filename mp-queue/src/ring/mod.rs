@@ -111,8 +111,11 @@ struct End<R: Role> {
 
 impl<R: Role> End<R> {
     fn new(holder: Holder<R>) -> Self {
-        let next = holder.head().indices.tail().open();
-        Self { holder, seen: next, next, batch: Batch::default(), is_given: AtomicBool::new(false) }
+        let indices = &holder.head().indices;
+        // The ring may hold messages: a sender takes it for as full as it is, and a receiver, which
+        // takes it for empty, looks first.
+        let (seen, next) = (indices.head(), indices.tail().open());
+        Self { holder, seen, next, batch: Batch::default(), is_given: AtomicBool::new(false) }
     }
 
     fn is_given(&mut self) -> bool {
@@ -300,7 +303,7 @@ impl<T: DeserializeOwned> Receiver<T> {
         let End { holder, seen, batch, .. } = &mut self.end;
         let ring = holder.ring();
         let mut reader = Reader::new(ring, *seen);
-        let found = holder.wait_for_item(&mut reader, deadline, 0);
+        let found = holder.wait_for_item(&mut reader, deadline, 0, || {});
         *seen = reader.tail();
         let Some(record) = found? else { return Ok(None) };
         batch.clear();

@@ -273,10 +273,9 @@ scenario!(what_is_printed_says_how_full_it_is, {
     queue.put(1).unwrap();
     assert_eq!(format!("{queue:?}"), "Queue { len: 1, capacity: 3, is_closed: false }");
     let (to, from) = (queue.producer(), queue.consumer());
-    assert_eq!(format!("{to:?} {from:?}"), "Producer { len: 1, .. } Consumer { len: 1, .. }");
-    assert_eq!(format!("{:?}", from.iter()), "Iter { consumer: Consumer { len: 1, .. }, .. }");
-    let error = queue.producer().put_many([2, 3].into_iter().chain((0..0).map(|_| 0)));
-    assert_eq!(error.unwrap(), 2);
+    assert_eq!(format!("{to:?}"), "Producer { len: 1, capacity: 3, is_closed: false }");
+    assert_eq!(format!("{from:?}"), "Consumer { len: 1, capacity: 3, is_closed: false }");
+    to.put_many([2, 3]).unwrap();
     let error = queue.try_put(4).unwrap_err();
     assert_eq!(format!("{error:?}"), "PutError { reason: Full, .. }");
     assert_eq!(error.to_string(), "the queue is full");

@@ -1,8 +1,7 @@
 //! The ring's two ends.
 
-use mp_core::pipe;
 use mp_core::raw::Message;
-use mp_queue::ring::{self, Receiver, Sender};
+use mp_queue::ring;
 use mp_queue::{GetError, PutErrorReason};
 use mp_testing::scenario;
 
@@ -15,7 +14,8 @@ scenario!(an_end_that_is_passed_on_loses_nothing_that_is_in_the_ring, {
             sent += 1;
         }
         sender = Message::encode(&sender).unwrap().decode().unwrap();
-        assert!(matches!(sender.try_send(&sent), Err(PutErrorReason::Full)), "round {round}");
+        let refused = sender.try_send(&sent);
+        assert!(matches!(refused, Err(PutErrorReason::Full)), "round {round}: {refused:?}");
         for _ in 0..100 + 5 * round {
             assert_eq!(receiver.try_recv().unwrap(), Some(received), "round {round}");
             received += 1;
