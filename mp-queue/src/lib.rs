@@ -66,18 +66,19 @@
 //! | consumer of a [`JoinableQueue`] | before `task_done` | [`join`](JoinableQueue::join) returns [`JoinError::Abandoned`] |
 //!
 //! No other process loses a value or waits longer, except that the end of a killed process is
-//! noticed within 100 ms. The kernel records who holds a queue, so a process need not say goodbye. A
-//! handle in a message or in another queue counts as well. So does the copy of a handle in a process
-//! that was made by `fork()` without exec.
+//! noticed within 100 ms. The kernel records who holds a queue, so a process need not say goodbye.
+//! A handle in a message or in another queue counts as well. So does the copy of a handle in a
+//! process that was made by `fork()` without exec.
 //!
 //! # What it costs
 //!
 //! A put encodes the value, copies it into the shared memory, and publishes it by one write to that
-//! memory. A get does the reverse. They make system calls only to wait, to wake a thread that waits,
-//! and when they find the queue empty or full. A thread that waits looks for up to 50 µs before it
-//! sleeps, if that has paid before and it has more than one processor. While it sleeps it wakes ten
-//! times a second to ask whether the other side still exists. [`put_many`](Queue::put_many) and
-//! [`get_many`](Queue::get_many) share the costs of a call among many values.
+//! memory. A get does the reverse. They make system calls only to wait, to wake a thread that
+//! waits, and when they find the queue empty or full. A thread that waits looks for up to 50 µs
+//! before it sleeps, if that has paid before and it has more than one processor. While it sleeps it
+//! wakes ten times a second to ask whether the other side still exists.
+//! [`put_many`](Queue::put_many) and [`get_many`](Queue::get_many) share the costs of a call among
+//! many values.
 //!
 //! Producers exclude each other while they copy, and so do consumers. Encoding and decoding happen
 //! outside of that, so a slow `Serialize` delays no other process, and may use the same queue.
@@ -102,8 +103,8 @@
 //! forge, lose and repeat values, and keep the locks, so that calls without a timeout wait
 //! indefinitely. It cannot make others read or write outside the memory: its size is sealed, and
 //! each position and length is checked when it is used. Damage that is noticed is
-//! [`GetError::Damaged`] or [`PutErrorReason::Damaged`]. A value is copied out before it is decoded,
-//! and decoding resists hostile bytes as in `mp-core`.
+//! [`GetError::Damaged`] or [`PutErrorReason::Damaged`]. A value is copied out before it is
+//! decoded, and decoding resists hostile bytes as in `mp-core`.
 //!
 //! Values carry no type tags. All handles of a queue must agree on its type.
 //!
