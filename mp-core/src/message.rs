@@ -146,6 +146,11 @@ impl Message {
         Ok(Some(Self { bytes, descriptors }))
     }
 
+    /// Makes a message of bytes that [`append`](Self::append) appended.
+    pub fn from_encoded(bytes: Vec<u8>) -> Self {
+        Self { bytes: Bytes::Heap(bytes), descriptors: Vec::new() }
+    }
+
     /// Decodes the value.
     ///
     /// # Errors

@@ -100,8 +100,18 @@ impl Wait<'_> {
         matches!(self.state, State::Over)
     }
 
-    /// Records that a look found nothing, and pauses for a moment.
+    /// Records that a look found nothing, and lets a moment pass: for looks that are system calls.
     pub fn in_vain(&mut self) {
+        self.look_for_a_moment(|| false);
+    }
+
+    /// Records that a look found nothing, and looks by `found` until that is true or looking is
+    /// over: for looks that are a few instructions.
+    pub fn look(&mut self, mut found: impl FnMut() -> bool) {
+        while !self.sleeps() && !self.look_for_a_moment(&mut found) {}
+    }
+
+    fn look_for_a_moment(&mut self, mut found: impl FnMut() -> bool) -> bool {
         let now = Instant::now();
         match &mut self.state {
             // Asked each time, because a thread can be moved to other processors.
@@ -112,13 +122,14 @@ impl Wait<'_> {
             State::Fresh | State::Looking { .. } => {
                 self.spins.note(false);
                 self.state = State::Over;
-                return;
+                return false;
             }
-            State::Over => return,
+            State::Over => return false,
         }
-        for _ in 0..PAUSES {
+        (0..PAUSES).any(|_| {
             spin_loop();
-        }
+            found()
+        })
     }
 
     /// Ends the wait, because a look found something.

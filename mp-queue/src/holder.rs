@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserializer, Serializer, de};
 
-use crate::memory::Memory;
+use crate::memory::{Memory, Purpose};
 use crate::role::{Role, sides};
 
 /// A handle: while it exists, in this process or in a message, its sides do.
@@ -35,10 +35,13 @@ impl<R: Role> Holder<R> {
         self.memory.serialize(&sides::<R>().collect::<Vec<_>>(), serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        allowed: &[Purpose],
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
         // The descriptor is a member of the groups already, so that there was no moment without
         // one.
-        Self::new(Arc::new(Memory::deserialize(deserializer)?)).map_err(de::Error::custom)
+        Self::new(Arc::new(Memory::deserialize(allowed, deserializer)?)).map_err(de::Error::custom)
     }
 }
 

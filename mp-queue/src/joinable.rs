@@ -9,6 +9,7 @@ use mp_sync::futex::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{JoinError, TooManyTasksDone};
+use crate::memory::Purpose;
 use crate::queue::{DEFAULT, Queue};
 
 /// A [`Queue`] of tasks, which knows when all of them are done.
@@ -144,7 +145,7 @@ impl<T> Serialize for JoinableQueue<T> {
 impl<'de, T> Deserialize<'de> for JoinableQueue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let queue = Queue::deserialize(deserializer)?;
-        if queue.memory().is_joinable {
+        if queue.memory().purpose == Purpose::Joinable {
             Ok(Self { queue })
         } else {
             Err(serde::de::Error::custom("the queue is not one that counts tasks"))

@@ -12,7 +12,7 @@ use mp_sync::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use crate::ring::access::{Ring, Writer};
+use crate::ring::access::Ring;
 use crate::ring::index::{Indices, LARGEST, Line, MOST_MESSAGES, UNIT};
 use crate::tasks::{Slot, Tasks};
 
@@ -37,9 +37,24 @@ pub(crate) struct Head {
     was_sent: AtomicBool,
     /// The next tag of a message in the lane.
     next_tag: AtomicU64,
-    /// The consumer is about to take the record of a message in the lane, or receives the message.
-    pub(crate) is_receiving: AtomicBool,
+    purpose: AtomicU32,
     pub(crate) tasks: Tasks,
+}
+
+/// What the memory is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    Queue = 0,
+    /// A queue that counts tasks.
+    Joinable = 1,
+    /// A ring of one producer and one consumer, who take no locks.
+    Ring = 2,
+}
+
+impl Purpose {
+    fn of(number: u32) -> Option<Self> {
+        [Self::Queue, Self::Joinable, Self::Ring].into_iter().find(|purpose| *purpose as u32 == number)
+    }
 }
 
 /// One of the two sides of a queue; as a number, the group of its holders in the memory.
@@ -80,8 +95,8 @@ pub(crate) struct Memory {
     pub(crate) put_spins: Spins,
     /// How many handles of each side are in this process.
     holders: [AtomicUsize; 2],
-    /// Whether the queue counts tasks, and where this process's are counted.
-    pub(crate) is_joinable: bool,
+    pub(crate) purpose: Purpose,
+    /// Where this process's tasks are counted.
     pub(crate) slot: Slot,
     /// The process to which the handles belong. The copies in the child of a fork share its
     /// descriptors.
@@ -93,7 +108,7 @@ pub(crate) const SMALLEST: usize = 4096;
 
 impl Memory {
     /// Makes an empty queue that holds at most `limit` messages, in a ring of at least `bytes`.
-    pub(crate) fn create(limit: usize, bytes: usize, joinable: bool) -> io::Result<Self> {
+    pub(crate) fn create(limit: usize, bytes: usize, purpose: Purpose) -> io::Result<Self> {
         let size = bytes.max(SMALLEST).checked_next_power_of_two().filter(|size| *size <= LARGEST);
         let size = size.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a queue has 8 GiB at most"))?;
         let head = Head {
@@ -105,15 +120,16 @@ impl Memory {
             no_consumers: false.into(),
             was_sent: false.into(),
             next_tag: 0.into(),
-            is_receiving: false.into(),
-            tasks: Tasks::new(joinable),
+            purpose: (purpose as u32).into(),
+            tasks: Tasks::new(),
         };
         let (lane_in, lane_out) = mp_core::pipe()?;
-        Ok(Self::new(Region::create(head, size)?, (lane_in, lane_out), event()?, event()?))
+        Ok(Self::new(Region::create(head, size)?, purpose, (lane_in, lane_out), event()?, event()?))
     }
 
     fn new(
         region: Region<Head>,
+        purpose: Purpose,
         (lane_in, lane_out): (Sender<LaneMessage>, Receiver<LaneMessage>),
         items_event: OwnedFd,
         space_event: OwnedFd,
@@ -126,7 +142,7 @@ impl Memory {
             get_spins: Spins::new(),
             put_spins: Spins::new(),
             holders: [AtomicUsize::new(0), AtomicUsize::new(0)],
-            is_joinable: region.head().tasks.is_joinable(),
+            purpose,
             slot: Slot::default(),
             process: std::process::id(),
             region,
@@ -171,11 +187,6 @@ impl Memory {
         (indices.tail().messages_since(head) as usize).min(self.limit()).min(self.size() / UNIT)
     }
 
-    /// Tells whether there is no room for another small message.
-    pub(crate) fn is_full(&self) -> bool {
-        !Writer::new(self.ring(), self.head().indices.head()).has_room(UNIT).unwrap_or(false)
-    }
-
     pub(crate) fn is_closed(&self) -> bool {
         self.head().indices.tail().is_closed()
     }
@@ -204,8 +215,17 @@ impl Memory {
 
     pub(crate) fn close(&self) {
         self.head().indices.close();
-        self.notify_items();
-        self.notify_space();
+        self.notify_all(Side::Producers);
+        self.notify_all(Side::Consumers);
+    }
+
+    /// Wakes everybody who waits for a side to do something.
+    fn notify_all(&self, side: Side) {
+        let indices = &self.head().indices;
+        match side {
+            Side::Producers => indices.items.notify_all(|| write(&self.items_event)),
+            Side::Consumers => indices.space.notify_all(|| write(&self.space_event)),
+        }
     }
 
     /// Counts one more handle of a side.
@@ -225,21 +245,20 @@ impl Memory {
         let _ = self.region.leave(side.group());
         if self.region.has_others(side.group()).is_ok_and(|others| !others) {
             self.gone(side);
+        } else {
+            // A handle of both sides may be alone now.
+            self.notify_all(side);
         }
     }
 
     /// Notes that nobody is left of a side, and tells the other one.
     fn gone(&self, side: Side) {
-        match side {
-            Side::Producers => {
-                self.head().no_producers.store(true, Ordering::SeqCst);
-                self.notify_items();
-            }
-            Side::Consumers => {
-                self.head().no_consumers.store(true, Ordering::SeqCst);
-                self.notify_space();
-            }
-        }
+        let noted = match side {
+            Side::Producers => &self.head().no_producers,
+            Side::Consumers => &self.head().no_consumers,
+        };
+        noted.store(true, Ordering::SeqCst);
+        self.notify_all(side);
     }
 
     fn is_noted_gone(&self, side: Side) -> bool {
@@ -281,7 +300,10 @@ impl Memory {
             .serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        allowed: &[Purpose],
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
         type Parts = (
             mp_core::Fd<OwnedFd>,
             Sender<LaneMessage>,
@@ -295,7 +317,11 @@ impl Memory {
         if !size.is_power_of_two() || !(SMALLEST..=LARGEST).contains(&size) {
             return Err(de::Error::custom("the memory of the queue has no size that a queue has"));
         }
-        Ok(Self::new(region, (lane_in, lane_out), items.into_inner(), space.into_inner()))
+        let purpose = Purpose::of(region.head().purpose.load(Ordering::Relaxed));
+        let Some(purpose) = purpose.filter(|purpose| allowed.contains(purpose)) else {
+            return Err(de::Error::custom("the queue is of another kind than is expected"));
+        };
+        Ok(Self::new(region, purpose, (lane_in, lane_out), items.into_inner(), space.into_inner()))
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[cfg(doc)]
 use crate::error::{GetError, PutErrorReason};
 use crate::holder::Holder;
-use crate::memory::Memory;
+use crate::memory::{Memory, Purpose};
 use crate::role::{Both, Consumer, Producer, Role};
 
 /// A bounded queue between any number of producers and consumers, in any processes and threads.
@@ -130,12 +130,12 @@ impl<T> Queue<T> {
     }
 
     fn create(items: usize, bytes: usize) -> io::Result<Self> {
-        Self::of(Memory::create(items, bytes, false)?)
+        Self::of(Memory::create(items, bytes, Purpose::Queue)?)
     }
 
     /// Makes a queue for at most `items` values that counts tasks.
     pub(crate) fn joinable(items: usize, bytes: usize) -> io::Result<Self> {
-        Self::of(Memory::create(items, bytes, true)?)
+        Self::of(Memory::create(items, bytes, Purpose::Joinable)?)
     }
 
     fn of(memory: Memory) -> io::Result<Self> {
@@ -222,7 +222,7 @@ impl<T, R: Role> Serialize for Queue<T, R> {
 
 impl<'de, T, R: Role> Deserialize<'de> for Queue<T, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Holder::deserialize(deserializer).map(Self::from_holder)
+        Holder::deserialize(&[Purpose::Queue, Purpose::Joinable], deserializer).map(Self::from_holder)
     }
 }
 

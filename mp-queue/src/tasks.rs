@@ -42,8 +42,6 @@ const FIRST_GROUP: u32 = 16;
 #[repr(C)]
 #[derive(mp_shm::ShmSafe)]
 pub(crate) struct Tasks {
-    /// Whether the queue counts tasks.
-    joinable: AtomicBool,
     /// A process found no free slot.
     has_untracked: AtomicBool,
     /// How many were finished, modulo the most that the ring counts.
@@ -54,18 +52,13 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    pub(crate) fn new(joinable: bool) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            joinable: joinable.into(),
             has_untracked: false.into(),
             finished: 0.into(),
             all_finished: Signal::new(),
             held: [const { AtomicU32::new(0) }; SLOTS],
         }
-    }
-
-    pub(crate) fn is_joinable(&self) -> bool {
-        self.joinable.load(Ordering::Relaxed)
     }
 }
 
@@ -115,7 +108,7 @@ impl Memory {
             let _ = held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |held| held.checked_sub(1));
         }
         if self.unfinished() == 0 {
-            head.tasks.all_finished.notify(|| {});
+            head.tasks.all_finished.notify_all(|| {});
         }
         Ok(())
     }

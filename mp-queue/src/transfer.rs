@@ -1,9 +1,9 @@
-//! Moving batches into the ring and out of it, with the waits in between.
+//! Moving messages into the ring and out of it, with the waits in between.
 //!
-//! A thread that puts takes the producers' lock, and is the ring's producer as long as it has it; a
-//! thread that gets takes the consumers' lock. It keeps the lock while it waits for space or for a
-//! message, so the others wait in the lock, in the order in which it lets them in, and nobody
-//! passes a long message that waits for much space.
+//! A thread that puts takes the producers' lock, and is the ring's producer while it has it; a
+//! thread that gets takes the consumers' lock. It has the lock while it copies, and not while it
+//! waits, so a process that is stopped while it waits holds nobody up. The two ends of a plain ring
+//! need no lock.
 //!
 //! 1. No code of the user's runs while a lock is held: values are encoded before, and decoded
 //!    after.
@@ -13,12 +13,13 @@
 //!    pipe of mp-core. It is sent there before its record is published, under the same lock, so the
 //!    lane has the messages in the order of the records. One whose producer died in between has no
 //!    record. One whose consumer died has none any longer. Both are passed over by their tags.
-//! 4. While the ring is empty and no consumer receives from the lane, all that is in the lane is
-//!    such leftovers, but for what the one producer has sent and not published. So a producer that
-//!    finds the lane full empties it then, and so does a consumer that waits, if it gets the
-//!    producers' lock without waiting: it never waits for it, because producers may wait for it.
-//! 5. Nothing is published once the ring is closed, so the consumer that finds its end empties the
-//!    lane.
+//! 4. While the ring is empty, the caller has both locks, and so nobody is in the middle of
+//!    anything, all that is in the lane is such leftovers. A producer that finds the lane full
+//!    empties it then, and so does a consumer that has waited in vain: a leftover may hold a handle
+//!    that others wait for. Nobody waits for the producers' lock while it has the consumers' lock.
+//! 5. One waiter is woken for each change. One that finds more than it takes wakes the next. A
+//!    waiter that needs more room than there is lets others put that need less; after a while its
+//!    message goes through the lane, so it cannot be passed for ever.
 
 #[cfg(test)]
 mod tests;
@@ -28,16 +29,16 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mp_core::raw;
+use mp_core::raw::{self, Message, Wait};
 use mp_core::{RecvError, SendErrorReason};
 use mp_sync::futex::Deadline;
 use mp_sync::{LockError, Mutex, MutexGuard};
 
 use crate::batch::{Batch, Failure, Part};
 use crate::error::{GetError, PutErrorReason};
-use crate::memory::{LaneMessage, Memory, Side, clear};
-use crate::ring::access::{Damaged, Found, HEADER, Kind, Reader, Record, Writer};
-use crate::ring::index::{Closed, Index, Signal};
+use crate::memory::{LaneMessage, Memory, Purpose, Side, clear};
+use crate::ring::access::{Damaged, Found, HEADER, Kind, Reader, Writer};
+use crate::ring::index::{Closed, Index};
 
 /// How long a call that does not wait does wait for another process that is in the middle of a put
 /// or a get, which takes a microsecond unless that process is not given a processor.
@@ -49,17 +50,30 @@ const LANE_RECHECK: Duration = Duration::from_millis(10);
 /// More messages than the lane can hold.
 const MOST_IN_LANE: usize = 1 << 16;
 
-/// What became of a part that was to be written.
-enum Written {
-    Yes,
+/// How long a long message waits for room in the ring.
+const LONG_WAIT: Duration = Duration::from_millis(100);
+
+/// What became of an attempt to put.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    Done,
     NoRoom,
     /// The ring has room, and the lane has none.
     LaneFull,
 }
 
+/// What became of an attempt to get.
+pub(crate) enum Got<R> {
+    Some(R),
+    Nothing,
+    /// Another consumer was in the middle of a get all the time.
+    Busy,
+}
+
 impl Memory {
     /// The longest message, in bytes, that goes into the ring. It fits into an empty one wherever
     /// the record begins.
+    #[inline]
     pub(crate) fn most_inline(&self) -> usize {
         self.size() / 2 - HEADER
     }
@@ -67,117 +81,98 @@ impl Memory {
     /// Puts what is in `batch`, in order, and returns how many parts were put, with the reason why
     /// it is not all. `own` is how many consumers the caller is.
     pub(crate) fn put(&self, batch: &mut Batch, deadline: Deadline, own: usize) -> (usize, Result<(), PutErrorReason>) {
-        let head = self.head();
-        if let Err(reason) = self.check_put() {
-            return (0, Err(reason));
-        }
-        let mut seen = match lock(&head.producer.0, &head.indices.space, deadline) {
-            Ok(Some(seen)) => seen,
-            Ok(None) => return (0, Err(late(deadline))),
-            Err(error) => return (0, Err(PutErrorReason::Io(error))),
-        };
-        let mut writer = Writer::new(self.ring(), Index::from_bits(*seen));
-        let (put, result) = self.put_alone(&mut writer, batch, deadline, own);
-        *seen = writer.head().bits();
-        drop(seen);
-        if put > 0 {
-            self.notify_items();
-        }
-        (put, result)
+        self.put_by(batch, deadline, own, |batch, put| {
+            let Some(mut seen) = lock(&self.head().producer.0, deadline).map_err(PutErrorReason::Io)? else {
+                return Ok(Attempt::NoRoom);
+            };
+            let mut writer = Writer::new(self.ring(), Index::from_bits(*seen));
+            let result = self.write(&mut writer, batch, put);
+            *seen = writer.head().bits();
+            result
+        })
     }
 
-    /// The reasons why nothing can be put that can be seen without waiting.
+    /// The same by attempts, each made while the caller is the only producer.
     #[inline]
-    pub(crate) fn check_put(&self) -> Result<(), PutErrorReason> {
+    pub(crate) fn put_by(
+        &self,
+        batch: &mut Batch,
+        deadline: Deadline,
+        own: usize,
+        mut attempt: impl FnMut(&mut Batch, &mut usize) -> Result<Attempt, PutErrorReason>,
+    ) -> (usize, Result<(), PutErrorReason>) {
+        let mut put = 0;
+        let mut wait = self.put_spins.wait(deadline != Deadline::PASSED);
+        let mut patience = None;
+        loop {
+            let before = put;
+            let attempted = attempt(batch, &mut put);
+            if put > before {
+                self.notify_items();
+            }
+            let why = match attempted {
+                Err(reason) => return (put, Err(reason)),
+                Ok(Attempt::Done) => {
+                    wait.found();
+                    let space = &self.head().indices.space;
+                    if space.has_waiters() && !self.is_full() {
+                        self.notify_space();
+                    }
+                    return (put, Ok(()));
+                }
+                Ok(why) => why,
+            };
+            if let Err(reason) = self.wait_for_room(batch, put, why, deadline, own, &mut wait, &mut patience) {
+                return (put, Err(reason));
+            }
+        }
+    }
+
+    /// Writes and publishes as many of the parts, from `put` on, as there is room for.
+    #[inline]
+    pub(crate) fn write(
+        &self,
+        writer: &mut Writer<'_>,
+        batch: &mut Batch,
+        put: &mut usize,
+    ) -> Result<Attempt, PutErrorReason> {
         if self.is_closed() {
             return Err(PutErrorReason::Closed);
         }
         if self.head().no_consumers.load(Ordering::Relaxed) {
             return Err(PutErrorReason::Disconnected);
         }
-        Ok(())
+        let written = self.write_parts(writer, &mut batch.parts[*put..], &batch.bytes);
+        match writer.publish() {
+            Ok(count) => *put += count as usize,
+            Err(Closed) => return Err(PutErrorReason::Closed),
+        }
+        written
     }
 
-    /// The same for the only producer, who owes a [`notify_items`](Self::notify_items) if anything
-    /// was put.
-    #[inline]
-    pub(crate) fn put_alone(
+    fn write_parts(
         &self,
         writer: &mut Writer<'_>,
-        batch: &mut Batch,
-        deadline: Deadline,
-        own: usize,
-    ) -> (usize, Result<(), PutErrorReason>) {
-        let mut put = 0;
-        let mut wait = self.put_spins.wait(deadline != Deadline::PASSED);
-        let mut has_emptied = false;
-        let result = loop {
-            let written = self.write(writer, &mut batch.parts[put..], &batch.bytes);
-            // What was written is published before anything else, so that those who wait for it
-            // can take it while this waits for room.
-            match writer.publish() {
-                Ok(count) => put += count as usize,
-                Err(Closed) => {
-                    self.empty_lane();
-                    break Err(PutErrorReason::Closed);
-                }
-            }
-            match written {
-                Err(reason) => break Err(reason),
-                Ok(Written::Yes) => {
-                    wait.found();
-                    break Ok(());
-                }
-                Ok(Written::LaneFull) if !has_emptied && self.empty_lane() => has_emptied = true,
-                Ok(_) if deadline.has_passed() => {
-                    let gone = self.is_gone(Side::Consumers, own);
-                    break Err(if gone.is_ok_and(|gone| gone) { PutErrorReason::Disconnected } else { late(deadline) });
-                }
-                Ok(_) if !wait.sleeps() => {
-                    if put > 0 {
-                        self.notify_items();
-                    }
-                    wait.in_vain();
-                }
-                Ok(why) => {
-                    if put > 0 {
-                        self.notify_items();
-                    }
-                    match self.is_gone(Side::Consumers, own) {
-                        Ok(false) => {}
-                        Ok(true) => break Err(PutErrorReason::Disconnected),
-                        Err(error) => break Err(PutErrorReason::Io(error)),
-                    }
-                    let length = batch.parts[put..].first().map_or(0, Part::length_in_ring);
-                    if let Err(reason) = self.wait_for_room(writer, &why, length, deadline) {
-                        break Err(reason);
-                    }
-                    has_emptied = false;
-                }
-            }
-        };
-        (put, result)
-    }
-
-    /// Writes as many of `parts` as there is room for.
-    fn write(&self, writer: &mut Writer<'_>, parts: &mut [Part], bytes: &[u8]) -> Result<Written, PutErrorReason> {
+        parts: &mut [Part],
+        bytes: &[u8],
+    ) -> Result<Attempt, PutErrorReason> {
         for part in parts {
             match part {
                 Part::Bytes(range) => {
                     if !writer.write(Kind::Message, &bytes[range.clone()])? {
-                        return Ok(Written::NoRoom);
+                        return Ok(Attempt::NoRoom);
                     }
                 }
                 Part::Message(message) => {
                     if !writer.has_room(size_of::<u64>())? {
-                        return Ok(Written::NoRoom);
+                        return Ok(Attempt::NoRoom);
                     }
                     let Some(taken) = message.take() else { continue };
                     let tag = self.tag();
                     if let Err(error) = self.lane_in.try_send(LaneMessage { tag, message: *taken }) {
                         *message = Some(Box::new(error.value.message));
                         return match error.reason {
-                            SendErrorReason::Full | SendErrorReason::TimedOut => Ok(Written::LaneFull),
+                            SendErrorReason::Full | SendErrorReason::TimedOut => Ok(Attempt::LaneFull),
                             SendErrorReason::Encode(error) => Err(PutErrorReason::Encode(error)),
                             SendErrorReason::Io(error) => Err(PutErrorReason::Io(error)),
                             // This process has a receiver itself.
@@ -189,41 +184,82 @@ impl Memory {
                 Part::Failed(_) => {}
             }
         }
-        Ok(Written::Yes)
+        Ok(Attempt::Done)
     }
 
+    /// Waits until there may be room for the part `put`, for a while.
     #[cold]
+    #[expect(clippy::too_many_arguments, reason = "it is one loop with `put_by`, apart because it is cold")]
     fn wait_for_room(
         &self,
-        writer: &mut Writer<'_>,
-        why: &Written,
-        length: usize,
+        batch: &mut Batch,
+        put: usize,
+        why: Attempt,
         deadline: Deadline,
+        own: usize,
+        wait: &mut Wait<'_>,
+        patience: &mut Option<Deadline>,
     ) -> Result<(), PutErrorReason> {
         let indices = &self.head().indices;
-        if let Written::LaneFull = why {
+        if why == Attempt::LaneFull && self.tidy_lane() {
+            return Ok(());
+        }
+        let late = deadline.has_passed();
+        let length = batch.parts.get(put).map_or(0, Part::length_in_ring);
+        if !late && !wait.sleeps() {
+            // The lock is not needed to look.
+            wait.look(|| self.has_room(length));
+            return Ok(());
+        }
+        if self.is_gone(Side::Consumers, own).map_err(PutErrorReason::Io)? {
+            return Err(PutErrorReason::Disconnected);
+        }
+        if late {
+            return Err(if deadline == Deadline::PASSED { PutErrorReason::Full } else { PutErrorReason::TimedOut });
+        }
+        if why == Attempt::LaneFull {
             let left = deadline.left().map_or(LANE_RECHECK, |left| left.min(LANE_RECHECK));
             let writable = raw::writable(self.lane_in.as_fd(), raw::Deadline::after(left));
             return writable.map(drop).map_err(PutErrorReason::Io);
         }
-        let ready = || {
-            indices.tail().is_closed()
-                || self.head().no_consumers.load(Ordering::SeqCst)
-                || writer.has_room(length).unwrap_or(true)
-        };
+        let patience = *patience.get_or_insert_with(|| Deadline::after(LONG_WAIT));
+        if length > self.size() / 16 && patience.has_passed() {
+            if let Some(Part::Bytes(range)) = batch.parts.get(put) {
+                let message = Message::from_encoded(batch.bytes[range.clone()].to_vec());
+                batch.parts[put] = Part::Message(Some(Box::new(message)));
+                return Ok(());
+            }
+        }
+        let ready =
+            || indices.tail().is_closed() || self.head().no_consumers.load(Ordering::SeqCst) || self.has_room(length);
         indices.space.sleep(ready, deadline);
         Ok(())
     }
 
-    /// Takes out of the lane what has no record, if that is all that there is, and tells whether
-    /// there was any. The caller is the only producer, or the only consumer that has got the
-    /// producers' lock as well.
+    /// Tells whether there is room in the ring, as far as can be told without being the producer.
+    fn has_room(&self, length: usize) -> bool {
+        Writer::new(self.ring(), self.head().indices.head()).has_room(length).unwrap_or(true)
+    }
+
+    /// Tells whether there is no room for another small message.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.has_room(size_of::<u64>())
+    }
+
+    /// Takes out of the lane what dead processes have left in it, if that is all there is, and
+    /// tells whether there was any.
     #[cold]
-    fn empty_lane(&self) -> bool {
+    fn tidy_lane(&self) -> bool {
+        if self.purpose == Purpose::Ring {
+            // Its two ends have no locks, and nobody takes the place of one that died.
+            return false;
+        }
         let head = self.head();
-        // In this order: a consumer says that it receives before it takes the record.
+        // Without waiting: who has it may wait for a leftover to go.
+        let Ok(Some(_producer)) = lock_now(&head.producer.0) else { return false };
+        let Ok(Some(_consumer)) = lock(&head.consumer.0, Deadline::PASSED) else { return false };
         let is_empty = head.indices.tail().units_since(head.indices.head()) == 0;
-        is_empty && !head.is_receiving.load(Ordering::SeqCst) && self.discard_lane()
+        is_empty && self.discard_lane()
     }
 
     /// Takes out of the lane all that is in it, and tells whether there was any.
@@ -233,93 +269,88 @@ impl Memory {
         found.take_while(|found| matches!(found, Ok(Some(_)) | Err(RecvError::Decode(_)))).count() > 0
     }
 
-    /// The same for a consumer that has waited in vain. What a dead producer left in the lane may
-    /// hold a handle that others wait for, or that this consumer itself waits for.
-    #[cold]
-    fn tidy_lane(&self) {
-        let producer = self.head().producer.0.try_lock();
-        if !matches!(producer, Ok(None)) {
-            self.empty_lane();
-        }
-    }
-
     /// Moves between one message and `most` into `batch`, waiting for the first one; `false` if
     /// none came in time. `own` is how many producers the caller is.
     pub(crate) fn get(&self, batch: &mut Batch, most: usize, deadline: Deadline, own: usize) -> Result<bool, GetError> {
-        let head = self.head();
-        let Some(mut seen) = lock(&head.consumer.0, &head.indices.items, deadline).map_err(GetError::Io)? else {
-            return Ok(false);
-        };
-        if head.is_receiving.load(Ordering::Relaxed) {
-            // It was the last owner of the lock, and died.
-            head.is_receiving.store(false, Ordering::SeqCst);
-        }
-        let mut reader = Reader::new(self.ring(), Index::from_bits(*seen));
-        let result = match self.wait_for_item(&mut reader, deadline, own, || self.tidy_lane()) {
-            Ok(Some(_)) => self.read(&mut reader, batch, most).map(|()| true),
-            Ok(None) => Ok(false),
-            Err(error) => Err(error),
-        };
-        *seen = reader.tail().bits();
-        drop(seen);
+        let got = self.get_by(deadline, own, || {
+            let Some(mut seen) = lock(&self.head().consumer.0, deadline).map_err(GetError::Io)? else {
+                return Ok(Got::Busy);
+            };
+            let mut reader = Reader::new(self.ring(), Index::from_bits(*seen));
+            let got = match reader.find()? {
+                Found::Closed => {
+                    // Nothing is published any more.
+                    self.discard_lane();
+                    Err(GetError::Closed)
+                }
+                Found::Empty => Ok(Got::Nothing),
+                Found::Record(_) => self.read(&mut reader, batch, most).map(Got::Some),
+            };
+            *seen = reader.tail().bits();
+            got
+        });
         if !batch.parts.is_empty() {
             self.notify_space();
         }
-        if head.indices.items.is_watched() && self.is_readable() {
-            // Whoever was woken for what is left, or for the end, may have been this thread.
+        // Whoever was woken for what is left, or for the end, may have been this thread.
+        if self.head().indices.items.has_waiters() && self.is_readable() {
             self.notify_items();
         }
-        result
+        got.map(|got| got.is_some())
     }
 
-    /// Waits until there is a message, and returns its record; `None` if none came in time. The
-    /// caller is the only consumer now, and counts as `own` producers. `tidy` is called after each
-    /// sleep in vain.
+    /// Makes attempts to get, each while the caller is the only consumer, until one succeeds;
+    /// `None` if none does in time.
     #[inline]
-    pub(crate) fn wait_for_item(
+    pub(crate) fn get_by<R>(
         &self,
-        reader: &mut Reader<'_>,
         deadline: Deadline,
         own: usize,
-        tidy: impl Fn(),
-    ) -> Result<Option<Record>, GetError> {
-        let head = self.head();
+        mut attempt: impl FnMut() -> Result<Got<R>, GetError>,
+    ) -> Result<Option<R>, GetError> {
         let mut wait = self.get_spins.wait(deadline != Deadline::PASSED);
         let (mut alone, mut has_slept) = (false, false);
         loop {
-            match reader.find()? {
-                Found::Closed => {
-                    self.discard_lane();
-                    return Err(GetError::Closed);
-                }
-                Found::Empty if alone => return Err(GetError::Disconnected),
-                Found::Empty if has_slept => tidy(),
-                Found::Empty => {}
-                Found::Record(record) => {
+            match attempt()? {
+                Got::Some(got) => {
                     wait.found();
-                    return Ok(Some(record));
+                    return Ok(Some(got));
                 }
-            }
-            let late = deadline.has_passed();
-            if late || wait.sleeps() {
-                // Nobody was there at that moment, so after another look it is certain that nothing
-                // comes.
-                alone = self.is_gone(Side::Producers, own).map_err(GetError::Io)?;
-                if alone {
-                    continue;
+                // Nobody was there to put anything before this look.
+                Got::Nothing if alone => return Err(GetError::Disconnected),
+                Got::Nothing => {
+                    let sleeps = wait.sleeps() || deadline.has_passed();
+                    alone = sleeps && self.is_gone(Side::Producers, own).map_err(GetError::Io)?;
+                    if has_slept && !alone {
+                        self.tidy_lane();
+                    }
                 }
+                Got::Busy => {}
             }
-            if late {
-                return Ok(None);
-            }
-            if !wait.sleeps() {
-                wait.in_vain();
+            if alone {
                 continue;
             }
-            let ready = || reader.is_ready() || self.head().no_producers.load(Ordering::SeqCst);
-            head.indices.items.sleep(ready, deadline);
-            has_slept = true;
+            has_slept = wait.sleeps();
+            if !self.wait_for_item(deadline, &mut wait) {
+                return Ok(None);
+            }
         }
+    }
+
+    /// Waits until there may be a message, for a while; `false` once the deadline has passed.
+    #[cold]
+    fn wait_for_item(&self, deadline: Deadline, wait: &mut Wait<'_>) -> bool {
+        if deadline.has_passed() {
+            return false;
+        }
+        if wait.sleeps() {
+            let ready = || self.is_readable() || self.head().no_producers.load(Ordering::SeqCst);
+            self.head().indices.items.sleep(ready, deadline);
+            return true;
+        }
+        // The lock is not needed to look.
+        wait.look(|| self.is_readable());
+        true
     }
 
     /// Moves the messages that are there into `batch`, `most` at most.
@@ -340,8 +371,6 @@ impl Memory {
             }
             // The record goes first: should this process die now, the message in the lane is passed
             // over.
-            let is_receiving = &self.head().is_receiving;
-            is_receiving.store(true, Ordering::SeqCst);
             self.take(reader);
             let tag = batch.bytes[start..].try_into().map(u64::from_ne_bytes);
             batch.bytes.truncate(start);
@@ -349,7 +378,6 @@ impl Memory {
                 Ok(tag) => self.receive(tag),
                 Err(_) => Part::Failed(Failure::Io(invalid("a record has no tag"))),
             });
-            is_receiving.store(false, Ordering::SeqCst);
         }
         self.take(reader);
         Ok(())
@@ -357,7 +385,7 @@ impl Memory {
 
     #[inline]
     fn take(&self, reader: &mut Reader<'_>) {
-        if self.is_joinable {
+        if self.purpose == Purpose::Joinable {
             self.hold(reader.passed());
         }
         reader.take();
@@ -418,11 +446,6 @@ fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Why nothing was put before the deadline.
-fn late(deadline: Deadline) -> PutErrorReason {
-    if deadline == Deadline::PASSED { PutErrorReason::Full } else { PutErrorReason::TimedOut }
-}
-
 impl Part {
     /// How many bytes it takes in the ring, without the header.
     pub(crate) fn length_in_ring(&self) -> usize {
@@ -445,14 +468,24 @@ impl From<Damaged> for PutErrorReason {
     }
 }
 
-/// Takes the lock of a side. `None` if the deadline passed, or would, because the lock's owner
-/// sleeps at `signal`.
+/// Takes the lock of a side; `None` if others had it until the deadline.
 #[inline]
-fn lock<'a>(mutex: &'a Mutex<u64>, signal: &Signal, deadline: Deadline) -> io::Result<Option<MutexGuard<'a, u64>>> {
-    let taken = match mutex.lock_until(deadline) {
-        Ok(None) if deadline == Deadline::PASSED && !signal.has_sleeper() => mutex.lock_timeout(PATIENCE),
+fn lock(mutex: &Mutex<u64>, deadline: Deadline) -> io::Result<Option<MutexGuard<'_, u64>>> {
+    consistent(match mutex.lock_until(deadline) {
+        Ok(None) if deadline == Deadline::PASSED => mutex.lock_timeout(PATIENCE),
         other => other,
-    };
+    })
+}
+
+/// Takes the lock of a side if nobody has it.
+fn lock_now(mutex: &Mutex<u64>) -> io::Result<Option<MutexGuard<'_, u64>>> {
+    consistent(mutex.try_lock())
+}
+
+type Taken<'a> = Result<Option<MutexGuard<'a, u64>>, LockError<MutexGuard<'a, u64>>>;
+
+#[inline]
+fn consistent(taken: Taken<'_>) -> io::Result<Option<MutexGuard<'_, u64>>> {
     match taken {
         Ok(guard) => Ok(guard),
         Err(LockError::OwnerDied(mut guard)) => {

@@ -150,8 +150,8 @@ impl<'a> Writer<'a> {
         if writer.is_possible(head) {
             return writer;
         }
-        // What is remembered is older than the ring is long, because a producer died or is new here,
-        // or it is damaged. The ring counts as full, so the first write looks at the head.
+        // What is remembered is older than the ring is long, because a producer died or is new
+        // here, or it is damaged. The ring counts as full, so the first write looks at the head.
         Self { head: writer.published.plus(ring.units().wrapping_neg(), 0), ..writer }
     }
 
@@ -398,12 +398,6 @@ impl<'a> Reader<'a> {
             let after = self.next.plus(units_of(length), 1);
             return Ok(Found::Record(Record { kind, length, offset: offset + HEADER, after }));
         }
-    }
-
-    /// Tells whether there is something to be taken, or an end to be noticed, without a wait.
-    pub(crate) fn is_ready(&self) -> bool {
-        let tail = self.ring.indices.tail();
-        tail.is_closed() || tail.units_since(self.next) != 0
     }
 
     /// Appends the bytes of a record, which [`find`](Self::find) has just returned, to `bytes`.

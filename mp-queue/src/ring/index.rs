@@ -183,11 +183,12 @@ impl Indices {
     }
 }
 
-/// A thread sleeps on the futex.
+/// Threads sleep on the futex, or did when they were last looked for.
 const SLEEPER: u32 = 1 << 0;
 /// Somebody waits for the eventfd.
 const WATCHED: u32 = 1 << 1;
-/// The rest of the word counts the wake-ups, so that each changes it.
+/// The rest of the word counts the wake-ups and the threads that have come to sleep, so that each
+/// changes it.
 const ONE: u32 = 1 << 2;
 
 /// Where one side waits for the other.
@@ -200,31 +201,39 @@ impl Signal {
         Self(Futex::new(0))
     }
 
-    /// Wakes those who wait, after what they wait for has been written. `write` writes the eventfd.
+    /// Wakes one thread that sleeps, and those who wait for the eventfd, after what they wait for
+    /// has been written. `write` writes the eventfd.
     #[inline]
     pub(crate) fn notify(&self, write: impl FnOnce()) {
-        if self.0.load(Ordering::SeqCst) & (SLEEPER | WATCHED) != 0 {
-            self.notify_waiters(write);
+        if self.has_waiters() {
+            self.notify_waiters(1, write);
+        }
+    }
+
+    /// The same for all threads that sleep.
+    pub(crate) fn notify_all(&self, write: impl FnOnce()) {
+        if self.has_waiters() {
+            self.notify_waiters(u32::MAX >> 1, write);
         }
     }
 
     #[cold]
-    fn notify_waiters(&self, write: impl FnOnce()) {
+    fn notify_waiters(&self, count: u32, write: impl FnOnce()) {
         let mut word = self.0.load(Ordering::SeqCst);
-        loop {
+        let changed = loop {
             if word & (SLEEPER | WATCHED) == 0 {
-                // Another one has woken them.
                 return;
             }
-            let next = (word & !(SLEEPER | WATCHED)).wrapping_add(ONE);
+            let next = (word & !WATCHED).wrapping_add(ONE);
             match self.0.compare_exchange_weak(word, next, Ordering::SeqCst, Ordering::SeqCst) {
-                Ok(_) => break,
+                Ok(_) => break next,
                 Err(changed) => word = changed,
             }
-        }
-        if word & SLEEPER != 0 {
-            // One thread sleeps at most, unless the memory is another process's plaything.
-            self.0.wake_all();
+        };
+        if word & SLEEPER != 0 && self.0.wake(count) == 0 {
+            // Nobody slept, and nobody has come to sleep since the word changed: that would have
+            // changed it again.
+            let _ = self.0.compare_exchange(changed, changed & !SLEEPER, Ordering::SeqCst, Ordering::Relaxed);
         }
         if word & WATCHED != 0 {
             write();
@@ -233,8 +242,15 @@ impl Signal {
 
     /// Sleeps for a while unless `ready`, which looks at the index of the other side.
     pub(crate) fn sleep(&self, ready: impl FnOnce() -> bool, deadline: Deadline) -> Slept {
-        let word = self.0.fetch_or(SLEEPER, Ordering::SeqCst) | SLEEPER;
-        if ready() { Slept::Awake } else { self.0.sleep(word, deadline) }
+        let mut word = self.0.load(Ordering::SeqCst);
+        let announced = loop {
+            let next = (word | SLEEPER).wrapping_add(ONE);
+            match self.0.compare_exchange_weak(word, next, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => break next,
+                Err(changed) => word = changed,
+            }
+        };
+        if ready() { Slept::Awake } else { self.0.sleep(announced, deadline) }
     }
 
     /// Announces a waiter for the eventfd, who then looks at the index of the other side.
@@ -242,13 +258,9 @@ impl Signal {
         self.0.fetch_or(WATCHED, Ordering::SeqCst);
     }
 
-    /// Tells whether somebody waits for the eventfd, or did when it died.
-    pub(crate) fn is_watched(&self) -> bool {
-        self.0.load(Ordering::SeqCst) & WATCHED != 0
-    }
-
-    /// Tells whether a thread sleeps here, or did when it died.
-    pub(crate) fn has_sleeper(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & SLEEPER != 0
+    /// Tells whether somebody waits here, or did when it died.
+    #[inline]
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.0.load(Ordering::SeqCst) & (SLEEPER | WATCHED) != 0
     }
 }

@@ -61,10 +61,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use crate::batch::{self, Batch};
 use crate::error::{GetError, PutErrorReason};
 use crate::holder::Holder;
-use crate::memory::Memory;
+use crate::memory::{Memory, Purpose};
 use crate::role::{Get, Put, Role};
-use access::{InRing, Kind, Reader, Record, Writer};
-use index::Index;
+use crate::transfer::Got;
+use access::{Found, InRing, Kind, Reader, Record, Writer};
+use index::{Closed, Index};
 
 /// Makes a ring with `bytes` of memory, rounded up to a power of two, and returns its ends.
 ///
@@ -76,7 +77,7 @@ use index::Index;
 /// Descriptors, memory or address space ran out; [`InvalidInput`](io::ErrorKind::InvalidInput) for
 /// more than 8 GiB. An end takes five descriptors.
 pub fn channel<T>(bytes: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
-    let memory = Arc::new(Memory::create(usize::MAX, bytes, false)?);
+    let memory = Arc::new(Memory::create(usize::MAX, bytes, Purpose::Ring)?);
     Ok((Sender::new(Holder::new(Arc::clone(&memory))?), Receiver::new(Holder::new(memory)?)))
 }
 
@@ -223,18 +224,15 @@ impl<T: Serialize> Sender<T> {
         }
         let End { holder, seen, next, batch, .. } = &mut self.end;
         let mut writer = Writer::resume(holder.ring(), *seen, *next);
-        let published = writer.publish();
-        if let Ok(1..) = published {
-            holder.notify_items();
-        }
-        let mut result = published.map(drop).map_err(|_| PutErrorReason::Closed).and_then(|()| holder.check_put());
-        if result.is_ok() && !batch.parts.is_empty() {
-            let put;
-            (put, result) = holder.put_alone(&mut writer, batch, deadline, 0);
-            if put > 0 {
-                holder.notify_items();
+        let result = match writer.publish() {
+            Ok(count) => {
+                if count > 0 {
+                    holder.notify_items();
+                }
+                holder.put_by(batch, deadline, 0, |batch, put| holder.write(&mut writer, batch, put)).1
             }
-        }
+            Err(Closed) => Err(PutErrorReason::Closed),
+        };
         (*seen, *next) = (writer.head(), writer.next());
         batch.clear();
         result
@@ -303,7 +301,11 @@ impl<T: DeserializeOwned> Receiver<T> {
         let End { holder, seen, batch, .. } = &mut self.end;
         let ring = holder.ring();
         let mut reader = Reader::new(ring, *seen);
-        let found = holder.wait_for_item(&mut reader, deadline, 0, || {});
+        let found = holder.get_by(deadline, 0, || match reader.find()? {
+            Found::Closed => Err(GetError::Closed),
+            Found::Empty => Ok(Got::Nothing),
+            Found::Record(record) => Ok(Got::Some(record)),
+        });
         *seen = reader.tail();
         let Some(record) = found? else { return Ok(None) };
         batch.clear();
@@ -353,7 +355,7 @@ impl<T> Serialize for Sender<T> {
 
 impl<'de, T> Deserialize<'de> for Sender<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Holder::deserialize(deserializer).map(Self::new)
+        Holder::deserialize(&[Purpose::Ring], deserializer).map(Self::new)
     }
 }
 
@@ -365,7 +367,7 @@ impl<T> Serialize for Receiver<T> {
 
 impl<'de, T> Deserialize<'de> for Receiver<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Holder::deserialize(deserializer).map(Self::new)
+        Holder::deserialize(&[Purpose::Ring], deserializer).map(Self::new)
     }
 }
 
