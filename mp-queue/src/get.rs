@@ -30,8 +30,7 @@ impl<T: DeserializeOwned, R: Gets> Queue<T, R> {
 
     /// Gets the value at the front if there is one now.
     ///
-    /// While another process is in the middle of a get, this waits for it, at most 10 ms. It finds
-    /// nothing while another consumer waits, which the next value belongs to.
+    /// While another process is in the middle of a get, this waits for it, at most 10 ms.
     ///
     /// # Errors
     ///
