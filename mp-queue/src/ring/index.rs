@@ -24,10 +24,10 @@
 //!
 //! # Sleeping
 //!
-//! Each side has a [`Signal`], a futex of which two bits say who waits: one thread that sleeps
-//! there, and any number of threads and tasks that wait for an eventfd. A waiter sets its bit,
-//! looks at the other side's index again, and then sleeps. The other side writes its index, then
-//! looks at the bits. All four are sequentially consistent, so one of the two sees the other
+//! Each side has a [`Signal`], a futex of which two bits say who waits: threads that sleep there,
+//! and threads and tasks that wait for an eventfd. A waiter sets its bit, looks at the other side's
+//! index again, and then sleeps. The other side writes its index, then looks at the bits. All four
+//! are sequentially consistent, so one of the two sees the other
 //! ([Dekker's argument](https://en.wikipedia.org/wiki/Dekker%27s_algorithm)): no wake-up is lost.
 //! Nothing is written to the signal, and nobody is woken, while nobody waits.
 //!
