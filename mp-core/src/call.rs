@@ -9,7 +9,7 @@ use crate::codec::EncodeError;
 use crate::function::{Borrowing, ProcessFn};
 use crate::message::Message;
 use crate::outcome::Outcome;
-use crate::registry;
+use crate::registry::{self, Arguments, Registration};
 
 /// A function and its arguments, as a value. `f::call(..)` returns it.
 ///
@@ -52,16 +52,18 @@ use crate::registry;
 #[must_use = "a call does nothing until it is spawned or submitted"]
 pub struct Call<F: ProcessFn, A = <F as ProcessFn>::Args> {
     arguments: A,
-    encode: fn(&A) -> Result<Message, EncodeError>,
+    encode: EncodeOnto<A>,
     run: fn(A) -> F::Output,
 }
+
+type EncodeOnto<A> = fn(&A, &mut Vec<u8>, usize) -> Result<Option<Message>, EncodeError>;
 
 impl<F: ProcessFn> Call<F> {
     /// Makes a call of `F` that owns `arguments`: `()`, the one argument, or a tuple of the
     /// arguments in order. For a parameter that is a reference, pass the owned type: a `String` for
     /// `&str`, a `Vec<T>` for `&[T]`, a `T` for `&T`.
     pub fn new(arguments: F::Args) -> Self {
-        Self { arguments, encode: Message::encode, run: F::invoke }
+        Self { arguments, encode: Message::append_or_keep, run: F::invoke }
     }
 }
 
@@ -71,7 +73,7 @@ impl<'a, F: Borrowing> Call<F, F::Arguments<'a>> {
     where
         F::Arguments<'a>: Serialize,
     {
-        Self { arguments, encode: Message::encode, run: F::run }
+        Self { arguments, encode: Message::append_or_keep, run: F::run }
     }
 }
 
@@ -94,7 +96,19 @@ impl<F: ProcessFn, A> Call<F, A> {
     /// Fails if the arguments cannot be encoded or are longer than
     /// [`message_limit`](crate::message_limit).
     pub fn encode(&self) -> Result<EncodedCall, EncodeError> {
-        Ok(EncodedCall { function: Cow::Borrowed(F::NAME), arguments: (self.encode)(&self.arguments)? })
+        // Nothing but a value without bytes is short enough to be written there.
+        let arguments = self.encode_arguments(&mut Vec::new(), 0)?;
+        Ok(EncodedCall { function: Cow::Borrowed(F::NAME), arguments: arguments.unwrap_or_else(Message::empty) })
+    }
+
+    /// Appends the encoded arguments to `bytes` if they take `most` bytes at most and hold no
+    /// handles; else it returns them as a message. See [`Message::append_or_keep`].
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_arguments(&self, bytes: &mut Vec<u8>, most: usize) -> Result<Option<Message>, EncodeError> {
+        (self.encode)(&self.arguments, bytes, most)
     }
 }
 
@@ -150,5 +164,50 @@ impl EncodedCall {
             Some(registration) => registration.run(self.arguments),
             None => Outcome::UnknownFunction(self.function.into_owned()),
         }
+    }
+}
+
+/// A registered function without its types, for code that runs many calls of it.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::raw::{RawFunction, decode_plain};
+/// use mp_core::{ProcessFn, process_fn};
+///
+/// #[process_fn]
+/// fn add(a: u64, b: u64) -> u64 {
+///     a + b
+/// }
+///
+/// let function = RawFunction::find(add::NAME).unwrap();
+/// let (mut arguments, mut result) = (Vec::new(), Vec::new());
+/// assert!(add::call(1, 2).encode_arguments(&mut arguments, 64)?.is_none());
+/// assert!(function.run_bytes(&mut arguments, &mut result, 64).is_none());
+/// assert_eq!(decode_plain::<u64>(&mut result)?, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct RawFunction(&'static Registration);
+
+impl RawFunction {
+    /// Finds the function of that name in this executable.
+    pub fn find(name: &str) -> Option<Self> {
+        registry::find(name).map(Self)
+    }
+
+    /// Runs the function here, with arguments that
+    /// [`encode_arguments`](Call::encode_arguments) has appended to bytes.
+    ///
+    /// If the function returns a value that takes `most` bytes at most and holds no descriptors, that
+    /// is appended to `result`, and `None` is returned. `arguments` are of no use afterwards.
+    #[inline]
+    pub fn run_bytes(&self, arguments: &mut [u8], result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
+        self.0.run_onto(Arguments::Bytes(arguments), result, most)
+    }
+
+    /// The same with arguments that are a message.
+    pub fn run_message(&self, arguments: Message, result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
+        self.0.run_onto(Arguments::Message(arguments), result, most)
     }
 }

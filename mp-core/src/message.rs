@@ -137,9 +137,34 @@ impl Message {
         buffer: &mut Vec<u8>,
         most: usize,
     ) -> Result<Option<Self>, EncodeError> {
+        Self::append_or_spill(value, buffer, most, most)
+    }
+
+    /// The same, but a message that it returns is on the heap if it takes up to 1 MiB: for messages
+    /// that wait before they are sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    #[inline]
+    pub fn append_or_keep<T: Serialize + ?Sized>(
+        value: &T,
+        buffer: &mut Vec<u8>,
+        most: usize,
+    ) -> Result<Option<Self>, EncodeError> {
+        Self::append_or_spill(value, buffer, most, MOST_ON_HEAP)
+    }
+
+    #[inline]
+    fn append_or_spill<T: Serialize + ?Sized>(
+        value: &T,
+        buffer: &mut Vec<u8>,
+        most: usize,
+        beyond: usize,
+    ) -> Result<Option<Self>, EncodeError> {
         let start = buffer.len();
-        let (file, descriptors) = encode(value, buffer, Spill { beyond: most, file: &MemoryFile::create })?;
-        if file.is_none() && descriptors.is_empty() {
+        let (file, descriptors) = encode(value, buffer, Spill { beyond, file: &MemoryFile::create })?;
+        if file.is_none() && descriptors.is_empty() && buffer.len() - start <= most {
             return Ok(None);
         }
         let bytes = file.map_or_else(|| Bytes::Heap(buffer.split_off(start)), Bytes::from);

@@ -2,6 +2,8 @@
 //!
 //! - [`EncodedCall`], [`Message`] and [`Outcome`] are calls, values and results without their
 //!   types, for code that passes on what others call, as mp-pool does.
+//! - [`RawFunction`] runs many calls of one function without an allocation for each; [`forks`] and
+//!   [`ignore_interrupts`] are for workers.
 //! - [`Spins`] decides whether a thread looks again before it sleeps.
 //! - [`Deadline`], [`PollableFd`] and the functions beside them are what [`pipe`](crate::pipe())
 //!   and [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own,
@@ -9,10 +11,9 @@
 
 use std::error::Error;
 
-pub use crate::call::EncodedCall;
+pub use crate::call::{EncodedCall, RawFunction};
 pub use crate::codec::Source;
 use crate::codec::{DecodeError, EncodeError};
-use crate::connection::Connection;
 pub use crate::message::{Encoded, Message, Sink, decode_from, decode_plain};
 pub use crate::outcome::{CallError, Outcome};
 pub use crate::pollable::PollableFd;
@@ -20,16 +21,9 @@ pub use crate::pollable::PollableFd;
 pub use crate::reactor::Readiness;
 pub use crate::spin::{Spins, Wait};
 pub use crate::sys::fd::above_standard_streams;
+pub use crate::sys::fork::forks;
 pub use crate::sys::poll::{Deadline, readable, writable};
-
-/// Tells whether the peer of a connection, now closed, left something unread that was sent to it.
-///
-/// The answer is known once receiving has come to the end, after
-/// [`RecvError::Disconnected`](crate::RecvError::Disconnected). It tells a peer that died before it
-/// looked at a message from one that died while it worked on it.
-pub fn peer_left_unread<Tx, Rx>(connection: &Connection<Tx, Rx>) -> bool {
-    connection.peer_left_unread()
-}
+pub use crate::sys::runtime::ignore_interrupts;
 
 /// Returns the text of an error, followed by the text of each of its sources, separated by `: `.
 ///

@@ -8,9 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use linkme::distributed_slice;
+use serde::de::DeserializeOwned;
 
+use crate::codec::DecodeError;
 use crate::function::ProcessFn;
-use crate::message::Message;
+use crate::message::{Message, decode_plain};
 use crate::outcome::Outcome;
 use crate::panic;
 
@@ -23,7 +25,23 @@ pub static FUNCTIONS: [Registration];
 pub struct Registration {
     name: &'static str,
     location: Location,
-    run: fn(Message) -> Outcome,
+    run: fn(Arguments<'_>, &mut Vec<u8>, usize) -> Option<Outcome>,
+}
+
+/// Encoded arguments.
+pub(crate) enum Arguments<'a> {
+    Message(Message),
+    /// Without descriptors.
+    Bytes(&'a mut [u8]),
+}
+
+impl Arguments<'_> {
+    fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
+        match self {
+            Self::Message(message) => message.decode(),
+            Self::Bytes(bytes) => decode_plain(bytes),
+        }
+    }
 }
 
 /// Where a function is in the source.
@@ -48,26 +66,36 @@ impl Registration {
 
     /// Runs the function.
     pub(crate) fn run(&self, arguments: Message) -> Outcome {
-        (self.run)(arguments)
+        // Only a value without bytes is short enough to be appended.
+        let outcome = (self.run)(Arguments::Message(arguments), &mut Vec::new(), 0);
+        outcome.unwrap_or_else(|| Outcome::Returned(Message::empty()))
+    }
+
+    /// Runs the function. If it returns a value that takes at most `most` bytes and contains no
+    /// descriptors, the value is appended to `result`, and there is no outcome.
+    #[inline]
+    pub(crate) fn run_onto(&self, arguments: Arguments<'_>, result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
+        (self.run)(arguments, result, most)
     }
 }
 
 /// Decodes the arguments, runs the function and encodes its result, and catches its panic.
-fn run<F: ProcessFn>(arguments: Message) -> Outcome {
-    // Unwinding drops the arguments and the result, so no code sees them in a broken state.
-    let result = catch_unwind(AssertUnwindSafe(|| {
+fn run<F: ProcessFn>(arguments: Arguments<'_>, result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
+    // Unwinding drops the arguments, and whoever catches a panic drops the result, so no code sees
+    // them in a broken state.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
         panic::call_as_first_frame(|| {
             let arguments = match arguments.decode() {
                 Ok(arguments) => arguments,
-                Err(error) => return Outcome::UndecodableArguments(error),
+                Err(error) => return Some(Outcome::UndecodableArguments(error)),
             };
-            match Message::encode(&F::invoke(arguments)) {
-                Ok(message) => Outcome::Returned(message),
-                Err(error) => Outcome::UnencodableResult(error),
+            match Message::append_or_keep(&F::invoke(arguments), result, most) {
+                Ok(message) => message.map(Outcome::Returned),
+                Err(error) => Some(Outcome::UnencodableResult(error)),
             }
         })
     }));
-    result.unwrap_or_else(|payload| Outcome::Panicked(panic::describe(payload)))
+    outcome.unwrap_or_else(|payload| Some(Outcome::Panicked(panic::describe(payload))))
 }
 
 /// Two functions have the same name, so a child could not tell which one to run.

@@ -1,6 +1,7 @@
 //! Why a pool could not be made, and why a task gave no value.
 
 use std::io;
+use std::time::Duration;
 
 use mp_core::raw::{CallError, Within};
 // The text of an error with its causes.
@@ -14,6 +15,9 @@ pub enum PoolError {
     /// A pool of no workers was asked for.
     #[error("a pool needs at least one worker")]
     NoWorkers,
+    /// The arguments of the initializer could not be encoded.
+    #[error("the initializer could not be encoded")]
+    Encode(#[source] EncodeError),
     /// A worker could not be started.
     #[error("a worker could not be started")]
     Spawn(#[source] SpawnError),
@@ -28,21 +32,54 @@ pub enum PoolError {
 pub enum TaskError {
     /// The function panicked. Its worker goes on with the next task.
     ///
-    /// In a program that is built with `panic = "abort"` a panic ends the worker:
-    /// [`Crashed`](Self::Crashed).
+    /// In a program that is built with `panic = "abort"` a panic ends the worker, which is
+    /// replaced.
     #[error("the task {0}")]
     Panicked(Panic),
     /// The worker ended while it was running the task: it was killed, crashed, or called `exit`.
     ///
-    /// A worker that is killed while it is idle, within microseconds of being handed the task,
-    /// counts as well: it may have taken the task in and not begun it.
-    #[error("the worker ended with {status} while it ran the task")]
+    /// A worker that dies before it has begun the task does not count: another one runs it. Only a
+    /// task with handles in its arguments, of which no second copy is kept, is lost with the worker
+    /// that they were sent to.
+    #[error("the worker ended with {status} while it ran the task, {}", attempts_text(*attempts))]
     Crashed {
-        /// How the worker ended.
+        /// How the last worker ended.
         status: ExitStatus,
-        /// How many workers ended running this task.
+        /// How many workers ended running this task: one more than it was run again, which
+        /// [`retries`](crate::PoolBuilder::retries) allows.
         attempts: u32,
     },
+    /// The task ran for longer than it may, and was killed with its worker:
+    /// [`PoolBuilder::task_timeout`](crate::PoolBuilder::task_timeout),
+    /// [`TaskOptions::timeout`](crate::TaskOptions::timeout).
+    #[error("the task ran for longer than {limit:?} and was killed")]
+    TimedOut {
+        /// How long it was allowed to run.
+        limit: Duration,
+    },
+    /// The worker had more memory than it may while it ran the task, and was killed:
+    /// [`PoolBuilder::memory_limit`](crate::PoolBuilder::memory_limit).
+    #[error("the worker had {used} bytes of memory, more than the limit of {limit}, and was killed")]
+    OutOfMemory {
+        /// How many bytes were resident.
+        used: u64,
+        /// How many may be.
+        limit: u64,
+    },
+    /// The task was [cancelled](crate::Task::cancel).
+    #[error("the task was cancelled")]
+    Cancelled,
+    /// The worker has sent what no worker sends, while it ran the task, and was killed. Something
+    /// in the task writes to descriptors or memory that are not its own.
+    #[error("the worker broke the pool's protocol while it ran the task, and was killed")]
+    Misbehaved,
+    /// The initializer failed in one worker after another; this is what the last one said. The pool
+    /// takes no more tasks.
+    #[error("no worker could be initialized: {0}")]
+    Initializer(String),
+    /// This process is a copy, made by `fork`, of the one that has the pool.
+    #[error("the pool belongs to the process that this one was forked from")]
+    Forked,
     /// The arguments, or the value that the function returned, could not be encoded; the error says
     /// which.
     #[error("a value of the task could not be encoded")]
@@ -63,7 +100,7 @@ pub enum TaskError {
     #[error("no function is registered under the name `{0}`")]
     UnknownFunction(String),
     /// The pool was closed before the task was submitted, or ended before the task was done.
-    #[error("the pool is closed and takes no more tasks")]
+    #[error("the pool is closed")]
     PoolClosed,
     /// Workers die before they can do anything, or cannot be started; this is what was said about
     /// the last one.
@@ -72,6 +109,13 @@ pub enum TaskError {
     /// The value was already taken.
     #[error("the value of the task was already taken")]
     AlreadyJoined,
+}
+
+fn attempts_text(attempts: u32) -> String {
+    match attempts {
+        1 => "which was not tried again".to_owned(),
+        more => format!("the last of {more} that did"),
+    }
 }
 
 /// Which value of a task could not be encoded or decoded, in the text of [`EncodeError`] and

@@ -1,124 +1,265 @@
-//! What the scheduler knows of a worker: a way to reach it, wherever it runs.
+//! The pool's end of a link to a worker: the only module of the pool's side that knows how calls
+//! and results travel.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
-use mp_core::raw::peer_left_unread;
-use mp_core::{Builder, Connection, ExitStatus, Process, RecvError, SendErrorReason, SpawnError, duplex};
+use mp_core::raw::Outcome;
+use mp_core::{Connection, ExitStatus, JoinError, Panic, Process, RecvError, SendErrorReason, SpawnError, duplex};
+use mp_shm::Shared;
 
-use crate::error::with_causes;
-use crate::protocol::{Reply, Request};
-use crate::worker::worker;
+use crate::board::{Board, Broken, Claimed, Consumer, Producer, Until};
+use crate::error::{TaskError, with_causes};
+use crate::settings::Settings;
+use crate::wire::{SharedMessage, ToPool, ToWorker};
+use crate::worker::{WorkerLink, worker};
 
-/// What there is to receive from a worker.
-pub(crate) enum FromWorker {
-    Reply(Reply),
-    /// A reply arrived that cannot be read, for lack of descriptors for example, and why.
-    Unreadable(String),
-    /// Nothing so far.
-    Nothing,
-    /// Nothing any more, or nothing that makes sense.
-    Lost,
-}
-
-/// Why a request was not sent.
-pub(crate) enum SendFailure {
-    /// There is no worker any more, which [`Link::receive`] will say as well.
-    Lost(Request),
-    /// This request cannot be sent, to this worker or another: there is no descriptor for its
-    /// handles, or no memory.
-    Refused(String),
-}
-
-/// One worker. No method sleeps.
-pub(crate) trait Link: Send + Sync {
-    fn send(&self, request: Request) -> Result<(), SendFailure>;
-
-    fn receive(&self) -> FromWorker;
-
-    /// How the worker ended; `None` while it runs.
-    fn exit_status(&self) -> Option<ExitStatus>;
-
-    /// Whether the worker turned out to have ended without having looked at everything that it was
-    /// sent.
-    fn left_unread(&self) -> bool;
-
-    /// Ends the worker, whatever it does.
-    fn kill(&self);
-
-    fn descriptors(&self) -> Descriptors<'_>;
-}
-
-/// What to sleep beside.
-pub(crate) struct Descriptors<'a> {
-    /// Readable when there is something to receive, or nothing any more.
-    pub(crate) says_something: BorrowedFd<'a>,
-    /// Readable when the worker has ended.
-    pub(crate) has_ended: BorrowedFd<'a>,
-}
-
-/// Starts a worker, by name.
-pub(crate) type Start = dyn Fn(String) -> Result<Box<dyn Link>, SpawnError> + Send + Sync;
-
-/// A worker that is a process on this machine, over a socket.
-pub(crate) struct Local {
-    connection: Connection<Request, Reply>,
+/// The parts of a link that another thread can sleep beside.
+pub(crate) struct Ends {
+    connection: Connection<ToWorker, ToPool>,
     process: Process<()>,
+    board: Shared<Board>,
 }
 
-impl Local {
-    pub(crate) fn start(name: String) -> Result<Box<dyn Link>, SpawnError> {
-        let (connection, theirs) =
-            duplex().map_err(|source| SpawnError::Io { action: "making the worker's connection", source })?;
-        let process = Builder::new().name(name).spawn(worker::call(theirs))?;
-        Ok(Box::new(Self { connection, process }))
+impl Ends {
+    /// Readable when the worker has said something, or its end of the connection is closed.
+    pub(crate) fn says_something(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+
+    /// Readable when the worker has ended.
+    pub(crate) fn has_ended(&self) -> BorrowedFd<'_> {
+        self.process.as_fd()
     }
 }
 
-impl Link for Local {
-    fn send(&self, request: Request) -> Result<(), SendFailure> {
-        // A long call stands in memory of its own and travels as a handle, and a worker is sent one
-        // call at a time, so there is always room.
-        self.connection.try_send(request).map_err(|error| match error.reason {
-            SendErrorReason::Disconnected => SendFailure::Lost(error.value),
+/// One worker. No method sleeps.
+pub(crate) struct Link {
+    ends: Arc<Ends>,
+    outbox: Producer,
+    inbox: Consumer,
+    /// How many times the worker may wake the pool.
+    wakes: u32,
+    /// What came over the connection before the entries that announce it.
+    outcomes: VecDeque<Result<(u32, Outcome), TaskError>>,
+    is_ready: bool,
+}
+
+/// What a worker has said over the connection.
+pub(crate) enum News {
+    Nothing,
+    Ready,
+    NotReady(String),
+    /// It will say nothing more.
+    Silent,
+}
+
+/// Why a message was not sent.
+pub(crate) enum SendFailure {
+    /// There is no worker any more.
+    Lost,
+    /// The worker has not read what it was sent before.
+    Full,
+    /// It cannot be sent to any worker: there is no descriptor for its handles, or no memory.
+    Refused(String),
+}
+
+/// How a worker has ended.
+pub(crate) struct Death {
+    pub(crate) status: ExitStatus,
+    /// The panic that ended it, in a program where a panic aborts.
+    pub(crate) panic: Option<Panic>,
+}
+
+/// Starts workers.
+pub(crate) struct Start {
+    settings: Arc<Settings>,
+}
+
+impl Start {
+    pub(crate) fn new(settings: Arc<Settings>) -> Self {
+        Self { settings }
+    }
+
+    /// Starts a worker, the `number`th of the pool, in this place among those that there are.
+    pub(crate) fn start(&self, number: usize, place: usize) -> Result<Link, SpawnError> {
+        let io = |action| move |source| SpawnError::Io { action, source };
+        let board = Shared::<Board>::zeroed().map_err(io("making the memory to share with a worker"))?;
+        board.claim.begin();
+        let (connection, theirs) = duplex().map_err(io("making the worker's connection"))?;
+        let end = WorkerLink(theirs, board.clone());
+        let builder = self.settings.process_builder(number, place)?;
+        let process = builder.spawn(worker::call(end, self.settings.setup()))?;
+        Ok(Link {
+            ends: Arc::new(Ends { connection, process, board }),
+            outbox: Producer::default(),
+            inbox: Consumer::default(),
+            wakes: 0,
+            outcomes: VecDeque::new(),
+            is_ready: false,
+        })
+    }
+}
+
+impl Link {
+    pub(crate) fn ends(&self) -> Arc<Ends> {
+        Arc::clone(&self.ends)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.ends.process.pid()
+    }
+
+    /// Receives one thing that the worker has said over the connection.
+    pub(crate) fn hear(&mut self) -> Result<News, Broken> {
+        match self.ends.connection.try_recv() {
+            Ok(None) => Ok(News::Nothing),
+            Ok(Some(ToPool::Wake)) => {
+                self.wakes = self.wakes.checked_sub(1).ok_or(Broken)?;
+                self.hear()
+            }
+            Ok(Some(ToPool::Ready)) if !self.is_ready => {
+                self.is_ready = true;
+                Ok(News::Ready)
+            }
+            Ok(Some(ToPool::NotReady(why))) if !self.is_ready => Ok(News::NotReady(why)),
+            Ok(Some(ToPool::Ready | ToPool::NotReady(_))) => Err(Broken),
+            Ok(Some(ToPool::Outcome(position, outcome))) => self.keep(Ok((position, outcome))),
+            Err(RecvError::Disconnected) => Ok(News::Silent),
+            // The message is gone, for lack of descriptors for example.
+            Err(error @ RecvError::Io(_)) => self.keep(Err(TaskError::NotReceived(with_causes(&error)))),
+            Err(_) => Err(Broken),
+        }
+    }
+
+    fn keep(&mut self, outcome: Result<(u32, Outcome), TaskError>) -> Result<News, Broken> {
+        // An entry announces each of them right after it was sent.
+        if self.outcomes.len() >= MOST_UNANNOUNCED {
+            return Err(Broken);
+        }
+        self.outcomes.push_back(outcome);
+        self.hear()
+    }
+
+    /// Takes how the call of this number ended, which the worker has sent.
+    pub(crate) fn outcome(&mut self, position: u32) -> Result<Result<Outcome, TaskError>, Broken> {
+        if self.outcomes.is_empty() {
+            self.hear()?;
+        }
+        match self.outcomes.pop_front() {
+            Some(Ok((of, outcome))) if of == position => Ok(Ok(outcome)),
+            Some(Err(error)) => Ok(Err(error)),
+            _ => Err(Broken),
+        }
+    }
+
+    /// Whether there are results to read.
+    pub(crate) fn has_results(&self) -> bool {
+        !self.inbox.is_empty(&self.ends.board.to_pool)
+    }
+
+    /// Appends the entries that the worker has written since the last time.
+    pub(crate) fn read(&mut self, entries: &mut Vec<u8>) -> Result<(), Broken> {
+        self.inbox.take(&self.ends.board.to_pool, entries)?;
+        if self.ends.board.worker_sleeps.is_to_be_woken(Until::Room) {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn claimed(&self) -> Claimed {
+        self.ends.board.claim.get()
+    }
+
+    pub(crate) fn change_claim(&self, from: Claimed, to: Claimed) -> bool {
+        self.ends.board.claim.change(from, to)
+    }
+
+    /// How many bytes of entries the worker can be sent.
+    pub(crate) fn room(&self) -> Result<usize, Broken> {
+        self.outbox.room(&self.ends.board.to_worker)
+    }
+
+    /// Writes entries for which there is room.
+    pub(crate) fn write(&mut self, entries: &[u8]) {
+        self.outbox.write(&self.ends.board.to_worker, entries);
+    }
+
+    /// Lets the worker see what was written.
+    pub(crate) fn publish(&mut self) {
+        self.outbox.publish(&self.ends.board.to_worker);
+        if self.ends.board.worker_sleeps.is_to_be_woken(Until::More) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        // If there is no room it has not read the last ones yet, and is awake; if it is lost, that
+        // will be noticed.
+        let _ = self.ends.connection.try_send(ToWorker::Wake);
+    }
+
+    /// Sends the arguments that the next entry announces.
+    pub(crate) fn send(&self, message: SharedMessage) -> Result<(), SendFailure> {
+        self.ends.connection.try_send(ToWorker::Message(message)).map_err(|error| match error.reason {
+            SendErrorReason::Disconnected => SendFailure::Lost,
+            SendErrorReason::Full => SendFailure::Full,
             other => SendFailure::Refused(with_causes(&other)),
         })
     }
 
-    fn receive(&self) -> FromWorker {
-        match self.connection.try_recv() {
-            Ok(Some(reply)) => FromWorker::Reply(reply),
-            Ok(None) => FromWorker::Nothing,
-            Err(RecvError::Disconnected) => FromWorker::Lost,
-            // Every other error concerns one message, which is gone.
-            Err(error) => FromWorker::Unreadable(with_causes(&error)),
+    /// Has the worker wake the pool when it has something. Returns true if it may have had
+    /// something before it knew.
+    pub(crate) fn ask_for_wake(&mut self) -> bool {
+        if !self.ends.board.pool_sleeps.set(Until::More) {
+            return false;
+        }
+        self.wakes += 1;
+        self.has_results()
+    }
+
+    /// Takes that back: somebody is looking.
+    pub(crate) fn forgo_wake(&mut self) {
+        if self.ends.board.pool_sleeps.clear() {
+            self.wakes = self.wakes.saturating_sub(1);
         }
     }
 
-    fn exit_status(&self) -> Option<ExitStatus> {
-        self.process.exit_status()
+    /// How the worker ended; `None` while it runs.
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
+        self.ends.process.exit_status()
     }
 
-    fn left_unread(&self) -> bool {
-        peer_left_unread(&self.connection)
+    /// Takes leave of a worker that has ended.
+    pub(crate) fn bury(self) -> Option<Death> {
+        let status = self.exit_status()?;
+        let ends = Arc::into_inner(self.ends);
+        let panic = ends.and_then(|mut ends| match ends.process.join_timeout(Duration::ZERO) {
+            Err(JoinError::Panicked(panic)) => Some(panic),
+            _ => None,
+        });
+        Some(Death { status, panic })
     }
 
-    fn kill(&self) {
+    /// Ends the worker, whatever it does.
+    pub(crate) fn kill(&self) {
         // It fails only if the worker changed its user, and then its link is all that can be taken
         // from it.
-        let _ = self.process.kill();
-    }
-
-    fn descriptors(&self) -> Descriptors<'_> {
-        Descriptors { says_something: self.connection.as_fd(), has_ended: self.process.as_fd() }
+        let _ = self.ends.process.kill();
     }
 }
 
+/// How many outcomes of one worker may be here before the entries that announce them are read.
+const MOST_UNANNOUNCED: usize = 4096;
+
 /// However a link is let go of, no worker is left behind it.
-impl Drop for Local {
+impl Drop for Ends {
     fn drop(&mut self) {
         if self.process.is_alive() {
-            self.kill();
+            // As above.
+            let _ = self.process.kill();
             // A killed process ends by itself. If it could not be killed, or cannot be waited for,
             // the next spawn reaps it.
             let _ = mp_core::wait(&[&self.process], Some(Duration::from_secs(1)));

@@ -4,20 +4,25 @@ use std::fmt;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::{JoinHandle, available_parallelism};
+use std::time::Duration;
 
 use mp_core::raw::Within;
 use mp_core::{Call, ProcessFn};
 
+use crate::batch::Ends;
+use crate::builder::PoolBuilder;
+use crate::chunk::{Calls, Chunk, Sink, Terms};
 use crate::error::{ARGUMENTS, PoolError, TaskError};
-use crate::link::Local;
-use crate::protocol::SharedCall;
-use crate::scheduler::{self, Destination, SchedulerState};
-use crate::task::{Task, TaskSlot};
+use crate::scheduler::Scheduler;
+use crate::slot::Slot;
+use crate::stats::Stats;
+use crate::task::Task;
 
 /// Worker processes that run tasks.
 ///
-/// Tasks start in the order in which they were submitted. A pool can be used from several threads,
-/// and inside the task of another pool.
+/// Tasks start in the order in which they were submitted, those of a higher
+/// [priority](TaskOptions::priority) first. A pool can be used from several threads, from async
+/// code, and inside the task of another pool.
 ///
 /// Dropping a pool ends it at once: tasks that are not done get [`TaskError::PoolClosed`], and
 /// their workers are killed; idle workers exit. No worker is left when `drop` returns.
@@ -49,13 +54,73 @@ use crate::task::{Task, TaskSlot};
 /// assert_eq!(lucky.join()?, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A large value that all tasks read is sent to each worker as a descriptor, and copied nowhere, if
+/// it stands in a `FrozenBuffer` or a `Shared` of mp-shm:
+///
+/// ```
+/// use mp_core::process_fn;
+/// use mp_pool::Pool;
+/// use mp_shm::{Buffer, FrozenBuffer};
+///
+/// #[process_fn]
+/// fn sum(numbers: FrozenBuffer<u64>, from: usize, to: usize) -> u64 {
+///     numbers[from..to].iter().sum()
+/// }
+///
+/// let numbers = Buffer::from_slice(&(0..1000).collect::<Vec<u64>>())?.freeze()?;
+/// let pool = Pool::new(2)?;
+/// let parts = (0..10).map(|part| (numbers.clone(), part * 100, part * 100 + 100));
+/// assert_eq!(pool.map::<sum>(parts)?.iter().sum::<u64>(), 499_500);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Pool {
-    shared: Arc<SchedulerState>,
-    workers: usize,
+    scheduler: Arc<Scheduler>,
     supervisor: Option<JoinHandle<()>>,
 }
 
+/// What holds for one task, other than for the rest of the pool's.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use = "options do nothing until a task is submitted with them"]
+pub struct TaskOptions {
+    timeout: Option<Duration>,
+    priority: i32,
+    retries: Option<u32>,
+}
+
+impl TaskOptions {
+    /// Makes options with which nothing is set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Limits how long the task may run, in place of
+    /// [`PoolBuilder::task_timeout`](crate::PoolBuilder::task_timeout).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Has the task start before those that wait with a lower priority. The default is 0. Tasks
+    /// that have started, or were sent ahead to a worker, are not held up.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets how often the task is run again if its worker dies, in place of
+    /// [`PoolBuilder::retries`](crate::PoolBuilder::retries).
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = Some(retries);
+        self
+    }
+}
+
 impl Pool {
+    pub(crate) fn of((scheduler, supervisor): (Arc<Scheduler>, JoinHandle<()>)) -> Self {
+        Self { scheduler, supervisor: Some(supervisor) }
+    }
+
     /// Starts a pool of `workers` processes.
     ///
     /// # Errors
@@ -67,43 +132,88 @@ impl Pool {
 
     /// Makes a builder, which can set more.
     pub fn builder() -> PoolBuilder {
-        PoolBuilder { workers: None, name: "Worker".to_owned() }
+        PoolBuilder::new()
     }
 
     /// Returns how many workers the pool has, when none is just being replaced.
     pub fn workers(&self) -> usize {
-        self.workers
+        self.scheduler.workers()
     }
 
     /// Takes in a task.
     ///
     /// The arguments are encoded here; handles in them belong to the task from then on, and what
     /// the call borrows is free again. It never waits: tasks that find no idle worker queue up,
-    /// without a limit. Everything that can go wrong is told by [`Task::join`].
+    /// without a limit; [`submit_when_below`](Self::submit_when_below) has one. Everything that can
+    /// go wrong is told by [`Task::join`].
     pub fn submit<F: ProcessFn, A>(&self, call: Call<F, A>) -> Task<F::Output> {
-        let slot = Arc::new(TaskSlot::default());
-        self.submit_to(call, Destination::Task(Arc::clone(&slot)));
-        Task::new(slot)
+        self.submit_with(TaskOptions::new(), call)
     }
 
-    pub(crate) fn submit_to<F: ProcessFn, A>(&self, call: Call<F, A>, destination: Destination) {
-        match call.encode() {
-            Ok(call) => self.shared.submit(SharedCall::new(call), destination),
-            Err(error) => destination.finish(Err(TaskError::Encode(error.within(ARGUMENTS)))),
+    /// Takes in a task for which something else holds than for the others.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mp_core::process_fn;
+    /// use mp_pool::{Pool, TaskError, TaskOptions};
+    ///
+    /// #[process_fn]
+    /// fn sleep(duration: Duration) {
+    ///     std::thread::sleep(duration);
+    /// }
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let options = TaskOptions::new().timeout(Duration::from_millis(10)).priority(1);
+    /// let task = pool.submit_with(options, sleep::call(Duration::from_secs(60)));
+    /// assert_eq!(task.join(), Err(TaskError::TimedOut { limit: Duration::from_millis(10) }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn submit_with<F: ProcessFn, A>(&self, options: TaskOptions, call: Call<F, A>) -> Task<F::Output> {
+        let slot = Arc::new(Slot::default());
+        let mut calls = Calls::default();
+        match calls.add(|bytes, most| call.encode_arguments(bytes, most)) {
+            Ok(()) => {
+                let usual = self.scheduler.terms();
+                let terms = Terms {
+                    timeout: options.timeout.or(usual.timeout),
+                    priority: options.priority,
+                    retries: options.retries.unwrap_or(usual.retries),
+                };
+                let function = self.scheduler.function(F::NAME);
+                let sink = Sink::Task(Arc::clone(&slot));
+                self.scheduler.submit(Arc::new(Chunk::new(function, terms, sink, calls)));
+            }
+            Err(error) => {
+                // Nobody waits for it yet.
+                let _ = slot.finish(Ends::Failed(TaskError::Encode(error.within(ARGUMENTS))));
+            }
         }
+        Task::new(slot, Arc::clone(&self.scheduler))
+    }
+
+    /// Takes in a task as soon as fewer than `waiting` tasks are in the queue, and waits for that:
+    /// back pressure for a producer that is faster than the workers.
+    ///
+    /// Tasks that workers run, or were sent ahead, are not in the queue. With 0 it does not wait.
+    pub fn submit_when_below<F: ProcessFn, A>(&self, waiting: usize, call: Call<F, A>) -> Task<F::Output> {
+        self.scheduler.wait_until_below(waiting);
+        self.submit(call)
     }
 
     /// Takes in no more tasks: later ones get [`TaskError::PoolClosed`]. Those that were taken in
     /// are still done, then the workers end.
     pub fn close(&self) {
-        self.shared.close();
+        self.scheduler.close();
     }
 
     /// Waits until every task is done and every worker has ended. It closes the pool first, if that
     /// was not done.
     pub fn join(&self) {
         self.close();
-        self.shared.wait_until_gone();
+        self.scheduler.wait_until_gone();
     }
 
     /// Ends the pool at once: tasks that are not done get [`TaskError::PoolClosed`], and the
@@ -111,16 +221,33 @@ impl Pool {
     ///
     /// It does not wait for the workers' end; [`join`](Self::join) does.
     pub fn terminate(&self) {
-        self.shared.terminate();
+        self.scheduler.terminate();
     }
 
-    pub(crate) fn forget(&self, batch: &Arc<crate::batch::Batch>) {
-        self.shared.forget(batch);
+    /// Changes how many workers there are, to at least one. Missing ones are started; those that
+    /// are too many end when they have done what they are doing.
+    pub fn resize(&self, workers: usize) {
+        self.scheduler.resize(workers.max(1));
+    }
+
+    /// Returns what the pool is doing and has done.
+    pub fn stats(&self) -> Stats {
+        self.scheduler.stats()
+    }
+
+    pub(crate) fn scheduler(&self) -> &Arc<Scheduler> {
+        &self.scheduler
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if self.scheduler.is_copy() {
+            // The workers are those of the process that this one was forked from, which has the
+            // supervisor as well.
+            std::mem::forget(self.supervisor.take());
+            return;
+        }
         self.terminate();
         if let Some(supervisor) = self.supervisor.take() {
             // It does not panic; if it did, the workers went with their links.
@@ -131,49 +258,20 @@ impl Drop for Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("workers", &self.workers).finish_non_exhaustive()
+        f.debug_struct("Pool").field("workers", &self.workers()).finish_non_exhaustive()
     }
-}
-
-/// Makes a [`Pool`].
-///
-/// # Examples
-///
-/// ```
-/// use mp_pool::Pool;
-///
-/// let pool = Pool::builder().workers(3).name("parser").build()?;
-/// assert_eq!(pool.workers(), 3);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until it builds"]
-pub struct PoolBuilder {
-    workers: Option<usize>,
-    name: String,
 }
 
 impl PoolBuilder {
-    /// Sets how many workers there are. The default is [`available_parallelism`], which respects
-    /// CPU affinity and cgroup quotas.
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = Some(workers);
-        self
-    }
-
-    /// Sets what the workers are called: `name-1`, `name-2` and so on; a replacement gets the next
-    /// number. The default is `Worker`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
     /// Starts the workers.
     ///
     /// # Errors
     ///
     /// [`PoolError`]; no worker is left then.
     pub fn build(self) -> Result<Pool, PoolError> {
+        if let Some(error) = self.failure {
+            return Err(PoolError::Encode(error));
+        }
         let workers = match self.workers {
             Some(workers) => workers,
             None => available_parallelism().map_or(1, NonZero::get),
@@ -181,7 +279,6 @@ impl PoolBuilder {
         if workers == 0 {
             return Err(PoolError::NoWorkers);
         }
-        let (shared, supervisor) = scheduler::start(&self.name, workers, Box::new(Local::start))?;
-        Ok(Pool { shared, workers, supervisor: Some(supervisor) })
+        Scheduler::start(self.settings, workers).map(Pool::of)
     }
 }

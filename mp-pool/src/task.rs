@@ -1,72 +1,37 @@
-//! The value of one task, which will be there when the task is done.
+//! A task, as the program that submitted it knows it.
 
 use std::fmt;
+use std::future::Future;
+use std::io;
 use std::marker::PhantomData;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use mp_core::raw::Outcome;
+use mp_core::raw::Deadline;
+use mp_core::{Receiver, pipe};
 use serde::de::DeserializeOwned;
 
+use crate::batch::{Decoder, Delivery, Ends};
 use crate::error::TaskError;
+use crate::later::Later;
+use crate::scheduler::Scheduler;
+use crate::slot::Slot;
 
-/// How a task ended, before anyone has looked at its value.
-pub(crate) type Finished = Result<Outcome, TaskError>;
-
-/// Where the scheduler puts how one task ended.
-#[derive(Debug, Default)]
-pub(crate) struct TaskSlot {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-enum State {
-    #[default]
-    Running,
-    Finished(Finished),
-    Taken,
-}
-
-impl TaskSlot {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn finish(&self, finished: Finished) {
-        *self.state() = State::Finished(finished);
-        self.changed.notify_all();
-    }
-
-    /// Takes how the task ended; `None` if it has not by the deadline. Without a deadline it waits
-    /// for it.
-    fn take(&self, deadline: Option<Instant>) -> Option<Finished> {
-        let mut state = self.state();
-        while let State::Running = *state {
-            state = match deadline {
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-        match std::mem::replace(&mut *state, State::Taken) {
-            State::Finished(finished) => Some(finished),
-            _ => Some(Err(TaskError::AlreadyJoined)),
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        !matches!(*self.state(), State::Running)
-    }
+fn decode<R: DeserializeOwned>(ends: Ends) -> Result<R, TaskError> {
+    let one = Delivery { first: 0, count: 1, ends };
+    Decoder::new(one).next().map_or(Err(TaskError::PoolClosed), |(_, result)| result)
 }
 
 /// A task of a [`Pool`](crate::Pool), which will have a value.
 ///
-/// Dropping it lets the task run; its value is lost. Tasks can be joined in any order, from any
-/// thread.
+/// Tasks can be joined in any order, from any thread, or awaited, on any executor. Dropping a task
+/// lets it run, and its value is lost; [`cancel_on_drop`](Self::cancel_on_drop) changes that. A
+/// task is a future: awaiting it is joining it. It needs neither a thread nor a feature of this
+/// crate.
 ///
 /// # Process death
 ///
@@ -94,17 +59,24 @@ impl TaskSlot {
 ///     }
 /// };
 /// assert_eq!(value, 42);
+///
+/// # pollster::block_on(async {
+/// assert_eq!(pool.submit(double::call(4)).await?, 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "the value of a task that is dropped is lost"]
 pub struct Task<R> {
-    slot: Arc<TaskSlot>,
+    slot: Arc<Slot>,
+    scheduler: Arc<Scheduler>,
+    cancel_on_drop: bool,
     value: PhantomData<fn() -> R>,
 }
 
 impl<R> Task<R> {
-    pub(crate) fn new(slot: Arc<TaskSlot>) -> Self {
-        Self { slot, value: PhantomData }
+    pub(crate) fn new(slot: Arc<Slot>, scheduler: Arc<Scheduler>) -> Self {
+        Self { slot, scheduler, cancel_on_drop: false, value: PhantomData }
     }
 
     /// Tells whether the task has ended, with a value or without.
@@ -117,6 +89,65 @@ impl<R> Task<R> {
     pub fn is_finished(&self) -> bool {
         self.is_done()
     }
+
+    /// Ends the task if it has not ended by itself: it gets [`TaskError::Cancelled`]. If it was
+    /// running, its worker is killed and replaced. Returns false if the task had ended before.
+    pub fn cancel(&self) -> bool {
+        self.scheduler.cancel(&self.slot)
+    }
+
+    /// Sets whether dropping this [cancels](Self::cancel) the task. By default it does not.
+    pub fn cancel_on_drop(mut self, cancel: bool) -> Self {
+        self.cancel_on_drop = cancel;
+        self
+    }
+
+    /// Makes a descriptor that is readable when the task has ended, for [`mp_core::wait`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if this process has no free descriptors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::{process_fn, wait};
+    /// use mp_pool::Pool;
+    ///
+    /// #[process_fn]
+    /// fn double(number: i32) -> i32 {
+    ///     number * 2
+    /// }
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let (one, other) = (pool.submit(double::call(1)), pool.submit(double::call(2)));
+    /// let (first, second) = (one.sentinel()?, other.sentinel()?);
+    /// let ready = wait(&[&first, &second], None)?;
+    /// assert!(ready.iter().all(|index| [&one, &other][*index].is_done()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn sentinel(&self) -> io::Result<Sentinel> {
+        let mut inner = self.slot.inner();
+        if let Some((_, receiver)) = &inner.sentinel {
+            return Ok(Sentinel(Arc::clone(receiver)));
+        }
+        let (sender, receiver) = pipe()?;
+        let receiver = Arc::new(receiver);
+        if !self.slot.is_done() {
+            inner.sentinel = Some((sender, Arc::clone(&receiver)));
+        }
+        Ok(Sentinel(receiver))
+    }
+}
+
+/// Readable when a task has ended: what [`Task::sentinel`] returns.
+#[derive(Clone, Debug)]
+pub struct Sentinel(Arc<Receiver<()>>);
+
+impl AsFd for Sentinel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 impl<R: DeserializeOwned> Task<R> {
@@ -125,10 +156,10 @@ impl<R: DeserializeOwned> Task<R> {
     /// # Errors
     ///
     /// [`TaskError`] says what there is instead of a value.
-    pub fn join(self) -> Result<R, TaskError> {
+    pub fn join(mut self) -> Result<R, TaskError> {
         // Without a deadline there is always an end: the pool finishes every task before it is
         // gone.
-        self.slot.take(None).map_or(Err(TaskError::PoolClosed), decode)
+        self.join_until(None).and_then(|value| value.ok_or(TaskError::PoolClosed))
     }
 
     /// Waits until the task has ended, for `timeout` at most; `None` means that it still runs, and
@@ -142,7 +173,7 @@ impl<R: DeserializeOwned> Task<R> {
     /// As [`join`](Self::join).
     pub fn join_timeout(&mut self, timeout: Duration) -> Result<Option<R>, TaskError> {
         // A deadline that is too far away to be represented is none.
-        self.slot.take(Instant::now().checked_add(timeout)).map(decode).transpose()
+        self.join_until(Some(timeout))
     }
 
     /// Returns the value if the task has ended, without waiting.
@@ -153,11 +184,87 @@ impl<R: DeserializeOwned> Task<R> {
     pub fn try_join(&mut self) -> Result<Option<R>, TaskError> {
         self.join_timeout(Duration::ZERO)
     }
+
+    fn join_until(&mut self, timeout: Option<Duration>) -> Result<Option<R>, TaskError> {
+        if self.scheduler.is_copy() {
+            return Err(TaskError::Forked);
+        }
+        let deadline = Deadline::from_timeout(timeout);
+        self.scheduler.look_while(deadline, || !self.slot.is_done());
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if timeout.is_some_and(|timeout| timeout.is_zero()) && !self.slot.is_done() || !self.slot.wait(until) {
+            return Ok(None);
+        }
+        decode(self.slot.take()?).map(Some)
+    }
+
+    /// Has `callback` called with the value, or with what there is instead, when the task has
+    /// ended.
+    ///
+    /// The callbacks of a pool run one after another, on a thread that is there for nothing else. A
+    /// callback that waits holds up the callbacks behind it, and one that panics ends itself alone;
+    /// no task notices either.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use mp_core::process_fn;
+    /// use mp_pool::Pool;
+    ///
+    /// #[process_fn]
+    /// fn double(number: i32) -> i32 {
+    ///     number * 2
+    /// }
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let (sender, receiver) = mpsc::channel();
+    /// pool.submit(double::call(21)).on_done(move |value| sender.send(value).unwrap());
+    /// assert_eq!(receiver.recv()??, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_done(mut self, callback: impl FnOnce(Result<R, TaskError>) + Send + 'static) {
+        self.cancel_on_drop = false;
+        let callback = move |ends: Ends| callback(decode(ends));
+        let mut inner = self.slot.inner();
+        if !self.slot.is_done() {
+            inner.callback = Some(Box::new(callback));
+            return;
+        }
+        let ends = inner.ends.take().unwrap_or(Ends::Failed(TaskError::AlreadyJoined));
+        drop(inner);
+        self.scheduler.run_later(Later::Call(Box::new(move || callback(ends))));
+    }
 }
 
-/// Decodes in the thread that asks, not in the scheduler's.
-pub(crate) fn decode<R: DeserializeOwned>(finished: Finished) -> Result<R, TaskError> {
-    Ok(finished?.decode()?)
+impl<R: DeserializeOwned> Future for Task<R> {
+    type Output = Result<R, TaskError>;
+
+    /// After it was ready, the answer is [`TaskError::AlreadyJoined`].
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.scheduler.is_copy() {
+            return Poll::Ready(Err(TaskError::Forked));
+        }
+        // Code of others is not run under the lock.
+        let mut waker = Some(context.waker().clone());
+        let mut inner = self.slot.inner();
+        if !self.slot.is_done() {
+            mem::swap(&mut inner.waker, &mut waker);
+            drop(inner);
+            return Poll::Pending;
+        }
+        drop(inner);
+        Poll::Ready(self.slot.take().and_then(decode))
+    }
+}
+
+impl<R> Drop for Task<R> {
+    fn drop(&mut self) {
+        if self.cancel_on_drop && !self.is_done() {
+            self.cancel();
+        }
+    }
 }
 
 impl<R> fmt::Debug for Task<R> {

@@ -1,6 +1,7 @@
 //! The standard streams of a child.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 
@@ -62,6 +63,21 @@ impl Stdio {
     /// `println!` panics.
     pub fn piped() -> Self {
         Self(Kind::Piped)
+    }
+
+    /// Makes another one of these, for one more process.
+    ///
+    /// # Errors
+    ///
+    /// Fails for [`piped`](Self::piped), because each process has a pipe of its own, and if this
+    /// process has no free descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(match &self.0 {
+            Kind::Inherit => Kind::Inherit,
+            Kind::Null => Kind::Null,
+            Kind::Fd(file) => Kind::Fd(fd::duplicate(file.as_fd())?),
+            Kind::Piped => return Err(io::Error::new(io::ErrorKind::InvalidInput, "a pipe is for one process")),
+        }))
     }
 }
 

@@ -15,6 +15,14 @@ pub(crate) fn ignore_sigpipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
+/// Ignores SIGINT in this process from now on, and in the processes that it starts, unless they
+/// change that.
+pub fn ignore_interrupts() {
+    // SAFETY: SIG_IGN is a valid disposition for SIGINT. A handler that was installed is not called
+    // any more, as the caller wants.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+}
+
 /// Opens `/dev/null` for every standard stream that is closed, so that no other file gets its
 /// number.
 pub(crate) fn open_standard_streams() -> io::Result<()> {

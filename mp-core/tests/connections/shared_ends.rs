@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use mp_core::raw::peer_left_unread;
 use mp_core::{Connection, Receiver, duplex, pipe, process_fn};
 use mp_testing::scenario;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -24,21 +23,4 @@ scenario!(an_end_that_someone_made_non_blocking_still_waits, {
     go.send(()).unwrap();
     assert_eq!(waiting.join().unwrap().unwrap(), 7);
     process.join().unwrap();
-});
-
-scenario!(what_the_peer_left_unread_is_known_also_after_a_failed_send, {
-    let (mine, theirs) = duplex::<u8, u8>().unwrap();
-    mine.send(1).unwrap();
-    drop(theirs);
-    mine.send(2).unwrap_err();
-    mine.recv().unwrap_err();
-    assert!(peer_left_unread(&mine));
-
-    let (mine, theirs) = duplex::<u8, u8>().unwrap();
-    mine.send(1).unwrap();
-    theirs.recv().unwrap();
-    drop(theirs);
-    mine.send(2).unwrap_err();
-    mine.recv().unwrap_err();
-    assert!(!peer_left_unread(&mine));
 });

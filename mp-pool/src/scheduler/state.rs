@@ -1,16 +1,24 @@
-//! The tasks that are not done, and the workers.
+//! The calls that have not ended, and the workers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{Destination, Job};
+use crate::batch::{Delivery, Ends};
+use crate::chunk::{Function, Run, Sink};
 use crate::error::TaskError;
-use crate::link::{Link, SendFailure};
-use crate::protocol::{Request, SharedCall};
+use crate::later::Later;
+use crate::link::Link;
+use crate::settings::Settings;
+use crate::slot::Slot;
+use crate::stats::Stats;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How long the calls that are sent at once may take.
+pub(crate) const SLICE: Duration = Duration::from_micros(500);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// Tasks are taken in.
+    /// Calls are taken in.
     Open,
     /// No more are; those that were go on.
     Closed,
@@ -21,102 +29,402 @@ pub(super) enum Phase {
 }
 
 pub(super) struct State {
+    pub(super) settings: Arc<Settings>,
     pub(super) phase: Phase,
-    /// Tasks that no worker has, in the order in which they came.
-    pub(super) queue: VecDeque<Job>,
+    pub(super) queue: Queue,
     pub(super) workers: Vec<Worker>,
-    next_task: u64,
+    /// How many workers there should be.
+    pub(super) target: usize,
+    /// Changes with the list of workers.
+    pub(super) generation: u64,
+    /// How many threads look for results, so that workers need not wake anybody.
+    pub(super) looking: usize,
+    /// How many threads wait for the queue to become shorter.
+    pub(super) waiters: usize,
+    /// What to run without the lock.
+    pub(super) later: Vec<Later>,
+    /// There is something for the supervisor to look at.
+    pub(super) wants_supervisor: bool,
+    /// When the supervisor wakes by itself; `None` is never.
+    pub(super) supervisor_wakes: Option<Instant>,
+    /// How many workers in a row did nothing, and why the last one did not.
+    pub(super) failures: u32,
+    pub(super) failure: TaskError,
+    /// When to try again to start the workers that are missing.
+    pub(super) retry: Option<Instant>,
+    /// A worker could not be sent a message, for lack of room.
+    pub(super) clogged: bool,
+    /// Workers cannot be had for now.
+    pub(super) gave_up: bool,
+    pub(super) stats: Stats,
+    /// Memory for entries.
+    pub(super) buffer: Vec<u8>,
+    /// Counts what was sent, to know who was sent something last.
+    pub(super) sends: u64,
 }
 
 pub(super) struct Worker {
-    pub(super) link: Arc<dyn Link>,
-    /// What it is running, or is about to.
-    pub(super) job: Option<Job>,
+    pub(super) link: Link,
+    pub(super) number: usize,
+    pub(super) place: usize,
     /// It has said that it is.
     pub(super) ready: bool,
-    /// It has answered a task.
+    /// It has answered a call.
     pub(super) proven: bool,
-    /// It will get no task any more.
+    /// It will get no call any more.
     pub(super) leaving: bool,
+    /// Since when it is about to end.
+    pub(super) dismissed: Option<Instant>,
+    /// That it ends is no failure, or was counted as one.
+    pub(super) expected_to_end: bool,
     /// It will say nothing any more.
     pub(super) silent: bool,
+    /// Why it was killed, if the pool did that.
+    pub(super) condemned: Option<Verdict>,
+    /// What it has and has not answered, in the order of the numbers.
+    pub(super) sent: VecDeque<Sent>,
+    /// The number of the first call of `sent`.
+    pub(super) answered: u32,
+    /// The number that the next call to be sent gets.
+    pub(super) next_number: u32,
+    /// Where it was fenced off from what was taken back.
+    pub(super) fence: Option<u32>,
+    /// How many nanoseconds the calls of `sent` take.
+    pub(super) load: u64,
+    /// How many of them have a message.
+    pub(super) messages: usize,
+    /// How many calls it has answered.
+    pub(super) done: u32,
+    /// How many it had when its memory was looked at.
+    pub(super) looked_at: u32,
+    /// The function and the time limit that it was told last.
+    pub(super) function: Option<(Arc<Function>, Option<Duration>)>,
+    /// How many calls were answered since it last said how long they took.
+    pub(super) untimed: u64,
+    /// The function of the call that it answered last.
+    pub(super) answered_function: Option<Arc<Function>>,
+    /// The number of the call that it was seen running, and since when.
+    pub(super) running: Option<(u32, Instant)>,
+    /// Since when it has nothing to do.
+    pub(super) idle_since: Instant,
+    /// The last time that it was sent something, in the order of all.
+    pub(super) last_sent: u64,
+}
+
+/// A run of calls that a worker has.
+pub(super) struct Sent {
+    pub(super) run: Run,
+    /// How many nanoseconds each call was thought to take.
+    pub(super) cost: u64,
+}
+
+/// Why the pool has killed a worker, and for which call.
+#[derive(Clone, Debug)]
+pub(super) enum Verdict {
+    TimedOut(Duration),
+    OutOfMemory { used: u64, limit: u64 },
+    Cancelled,
+    Misbehaved,
 }
 
 impl Worker {
-    pub(super) fn new(link: Arc<dyn Link>) -> Self {
-        Self { link, job: None, ready: false, proven: false, leaving: false, silent: false }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.ready && self.job.is_none() && !self.leaving
-    }
-
-    /// Hands a job to the worker; gives it back if the worker turns out to be lost. A job that
-    /// cannot be sent to any worker is finished with that.
-    fn assign(&mut self, mut job: Job) -> Result<(), Job> {
-        let Some(call) = job.call.take() else { return Ok(()) };
-        // A second copy of a handle would keep what it belongs to open, so only plain calls are
-        // kept.
-        job.kept = (!call.has_handles()).then(|| call.clone());
-        match self.link.send(Request::Run { task: job.task, call }) {
-            Ok(()) => {
-                self.job = Some(job);
-                Ok(())
-            }
-            Err(SendFailure::Lost(request)) => {
-                self.leaving = true;
-                self.link.kill();
-                if let Request::Run { call, .. } = request {
-                    job.call = Some(call);
-                }
-                Err(job)
-            }
-            Err(SendFailure::Refused(why)) => {
-                job.destination.finish(Err(TaskError::NotSent(why)));
-                Ok(())
-            }
+    fn new(link: Link, number: usize, place: usize) -> Self {
+        Self {
+            link,
+            number,
+            place,
+            ready: false,
+            proven: false,
+            leaving: false,
+            dismissed: None,
+            expected_to_end: false,
+            silent: false,
+            condemned: None,
+            sent: VecDeque::new(),
+            answered: 0,
+            next_number: 0,
+            fence: None,
+            load: 0,
+            messages: 0,
+            done: 0,
+            looked_at: 0,
+            function: None,
+            untimed: 0,
+            answered_function: None,
+            running: None,
+            idle_since: Instant::now(),
+            last_sent: 0,
         }
     }
 
-    /// Tells the worker to end when it has done what it has.
-    pub(super) fn dismiss(&mut self) {
-        if !self.leaving {
-            self.leaving = true;
-            // A worker that cannot be told is lost, and will be noticed.
-            let _ = self.link.send(Request::Exit);
-        }
+    /// How many calls it has not answered.
+    pub(super) fn unanswered(&self) -> u32 {
+        self.fence.unwrap_or(self.next_number) - self.answered
+    }
+
+    pub(super) fn takes_calls(&self) -> bool {
+        self.ready && !self.leaving && self.fence.is_none() && self.condemned.is_none()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.takes_calls() && self.unanswered() == 0
     }
 }
 
 impl State {
-    pub(super) fn new() -> Self {
-        Self { phase: Phase::Open, queue: VecDeque::new(), workers: Vec::new(), next_task: 0 }
+    pub(super) fn new(settings: Arc<Settings>, target: usize) -> Self {
+        Self {
+            settings,
+            phase: Phase::Open,
+            queue: Queue::default(),
+            workers: Vec::new(),
+            target,
+            generation: 0,
+            looking: 0,
+            waiters: 0,
+            later: Vec::new(),
+            wants_supervisor: false,
+            supervisor_wakes: None,
+            failures: 0,
+            failure: TaskError::PoolClosed,
+            retry: None,
+            clogged: false,
+            gave_up: false,
+            stats: Stats::default(),
+            buffer: Vec::new(),
+            sends: 0,
+        }
     }
 
-    pub(super) fn submit(&mut self, call: SharedCall, destination: Destination) {
-        let task = self.next_task;
-        self.next_task += 1;
-        self.queue.push_back(Job { task, call: Some(call), kept: None, destination });
+    /// The number and the place of the next worker.
+    pub(super) fn next_worker(&mut self) -> (usize, usize) {
+        self.stats.started += 1;
+        let place = (0..).find(|place| self.workers.iter().all(|worker| worker.leaving || worker.place != *place));
+        (self.stats.started as usize, place.unwrap_or(0))
+    }
+
+    pub(super) fn add(&mut self, link: Link, number: usize, place: usize) {
+        self.generation += 1;
+        self.workers.push(Worker::new(link, number, place));
+    }
+
+    pub(super) fn submit(&mut self, run: Run) {
+        match (&self.failure, self.phase) {
+            (_, Phase::Open) if !self.gave_up => {}
+            (TaskError::Initializer(_), Phase::Open) => return self.fail(run, &self.failure.clone()),
+            (_, Phase::Open) => {
+                // One more try.
+                self.gave_up = false;
+                self.failures = super::supervisor::MOST_FAILURES - 1;
+                self.retry = None;
+            }
+            _ => return self.fail(run, &TaskError::PoolClosed),
+        }
+        self.queue.push_back(run);
+        self.dispatch();
+        if !self.queue.is_empty() && self.missing() > 0 {
+            self.wants_supervisor = true;
+        }
+    }
+
+    /// How many workers there should be and are not.
+    pub(super) fn missing(&self) -> usize {
+        let needed = match self.phase {
+            Phase::Open | Phase::Closed if !self.queue.is_empty() => self.target,
+            Phase::Open if self.settings.idle_timeout.is_none() => self.target,
+            Phase::Closed if !self.is_drained() && self.settings.idle_timeout.is_none() => self.target,
+            _ => 0,
+        };
+        let there = || self.workers.iter().filter(|worker| !worker.leaving);
+        let missing = needed.saturating_sub(there().count());
+        match self.failures {
+            _ if self.gave_up => 0,
+            0 => missing,
+            // One is enough to find out whether there can be more.
+            _ => missing.min(usize::from(there().all(|worker| worker.ready))),
+        }
+    }
+
+    /// Whether there is no call that has not ended.
+    pub(super) fn is_drained(&self) -> bool {
+        self.queue.is_empty() && self.workers.iter().all(|worker| worker.sent.is_empty())
+    }
+
+    /// Tells whoever waits for calls that they failed.
+    pub(super) fn fail(&mut self, run: Run, error: &TaskError) {
+        self.later.extend(run.fail(error));
+    }
+
+    /// Fails everything that waits.
+    pub(super) fn fail_queue(&mut self, error: &TaskError) {
+        while let Some(run) = self.queue.pop_front() {
+            self.fail(run, error);
+        }
+    }
+
+    /// Changes how many workers there are.
+    pub(super) fn resize(&mut self, target: usize) {
+        self.target = target;
+        self.wants_supervisor = true;
+        let there = self.workers.iter().filter(|worker| !worker.leaving).count();
+        // Those that have nothing to do go first.
+        let mut order: Vec<usize> = (0..self.workers.len()).filter(|index| !self.workers[*index].leaving).collect();
+        order.sort_by_key(|index| (self.workers[*index].unanswered(), std::cmp::Reverse(self.workers[*index].number)));
+        for index in order.into_iter().take(there.saturating_sub(target)) {
+            self.dismiss(index);
+        }
         self.dispatch();
     }
 
-    /// Hands waiting tasks to idle workers.
-    pub(super) fn dispatch(&mut self) {
-        if self.queue.is_empty() {
-            return;
-        }
-        for worker in &mut self.workers {
-            while worker.is_idle() {
-                let Some(job) = self.queue.pop_front() else { return };
-                if let Err(job) = worker.assign(job) {
-                    self.queue.push_front(job);
-                }
-            }
+    pub(super) fn stats(&self) -> Stats {
+        Stats {
+            workers: self.workers.len(),
+            idle: self.workers.iter().filter(|worker| worker.is_idle()).count(),
+            queued: self.queue.len(),
+            sent: self.workers.iter().map(|worker| worker.unanswered() as usize).sum(),
+            ..self.stats
         }
     }
 
-    /// Whether there is no task that is not done.
-    pub(super) fn is_drained(&self) -> bool {
-        self.queue.is_empty() && self.workers.iter().all(|worker| worker.job.is_none())
+    /// Cancels a task; false if it has ended.
+    pub(super) fn cancel(&mut self, slot: &Arc<Slot>) -> bool {
+        // Its result may be here already.
+        self.receive_all();
+        if slot.is_done() {
+            return false;
+        }
+        self.stats.cancelled += 1;
+        let is_it = |sent: &Sent| matches!(&sent.run.chunk.sink, Sink::Task(other) if Arc::ptr_eq(other, slot));
+        let holder = self.workers.iter().position(|worker| worker.sent.iter().any(is_it));
+        let Some(index) = holder else {
+            // In the queue it is passed over from now on.
+            self.later.extend(slot.finish(Ends::Failed(TaskError::Cancelled)));
+            return true;
+        };
+        self.take_back(index, 0);
+        if self.workers[index].sent.iter().any(is_it) {
+            // It is running, and nothing else of this worker is.
+            self.condemn(index, Verdict::Cancelled);
+        }
+        self.later.extend(slot.finish(Ends::Failed(TaskError::Cancelled)));
+        self.dispatch();
+        true
+    }
+
+    /// Takes the calls of forgotten maps back from the workers, so that they never begin.
+    pub(super) fn take_back_forgotten(&mut self) {
+        self.queue.drop_forgotten();
+        for index in 0..self.workers.len() {
+            if self.workers[index].sent.iter().any(|sent| sent.run.is_forgotten()) {
+                self.take_back(index, 0);
+            }
+        }
+        self.dispatch();
+    }
+
+    /// Kills a worker for what its call does. Everything else was taken back from it.
+    pub(super) fn condemn(&mut self, index: usize, verdict: Verdict) {
+        let worker = &mut self.workers[index];
+        worker.leaving = true;
+        worker.condemned.get_or_insert(verdict);
+        worker.link.kill();
+    }
+
+    /// Kills a worker that has said what no worker says.
+    pub(super) fn misbehaved(&mut self, index: usize) {
+        if self.workers[index].condemned.is_none() {
+            self.stats.misbehaved += 1;
+        }
+        self.condemn(index, Verdict::Misbehaved);
+    }
+}
+
+impl Run {
+    /// Tells whoever waits for the calls that they failed.
+    pub(super) fn fail(self, error: &TaskError) -> Option<Later> {
+        let ends = Ends::Failed(error.clone());
+        match &self.chunk.sink {
+            Sink::Task(slot) => slot.finish(ends),
+            Sink::Batch(batch, first) => {
+                let first = first + self.items.start as usize;
+                batch.deliver(Delivery { first, count: self.len() as usize, ends })
+            }
+        }
+    }
+}
+
+/// Calls that no worker has: those of a higher priority first, then in the order in which they
+/// came.
+#[derive(Default)]
+pub(super) struct Queue {
+    lanes: BTreeMap<i32, VecDeque<Run>>,
+    calls: usize,
+}
+
+impl Queue {
+    /// How many calls there are.
+    pub(super) fn len(&self) -> usize {
+        self.calls
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls == 0
+    }
+
+    fn lane(&mut self, run: &Run) -> &mut VecDeque<Run> {
+        self.calls += run.len() as usize;
+        self.lanes.entry(run.chunk.terms.priority).or_default()
+    }
+
+    pub(super) fn push_back(&mut self, run: Run) {
+        self.lane(&run).push_back(run);
+    }
+
+    pub(super) fn push_front(&mut self, run: Run) {
+        self.lane(&run).push_front(run);
+    }
+
+    /// The next calls that somebody waits for.
+    pub(super) fn front(&mut self) -> Option<&mut Run> {
+        while let Some(mut lane) = self.lanes.last_entry() {
+            match lane.get().front() {
+                None => drop(lane.remove()),
+                Some(run) if run.is_forgotten() => {
+                    self.calls -= run.len() as usize;
+                    lane.get_mut().pop_front();
+                }
+                Some(_) => break,
+            }
+        }
+        self.lanes.last_entry()?.into_mut().front_mut()
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Run> {
+        self.front()?;
+        let run = self.lanes.last_entry()?.get_mut().pop_front()?;
+        self.calls -= run.len() as usize;
+        Some(run)
+    }
+
+    /// Takes the first calls of the first run.
+    pub(super) fn take_front(&mut self, count: u32) -> Option<Run> {
+        let run = self.front()?;
+        if run.len() <= count {
+            return self.pop_front();
+        }
+        let front = run.split_off_front(count);
+        self.calls -= count as usize;
+        Some(front)
+    }
+
+    fn drop_forgotten(&mut self) {
+        let calls = &mut self.calls;
+        for lane in self.lanes.values_mut() {
+            lane.retain(|run| {
+                let kept = !run.is_forgotten();
+                *calls -= if kept { 0 } else { run.len() as usize };
+                kept
+            });
+        }
     }
 }

@@ -122,7 +122,8 @@ scenario!(a_task_with_handles_is_not_run_twice, {
     let (sender, receiver) = pipe().unwrap();
     let task = pool.submit(hand_over::call(sender));
     signal(worker, Signal::KILL);
-    assert!(matches!(task.join(), Err(TaskError::Crashed { attempts: 1, .. })));
+    let lost = task.join();
+    assert!(matches!(lost, Err(TaskError::Crashed { attempts: 1, .. })), "{lost:?}");
     // Nothing keeps the handle open.
     assert!(receiver.iter().next().is_none());
 });

@@ -1,8 +1,13 @@
 //! The pool: what it computes, and what it survives.
 
+mod awaiting;
+mod chunks;
 mod crash;
 mod errors;
+mod hostile;
+mod limits;
 mod maps;
 mod scarcity;
 mod shutdown;
+mod start;
 mod tasks;

@@ -59,7 +59,7 @@ scenario!(imap_unordered_reads_only_as_far_ahead_as_its_window, {
     let pool = Pool::new(2).unwrap();
     let read = Cell::new(0);
     let items = (0..).inspect(|_| read.set(read.get() + 1));
-    let mut values = pool.imap_unordered::<square>(items);
+    let mut values = pool.imap_unordered::<square>(items).window(8);
     assert_eq!(read.get(), 0);
     for given in 1..=100 {
         values.next().unwrap().1.unwrap();

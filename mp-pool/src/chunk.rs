@@ -1,0 +1,275 @@
+//! Calls of one function that were encoded together, and parts of them.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mp_core::EncodeError;
+use mp_core::raw::Message;
+
+use crate::batch::Batch;
+use crate::packed::{self, HEADER, Header, Kind};
+use crate::slot::Slot;
+use crate::wire::SharedMessage;
+
+/// A function, and what the pool has learned about it.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) name: &'static str,
+    /// How many nanoseconds a call takes; 0 if that is not known.
+    estimate: AtomicU64,
+}
+
+impl Function {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, estimate: AtomicU64::new(0) }
+    }
+
+    /// How many nanoseconds a call takes, at least 1.
+    pub(crate) fn estimate(&self) -> Option<u64> {
+        Some(self.estimate.load(Ordering::Relaxed)).filter(|estimate| *estimate > 0)
+    }
+
+    /// Notes how long some calls took. Many count for more than one.
+    pub(crate) fn note(&self, calls: u64, nanoseconds: u64) {
+        let mean = (nanoseconds.min(MOST_NANOSECONDS) / calls.max(1)).max(1);
+        let estimate = match self.estimate() {
+            None => mean,
+            Some(before) if calls >= 8 => (before + 3 * mean) / 4,
+            Some(before) => (before + mean) / 2,
+        };
+        self.estimate.store(estimate.max(1), Ordering::Relaxed);
+    }
+}
+
+/// Nothing is planned for longer than an hour.
+const MOST_NANOSECONDS: u64 = 3_600_000_000_000;
+
+/// What holds for the calls of a chunk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) priority: i32,
+    pub(crate) retries: u32,
+}
+
+/// Who wants to know how a call ended.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    /// The one call of its chunk is a task.
+    Task(Arc<Slot>),
+    /// The calls have these places in a map, from the first one's on.
+    Batch(Arc<Batch>, usize),
+}
+
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) function: Arc<Function>,
+    pub(crate) terms: Terms,
+    pub(crate) sink: Sink,
+    calls: Calls,
+}
+
+/// Encoded arguments of calls.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    entries: Vec<u8>,
+    /// Where the entries begin, from the second one on.
+    starts: Vec<u32>,
+    count: u32,
+    /// Those whose entry says that it is a message.
+    messages: Vec<(u32, Mutex<Option<SharedMessage>>)>,
+}
+
+impl Calls {
+    /// Adds a call, whose arguments are appended to the bytes or returned.
+    pub(crate) fn add(
+        &mut self,
+        encode: impl FnOnce(&mut Vec<u8>, usize) -> Result<Option<Message>, EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let start = self.entries.len();
+        let mut long = None;
+        packed::append(&mut self.entries, |entries| {
+            long = encode(entries, packed::MOST)?;
+            Ok(if long.is_some() { Kind::Message } else { Kind::Value })
+        })?;
+        if let Some(message) = long {
+            self.messages.push((self.count, Mutex::new(Some(SharedMessage(Arc::new(message))))));
+        }
+        if self.count > 0 {
+            self.starts.push(start as u32);
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// How many bytes the entries take.
+    pub(crate) fn length(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many of the calls have arguments that are not among the bytes.
+    pub(crate) fn messages(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn start(&self, item: u32) -> usize {
+        match item.checked_sub(1) {
+            None => 0,
+            Some(before) => self.starts.get(before as usize).map_or(self.entries.len(), |start| *start as usize),
+        }
+    }
+}
+
+/// What a message is for those who send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cargo {
+    /// Its arguments stand in its entry.
+    Inline,
+    /// They are a message, of which a copy can be kept.
+    Message,
+    /// They are a message with handles, or it was sent already. A second copy of a handle would
+    /// keep what it belongs to open, so the call can be sent once.
+    Handles,
+}
+
+impl Chunk {
+    pub(crate) fn new(function: Arc<Function>, terms: Terms, sink: Sink, calls: Calls) -> Self {
+        Self { function, terms, sink, calls }
+    }
+
+    pub(crate) fn whole(self: Arc<Self>) -> Run {
+        let items = 0..self.calls.count;
+        Run { chunk: self, items, attempts: 0 }
+    }
+}
+
+/// Calls of a chunk that follow each other.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) chunk: Arc<Chunk>,
+    pub(crate) items: Range<u32>,
+    /// How many workers have died running it. Then it is one call.
+    pub(crate) attempts: u32,
+}
+
+impl Run {
+    pub(crate) fn len(&self) -> u32 {
+        self.items.end - self.items.start
+    }
+
+    /// Takes off the first `count` calls.
+    pub(crate) fn split_off_front(&mut self, count: u32) -> Self {
+        let middle = self.items.start + count;
+        let front = Self { items: self.items.start..middle, ..self.clone() };
+        self.items.start = middle;
+        front
+    }
+
+    /// The entries of the first `count` calls.
+    pub(crate) fn entries(&self, count: u32) -> &[u8] {
+        let calls = &self.chunk.calls;
+        &calls.entries[calls.start(self.items.start)..calls.start(self.items.start + count)]
+    }
+
+    /// How many bytes the entry of the last of the first `count` calls takes.
+    pub(crate) fn entries_of_last(&self, count: u32) -> usize {
+        let end = self.items.start + count;
+        self.chunk.calls.start(end) - self.chunk.calls.start(end - 1)
+    }
+
+    /// Where the entries of the first `count` calls begin, from the first one on.
+    pub(crate) fn places(&self, count: u32) -> impl Iterator<Item = usize> {
+        let start = self.chunk.calls.start(self.items.start);
+        (self.items.start..self.items.start + count).map(move |item| self.chunk.calls.start(item) - start)
+    }
+
+    /// How many of the calls have entries that fit into `room` bytes, of those before the first one
+    /// that is a message.
+    pub(crate) fn fitting(&self, room: usize, most: u32) -> u32 {
+        let calls = &self.chunk.calls;
+        let mut end = self.items.end.min(self.items.start.saturating_add(most));
+        if let Some((message, _)) = calls.messages.iter().find(|(item, _)| *item >= self.items.start) {
+            end = end.min(*message);
+        }
+        let from = calls.start(self.items.start);
+        let fits = |item: u32| calls.start(item + 1) - from <= room;
+        // Most of the time all of them do.
+        let (mut low, mut high) = (self.items.start, end);
+        if high > low && fits(high - 1) {
+            return high - low;
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if fits(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low - self.items.start
+    }
+
+    fn message_of_first(&self) -> Option<&Mutex<Option<SharedMessage>>> {
+        let messages = &self.chunk.calls.messages;
+        let place = messages.binary_search_by_key(&self.items.start, |(item, _)| *item).ok()?;
+        Some(&messages[place].1)
+    }
+
+    /// How many of the first `count` calls have arguments that are messages.
+    pub(crate) fn messages(&self, count: u32) -> usize {
+        let items = self.items.start..self.items.start + count;
+        self.chunk.calls.messages.iter().filter(|(item, _)| items.contains(item)).count()
+    }
+
+    /// What the first call needs to be sent.
+    pub(crate) fn cargo(&self) -> Cargo {
+        let Some(message) = self.message_of_first() else { return Cargo::Inline };
+        match &*message.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(message) if !message.0.has_handles() => Cargo::Message,
+            _ => Cargo::Handles,
+        }
+    }
+
+    /// The arguments of the first call. If they hold handles there is no copy left.
+    pub(crate) fn take_message(&self) -> Option<SharedMessage> {
+        let mut message = self.message_of_first()?.lock().unwrap_or_else(PoisonError::into_inner);
+        if message.as_ref()?.0.has_handles() { message.take() } else { message.clone() }
+    }
+
+    /// Puts the arguments back of a call that was not sent after all.
+    pub(crate) fn put_back(&self, message: SharedMessage) {
+        if let Some(place) = self.message_of_first() {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+        }
+    }
+
+    /// Whether the first call can still be sent to a worker.
+    pub(crate) fn can_be_sent(&self) -> bool {
+        let Some(message) = self.message_of_first() else { return true };
+        message.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Whether nobody wants to know any more how it ends.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        match &self.chunk.sink {
+            Sink::Task(slot) => slot.is_done(),
+            Sink::Batch(batch, _) => batch.is_forgotten(),
+        }
+    }
+}
+
+/// How many bytes the entry of a call with a message takes.
+pub(crate) const MESSAGE_ENTRY: usize = HEADER;
+
+/// Has the pool woken when the call of this entry is done.
+pub(crate) fn set_notify(entries: &mut [u8], at: usize) {
+    if let Some(header) = Header::at(&entries[at..]) {
+        entries[at..at + HEADER].copy_from_slice(&Header { notify: true, ..header }.to_bytes());
+    }
+}

@@ -1,0 +1,309 @@
+//! What workers have to say: results to their sinks, and what becomes of a dead worker's calls.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mp_core::raw::Outcome;
+
+use super::state::{Phase, Sent, State, Verdict, Worker};
+use crate::batch::{Delivery, Ends};
+use crate::board::{Broken, Claimed, NO_END};
+use crate::chunk::Sink;
+use crate::error::TaskError;
+use crate::later::Later;
+use crate::link::{Death, News};
+use crate::packed::{Header, Kind};
+
+/// How many packets of a worker are taken in one turn.
+const PACKETS: usize = 64;
+
+impl State {
+    /// Takes in what a worker has said over the connection.
+    pub(super) fn listen(&mut self, index: usize) {
+        for _ in 0..PACKETS {
+            let worker = &mut self.workers[index];
+            if worker.silent {
+                return;
+            }
+            match worker.link.hear() {
+                Ok(News::Nothing) => return,
+                Ok(News::Ready) => {
+                    worker.ready = true;
+                    worker.idle_since = Instant::now();
+                    self.dispatch();
+                    // While there were failures, workers are started one after another.
+                    self.wants_supervisor |= self.failures > 0;
+                }
+                Ok(News::NotReady(why)) => {
+                    (worker.leaving, worker.expected_to_end) = (true, true);
+                    worker.dismissed = Some(Instant::now());
+                    self.failure = TaskError::Initializer(why);
+                    self.failed();
+                }
+                Ok(News::Silent) => {
+                    worker.silent = true;
+                    self.generation += 1;
+                    if worker.dismissed.is_some() {
+                        // It closes its link on the way out, and may have other things to clear up.
+                        return;
+                    }
+                    if worker.ready {
+                        // It is dying, or has closed what is not its own and can finish what it
+                        // runs.
+                        worker.leaving = true;
+                        self.take_back(index, 0);
+                    } else {
+                        worker.dismissed = Some(Instant::now());
+                    }
+                    return;
+                }
+                Err(Broken) => return self.misbehaved(index),
+            }
+        }
+    }
+
+    /// Takes the results that are there, and sends workers that have done with theirs more.
+    pub(super) fn receive_all(&mut self) {
+        let mut some = false;
+        for index in 0..self.workers.len() {
+            some |= self.receive(index);
+        }
+        if some {
+            self.dispatch();
+        }
+    }
+
+    /// Takes a worker's results; false if there are none. If nobody looks for more, the worker will
+    /// wake the supervisor.
+    fn receive(&mut self, index: usize) -> bool {
+        let mut some = false;
+        // A worker that writes faster than this reads is looked at again in the next turn.
+        for _ in 0..2 {
+            let worker = &mut self.workers[index];
+            if worker.condemned.is_some() {
+                return some;
+            }
+            if worker.link.has_results() {
+                some = true;
+                self.read(index);
+            }
+            let worker = &mut self.workers[index];
+            if self.looking > 0 || worker.sent.is_empty() || !worker.link.ask_for_wake() {
+                break;
+            }
+        }
+        some
+    }
+
+    fn read(&mut self, index: usize) {
+        let mut entries = mem::take(&mut self.buffer);
+        entries.clear();
+        let worker = &mut self.workers[index];
+        let intact = worker.link.read(&mut entries).and_then(|()| self.deliver(index, &entries));
+        self.buffer = entries;
+        if intact.is_err() {
+            self.misbehaved(index);
+        } else {
+            self.unfence(index);
+        }
+    }
+
+    /// Gives results to their sinks.
+    fn deliver(&mut self, index: usize, entries: &[u8]) -> Result<(), Broken> {
+        let worker = &mut self.workers[index];
+        let claimed = worker.link.claimed();
+        let before = worker.answered;
+        let mut at = 0;
+        let mut intact = Ok(());
+        while at < entries.len() && intact.is_ok() {
+            let start = at;
+            let most = worker.sent.front().map_or(0, |sent| sent.run.len());
+            let mut count = 0;
+            let mut outcomes = VecDeque::new();
+            while at < entries.len() {
+                let Some(header) = Header::at(&entries[at..]) else {
+                    intact = Err(Broken);
+                    break;
+                };
+                if header.kind == Kind::Time {
+                    worker.note_time(&entries[at..][..header.whole()], count > 0);
+                    at += header.whole();
+                    continue;
+                }
+                if count == most {
+                    break;
+                }
+                intact = worker.check_answer(header, claimed, &mut outcomes);
+                if intact.is_err() {
+                    break;
+                }
+                at += header.whole();
+                worker.answered += 1;
+                worker.untimed += 1;
+                count += 1;
+            }
+            if count > 0 {
+                self.later.extend(worker.hand_over(count, entries[start..at].to_vec(), outcomes));
+            } else if intact.is_ok() && at < entries.len() {
+                // There is nothing that could be answered.
+                intact = Err(Broken);
+            }
+        }
+        let answered = worker.answered - before;
+        self.stats.done += u64::from(answered);
+        if answered > 0 {
+            worker.proven = true;
+            self.failures = 0;
+            worker.done += answered;
+            worker.running = None;
+            if worker.sent.is_empty() {
+                worker.idle_since = Instant::now();
+            }
+        }
+        intact
+    }
+
+    /// Sends a worker that has done what it kept more from now on.
+    pub(super) fn unfence(&mut self, index: usize) {
+        let worker = &mut self.workers[index];
+        let Some(fence) = worker.fence.filter(|fence| *fence == worker.answered) else { return };
+        let (from, to) = (Claimed { next: fence, end: fence }, Claimed { next: worker.next_number, end: NO_END });
+        if worker.link.change_claim(from, to) {
+            worker.answered = worker.next_number;
+            worker.fence = None;
+            worker.idle_since = Instant::now();
+        } else {
+            self.misbehaved(index);
+        }
+    }
+
+    /// Takes a worker that has ended out of the pool.
+    pub(super) fn bury(&mut self, index: usize) {
+        self.listen(index);
+        // Its last results.
+        if self.workers[index].condemned.is_none()
+            || !matches!(self.workers[index].condemned, Some(Verdict::Misbehaved))
+        {
+            while self.workers[index].link.has_results() && !self.workers[index].sent.is_empty() {
+                self.read(index);
+                if matches!(self.workers[index].condemned, Some(Verdict::Misbehaved)) {
+                    break;
+                }
+            }
+        }
+        self.generation += 1;
+        let worker = self.workers.remove(index);
+        let claimed = worker.link.claimed();
+        let Worker { link, mut sent, answered, ready, proven, condemned, expected_to_end, .. } = worker;
+        let Some(Death { status, panic }) = link.bury() else { return };
+        // Who breaks the protocol may have written over this word as well.
+        let was_running = claimed.next != answered || matches!(condemned, Some(Verdict::Misbehaved));
+        if !was_running && !proven && !expected_to_end && self.phase < Phase::Terminated {
+            let why = format!("a worker ended with {status} before it had done anything");
+            if !self.settings.has_initializer() || ready {
+                self.failure = TaskError::NoWorker(why);
+            } else if !matches!(self.failure, TaskError::Initializer(_)) {
+                self.failure = TaskError::Initializer(why);
+            }
+            self.failed();
+        }
+        if let Some(first) = sent.front_mut().filter(|_| was_running) {
+            let mut running = first.run.split_off_front(1);
+            running.attempts += 1;
+            let retries = running.chunk.terms.retries;
+            let can_be_run_again = running.attempts <= retries && running.can_be_sent();
+            match (condemned, panic) {
+                _ if self.phase >= Phase::Terminated => self.fail(running, &TaskError::PoolClosed),
+                (Some(Verdict::TimedOut(limit)), _) => {
+                    self.stats.timed_out += 1;
+                    self.fail(running, &TaskError::TimedOut { limit });
+                }
+                (Some(Verdict::OutOfMemory { used, limit }), _) => {
+                    self.stats.out_of_memory += 1;
+                    self.fail(running, &TaskError::OutOfMemory { used, limit });
+                }
+                (Some(Verdict::Cancelled), _) => self.fail(running, &TaskError::Cancelled),
+                (Some(Verdict::Misbehaved), _) => self.fail(running, &TaskError::Misbehaved),
+                (None, Some(panic)) => self.fail(running, &TaskError::Panicked(panic)),
+                (None, None) => {
+                    self.stats.crashed += 1;
+                    if can_be_run_again {
+                        self.queue.push_front(running);
+                    } else {
+                        let attempts = running.attempts;
+                        self.fail(running, &TaskError::Crashed { status, attempts });
+                    }
+                }
+            }
+        }
+        for Sent { run, .. } in sent.into_iter().rev().filter(|sent| sent.run.len() > 0) {
+            if self.phase >= Phase::Terminated {
+                self.fail(run, &TaskError::PoolClosed);
+            } else if run.can_be_sent() {
+                self.queue.push_front(run);
+            } else {
+                let attempts = run.attempts + 1;
+                self.fail(run, &TaskError::Crashed { status, attempts });
+            }
+        }
+        self.dispatch();
+    }
+}
+
+impl Worker {
+    /// Checks that the next call can have this answer, and takes what goes with it.
+    #[inline]
+    fn check_answer(
+        &mut self,
+        header: Header,
+        claimed: Claimed,
+        outcomes: &mut VecDeque<Result<Outcome, TaskError>>,
+    ) -> Result<(), Broken> {
+        if self.answered >= claimed.next {
+            return Err(Broken);
+        }
+        match header.kind {
+            Kind::Value | Kind::Outcome | Kind::Unreadable => Ok(()),
+            Kind::Message => {
+                outcomes.push_back(self.link.outcome(self.answered)?);
+                Ok(())
+            }
+            _ => Err(Broken),
+        }
+    }
+
+    /// Notes how long the calls took that were answered since the last time.
+    fn note_time(&mut self, entry: &[u8], of_first: bool) {
+        let took = entry.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let calls = mem::take(&mut self.untimed);
+        let first = self.sent.front().filter(|_| of_first).map(|sent| &sent.run.chunk.function);
+        if let Some(function) = first.or(self.answered_function.as_ref()).filter(|_| calls > 0) {
+            function.note(calls, took);
+        }
+    }
+
+    /// Gives answers to the first calls that the worker has, which belong together.
+    fn hand_over(
+        &mut self,
+        count: u32,
+        entries: Vec<u8>,
+        outcomes: VecDeque<Result<Outcome, TaskError>>,
+    ) -> Option<Later> {
+        let sent = self.sent.front_mut()?;
+        self.load = self.load.saturating_sub(sent.cost * u64::from(count));
+        self.messages -= sent.run.messages(count).min(self.messages);
+        let run = if sent.run.len() == count { self.sent.pop_front()?.run } else { sent.run.split_off_front(count) };
+        if !self.answered_function.as_ref().is_some_and(|function| Arc::ptr_eq(function, &run.chunk.function)) {
+            self.answered_function = Some(Arc::clone(&run.chunk.function));
+        }
+        let ends = Ends::Entries(entries, outcomes);
+        match &run.chunk.sink {
+            Sink::Task(slot) => slot.finish(ends),
+            Sink::Batch(batch, first) => {
+                batch.deliver(Delivery { first: first + run.items.start as usize, count: count as usize, ends })
+            }
+        }
+    }
+}

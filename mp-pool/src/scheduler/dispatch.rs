@@ -1,0 +1,370 @@
+//! Which worker gets which calls, and takes them back.
+
+use std::cmp::Reverse;
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::state::{Phase, SLICE, Sent, State, Worker};
+use crate::board::{Broken, Claimed, NO_END};
+use crate::chunk::{Cargo, MESSAGE_ENTRY, Run, set_notify};
+use crate::error::TaskError;
+use crate::link::SendFailure;
+use crate::packed::{self, Kind};
+
+const SLICE_NANOSECONDS: u64 = SLICE.as_nanos() as u64;
+
+/// Calls that take longer than this wake the pool one by one.
+pub(super) const WAKES_ITSELF: u64 = 50_000;
+
+/// Taking calls back is worth it if they take longer than this in all, in nanoseconds, or the
+/// worker has not gone on for as long.
+const WORTH_TAKING_BACK: u64 = 100_000;
+
+/// How many calls with messages are under way to a worker at once.
+const MESSAGES: usize = 2;
+
+/// How many times the calls that are sent to a worker at once go into what there are for each.
+const SHARES: usize = 2;
+
+impl State {
+    /// Sends waiting calls to workers that can do with them.
+    pub(super) fn dispatch(&mut self) {
+        if self.phase >= Phase::Terminated {
+            return;
+        }
+        self.clogged = false;
+        while self.queue.front().is_some() {
+            let Some(index) = self.neediest() else { break };
+            if !self.send_some(index) {
+                break;
+            }
+        }
+        if self.queue.is_empty() {
+            self.rebalance();
+        }
+        self.ask_for_supervisor();
+    }
+
+    /// The worker that is to get calls next: an idle one, the one that worked last, whose memory is
+    /// still in the processor's cache, or the one that has least to do of those that are about to
+    /// have nothing.
+    fn neediest(&self) -> Option<usize> {
+        let prefetch = self.settings.prefetch;
+        let wants = |worker: &&(usize, &Worker)| {
+            let (_, worker) = worker;
+            let ahead = worker.unanswered();
+            let room = worker.done.saturating_add(ahead) < self.settings.max_tasks && worker.messages < MESSAGES;
+            let short = prefetch > 0 && worker.load < SLICE_NANOSECONDS;
+            worker.takes_calls() && room && (ahead == 0 || ahead <= prefetch || short)
+        };
+        let workers = self.workers.iter().enumerate();
+        let key = |(_, worker): &(usize, &Worker)| (worker.unanswered() > 0, worker.load, Reverse(worker.last_sent));
+        workers.filter(|worker| wants(&worker)).min_by_key(key).map(|(index, _)| index)
+    }
+
+    /// Sends a worker the next calls; false if it cannot take any now.
+    fn send_some(&mut self, index: usize) -> bool {
+        let workers = self.workers.iter().filter(|worker| worker.takes_calls()).count().max(1);
+        let worker = &mut self.workers[index];
+        let Ok(mut room) = worker.link.room() else {
+            self.misbehaved(index);
+            return true;
+        };
+        let mut entries = mem::take(&mut self.buffer);
+        entries.clear();
+        let mut most = (self.queue.len() / (SHARES * workers)).max(1);
+        most = most.min((self.settings.max_tasks - worker.done - worker.unanswered()) as usize);
+        if self.settings.prefetch == 0 {
+            most = 1;
+        }
+        let (mut time, mut sent, mut last) = (SLICE_NANOSECONDS, 0, None);
+        let mut failed = None;
+        while most > 0 {
+            let Some(run) = self.queue.front() else { break };
+            let estimate = run.chunk.function.estimate();
+            let cost = estimate.unwrap_or(SLICE_NANOSECONDS);
+            if sent > 0 && (estimate.is_none() || cost > time) {
+                break;
+            }
+            let (function, timeout) = (&run.chunk.function, run.chunk.terms.timeout);
+            let told = worker.function.as_ref();
+            if !told.is_some_and(|told| Arc::ptr_eq(&told.0, function) && told.1 == timeout) {
+                let (start, limit) = (entries.len(), timeout.map_or(0, nanoseconds));
+                packed::append_bytes(
+                    &mut entries,
+                    Kind::Function,
+                    &[&limit.to_le_bytes(), function.name.as_bytes()].concat(),
+                );
+                if entries.len() + MESSAGE_ENTRY + packed::MOST > room {
+                    entries.truncate(start);
+                    break;
+                }
+                worker.function = Some((Arc::clone(function), timeout));
+            }
+            let left = room - entries.len().min(room);
+            let start = entries.len();
+            let count = match run.cargo() {
+                Cargo::Inline => {
+                    let affordable = u32::try_from((time / cost).max(1).min(most as u64)).unwrap_or(u32::MAX);
+                    let affordable = if estimate.is_none() { 1 } else { affordable };
+                    let count = run.fitting(left, affordable);
+                    entries.extend_from_slice(run.entries(count));
+                    count
+                }
+                // What has handles is sent to a worker that begins it at once.
+                Cargo::Handles if sent > 0 || worker.unanswered() > 0 => 0,
+                _ if left < MESSAGE_ENTRY || worker.messages >= MESSAGES => 0,
+                cargo => match send_message(worker, run) {
+                    Ok(()) => {
+                        worker.messages += 1;
+                        entries.extend_from_slice(run.entries(1));
+                        if cargo == Cargo::Handles {
+                            // Nothing goes with it.
+                            most = 1;
+                        }
+                        1
+                    }
+                    Err(SendFailure::Lost) => {
+                        // The end of the worker will be noticed.
+                        worker.leaving = true;
+                        0
+                    }
+                    Err(SendFailure::Full) => {
+                        // An idle worker reads all of it, so this will be tried again soon.
+                        self.clogged = true;
+                        0
+                    }
+                    Err(SendFailure::Refused(why)) => {
+                        failed = self.queue.take_front(1).map(|run| (run, TaskError::NotSent(why)));
+                        break;
+                    }
+                },
+            };
+            if count == 0 {
+                break;
+            }
+            last = Some(entries.len() - run.entries_of_last(count));
+            if cost >= WAKES_ITSELF {
+                for at in run.places(count) {
+                    set_notify(&mut entries, start + at);
+                }
+            }
+            let Some(run) = self.queue.take_front(count) else { break };
+            worker.next_number += count;
+            let spent = cost.saturating_mul(u64::from(count));
+            worker.load += spent;
+            worker.sent.push_back(Sent { run, cost });
+            time = time.saturating_sub(spent);
+            most -= count as usize;
+            sent += count;
+        }
+        room = room.min(entries.len());
+        if let Some(last) = last {
+            set_notify(&mut entries, last);
+            worker.link.write(&entries[..room]);
+            self.sends += 1;
+            worker.last_sent = self.sends;
+            if self.looking == 0 {
+                // Nothing of this can have been answered yet.
+                worker.link.ask_for_wake();
+            }
+            worker.link.publish();
+        } else {
+            // What was said about the function was not sent.
+            worker.function = None;
+        }
+        self.buffer = entries;
+        if let Some((run, error)) = failed {
+            self.fail(run, &error);
+            return true;
+        }
+        sent > 0 || self.workers[index].leaving
+    }
+
+    /// Takes calls back from a worker that has more than it can do while another one is idle.
+    fn rebalance(&mut self) {
+        while self.workers.iter().any(Worker::is_idle) {
+            let now = Instant::now();
+            let candidates = self.workers.iter_mut().enumerate().filter_map(|(index, worker)| {
+                let (unbegun, share) = worker.spare(now)?;
+                Some((unbegun, share, index))
+            });
+            let Some((_, share, index)) = candidates.max() else { return };
+            let keep = self.workers[index].unbegun().saturating_sub(share);
+            self.take_back(index, keep);
+            if self.queue.is_empty() {
+                return;
+            }
+            while self.queue.front().is_some() {
+                let Some(index) = self.workers.iter().position(Worker::is_idle) else { return };
+                if !self.send_some(index) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes the calls back that a worker has not begun, but for the first `keep` of them.
+    pub(super) fn take_back(&mut self, index: usize, keep: u32) {
+        if self.workers[index].sent.back().is_some_and(|sent| !sent.run.can_be_sent()) {
+            // It is the only one, and its handles are gone with it.
+            return;
+        }
+        match self.workers[index].take_back(keep) {
+            Ok(runs) => {
+                runs.into_iter().for_each(|run| self.queue.push_front(run));
+                self.unfence(index);
+            }
+            Err(Broken) => self.misbehaved(index),
+        }
+    }
+
+    /// Has a worker end when it has done what it has begun.
+    pub(super) fn dismiss(&mut self, index: usize) {
+        let worker = &mut self.workers[index];
+        if worker.dismissed.is_some() || worker.condemned.is_some() {
+            return;
+        }
+        worker.leaving = true;
+        worker.expected_to_end = true;
+        if worker.ready && worker.unanswered() > 0 {
+            self.take_back(index, 0);
+        }
+        self.end_if_done(index);
+    }
+
+    /// Tells a worker that is leaving and has done everything to end.
+    pub(super) fn end_if_done(&mut self, index: usize) {
+        let worker = &mut self.workers[index];
+        if !worker.leaving || worker.dismissed.is_some() || !worker.sent.is_empty() || worker.condemned.is_some() {
+            return;
+        }
+        worker.dismissed = Some(Instant::now());
+        self.wants_supervisor = true;
+        if worker.silent {
+            return worker.link.kill();
+        }
+        let mut exit = Vec::new();
+        packed::append_bytes(&mut exit, Kind::Exit, &[]);
+        match worker.link.room() {
+            Ok(room) if room >= exit.len() => {
+                worker.link.write(&exit);
+                worker.link.publish();
+            }
+            _ => worker.link.kill(),
+        }
+    }
+
+    /// A thread begins to look for results; false if another one does.
+    pub(super) fn begin_looking(&mut self) -> bool {
+        if self.looking > 0 {
+            return false;
+        }
+        self.looking += 1;
+        for worker in &mut self.workers {
+            worker.link.forgo_wake();
+        }
+        true
+    }
+
+    pub(super) fn end_looking(&mut self) {
+        self.looking -= 1;
+        self.receive_all();
+    }
+
+    /// Has the supervisor wake up in time for what is under way now.
+    fn ask_for_supervisor(&mut self) {
+        if !self.wants_supervisor {
+            let due = self.due(Instant::now());
+            self.wants_supervisor =
+                due.is_some_and(|due| self.supervisor_wakes.is_none_or(|wakes| wakes > due + Duration::from_millis(1)));
+        }
+    }
+}
+
+impl Worker {
+    /// How many calls it has not begun.
+    pub(super) fn unbegun(&self) -> u32 {
+        self.fence.unwrap_or(self.next_number).saturating_sub(self.link.claimed().next.max(self.answered))
+    }
+
+    /// Notes what the worker is running, and returns since when.
+    pub(super) fn observe(&mut self, now: Instant) -> Option<Instant> {
+        let next = self.link.claimed().next;
+        if next <= self.answered || self.sent.is_empty() {
+            self.running = None;
+            return None;
+        }
+        match self.running {
+            Some((number, since)) if number == next => Some(since),
+            _ => {
+                self.running = Some((next, now));
+                Some(now)
+            }
+        }
+    }
+
+    /// How long it takes to do what is worth taking back, and how many calls that are.
+    fn spare(&mut self, now: Instant) -> Option<(u64, u32)> {
+        if self.condemned.is_some() || self.silent {
+            return None;
+        }
+        // It keeps one to run: it may be about to begin it.
+        let unbegun = self.unbegun().min(self.unanswered().saturating_sub(1));
+        if unbegun == 0 {
+            return None;
+        }
+        let stuck = self.observe(now).map_or(0, |since| nanoseconds(now - since));
+        let load = self.load / u64::from(self.unanswered().max(1)) * u64::from(unbegun);
+        let share = if stuck >= WORTH_TAKING_BACK { unbegun } else { unbegun.div_ceil(2) };
+        (load.max(stuck) >= WORTH_TAKING_BACK).then_some((load.max(stuck), share))
+    }
+
+    /// Takes calls back, last ones first.
+    fn take_back(&mut self, keep: u32) -> Result<Vec<Run>, Broken> {
+        let end = self.fence.unwrap_or(self.next_number);
+        let fence = loop {
+            let claimed = self.link.claimed();
+            if claimed.next < self.answered || claimed.next > end || claimed.end != self.fence.unwrap_or(NO_END) {
+                return Err(Broken);
+            }
+            let fence = claimed.next.saturating_add(keep).min(end);
+            if fence == end && self.fence.is_none() {
+                return Ok(Vec::new());
+            }
+            if self.link.change_claim(claimed, Claimed { end: fence, ..claimed }) {
+                break fence;
+            }
+        };
+        self.fence = Some(fence);
+        let mut surplus = end - fence;
+        let mut runs = Vec::new();
+        while surplus > 0 {
+            let Some(mut sent) = self.sent.pop_back() else { break };
+            let length = sent.run.len();
+            if length > surplus {
+                let kept = sent.run.split_off_front(length - surplus);
+                self.sent.push_back(Sent { run: kept, cost: sent.cost });
+            }
+            surplus -= sent.run.len();
+            self.load = self.load.saturating_sub(sent.cost * u64::from(sent.run.len()));
+            self.messages -= sent.run.messages(sent.run.len()).min(self.messages);
+            runs.push(sent.run);
+        }
+        Ok(runs)
+    }
+}
+
+/// Sends the arguments of the first call of a run.
+fn send_message(worker: &Worker, run: &Run) -> Result<(), SendFailure> {
+    let Some(message) = run.take_message() else {
+        return Err(SendFailure::Refused("its handles were sent already".to_owned()));
+    };
+    let kept = message.clone();
+    worker.link.send(message).inspect_err(|_| run.put_back(kept))
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

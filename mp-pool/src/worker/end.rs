@@ -1,0 +1,353 @@
+//! A worker's end of its link.
+
+use std::collections::VecDeque;
+use std::process::exit;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mp_core::raw::{Message, Outcome, Spins};
+use mp_core::{Connection, EncodeError, SendErrorReason};
+use mp_shm::Shared;
+
+use crate::board::{Board, Claimed, Consumer, Producer, Until};
+use crate::error::with_causes;
+use crate::packed::{self, HEADER, Header, Kind};
+use crate::wire::{ToPool, ToWorker};
+
+/// A worker's end, as an argument.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct WorkerLink(pub(crate) Connection<ToPool, ToWorker>, pub(crate) Shared<Board>);
+
+impl WorkerLink {
+    pub(crate) fn open(self) -> WorkerEnd {
+        WorkerEnd::new(self.0, self.1)
+    }
+}
+
+pub(crate) struct WorkerEnd {
+    connection: Connection<ToPool, ToWorker>,
+    board: Shared<Board>,
+    inbox: Consumer,
+    outbox: Producer,
+    /// What was taken from the board, and how much of it was looked at.
+    entries: Vec<u8>,
+    at: usize,
+    /// The number of the call whose entry comes next.
+    position: u32,
+    /// The messages that arrived before the entry that announces them.
+    messages: VecDeque<Message>,
+    spins: Spins,
+    clock: Clock,
+    /// An entry that is being made.
+    scratch: Vec<u8>,
+}
+
+/// What a worker is to do next.
+pub(crate) enum Item {
+    /// To remember which function the calls that follow are of: it stands at this place, behind its
+    /// time limit.
+    Function(std::ops::Range<usize>),
+    /// To run a call, whose arguments stand at this place.
+    Inline(std::ops::Range<usize>, Run),
+    /// To run a call with these arguments, or to answer that they could not be received.
+    Message(Result<Message, String>, Run),
+}
+
+/// A call that was claimed.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    position: u32,
+    notify: bool,
+}
+
+impl WorkerEnd {
+    fn new(connection: Connection<ToPool, ToWorker>, board: Shared<Board>) -> Self {
+        Self {
+            connection,
+            board,
+            inbox: Consumer::default(),
+            outbox: Producer::default(),
+            entries: Vec::new(),
+            at: 0,
+            position: 0,
+            messages: VecDeque::new(),
+            spins: Spins::new(),
+            clock: Clock { since: None, calls: 0, one_by_one: true },
+            scratch: Vec::new(),
+        }
+    }
+
+    pub(crate) fn ready(&self) {
+        self.say(ToPool::Ready);
+    }
+
+    pub(crate) fn not_ready(&self, why: String) -> ! {
+        self.say(ToPool::NotReady(why));
+        exit(1)
+    }
+
+    /// Says something over the connection. Without it there is nothing to live for.
+    fn say(&self, what: ToPool) {
+        match self.connection.send(what).map_err(|error| error.reason) {
+            Ok(()) => {}
+            Err(SendErrorReason::Disconnected) => exit(0),
+            Err(error) => panic!("the pool could not be told: {}", with_causes(&error)),
+        }
+    }
+
+    /// The bytes at a place that an [`Item`] names.
+    #[inline]
+    pub(crate) fn bytes(&mut self, place: std::ops::Range<usize>) -> &mut [u8] {
+        &mut self.entries[place]
+    }
+
+    /// Claims the next call, and waits for one. It does not return when the pool is gone or wants
+    /// the worker to end.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Item {
+        loop {
+            if self.at == self.entries.len() {
+                self.refill();
+            }
+            let header = self.header();
+            let place = self.at + HEADER..self.at + HEADER + header.length;
+            match header.kind {
+                Kind::Value | Kind::Message => {
+                    let claimed = self.board.claim.get();
+                    if claimed.next != self.position {
+                        // The pool has taken it back.
+                        self.skip(header);
+                        continue;
+                    }
+                    let next = Claimed { next: claimed.next + 1, end: claimed.end };
+                    if claimed.next >= claimed.end {
+                        self.wait_for(|end| end.board.claim.get() != claimed);
+                        continue;
+                    }
+                    if !self.board.claim.change(claimed, next) {
+                        continue;
+                    }
+                    let run = Run { position: self.position, notify: header.notify };
+                    self.at += header.whole();
+                    self.position += 1;
+                    self.clock.start();
+                    if header.kind == Kind::Value {
+                        return Item::Inline(place, run);
+                    }
+                    return Item::Message(self.message(), run);
+                }
+                Kind::Function => {
+                    self.at += header.whole();
+                    self.tell_time();
+                    return Item::Function(place);
+                }
+                Kind::Exit => exit(0),
+                _ => panic!("the pool sent an entry that is for pools"),
+            }
+        }
+    }
+
+    fn header(&self) -> Header {
+        Header::at(&self.entries[self.at..]).unwrap_or_else(|| panic!("the pool sent what is no entry"))
+    }
+
+    #[cold]
+    fn skip(&mut self, header: Header) {
+        self.at += header.whole();
+        self.position += 1;
+        if header.kind == Kind::Message {
+            drop(self.message());
+        }
+    }
+
+    fn refill(&mut self) {
+        self.wait_for(|end| !end.inbox.is_empty(&end.board.to_worker));
+        self.entries.clear();
+        self.at = 0;
+        if self.inbox.take(&self.board.to_worker, &mut self.entries).is_err() {
+            panic!("the memory that is shared with the pool is damaged");
+        }
+    }
+
+    /// Waits until something holds that the pool does.
+    #[inline]
+    fn wait_for(&mut self, holds: impl Fn(&Self) -> bool) {
+        if !holds(self) {
+            // What is done until here is all that the pool gets for now.
+            self.tell_time();
+            self.notify();
+            self.wait(Until::More, holds);
+        }
+    }
+
+    #[cold]
+    fn wait(&mut self, until: Until, holds: impl Fn(&Self) -> bool) {
+        let spins = std::mem::replace(&mut self.spins, Spins::new());
+        let mut wait = spins.wait(true);
+        while !holds(self) {
+            if wait.sleeps() {
+                self.board.worker_sleeps.set(until);
+                if !holds(self) {
+                    self.receive();
+                }
+                self.board.worker_sleeps.clear();
+            }
+            wait.in_vain();
+        }
+        wait.found();
+        self.spins = spins;
+    }
+
+    /// Sleeps until the pool says something over the connection.
+    fn receive(&mut self) {
+        match self.connection.recv() {
+            Ok(ToWorker::Wake) => {}
+            Ok(ToWorker::Message(message)) => self.messages.extend(Arc::into_inner(message.0)),
+            Err(mp_core::RecvError::Disconnected) => exit(0),
+            Err(error) => panic!("the pool could not be heard: {}", with_causes(&error)),
+        }
+    }
+
+    /// Receives the message that an entry announces, or says why that failed.
+    fn message(&mut self) -> Result<Message, String> {
+        if let Some(message) = self.messages.pop_front() {
+            return Ok(message);
+        }
+        loop {
+            match self.connection.recv() {
+                Ok(ToWorker::Wake) => {}
+                Ok(ToWorker::Message(message)) => {
+                    return Arc::into_inner(message.0).ok_or_else(|| "it is shared".to_owned());
+                }
+                Err(mp_core::RecvError::Disconnected) => exit(0),
+                Err(error) => return Err(with_causes(&error)),
+            }
+        }
+    }
+
+    /// Wakes the pool if it sleeps.
+    #[inline]
+    pub(crate) fn notify(&self) {
+        if self.board.pool_sleeps.is_to_be_woken(Until::More) {
+            self.say(ToPool::Wake);
+        }
+    }
+
+    /// Answers a call: `entry` holds the value, unless there is an outcome of another kind. It is
+    /// empty afterwards.
+    #[inline]
+    pub(crate) fn answer(&mut self, run: Run, outcome: Option<Outcome>, entry: &mut Vec<u8>) {
+        if let Some(outcome) = outcome {
+            entry.clear();
+            self.encode(run, outcome, entry);
+        }
+        self.put(entry);
+        self.clock.calls += 1;
+        if run.notify || self.clock.one_by_one {
+            self.tell_time();
+        }
+        if run.notify {
+            self.notify();
+        }
+    }
+
+    pub(crate) fn answer_unreadable(&mut self, run: Run, why: &str, entry: &mut Vec<u8>) {
+        entry.clear();
+        packed::append_bytes(entry, Kind::Unreadable, why.as_bytes());
+        self.answer(run, None, entry);
+    }
+
+    /// Encodes an outcome, into `entry` if it is short, and over the connection if not.
+    #[cold]
+    fn encode(&mut self, run: Run, outcome: Outcome, entry: &mut Vec<u8>) {
+        let mut long = None;
+        let encoded = packed::append(entry, |entry| {
+            let is_message = matches!(outcome, Outcome::Returned(_));
+            if is_message || Message::append_or_keep(&outcome, entry, packed::MOST)?.is_some() {
+                long = Some(());
+                return Ok(Kind::Message);
+            }
+            Ok::<_, EncodeError>(Kind::Outcome)
+        });
+        let failure = match (encoded, long) {
+            (Ok(()), None) => return,
+            (Ok(()), Some(())) => match self.connection.send(ToPool::Outcome(run.position, outcome)) {
+                Ok(()) => return,
+                Err(error) => match error.reason {
+                    SendErrorReason::Disconnected => exit(0),
+                    // No descriptor was free to send the handles of the value with.
+                    SendErrorReason::Encode(error) => error,
+                    error => panic!("the result of a task could not be sent: {}", with_causes(&error)),
+                },
+            },
+            (Err(error), _) => error,
+        };
+        entry.clear();
+        let encoded = packed::append(entry, |entry| {
+            Message::append_or_keep(&Outcome::UnencodableResult(failure), entry, packed::MOST).map(|_| Kind::Outcome)
+        });
+        if let Err(error) = encoded {
+            panic!("the result of a task could not be sent: {}", with_causes(&error));
+        }
+    }
+
+    /// Says how long the calls took that were answered since the last time.
+    #[inline]
+    fn tell_time(&mut self) {
+        let Some(took) = self.clock.stop() else { return };
+        let mut entry = std::mem::take(&mut self.scratch);
+        packed::append_bytes(&mut entry, Kind::Time, &took.to_le_bytes());
+        self.put(&mut entry);
+        self.scratch = entry;
+    }
+
+    /// Writes an entry where the pool can read it from now on.
+    #[inline]
+    fn put(&mut self, entry: &mut Vec<u8>) {
+        if !self.has_room(entry.len()) {
+            self.notify();
+            let length = entry.len();
+            self.wait(Until::Room, |end| end.has_room(length));
+        }
+        self.outbox.write(&self.board.to_pool, entry);
+        self.outbox.publish(&self.board.to_pool);
+        entry.clear();
+    }
+
+    #[inline]
+    fn has_room(&self, length: usize) -> bool {
+        match self.outbox.room(&self.board.to_pool) {
+            Ok(room) => room >= length,
+            Err(_) => panic!("the memory that is shared with the pool is damaged"),
+        }
+    }
+}
+
+/// Measures how long calls take: each by itself if they are long, and many together if they are
+/// short, since looking at the clock takes longer than some calls.
+struct Clock {
+    since: Option<Instant>,
+    calls: u32,
+    one_by_one: bool,
+}
+
+/// Calls that take longer than this on average are timed one by one.
+const LONG: Duration = Duration::from_micros(2);
+
+impl Clock {
+    #[inline]
+    fn start(&mut self) {
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+        }
+    }
+
+    /// How many nanoseconds the calls took that have ended since the start.
+    #[inline]
+    fn stop(&mut self) -> Option<u64> {
+        let (since, calls) = (self.since.take()?, std::mem::take(&mut self.calls));
+        let took = since.elapsed();
+        self.one_by_one = took > LONG * calls;
+        (calls > 0).then(|| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
