@@ -5,6 +5,7 @@
 
 mod crossmist;
 mod ipc_channel;
+pub(crate) mod pool;
 mod procspawn;
 mod python;
 

@@ -38,8 +38,12 @@ impl Drop for Script {
 }
 
 pub(super) fn script(arguments: &[&str]) -> io::Result<Run> {
+    script_of(SCRIPT, arguments)
+}
+
+pub(super) fn script_of(file: &str, arguments: &[&str]) -> io::Result<Run> {
     let mut process = Command::new("python3")
-        .arg(SCRIPT)
+        .arg(file)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -5,6 +5,7 @@ mod fill;
 mod flow;
 mod idle;
 mod memory;
+mod pool;
 mod resident;
 mod round_trip;
 mod spawn;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Row> {
         memory::rows(),
         fill::rows(),
         codec::rows(),
+        pool::rows(),
     ]
     .into_iter()
     .flatten()
