@@ -166,8 +166,8 @@ impl<T: DeserializeOwned, R: Gets> Queue<T, R> {
             if let Some(value) = self.try_get()? {
                 return Ok(value);
             }
-            self.memory().watch_items(R::PRODUCERS).map_err(GetError::Io)?;
-            self.memory().items_event.readable().await.map_err(GetError::Io)?;
+            let event = self.memory().watch_items(R::PRODUCERS).map_err(GetError::Io)?;
+            event.readable().await.map_err(GetError::Io)?;
         }
     }
 }
@@ -176,7 +176,8 @@ impl<T, R: Gets> Queue<T, R> {
     /// Returns a descriptor that is readable while a [`get`](Self::get) would not wait, for
     /// [`mp_core::wait`] and poll(2). Call this again before each wait.
     ///
-    /// It is a hint: another consumer may be faster, so use [`try_get`](Self::try_get) then.
+    /// It is a hint: another consumer may be faster, so use [`try_get`](Self::try_get) then. It is
+    /// also readable after 100 ms, for what a process that was killed could not tell.
     ///
     /// # Errors
     ///
@@ -201,8 +202,7 @@ impl<T, R: Gets> Queue<T, R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn readable(&self) -> io::Result<BorrowedFd<'_>> {
-        self.memory().watch_items(R::PRODUCERS)?;
-        Ok(self.memory().items_event.as_fd())
+        Ok(self.memory().watch_items(R::PRODUCERS)?.as_fd())
     }
 }
 

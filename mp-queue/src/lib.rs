@@ -84,8 +84,10 @@
 //! outside of that, so a slow `Serialize` delays no other process, and may use the same queue.
 //!
 //! A queue takes five descriptors each time a process makes or receives it, however often the
-//! process clones it, and as many in each message that holds it. The kernel allocates the memory as
-//! it is first used; a queue that is mostly empty uses the first 64 KiB again and again.
+//! process clones it, and as many in each message that holds it. The first wait of a process for
+//! [`readable`](Queue::readable), [`writable`](Queue::writable) or a future takes two more for each
+//! side. The kernel allocates the memory as it is first used; a queue that is mostly empty uses the
+//! first 64 KiB again and again.
 //!
 //! # Limits
 //!
@@ -126,6 +128,7 @@ mod deadline {
     pub(crate) use mp_sync::futex::Deadline;
 }
 mod error;
+mod event;
 mod get;
 mod holder;
 mod joinable;

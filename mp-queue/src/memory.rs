@@ -4,14 +4,14 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use mp_core::raw::{Message, PollableFd, Spins};
+use mp_core::raw::{Message, Spins};
 use mp_core::{Receiver, Sender};
 use mp_shm::ShmSafe;
 use mp_shm::raw::Region;
 use mp_sync::Mutex;
-use rustix::event::{EventfdFlags, eventfd};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+use crate::event::Event;
 use crate::ring::access::Ring;
 use crate::ring::index::{Indices, LARGEST, Line, MOST_MESSAGES, UNIT};
 use crate::tasks::{Slot, Tasks};
@@ -87,9 +87,9 @@ pub(crate) struct Memory {
     pub(crate) lane_in: Sender<LaneMessage>,
     pub(crate) lane_out: Receiver<LaneMessage>,
     /// Readable when a task or thread that waits for messages should look.
-    pub(crate) items_event: PollableFd,
+    pub(crate) items_event: Event,
     /// Readable when a task or thread that waits for space should look.
-    pub(crate) space_event: PollableFd,
+    pub(crate) space_event: Event,
     /// Whether looking before sleeping has paid, for those who get and those who put.
     pub(crate) get_spins: Spins,
     pub(crate) put_spins: Spins,
@@ -124,21 +124,22 @@ impl Memory {
             tasks: Tasks::new(),
         };
         let (lane_in, lane_out) = mp_core::pipe()?;
-        Ok(Self::new(Region::create(head, size)?, purpose, (lane_in, lane_out), event()?, event()?))
+        let region = Region::create(head, size)?;
+        Ok(Self::new(region, purpose, (lane_in, lane_out), Event::create()?, Event::create()?))
     }
 
     fn new(
         region: Region<Head>,
         purpose: Purpose,
         (lane_in, lane_out): (Sender<LaneMessage>, Receiver<LaneMessage>),
-        items_event: OwnedFd,
-        space_event: OwnedFd,
+        items_event: Event,
+        space_event: Event,
     ) -> Self {
         Self {
             lane_in,
             lane_out,
-            items_event: PollableFd::new(items_event),
-            space_event: PollableFd::new(space_event),
+            items_event,
+            space_event,
             get_spins: Spins::new(),
             put_spins: Spins::new(),
             holders: [AtomicUsize::new(0), AtomicUsize::new(0)],
@@ -204,13 +205,13 @@ impl Memory {
     /// Wakes those who wait for messages, if anybody does.
     #[inline]
     pub(crate) fn notify_items(&self) {
-        self.head().indices.items.notify(|| write(&self.items_event));
+        self.head().indices.items.notify(|| self.items_event.write());
     }
 
     /// Wakes those who wait for space, if anybody does.
     #[inline]
     pub(crate) fn notify_space(&self) {
-        self.head().indices.space.notify(|| write(&self.space_event));
+        self.head().indices.space.notify(|| self.space_event.write());
     }
 
     pub(crate) fn close(&self) {
@@ -223,8 +224,8 @@ impl Memory {
     fn notify_all(&self, side: Side) {
         let indices = &self.head().indices;
         match side {
-            Side::Producers => indices.items.notify_all(|| write(&self.items_event)),
-            Side::Consumers => indices.space.notify_all(|| write(&self.space_event)),
+            Side::Producers => indices.items.notify_all(|| self.items_event.write()),
+            Side::Consumers => indices.space.notify_all(|| self.space_event.write()),
         }
     }
 
@@ -296,8 +297,8 @@ impl Memory {
         self.head().was_sent.store(true, Ordering::Relaxed);
         let groups: Vec<u32> = sides.iter().map(|side| side.group()).collect();
         let memory = self.region.duplicate(&groups).map_err(ser::Error::custom)?;
-        (FdRef(&memory), &self.lane_in, &self.lane_out, FdRef(&self.items_event), FdRef(&self.space_event))
-            .serialize(serializer)
+        let (items, space) = (self.items_event.eventfd(), self.space_event.eventfd());
+        (FdRef(&memory), &self.lane_in, &self.lane_out, FdRef(&items), FdRef(&space)).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
@@ -321,7 +322,11 @@ impl Memory {
         let Some(purpose) = purpose.filter(|purpose| allowed.contains(purpose)) else {
             return Err(de::Error::custom("the queue is of another kind than is expected"));
         };
-        Ok(Self::new(region, purpose, (lane_in, lane_out), items.into_inner(), space.into_inner()))
+        let event = |fd: mp_core::Fd<OwnedFd>| {
+            let event = Event::attach(fd.into_inner()).map_err(de::Error::custom)?;
+            event.ok_or_else(|| de::Error::custom("a descriptor of the queue is not an eventfd"))
+        };
+        Ok(Self::new(region, purpose, (lane_in, lane_out), event(items)?, event(space)?))
     }
 }
 
@@ -339,21 +344,4 @@ fn explained<E: de::Error>(error: mp_shm::AttachError) -> E {
         Some(source) => E::custom(format_args!("{error}: {source}")),
         None => E::custom(error),
     }
-}
-
-/// Makes an eventfd.
-fn event() -> io::Result<OwnedFd> {
-    mp_core::raw::above_standard_streams(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
-}
-
-/// Makes an eventfd readable.
-fn write(event: &PollableFd) {
-    // It fails if the eventfd is full, and then it is readable.
-    let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
-}
-
-/// Makes an eventfd unreadable.
-pub(crate) fn clear(event: &PollableFd) {
-    // It fails if the eventfd is not readable.
-    let _ = rustix::io::read(event, &mut [0_u8; 8]);
 }

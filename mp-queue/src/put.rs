@@ -7,7 +7,7 @@ use std::time::Duration;
 use mp_sync::futex::Deadline;
 use serde::Serialize;
 
-use crate::batch::{Batch, Part};
+use crate::batch::Batch;
 use crate::error::{PutError, PutErrorReason, PutManyError};
 use crate::queue::Queue;
 use crate::role::Puts;
@@ -133,9 +133,8 @@ impl<T: Serialize, R: Puts> Queue<T, R> {
                 Err(PutErrorReason::Full) => {}
                 result => return result,
             }
-            let length = batch.parts.first().map_or(0, Part::length_in_ring);
-            self.memory().watch_space(length, R::CONSUMERS).map_err(PutErrorReason::Io)?;
-            self.memory().space_event.readable().await.map_err(PutErrorReason::Io)?;
+            let event = self.memory().watch_space(batch.parts.first(), R::CONSUMERS).map_err(PutErrorReason::Io)?;
+            event.readable().await.map_err(PutErrorReason::Io)?;
         }
     }
 }
@@ -144,13 +143,13 @@ impl<T, R: Puts> Queue<T, R> {
     /// Returns a descriptor that is **readable** while a [`put`](Self::put) of a small value would
     /// not wait, for [`mp_core::wait`] and poll(2). Call this again before each wait.
     ///
-    /// It is a hint: another producer may be faster, so use [`try_put`](Self::try_put) then.
+    /// It is a hint: another producer may be faster, so use [`try_put`](Self::try_put) then. It is
+    /// also readable after 100 ms, as [`readable`](Self::readable) is.
     ///
     /// # Errors
     ///
     /// As [`readable`](Self::readable).
     pub fn writable(&self) -> io::Result<BorrowedFd<'_>> {
-        self.memory().watch_space(0, R::CONSUMERS)?;
-        Ok(self.memory().space_event.as_fd())
+        Ok(self.memory().watch_space(None, R::CONSUMERS)?.as_fd())
     }
 }

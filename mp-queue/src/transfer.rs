@@ -29,14 +29,14 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mp_core::raw::{self, Message, Wait};
+use mp_core::raw::{self, Message, PollableFd, Wait};
 use mp_core::{RecvError, SendErrorReason};
 use mp_sync::futex::Deadline;
 use mp_sync::{LockError, Mutex, MutexGuard};
 
 use crate::batch::{Batch, Failure, Part};
 use crate::error::{GetError, PutErrorReason};
-use crate::memory::{LaneMessage, Memory, Purpose, Side, clear};
+use crate::memory::{LaneMessage, Memory, Purpose, Side};
 use crate::ring::access::{Damaged, Found, HEADER, Kind, Reader, Writer};
 use crate::ring::index::{Closed, Index};
 
@@ -111,7 +111,14 @@ impl Memory {
                 self.notify_items();
             }
             let why = match attempted {
-                Err(reason) => return (put, Err(reason)),
+                Err(reason) => {
+                    if batch.parts[put..].iter().any(|part| matches!(part, Part::Message(None))) {
+                        // It is in the lane, and came too late for a ring that was closed. Who
+                        // finds the end later takes it out, if anybody does.
+                        self.tidy_lane();
+                    }
+                    return (put, Err(reason));
+                }
                 Ok(Attempt::Done) => {
                     wait.found();
                     let space = &self.head().indices.space;
@@ -408,16 +415,17 @@ impl Memory {
         Part::Failed(Failure::Io(invalid("another process has taken the descriptors of the value")))
     }
 
-    /// Announces a waiter for messages, and makes the eventfd readable if there are some, or will
-    /// be none.
-    pub(crate) fn watch_items(&self, own: usize) -> io::Result<()> {
-        let head = self.head();
-        clear(&self.items_event);
-        head.indices.items.watch();
+    /// Announces a waiter for messages, and returns the descriptor to wait for. It is readable if
+    /// there are some, or will be none.
+    pub(crate) fn watch_items(&self, own: usize) -> io::Result<&PollableFd> {
+        if self.items_event.begin()? {
+            self.tidy_lane();
+        }
+        self.head().indices.items.watch();
         if self.is_readable() || self.is_gone(Side::Producers, own)? {
             self.notify_items();
         }
-        Ok(())
+        self.items_event.pollable()
     }
 
     /// Tells whether there is a message, or the end.
@@ -427,18 +435,22 @@ impl Memory {
         tail.is_closed() || tail.units_since(indices.head()) != 0
     }
 
-    /// Announces a waiter for space, and makes the eventfd readable if there may be some for a
-    /// message of `length` bytes.
-    pub(crate) fn watch_space(&self, length: usize, own: usize) -> io::Result<()> {
+    /// Announces a waiter for space, and returns the descriptor to wait for. It is readable if
+    /// there may be some for `part`, or for a small message.
+    pub(crate) fn watch_space(&self, part: Option<&Part>, own: usize) -> io::Result<&PollableFd> {
         let head = self.head();
-        clear(&self.space_event);
+        self.space_event.begin()?;
         head.indices.space.watch();
         let mut writer = Writer::new(self.ring(), head.indices.head());
-        let ready = head.indices.tail().is_closed() || writer.has_room(length).unwrap_or(true);
-        if ready || self.is_gone(Side::Consumers, own)? {
+        let mut ready = writer.has_room(part.map_or(0, Part::length_in_ring)).unwrap_or(true);
+        if let Some(Part::Message(_)) = part {
+            // What makes room in the lane is a get.
+            ready &= raw::writable(self.lane_in.as_fd(), raw::Deadline::PASSED)?;
+        }
+        if ready || self.is_closed() || self.is_gone(Side::Consumers, own)? {
             self.notify_space();
         }
-        Ok(())
+        self.space_event.pollable()
     }
 }
 

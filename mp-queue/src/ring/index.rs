@@ -34,8 +34,8 @@
 //! # What a dead process leaves behind
 //!
 //! A producer that dies after publishing and before it woke the consumer owes it a wake-up. So
-//! sleepers look again every 100 ms. A waiter that dies leaves its bit, which the next write
-//! clears, for a useless system call.
+//! sleepers look again every 100 ms, and so do those who wait for the eventfd (`event`). A waiter
+//! that dies leaves its bit, which the next write clears, for a useless system call.
 
 use crate::deadline::Deadline;
 use crate::primitive::{AtomicU64, Futex, Ordering, Slept};

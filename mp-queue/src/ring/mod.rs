@@ -256,8 +256,7 @@ impl<T> Receiver<T> {
     ///
     /// What the system says when asked who holds the ring.
     pub fn readable(&self) -> io::Result<BorrowedFd<'_>> {
-        self.end.holder.watch_items(0)?;
-        Ok(self.end.holder.items_event.as_fd())
+        Ok(self.end.holder.watch_items(0)?.as_fd())
     }
 }
 

@@ -8,6 +8,7 @@ use mp_testing::limits::allow_descriptors;
 use mp_testing::{PATIENCE, eventually, scenario};
 
 use crate::memory::{LaneMessage, Memory};
+use crate::ring::access::{Kind, Writer};
 use crate::{GetError, Producer, PutErrorReason, Queue};
 
 type WithDescriptor = (u32, Fd<OwnedFd>);
@@ -117,4 +118,61 @@ scenario!(what_comes_too_late_for_a_closed_queue_is_closed, {
     alive.send(()).unwrap();
     assert!(matches!(queue.get(), Err(GetError::Closed)));
     assert!(alive.send(()).is_err());
+});
+
+/// Puts a value as a producer does that is killed before it wakes anybody.
+fn put_silently(memory: &Memory, value: &u32) {
+    let mut bytes = Vec::new();
+    assert!(Message::append(value, &mut bytes, 100).unwrap().is_none());
+    let mut writer = Writer::new(memory.ring(), memory.head().indices.head());
+    assert!(writer.write(Kind::Message, &bytes).unwrap());
+    assert_eq!(writer.publish(), Ok(1));
+}
+
+/// Waits for the descriptor, until there is a value.
+fn get_when_readable(queue: &Queue<u32>) -> u32 {
+    loop {
+        let ready = mp_core::wait(&[&queue.readable().unwrap()], Some(PATIENCE)).unwrap();
+        assert!(!ready.is_empty(), "it looks for itself");
+        if let Some(value) = queue.try_get().unwrap() {
+            return value;
+        }
+    }
+}
+
+scenario!(those_who_wait_for_a_descriptor_find_what_nobody_told_them, {
+    let queue = Queue::new().unwrap();
+    let items = &memory(&queue).head().indices.items;
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| get_when_readable(&queue));
+        eventually("it waits", || items.has_waiters());
+        put_silently(memory(&queue), &7);
+        assert_eq!(waiting.join().unwrap(), 7);
+
+        let waiting = scope.spawn(|| get_when_readable(&queue));
+        eventually("it waits", || items.has_waiters());
+        // As one that is killed before it writes the eventfd, or between reading it and saying that
+        // it waits.
+        items.notify(|| {});
+        queue.put(8).unwrap();
+        assert_eq!(waiting.join().unwrap(), 8);
+    });
+});
+
+scenario!(those_who_wait_for_space_by_a_descriptor_find_it_too, {
+    let queue = Queue::bounded(1).unwrap();
+    queue.put(1).unwrap();
+    thread::scope(|scope| {
+        let space = &memory(&queue).head().indices.space;
+        let waiting = scope.spawn(|| {
+            while queue.try_put(2).is_err() {
+                assert!(!mp_core::wait(&[&queue.writable().unwrap()], Some(PATIENCE)).unwrap().is_empty());
+            }
+        });
+        eventually("it waits", || space.has_waiters());
+        space.notify(|| {});
+        assert_eq!(queue.get().unwrap(), 1);
+        waiting.join().unwrap();
+        assert_eq!(queue.get().unwrap(), 2);
+    });
 });

@@ -1,10 +1,12 @@
 //! Queues between processes and threads.
 
+mod awaiting;
 mod batches;
 mod behaviour;
 mod closing;
 mod ends;
 mod faults;
+mod idle;
 mod messages;
 mod ring;
 mod travel;
