@@ -232,7 +232,7 @@ fn puts_and_exits(to: Producer<u32>, count: u32) {
 }
 
 scenario!(what_a_process_put_before_its_end_is_gotten_first, {
-    for _ in 0..20 {
+    for _ in 0..5 {
         let (to, from) = Queue::bounded(7).unwrap().into_split();
         let child = puts_and_exits::spawn(to, 20).unwrap();
         assert!(from.iter().map(Result::unwrap).eq(0..20));

@@ -20,8 +20,10 @@ fn taken() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+type All = (Queue<u32>, Queue<u32>, JoinableQueue<u32>, Queue<Bundle>, Queue<Bundle>);
+
 #[process_fn]
-fn has_them(_queues: (Queue<u32>, Queue<u32>, JoinableQueue<u32>, Queue<Bundle>, Queue<Bundle>), there: Sender<()>) {
+fn has_them(_queues: All, there: Sender<()>) {
     there.send(()).unwrap();
     run_for_ever();
 }
@@ -37,7 +39,7 @@ fn is_closed(reason: &PutErrorReason) -> bool {
     matches!(reason, PutErrorReason::Closed)
 }
 
-// All ways to wait at the same time. What spins would take a second.
+// All ways to wait at the same time. One that spins would take half a second.
 async_scenario!(those_who_wait_are_idle, {
     if !mp_testing::limits::allow_descriptors(4096) {
         return;
@@ -63,7 +65,7 @@ async_scenario!(those_who_wait_are_idle, {
             scope.spawn(|| assert!(is_closed(&block_on(full.put_async(2)).unwrap_err().reason)));
             scope.spawn(|| poll_until(|| empty.readable().unwrap(), || empty.is_closed()));
             scope.spawn(|| poll_until(|| full.writable().unwrap(), || full.is_closed()));
-            scope.spawn(|| assert!(!tasks.join_timeout(Duration::from_secs(2)).unwrap()));
+            scope.spawn(|| assert!(!tasks.join_timeout(Duration::from_millis(900)).unwrap()));
             scope.spawn(|| assert!(is_closed(&bundles.put(Bundle::new(2, 1, 0)).unwrap_err().reason)));
             scope.spawn(|| assert!(is_closed(&block_on(others.put_async(Bundle::new(2, 1, 0))).unwrap_err().reason)));
         }
@@ -77,13 +79,13 @@ async_scenario!(those_who_wait_are_idle, {
             now - std::mem::replace(&mut before, now) < Duration::from_millis(5)
         });
         let before = taken();
-        thread::park_timeout(Duration::from_secs(1));
+        thread::park_timeout(Duration::from_millis(500));
         let used = taken() - before;
         empty.close();
         full.close();
         bundles.close();
         others.close();
-        assert!(used < Duration::from_millis(100), "{used:?}");
+        assert!(used < Duration::from_millis(50), "{used:?}");
     });
     holder.kill();
 });
