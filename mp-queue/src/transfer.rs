@@ -262,8 +262,7 @@ impl Memory {
             return false;
         }
         let head = self.head();
-        // Without waiting: who has it may wait for a leftover to go.
-        let Ok(Some(_producer)) = lock_now(&head.producer.0) else { return false };
+        let Ok(Some(_producer)) = lock(&head.producer.0, Deadline::PASSED) else { return false };
         let Ok(Some(_consumer)) = lock(&head.consumer.0, Deadline::PASSED) else { return false };
         let is_empty = head.indices.tail().units_since(head.indices.head()) == 0;
         is_empty && self.discard_lane()
@@ -483,21 +482,10 @@ impl From<Damaged> for PutErrorReason {
 /// Takes the lock of a side; `None` if others had it until the deadline.
 #[inline]
 fn lock(mutex: &Mutex<u64>, deadline: Deadline) -> io::Result<Option<MutexGuard<'_, u64>>> {
-    consistent(match mutex.lock_until(deadline) {
+    let taken = match mutex.lock_until(deadline) {
         Ok(None) if deadline == Deadline::PASSED => mutex.lock_timeout(PATIENCE),
         other => other,
-    })
-}
-
-/// Takes the lock of a side if nobody has it.
-fn lock_now(mutex: &Mutex<u64>) -> io::Result<Option<MutexGuard<'_, u64>>> {
-    consistent(mutex.try_lock())
-}
-
-type Taken<'a> = Result<Option<MutexGuard<'a, u64>>, LockError<MutexGuard<'a, u64>>>;
-
-#[inline]
-fn consistent(taken: Taken<'_>) -> io::Result<Option<MutexGuard<'_, u64>>> {
+    };
     match taken {
         Ok(guard) => Ok(guard),
         Err(LockError::OwnerDied(mut guard)) => {
