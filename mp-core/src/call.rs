@@ -199,8 +199,8 @@ impl RawFunction {
     /// Runs the function here, with arguments that
     /// [`encode_arguments`](Call::encode_arguments) has appended to bytes.
     ///
-    /// If the function returns a value that takes `most` bytes at most and holds no descriptors, that
-    /// is appended to `result`, and `None` is returned. `arguments` are of no use afterwards.
+    /// If the function returns a value that takes `most` bytes at most and holds no descriptors,
+    /// that is appended to `result`, and `None` is returned. `arguments` are of no use afterwards.
     #[inline]
     pub fn run_bytes(&self, arguments: &mut [u8], result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
         self.0.run_onto(Arguments::Bytes(arguments), result, most)
