@@ -132,9 +132,10 @@ mod event;
 mod get;
 mod holder;
 mod joinable;
-#[allow(unsafe_code, reason = "it hands the ring's bytes to `ring::access`")]
+#[allow(unsafe_code, reason = "it hands the ring's bytes to `protocol::access`")]
 mod memory;
 mod primitive;
+mod protocol;
 mod put;
 mod queue;
 pub mod ring;
@@ -145,5 +146,5 @@ mod transfer;
 pub use error::{GetError, GetManyError, JoinError, PutError, PutErrorReason, PutManyError, TooManyTasksDone};
 pub use get::Iter;
 pub use joinable::JoinableQueue;
-pub use queue::Queue;
-pub use role::{Both, Consumer, Get, Gets, Producer, Put, Puts, Role};
+pub use queue::{Consumer, Producer, Queue};
+pub use role::{Both, Get, Gets, Put, Puts, Role};

@@ -12,9 +12,9 @@ use mp_sync::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::event::Event;
-use crate::ring::access::Ring;
-use crate::ring::index::{Indices, LARGEST, Line, MOST_MESSAGES, UNIT};
-use crate::tasks::{Slot, Tasks};
+use crate::protocol::access::Ring;
+use crate::protocol::index::{Indices, LARGEST, Line, MOST_MESSAGES, UNIT};
+use crate::protocol::tasks::{Slot, Tasks};
 
 /// The beginning of the memory; the ring's bytes follow.
 #[repr(C)]

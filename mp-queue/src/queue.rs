@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::{GetError, PutErrorReason};
 use crate::holder::Holder;
 use crate::memory::{Memory, Purpose};
-use crate::role::{Both, Consumer, Producer, Role};
+use crate::role::{Both, Get, Put, Role};
 
 /// A bounded queue between any number of producers and consumers, in any processes and threads.
 ///
@@ -77,6 +77,68 @@ pub struct Queue<T, R: Role = Both> {
     holder: Holder<R>,
     values: PhantomData<fn(T) -> T>,
 }
+
+/// The half of a [`Queue`] that puts.
+///
+/// [`Queue::producer`] makes one. While only halves exist, each side learns
+/// that the other is gone, however its processes ended: a consumer gets what is left and then
+/// [`GetError::Disconnected`](crate::GetError::Disconnected). It is a value: clone it, and send it
+/// in arguments, results, messages and queues.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::process_fn;
+/// use mp_queue::{GetError, Producer, Queue};
+///
+/// #[process_fn]
+/// fn count(numbers: Producer<u32>) {
+///     for number in 0..3 {
+///         numbers.put(number).expect("the parent consumes");
+///     }
+///     std::process::abort();
+/// }
+///
+/// let queue = Queue::bounded(8)?;
+/// let (producer, consumer) = queue.into_split();
+/// let child = count::spawn(producer)?;
+/// for number in 0..3 {
+///     assert_eq!(consumer.get()?, number);
+/// }
+/// assert!(matches!(consumer.get(), Err(GetError::Disconnected)));
+/// assert!(child.join().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type Producer<T> = Queue<T, Put>;
+
+/// The half of a [`Queue`] that gets.
+///
+/// [`Queue::consumer`] makes one. While only halves exist, each side learns
+/// that the other is gone, however its processes ended: a producer's put fails with
+/// [`PutErrorReason::Disconnected`](crate::PutErrorReason::Disconnected), at the latest when the
+/// queue is full. It is a value: clone it, and send it in arguments, results, messages and queues.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::process_fn;
+/// use mp_queue::{Consumer, Queue};
+///
+/// #[process_fn]
+/// fn sum(numbers: Consumer<u64>) -> u64 {
+///     numbers.iter().map(|number| number.expect("a number")).sum()
+/// }
+///
+/// let (producer, consumer) = Queue::bounded(8)?.into_split();
+/// let child = sum::spawn(consumer)?;
+/// for number in 0..100 {
+///     producer.put(number)?;
+/// }
+/// drop(producer); // the end of the iteration in the child
+/// assert_eq!(child.join()?, 4950);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type Consumer<T> = Queue<T, Get>;
 
 /// The memory of a queue that nobody asked for another one, in bytes.
 pub(crate) const DEFAULT: usize = 4 << 20;

@@ -1,7 +1,6 @@
 //! What a handle may do.
 
 use crate::memory::Side;
-use crate::queue::Queue;
 
 mod sealed {
     pub trait Sealed {}
@@ -62,65 +61,3 @@ pub(crate) fn sides<R: Role>() -> impl Iterator<Item = Side> {
     let sides = [(Side::Producers, R::PRODUCERS), (Side::Consumers, R::CONSUMERS)];
     sides.into_iter().filter(|(_, count)| *count > 0).map(|(side, _)| side)
 }
-
-/// The half of a [`Queue`] that puts.
-///
-/// [`Queue::producer`] makes one. While only halves exist, each side learns
-/// that the other is gone, however its processes ended: a consumer gets what is left and then
-/// [`GetError::Disconnected`](crate::GetError::Disconnected). It is a value: clone it, and send it
-/// in arguments, results, messages and queues.
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::process_fn;
-/// use mp_queue::{GetError, Producer, Queue};
-///
-/// #[process_fn]
-/// fn count(numbers: Producer<u32>) {
-///     for number in 0..3 {
-///         numbers.put(number).expect("the parent consumes");
-///     }
-///     std::process::abort();
-/// }
-///
-/// let queue = Queue::bounded(8)?;
-/// let (producer, consumer) = queue.into_split();
-/// let child = count::spawn(producer)?;
-/// for number in 0..3 {
-///     assert_eq!(consumer.get()?, number);
-/// }
-/// assert!(matches!(consumer.get(), Err(GetError::Disconnected)));
-/// assert!(child.join().is_err());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub type Producer<T> = Queue<T, Put>;
-
-/// The half of a [`Queue`] that gets.
-///
-/// [`Queue::consumer`] makes one. While only halves exist, each side learns
-/// that the other is gone, however its processes ended: a producer's put fails with
-/// [`PutErrorReason::Disconnected`](crate::PutErrorReason::Disconnected), at the latest when the
-/// queue is full. It is a value: clone it, and send it in arguments, results, messages and queues.
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::process_fn;
-/// use mp_queue::{Consumer, Queue};
-///
-/// #[process_fn]
-/// fn sum(numbers: Consumer<u64>) -> u64 {
-///     numbers.iter().map(|number| number.expect("a number")).sum()
-/// }
-///
-/// let (producer, consumer) = Queue::bounded(8)?.into_split();
-/// let child = sum::spawn(consumer)?;
-/// for number in 0..100 {
-///     producer.put(number)?;
-/// }
-/// drop(producer); // the end of the iteration in the child
-/// assert_eq!(child.join()?, 4950);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub type Consumer<T> = Queue<T, Get>;

@@ -23,48 +23,17 @@
 //!    dies. So it is the process that took a task that should finish it.
 
 use std::io;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use mp_sync::futex::Deadline;
 
 use crate::error::{JoinError, TooManyTasksDone};
 use crate::memory::{Memory, Side};
-use crate::ring::index::{MOST_MESSAGES, Signal};
-
-/// How many processes can hold tasks so that their death is noticed.
-const SLOTS: usize = 1024;
+use crate::protocol::index::MOST_MESSAGES;
+use crate::protocol::tasks::SLOTS;
 
 /// The first of the groups, in the queue's memory, that are locks of slots.
 const FIRST_GROUP: u32 = 16;
-
-/// What processes share about tasks. All-zero bytes say that there was none.
-#[repr(C)]
-#[derive(mp_shm::ShmSafe)]
-pub(crate) struct Tasks {
-    /// A process found no free slot.
-    has_untracked: AtomicBool,
-    /// How many were finished, modulo the most that the ring counts.
-    finished: AtomicU32,
-    /// Where those wait who join.
-    all_finished: Signal,
-    held: [AtomicU32; SLOTS],
-}
-
-impl Tasks {
-    pub(crate) fn new() -> Self {
-        Self {
-            has_untracked: false.into(),
-            finished: 0.into(),
-            all_finished: Signal::new(),
-            held: [const { AtomicU32::new(0) }; SLOTS],
-        }
-    }
-}
-
-/// The slot of this process, once it has taken a task.
-#[derive(Default)]
-pub(crate) struct Slot(OnceLock<Option<usize>>);
 
 impl Memory {
     fn slot(&self) -> Option<&AtomicU32> {

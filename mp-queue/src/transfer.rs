@@ -7,8 +7,9 @@
 //!
 //! 1. No code of the user's runs while a lock is held: values are encoded before, and decoded
 //!    after.
-//! 2. A lock whose owner died is consistent: what counts is `head` and `tail`, see `ring::index`.
-//!    What a lock protects is a copy of the other side's index, which is checked before use.
+//! 2. A lock whose owner died is consistent: what counts is `head` and `tail`, see
+//!    `protocol::index`. What a lock protects is a copy of the other side's index, which is checked
+//!    before use.
 //! 3. A message that holds descriptors, or is longer than half the ring, goes through the lane: a
 //!    pipe of mp-core. It is sent there before its record is published, under the same lock, so the
 //!    lane has the messages in the order of the records. One whose producer died in between has no
@@ -37,8 +38,8 @@ use mp_sync::{LockError, Mutex, MutexGuard};
 use crate::batch::{Batch, Failure, Part};
 use crate::error::{GetError, PutErrorReason};
 use crate::memory::{LaneMessage, Memory, Purpose, Side};
-use crate::ring::access::{Damaged, Found, HEADER, Kind, Reader, Writer};
-use crate::ring::index::{Closed, Index};
+use crate::protocol::access::{Damaged, Found, HEADER, Kind, Reader, Writer};
+use crate::protocol::index::{Closed, Index};
 
 /// How long a call that does not wait does wait for another process that is in the middle of a put
 /// or a get, which takes a microsecond unless that process is not given a processor.

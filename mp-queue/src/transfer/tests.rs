@@ -8,7 +8,7 @@ use mp_testing::limits::allow_descriptors;
 use mp_testing::{PATIENCE, eventually, scenario};
 
 use crate::memory::{LaneMessage, Memory};
-use crate::ring::access::{Kind, Writer};
+use crate::protocol::access::{Kind, Writer};
 use crate::{GetError, Producer, PutErrorReason, Queue};
 
 type WithDescriptor = (u32, Fd<OwnedFd>);

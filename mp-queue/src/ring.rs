@@ -38,13 +38,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#[allow(unsafe_code, reason = "it copies into memory that other processes have mapped, and out of it")]
-pub(crate) mod access;
-pub(crate) mod index;
-#[cfg(test)]
-#[allow(unsafe_code, reason = "a ring in ordinary memory")]
-mod tests;
-
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -62,10 +55,10 @@ use crate::batch::{self, Batch};
 use crate::error::{GetError, PutErrorReason};
 use crate::holder::Holder;
 use crate::memory::{Memory, Purpose};
+use crate::protocol::access::{Found, InRing, Kind, Reader, Record, Writer};
+use crate::protocol::index::{Closed, Index};
 use crate::role::{Get, Put, Role};
 use crate::transfer::Got;
-use access::{Found, InRing, Kind, Reader, Record, Writer};
-use index::{Closed, Index};
 
 /// Makes a ring with `bytes` of memory, rounded up to a power of two, and returns its ends.
 ///
