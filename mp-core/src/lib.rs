@@ -44,11 +44,8 @@
 //! `skip_deserializing`, or the other way round), and confuses the fields after it.
 //!
 //! A `Vec` or a slice of numbers, such as `Vec<u8>`, `Vec<f64>` or `&[u32]`, is copied at once, as
-//! fast as a `serde_bytes::ByteBuf`: as a parameter, a result or a message, and inside structs,
-//! tuples, enums and other vectors. serde knows other vectors only as a sequence, one call for each
-//! element, which is slow in a build without optimisation. It decodes a `Vec` of numbers that way
-//! as well where it is the whole content of an `Option` or of a newtype struct; there
-//! `#[serde(with = "serde_bytes")]` helps.
+//! fast as a `serde_bytes::ByteBuf`, wherever it is in a value. serde treats other vectors as a
+//! sequence, with one call for each element, which is slow in a build without optimisation.
 //!
 //! ```
 //! use mp_core::process_fn;

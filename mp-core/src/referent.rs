@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
     note = "the unsized types that can be sent are `str`, `[T]`, `Path`, `OsStr` and `CStr`"
 )]
 // Separate from `EncodableReferent`, so that the compiler reports a type that serde cannot encode
-// once, and not at every use of its owned form.
+// only once, and not at every use of its owned form.
 pub trait Referent {
     /// The type that owns the value in the other process.
     type Owned: Borrow<Self>;

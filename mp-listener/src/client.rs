@@ -75,8 +75,8 @@ impl Client {
 ///
 /// use mp_listener::{Address, Client, ConnectError};
 ///
-/// let nobody = Address::Abstract(b"nobody listens here".to_vec());
-/// let result = Client::builder().key(b"secret password").timeout(Duration::from_secs(1)).connect(nobody);
+/// let unused = Address::Abstract(b"no program listens here".to_vec());
+/// let result = Client::builder().key(b"secret password").timeout(Duration::from_secs(1)).connect(unused);
 /// assert!(matches!(result, Err(ConnectError::Connect { .. })));
 /// ```
 #[derive(Clone, Debug)]

@@ -179,12 +179,12 @@ impl ByteConnection {
         Ok(Self { socket: PollableFd::new(socket), skip: self.skip, is_closed: self.is_closed })
     }
 
-    /// Ends one direction, or both, for everyone who has this connection: the peer sees the end,
-    /// and so do waiting threads.
+    /// Ends one direction or both, for every duplicate of this connection in every process. The
+    /// peer and waiting threads see the end.
     ///
     /// # Errors
     ///
-    /// Fails if the connection has ended already.
+    /// Fails if the connection has already ended.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         stream::shutdown(self.as_fd(), how)
     }
@@ -218,7 +218,7 @@ impl From<TcpStream> for ByteConnection {
     }
 }
 
-/// Readable when a message has begun to arrive, or the peer is gone.
+/// Readable when a message has begun to arrive or the peer is closed.
 impl AsFd for ByteConnection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

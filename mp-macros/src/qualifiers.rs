@@ -9,7 +9,7 @@ pub(crate) fn check(signature: &Signature, errors: &mut Errors) {
     if let Safety::Unsafe(unsafety) = &signature.safety {
         errors.at(
             unsafety,
-            "an unsafe function cannot be a process function, because nobody could vouch for its conditions \
+            "an unsafe function cannot be a process function, because no caller could guarantee its safety conditions \
              in the other process: wrap it in a safe function that upholds them",
         );
     }
@@ -41,8 +41,8 @@ fn check_generics(generics: &Generics, errors: &mut Errors) {
             ),
             GenericParam::Lifetime(parameter) => errors.at(
                 parameter,
-                "a process function cannot have lifetime parameters, because what it borrows lives in the other process \
-                 only while it runs: write `&T` instead of `&'a T`, and take and return owned types otherwise",
+                "a process function cannot have lifetime parameters, because a value that it borrows exists in the other process \
+                 only while the function runs: write `&T` instead of `&'a T`, and take and return owned types otherwise",
             ),
         }
     }

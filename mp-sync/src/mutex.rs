@@ -178,10 +178,10 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// let broken = std::thread::spawn(|| {
     ///     let _balance = BALANCE.lock();
-    ///     panic!("in the middle of it");
+    ///     panic!("with the lock");
     /// });
     /// assert!(broken.join().is_err() && BALANCE.is_poisoned());
-    /// let Err(LockError::OwnerDied(mut balance)) = BALANCE.lock() else { panic!("it is told") };
+    /// let Err(LockError::OwnerDied(mut balance)) = BALANCE.lock() else { panic!("it is poisoned") };
     /// *balance = 0;
     /// BALANCE.clear_poison();
     /// drop(balance);

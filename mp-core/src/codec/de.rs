@@ -1,6 +1,9 @@
 //! Bytes to values.
 
+use std::any::TypeId;
+
 use bincode::de::{Decode, Decoder, DecoderImpl};
+use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
 use super::error::refused;
@@ -53,16 +56,6 @@ impl<'i> Deserializer<'i> {
         self.decoder.reader().take(length)
     }
 
-    /// Decodes with `seed`: copies a vector of numbers at once, and leaves everything else to
-    /// serde.
-    #[inline]
-    pub(super) fn seed<'de, S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DecodeError> {
-        match bytes::take::<S, S::Value, _>(self) {
-            Ok(value) => value,
-            Err(deserializer) => seed.deserialize(deserializer),
-        }
-    }
-
     /// Decodes a value that contains other values.
     #[inline]
     fn nested<T>(&mut self, decode: impl FnOnce(&mut Self) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
@@ -104,9 +97,47 @@ impl<'i> Deserializer<'i> {
 impl Take for &mut Deserializer<'_> {
     type Error = DecodeError;
 
+    #[inline]
+    fn request<N: Number>() -> Option<TypeId> {
+        Vec::<N>::deserialize(Probe).err().and_then(|Probed(visitor)| visitor)
+    }
+
     fn take<N: Number>(self) -> Result<Vec<N>, DecodeError> {
         let count = Deserializer::take(self)?;
         self.decoder.reader().take_numbers(count)
+    }
+}
+
+/// Finds the type of the visitor by which serde decodes a `Vec<N>`, which has no public name. That
+/// visitor makes a vector of the elements as they are. Another visitor with the same value, from
+/// `deserialize_with`, may change them.
+struct Probe;
+
+#[derive(Debug, thiserror::Error)]
+#[error("only the type of the visitor was wanted")]
+struct Probed(Option<TypeId>);
+
+impl de::Error for Probed {
+    fn custom<T: std::fmt::Display>(_: T) -> Self {
+        Self(None)
+    }
+}
+
+impl<'de> de::Deserializer<'de> for Probe {
+    type Error = Probed;
+
+    #[inline]
+    fn deserialize_seq<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Probed> {
+        Err(Probed(Some(bytes::id::<V>())))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Probed> {
+        Err(Probed(None))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -228,7 +259,10 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'_> {
 
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.sequence(|elements| visitor.visit_seq(elements))
+        match bytes::take::<V, V::Value, _>(self) {
+            Ok(numbers) => numbers,
+            Err(this) => this.sequence(|elements| visitor.visit_seq(elements)),
+        }
     }
 
     #[inline]
@@ -315,7 +349,7 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, '_> {
             return Ok(None);
         }
         self.left -= 1;
-        self.deserializer.seed(seed).map(Some)
+        seed.deserialize(&mut *self.deserializer).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -332,12 +366,12 @@ impl<'de> de::MapAccess<'de> for Elements<'_, '_> {
             return Ok(None);
         }
         self.left -= 1;
-        self.deserializer.seed(seed).map(Some)
+        seed.deserialize(&mut *self.deserializer).map(Some)
     }
 
     #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DecodeError> {
-        self.deserializer.seed(seed)
+        seed.deserialize(&mut *self.deserializer)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -366,7 +400,7 @@ impl<'de> de::VariantAccess<'de> for &mut Deserializer<'_> {
 
     #[inline]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, DecodeError> {
-        self.nested(|this| this.seed(seed))
+        self.nested(|this| seed.deserialize(this))
     }
 
     #[inline]

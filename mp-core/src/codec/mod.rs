@@ -43,7 +43,6 @@ mod ser;
 #[cfg(test)]
 mod tests;
 
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bincode::config::{Configuration, Fixint, LittleEndian, standard};
@@ -118,7 +117,7 @@ where
     T: DeserializeOwned,
 {
     let mut deserializer = de::Deserializer::new(input);
-    let value = deserializer.seed(PhantomData::<T>)?;
+    let value = T::deserialize(&mut deserializer)?;
     deserializer.finish()?;
     Ok(value)
 }

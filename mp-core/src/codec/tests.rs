@@ -1,11 +1,11 @@
 //! The format: what goes in comes out, and what did not go in is an error.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, SystemTime};
 
-use serde::de::{DeserializeOwned, Visitor};
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{EncodeError, Input, MAX_DEPTH, Output, decode, encode};
@@ -234,7 +234,7 @@ impl<'de> Deserialize<'de> for Hinted {
                 formatter.write_str("a sequence or a map")
             }
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, elements: A) -> Result<Hinted, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<Hinted, A::Error> {
                 Err(serde::de::Error::custom(format_args!("hint {}", elements.size_hint().unwrap())))
             }
         }
@@ -271,7 +271,7 @@ fn sequences_inside_each_other_share_what_the_bytes_can_hold() {
                 fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                     formatter.write_str("a sequence of the same")
                 }
-                fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut elements: A) -> Result<Inside, A::Error> {
+                fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Inside, A::Error> {
                     RESERVED.set(RESERVED.get() + elements.size_hint().unwrap());
                     while elements.next_element::<Inside>()?.is_some() {}
                     Ok(Inside)
@@ -423,6 +423,57 @@ fn what_a_type_says_of_its_numbers_holds() {
     let bytes = bytes_of(&value);
     assert_eq!(bytes, [&length(2)[..], &[1, 2], &length(2), &[3, 4]].concat());
     assert_eq!(value_of::<Special>(&bytes), Ok(Special(vec![2, 4], vec![3, 4])));
+}
+
+/// Reads numbers of its own in a sequence: the elements doubled.
+struct Doubling;
+
+impl<'de> Visitor<'de> for Doubling {
+    type Value = Vec<u16>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("numbers")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<u16>, A::Error> {
+        let mut numbers = Vec::new();
+        while let Some(number) = elements.next_element::<u16>()? {
+            numbers.push(number * 2);
+        }
+        Ok(numbers)
+    }
+}
+
+#[test]
+fn numbers_are_read_at_once_wherever_serde_decodes_a_vector() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Wrapped(Vec<u64>);
+    /// How many bytes too early the message ends: all that are missing, or those of one number.
+    fn missing<T: DeserializeOwned + fmt::Debug>(before: &[u8]) -> String {
+        value_of::<T>(&[before, &length(1000), &[0; 17]].concat()).unwrap_err()
+    }
+    let at_once = "7983 bytes too early";
+    for error in [
+        missing::<Vec<u64>>(&[]),
+        missing::<Wrapped>(&[]),
+        missing::<Box<Vec<f64>>>(&[]),
+        missing::<Option<Vec<i64>>>(&[1]),
+        missing::<Option<Wrapped>>(&[1]),
+        missing::<(u8, Option<Vec<usize>>)>(&[0, 1]),
+        missing::<Result<Vec<isize>, ()>>(&[0; 4]),
+    ] {
+        assert!(error.contains(at_once), "{error}");
+    }
+    assert!(!missing::<VecDeque<u64>>(&[]).contains(at_once));
+    round_trip(Some(Wrapped(vec![1, 2])));
+    round_trip((Some(vec![1_u128, 2]), Box::new(vec![-1_i8])));
+
+    fn doubled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
+        deserializer.deserialize_seq(Doubling)
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Special(#[serde(deserialize_with = "doubled")] Vec<u16>);
+    assert_eq!(value_of::<Special>(&bytes_of(&vec![3_u16, 4])), Ok(Special(vec![6, 8])));
 }
 
 #[test]

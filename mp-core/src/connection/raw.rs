@@ -119,7 +119,8 @@ impl Socket {
                 }
                 Ok(Attempt::Sent)
             }
-            // A task that nobody polls must not keep others from sending, so the credit goes back.
+            // A task that is not polled must not keep other senders waiting, so the credit is
+            // returned.
             Err(error) => self.check_send_error(error).map(|()| Attempt::NoRoom),
         }
     }

@@ -10,16 +10,21 @@ use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::{ptr, slice};
 
+use serde::de::DeserializeOwned;
+
 /// A number whose bytes in memory are its bytes on the wire.
 ///
 /// # Safety
 ///
 /// The type has no padding, and any bytes are a valid value.
-pub(crate) unsafe trait Number: Copy + 'static {}
+pub(crate) unsafe trait Number: Copy + DeserializeOwned + 'static {}
 
 /// What reads a vector of numbers.
 pub(crate) trait Take {
     type Error;
+
+    /// Returns the ID of the type by which a `Vec<N>` is asked for.
+    fn request<N: Number>() -> Option<TypeId>;
 
     fn take<N: Number>(self) -> Result<Vec<N>, Self::Error>;
 }
@@ -28,7 +33,7 @@ pub(crate) trait Take {
 ///
 /// So types that differ only in lifetimes have the same ID, and types without lifetimes have
 /// different ones.
-fn id<T: ?Sized>() -> TypeId {
+pub(crate) fn id<T: ?Sized>() -> TypeId {
     trait Known {
         fn id(&self) -> TypeId
         where
@@ -110,16 +115,16 @@ macro_rules! numbers {
             None
         }
 
-        /// If serde's seed `S` is that of a `Vec` of numbers, and `V` is that `Vec`, lets `take`
-        /// make the value. Otherwise returns `take`.
+        /// If `R` is the request for a `Vec` of numbers, and `V` is that `Vec`, lets `take` make the
+        /// value. Otherwise returns `take`.
         #[inline]
-        pub(crate) fn take<S, V, T: Take>(take: T) -> Result<Result<V, T::Error>, T> {
+        pub(crate) fn take<R, V, T: Take>(take: T) -> Result<Result<V, T::Error>, T> {
             if size_of::<V>() != size_of::<Vec<u8>>() || !mem::needs_drop::<V>() {
                 return Err(take);
             }
-            let (seed, value) = (id::<S>(), id::<V>());
+            let (request, value) = (Some(id::<R>()), id::<V>());
             $(
-                if seed == TypeId::of::<PhantomData<Vec<$number>>>() && value == TypeId::of::<Vec<$number>>() {
+                if value == TypeId::of::<Vec<$number>>() && request == T::request::<$number>() {
                     return Ok(take.take::<$number>().map(|numbers| {
                         let numbers = ManuallyDrop::new(numbers);
                         // SAFETY: `V` is `Vec<$number>`, which has no lifetimes, so this moves the
@@ -250,6 +255,10 @@ mod tests {
     impl Take for Two {
         type Error = ();
 
+        fn request<N: Number>() -> Option<TypeId> {
+            Some(TypeId::of::<PhantomData<Vec<N>>>())
+        }
+
         fn take<N: Number>(self) -> Result<Vec<N>, ()> {
             let mut numbers = Vec::with_capacity(2);
             append(&mut numbers, 2, |room| {
@@ -263,12 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_seed_of_a_vector_of_numbers_is_one() {
+    fn only_the_request_for_a_vector_of_numbers_is_one() {
         assert_eq!(take::<PhantomData<Vec<u32>>, Vec<u32>, _>(Two).ok(), Some(Ok(vec![1, 0])));
         assert_eq!(take::<PhantomData<Vec<i8>>, Vec<i8>, _>(Two).ok(), Some(Ok(vec![1, 0])));
         assert!(take::<PhantomData<Vec<bool>>, Vec<bool>, _>(Two).is_err());
         assert!(take::<PhantomData<String>, String, _>(Two).is_err());
-        // A seed of another type that makes the same value, and one that makes a different value.
+        // A request of another type for the same value, and one for a different value.
         assert!(take::<u8, Vec<u8>, _>(Two).is_err());
         assert!(take::<PhantomData<Vec<u8>>, Vec<i8>, _>(Two).is_err());
     }

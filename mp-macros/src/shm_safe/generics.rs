@@ -11,7 +11,7 @@ pub(crate) fn check(generics: &Generics, errors: &mut Errors) {
     for parameter in generics.lifetimes() {
         errors.at(
             &parameter.lifetime,
-            "what is in shared memory cannot borrow from one process: remove the lifetime, and have values in the fields \
+            "a value in shared memory cannot borrow from one process: remove the lifetime, and use values in the fields \
              instead of references",
         );
     }

@@ -118,7 +118,7 @@ impl<'a> From<&'a PathArguments> for Arguments<'a> {
 fn elsewhere(name: &str, arguments: &Arguments) -> Option<String> {
     let types = arguments.types.as_slice();
     let shown: Vec<String> = types.iter().map(display).collect();
-    let article = if name.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+    let article = if name == "Rc" || name.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
     let a_name = format!("{article} `{name}`");
     let message = match (name, arguments.count, types) {
         ("Vec" | "VecDeque" | "LinkedList" | "BinaryHeap", 1, [element]) => {
@@ -140,19 +140,16 @@ fn elsewhere(name: &str, arguments: &Arguments) -> Option<String> {
             format!("a `Box` has its value in the memory of one process: {}", instead_of_pointing_at(inner))
         }
         ("Rc" | "Arc" | "Weak", 1, [inner]) => format!(
-            "the owners of what is behind `{name}` are counted in one process: {}, and put the whole into an `mp_shm::Shared`",
+            "{a_name} counts its owners in one process: {}, and put the whole value into an `mp_shm::Shared`",
             instead_of_pointing_at(inner)
         ),
-        ("Cow", 2, _) => {
-            "a `Cow` has its value elsewhere, in the memory of one process: use the value itself".to_owned()
-        }
+        ("Cow", 2, _) => "a `Cow` has its value in the memory of one process: use the value itself".to_owned(),
         ("NonNull" | "AtomicPtr", 1, [_]) => {
             format!("{a_name} is an address in one process: use an index into an array beside it")
         }
-        ("Cell" | "RefCell" | "UnsafeCell", 1, [_]) => format!(
-            "{a_name} must not be used by several threads, let alone processes: use an atomic, or `mp_sync::Mutex<{}>`",
-            shown[0]
-        ),
+        ("Cell" | "RefCell" | "UnsafeCell", 1, [_]) => {
+            format!("{a_name} works in one thread only: use an atomic, or `mp_sync::Mutex<{}>`", shown[0])
+        }
         ("OnceCell" | "LazyCell" | "LazyLock", 1 | 2, [_, ..]) => {
             format!("{a_name} works inside one process only: use `mp_sync::OnceLock<{}>`", shown[0])
         }

@@ -100,7 +100,7 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 /// # Process death
 ///
 /// The kernel frees the memory with the last process that has it and the last message that holds
-/// it. A [`Reclaimer`] that was made beforehand takes back what was lost with another process.
+/// it. A [`Reclaimer`] that was made before can take back values whose owner has died.
 ///
 /// # Trust
 ///

@@ -241,8 +241,8 @@ impl SharedMemory {
         Error::Shortened { name: self.name().to_owned(), size }
     }
 
-    /// Removes the name. Processes that have the memory open can still use it; no process can open
-    /// it any more.
+    /// Removes the name. Processes that have the memory open can still use it, but no process can
+    /// open it.
     ///
     /// Any process that opened it can do this. The memory stays until its creator and all its users
     /// have ended.
