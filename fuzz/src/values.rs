@@ -66,7 +66,7 @@ pub fn echo(value: Anything, bytes: ByteBuf) -> (Anything, ByteBuf) {
 
 /// Looks into a message as its receiver would.
 pub fn look_into(message: Message) {
-    let _ = message.has_handles();
+    let _ = message.has_descriptors();
     match message.encoded_len() % 3 {
         0 => drop(message.decode::<Anything>()),
         1 => drop(message.decode::<Handles>()),

@@ -154,8 +154,8 @@ impl EncodedCall {
     }
 
     /// Tells whether the arguments contain descriptors.
-    pub fn has_handles(&self) -> bool {
-        self.arguments.has_handles()
+    pub fn has_descriptors(&self) -> bool {
+        self.arguments.has_descriptors()
     }
 
     /// Runs the call in this process. If the function panics, the outcome says so.

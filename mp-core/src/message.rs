@@ -198,7 +198,7 @@ impl Message {
     }
 
     /// Tells whether the value contains descriptors.
-    pub fn has_handles(&self) -> bool {
+    pub fn has_descriptors(&self) -> bool {
         !self.descriptors.is_empty()
     }
 

@@ -231,7 +231,7 @@ impl Run {
     pub(crate) fn cargo(&self) -> Cargo {
         let Some(message) = self.message_of_first() else { return Cargo::Inline };
         match &*message.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(message) if !message.0.has_handles() => Cargo::Message,
+            Some(message) if !message.0.has_descriptors() => Cargo::Message,
             _ => Cargo::Handles,
         }
     }
@@ -239,7 +239,7 @@ impl Run {
     /// The arguments of the first call. If they hold handles there is no copy left.
     pub(crate) fn take_message(&self) -> Option<SharedMessage> {
         let mut message = self.message_of_first()?.lock().unwrap_or_else(PoisonError::into_inner);
-        if message.as_ref()?.0.has_handles() { message.take() } else { message.clone() }
+        if message.as_ref()?.0.has_descriptors() { message.take() } else { message.clone() }
     }
 
     /// Puts the arguments back of a call that was not sent after all.

@@ -3,9 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use mp_core::raw::{CallError, Within};
-// The text of an error with its causes.
-pub(crate) use mp_core::raw::error_chain as with_causes;
+use mp_core::raw::{CallError, Within, error_chain};
 use mp_core::{DecodeError, EncodeError, ExitStatus, Panic, SpawnError};
 
 /// Why a pool could not be made. No worker of it is left.
@@ -132,7 +130,7 @@ impl From<CallError> for TaskError {
             CallError::UndecodableResult(error) => Self::Decode(error.within(RESULT)),
             CallError::UnencodableResult(error) => Self::Encode(error.within(RESULT)),
             // `CallError` may grow. Whatever it is, there is an outcome without a value.
-            other => Self::NotReceived(with_causes(&other)),
+            other => Self::NotReceived(error_chain(&other)),
         }
     }
 }

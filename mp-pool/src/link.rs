@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_core::raw::Outcome;
+use mp_core::raw::{Outcome, error_chain};
 use mp_core::{Connection, ExitStatus, JoinError, Panic, Process, RecvError, SendErrorReason, SpawnError, duplex};
 use mp_shm::Shared;
 
 use crate::board::{Board, Broken, Claimed, Consumer, Producer, Until};
-use crate::error::{TaskError, with_causes};
+use crate::error::TaskError;
 use crate::settings::Settings;
 use crate::wire::{SharedMessage, ToPool, ToWorker};
 use crate::worker::{WorkerLink, worker};
@@ -129,7 +129,7 @@ impl Link {
             Ok(Some(ToPool::Outcome(position, outcome))) => self.keep(Ok((position, outcome))),
             Err(RecvError::Disconnected) => Ok(News::Silent),
             // The message is gone, for lack of descriptors for example.
-            Err(error @ RecvError::Io(_)) => self.keep(Err(TaskError::NotReceived(with_causes(&error)))),
+            Err(error @ RecvError::Io(_)) => self.keep(Err(TaskError::NotReceived(error_chain(&error)))),
             Err(_) => Err(Broken),
         }
     }
@@ -206,7 +206,7 @@ impl Link {
         self.ends.connection.try_send(ToWorker::Message(message)).map_err(|error| match error.reason {
             SendErrorReason::Disconnected => SendFailure::Lost,
             SendErrorReason::Full => SendFailure::Full,
-            other => SendFailure::Refused(with_causes(&other)),
+            other => SendFailure::Refused(error_chain(&other)),
         })
     }
 

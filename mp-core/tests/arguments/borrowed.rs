@@ -110,7 +110,7 @@ scenario!(a_call_holds_the_references, {
     assert!(std::ptr::eq(same_text, text.as_str()) && std::ptr::eq(same_one, &one));
     assert_eq!(call.clone().run(), 13);
     let encoded = call.encode().unwrap();
-    assert_eq!((encoded.function(), encoded.has_handles()), (compare::NAME, false));
+    assert_eq!((encoded.function(), encoded.has_descriptors()), (compare::NAME, false));
     assert_eq!(encoded.run().decode::<usize>().unwrap(), 13);
     assert_eq!(value_of(Builder::new().spawn(call.clone()).unwrap()), 13);
     assert_eq!(value_of(Builder::new().spawn(call).unwrap()), 13);

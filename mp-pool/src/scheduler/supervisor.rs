@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mp_core::Receiver;
+use mp_core::raw::error_chain;
 
 use super::Scheduler;
 use super::state::{Phase, State};
-use crate::error::{TaskError, with_causes};
+use crate::error::TaskError;
 use crate::link::{Ends, Start};
 
 /// How many workers in a row may fail to become ready before waiting calls are given up.
@@ -120,7 +121,7 @@ impl Supervisor {
                 Ok(link) => self.scheduler.with(|state| state.add(link, number, place)),
                 Err(error) => self.scheduler.with(|state| {
                     state.stats.started -= 1;
-                    state.failure = TaskError::NoWorker(with_causes(&error));
+                    state.failure = TaskError::NoWorker(error_chain(&error));
                     state.failed();
                     state.give_up();
                 }),

@@ -5,12 +5,11 @@ use std::process::exit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mp_core::raw::{Message, Outcome, Spins};
+use mp_core::raw::{Message, Outcome, Spins, error_chain};
 use mp_core::{Connection, EncodeError, SendErrorReason};
 use mp_shm::Shared;
 
 use crate::board::{Board, Claimed, Consumer, Producer, Until};
-use crate::error::with_causes;
 use crate::packed::{self, HEADER, Header, Kind};
 use crate::wire::{ToPool, ToWorker};
 
@@ -91,7 +90,7 @@ impl WorkerEnd {
         match self.connection.send(what).map_err(|error| error.reason) {
             Ok(()) => {}
             Err(SendErrorReason::Disconnected) => exit(0),
-            Err(error) => panic!("the pool could not be told: {}", with_causes(&error)),
+            Err(error) => panic!("the pool could not be told: {}", error_chain(&error)),
         }
     }
 
@@ -204,7 +203,7 @@ impl WorkerEnd {
             Ok(ToWorker::Wake) => {}
             Ok(ToWorker::Message(message)) => self.messages.extend(Arc::into_inner(message.0)),
             Err(mp_core::RecvError::Disconnected) => exit(0),
-            Err(error) => panic!("the pool could not be heard: {}", with_causes(&error)),
+            Err(error) => panic!("the pool could not be heard: {}", error_chain(&error)),
         }
     }
 
@@ -220,7 +219,7 @@ impl WorkerEnd {
                     return Arc::into_inner(message.0).ok_or_else(|| "it is shared".to_owned());
                 }
                 Err(mp_core::RecvError::Disconnected) => exit(0),
-                Err(error) => return Err(with_causes(&error)),
+                Err(error) => return Err(error_chain(&error)),
             }
         }
     }
@@ -277,7 +276,7 @@ impl WorkerEnd {
                     SendErrorReason::Disconnected => exit(0),
                     // No descriptor was free to send the handles of the value with.
                     SendErrorReason::Encode(error) => error,
-                    error => panic!("the result of a task could not be sent: {}", with_causes(&error)),
+                    error => panic!("the result of a task could not be sent: {}", error_chain(&error)),
                 },
             },
             (Err(error), _) => error,
@@ -287,7 +286,7 @@ impl WorkerEnd {
             Message::append_or_keep(&Outcome::UnencodableResult(failure), entry, packed::MOST).map(|_| Kind::Outcome)
         });
         if let Err(error) = encoded {
-            panic!("the result of a task could not be sent: {}", with_causes(&error));
+            panic!("the result of a task could not be sent: {}", error_chain(&error));
         }
     }
 

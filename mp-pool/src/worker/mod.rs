@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mp_core::process_fn;
-use mp_core::raw::{Outcome, RawFunction, forks, ignore_interrupts};
+use mp_core::raw::{Outcome, RawFunction, error_chain, forks, ignore_interrupts};
 
-use crate::error::{TaskError, with_causes};
+use crate::error::TaskError;
 use crate::packed::{self, HEADER, Kind};
 use crate::settings::{Initializer, Setup};
 pub(crate) use end::WorkerLink;
@@ -19,7 +19,7 @@ impl Initializer {
         let Some(call) = Arc::into_inner(self.call) else { return Ok(()) };
         let outcome = call.run();
         let result = if self.can_fail { outcome.decode::<Result<(), String>>() } else { outcome.decode().map(Ok) };
-        result.map_err(|error| with_causes(&TaskError::from(error)))?
+        result.map_err(|error| error_chain(&TaskError::from(error)))?
     }
 }
 
