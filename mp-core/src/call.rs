@@ -101,8 +101,8 @@ impl<F: ProcessFn, A> Call<F, A> {
         Ok(EncodedCall { function: Cow::Borrowed(F::NAME), arguments: arguments.unwrap_or_else(Message::empty) })
     }
 
-    /// Appends the encoded arguments to `bytes` if they take `most` bytes at most and hold no
-    /// handles; else it returns them as a message. See [`Message::append_or_keep`].
+    /// Appends the encoded arguments to `bytes` if they take at most `most` bytes and contain no
+    /// descriptors. Otherwise returns them as a message. See [`Message::append_or_keep`].
     ///
     /// # Errors
     ///
@@ -191,22 +191,23 @@ impl EncodedCall {
 pub struct RawFunction(&'static Registration);
 
 impl RawFunction {
-    /// Finds the function of that name in this executable.
+    /// Finds the function of this name in the executable.
     pub fn find(name: &str) -> Option<Self> {
         registry::find(name).map(Self)
     }
 
-    /// Runs the function here, with arguments that
-    /// [`encode_arguments`](Call::encode_arguments) has appended to bytes.
+    /// Runs the function in this process, with the arguments in bytes from
+    /// [`encode_arguments`](Call::encode_arguments).
     ///
-    /// If the function returns a value that takes `most` bytes at most and holds no descriptors,
-    /// that is appended to `result`, and `None` is returned. `arguments` are of no use afterwards.
+    /// If the function returns a value without descriptors of `most` bytes at most, this appends
+    /// the value to `result` and returns `None`. The content of `arguments` is unspecified
+    /// afterwards.
     #[inline]
     pub fn run_bytes(&self, arguments: &mut [u8], result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
         self.0.run_onto(Arguments::Bytes(arguments), result, most)
     }
 
-    /// The same with arguments that are a message.
+    /// Does the same with arguments in a message.
     pub fn run_message(&self, arguments: Message, result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
         self.0.run_onto(Arguments::Message(arguments), result, most)
     }

@@ -140,8 +140,8 @@ impl Message {
         Self::append_or_spill(value, buffer, most, most)
     }
 
-    /// The same, but a message that it returns is on the heap if it takes up to 1 MiB: for messages
-    /// that wait before they are sent.
+    /// Does the same as [`append`](Self::append), but returns a message of up to 1 MiB on the heap,
+    /// for messages that wait before they are sent.
     ///
     /// # Errors
     ///
@@ -171,7 +171,7 @@ impl Message {
         Ok(Some(Self { bytes, descriptors }))
     }
 
-    /// Makes a message of bytes that [`append`](Self::append) appended.
+    /// Makes a message from bytes that [`append`](Self::append) appended.
     pub fn from_encoded(bytes: Vec<u8>) -> Self {
         Self { bytes: Bytes::Heap(bytes), descriptors: Vec::new() }
     }

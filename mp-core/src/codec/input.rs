@@ -34,8 +34,8 @@ pub(crate) struct Foreign<'a> {
     length: usize,
 }
 
-/// A message in memory that another process can write at any time: it is copied, and only the copy
-/// is looked at.
+/// A message in memory that another process can write at any time. It is copied, and only the copy
+/// is used.
 pub trait Source {
     /// Copies the bytes from `position` on, which are in the message, into `to`.
     fn read(&self, position: usize, to: &mut [u8]);

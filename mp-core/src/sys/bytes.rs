@@ -115,7 +115,7 @@ macro_rules! numbers {
             None
         }
 
-        /// If `R` is the request for a `Vec` of numbers, and `V` is that `Vec`, lets `take` make the
+        /// If `R` is the request for a `Vec` of numbers and `V` is that `Vec`, lets `take` make the
         /// value. Otherwise returns `take`.
         #[inline]
         pub(crate) fn take<R, V, T: Take>(take: T) -> Result<Result<V, T::Error>, T> {
