@@ -54,7 +54,7 @@ struct Value {
 }
 
 impl Value {
-    #[inline]
+    #[inline(always)]
     fn begin(activity: Activity, descriptors: Vec<OwnedFd>) -> Self {
         let outer = STATE.get();
         let mut end = outer.end;
@@ -69,7 +69,7 @@ impl Value {
     }
 
     /// Takes the collected descriptors.
-    #[inline]
+    #[inline(always)]
     fn finish(self) -> Vec<OwnedFd> {
         let State { start, end, .. } = STATE.get();
         if start == end {
@@ -94,12 +94,12 @@ impl Drop for Value {
 pub(crate) struct Collecting(Value);
 
 impl Collecting {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin() -> Self {
         Self(Value::begin(Activity::Encoding, Vec::new()))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(self) -> Vec<OwnedFd> {
         self.0.finish()
     }
@@ -109,12 +109,12 @@ impl Collecting {
 pub(crate) struct Offering(Value);
 
 impl Offering {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(descriptors: Vec<OwnedFd>) -> Self {
         Self(Value::begin(Activity::Decoding, descriptors))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
         match self.0.finish().len() {
             0 => Ok(()),

@@ -64,6 +64,7 @@ const MOST_ON_HEAP: usize = 1 << 20;
 const MOST_NESTED: usize = 16 << 10;
 
 /// Encodes `value` into `output` and returns its descriptors, duplicated.
+#[inline(always)]
 pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     output: &mut impl Output,
@@ -75,6 +76,7 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
 
 /// Encodes `value` and appends the bytes to `buffer`, or writes them where `spill` says. If that
 /// fails, the buffer is unchanged.
+#[inline(always)]
 pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: &mut Vec<u8>,
@@ -92,6 +94,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
 /// Decodes one value from all of `input` and all of `descriptors`.
 ///
 /// Descriptors that the value does not take are closed, even when decoding fails.
+#[inline(always)]
 pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, descriptors: Vec<OwnedFd>) -> Result<T, DecodeError> {
     let offering = descriptor::Offering::begin(descriptors);
     let value = codec::decode(input)?;
@@ -117,6 +120,7 @@ impl Message {
     ///
     /// Fails if a `Serialize` implementation fails, the value is longer than [`message_limit`], or
     /// descriptors or memory run out.
+    #[inline(always)]
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         let mut bytes = Vec::new();
         let spill = Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create };
@@ -146,7 +150,7 @@ impl Message {
     /// # Errors
     ///
     /// As [`encode`](Self::encode).
-    #[inline]
+    #[inline(always)]
     pub fn append_or_keep<T: Serialize + ?Sized>(
         value: &T,
         buffer: &mut Vec<u8>,
@@ -155,7 +159,7 @@ impl Message {
         Self::append_or_spill(value, buffer, most, MOST_ON_HEAP)
     }
 
-    #[inline]
+    #[inline(always)]
     fn append_or_spill<T: Serialize + ?Sized>(
         value: &T,
         buffer: &mut Vec<u8>,
@@ -182,6 +186,7 @@ impl Message {
     ///
     /// Fails if the message is not an encoded `T` or is longer than [`message_limit`]. Its
     /// descriptors are closed then.
+    #[inline(always)]
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
         match self.bytes {
             Bytes::Heap(mut bytes) => decode(Input::whole(&mut bytes), self.descriptors),
@@ -217,7 +222,7 @@ impl Message {
 /// # Errors
 ///
 /// Fails if the bytes are not an encoded `T`.
-#[inline]
+#[inline(always)]
 pub fn decode_plain<T: DeserializeOwned>(bytes: &mut [u8]) -> Result<T, DecodeError> {
     decode(Input::whole(bytes), Vec::new())
 }

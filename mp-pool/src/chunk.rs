@@ -83,6 +83,12 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
+    /// Makes room for as much as there is in another one.
+    pub(crate) fn as_large_as(other: &Self) -> Self {
+        let entries = Vec::with_capacity(other.entries.len());
+        Self { entries, starts: Vec::with_capacity(other.starts.len()), ..Self::default() }
+    }
+
     /// Adds a call, whose arguments are appended to the bytes or returned.
     pub(crate) fn add(
         &mut self,

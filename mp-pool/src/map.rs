@@ -245,10 +245,11 @@ impl<'pool, F: ProcessFn, Items: Iterator<Item: Serialize>> Feed<'pool, F, Items
     }
 
     fn submit(&mut self) {
-        let (first, calls) = mem::take(&mut self.encoded);
-        if calls.count() == 0 {
+        if self.encoded.1.count() == 0 {
             return;
         }
+        let next = Calls::as_large_as(&self.encoded.1);
+        let (first, calls) = mem::replace(&mut self.encoded, (0, next));
         self.under_way += calls.count() as usize;
         self.size = (calls.length() / calls.count() as usize).max(1);
         let scheduler = self.pool.scheduler();

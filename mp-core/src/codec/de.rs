@@ -23,12 +23,14 @@ pub(super) struct Deserializer<'i> {
 }
 
 impl<'i> Deserializer<'i> {
+    #[inline(always)]
     pub(super) fn new(input: Input<'i>) -> Self {
         let bytes = input.left();
         let elements = bytes.saturating_mul(ELEMENTS_PER_BYTE).saturating_add(ELEMENTS_AT_LEAST);
         Self { decoder: DecoderImpl::new(input, FORMAT, ()), elements, bytes, depth: 0, sequences: 0 }
     }
 
+    #[inline(always)]
     pub(super) fn finish(mut self) -> Result<(), DecodeError> {
         match self.left() {
             0 => Ok(()),

@@ -115,6 +115,7 @@ impl<'a> Input<'a> {
     pub(crate) const AT_ONCE: usize = 128 << 10;
 
     /// Returns the input for a message that is in memory.
+    #[inline(always)]
     pub(crate) fn whole(bytes: &'a mut [u8]) -> Self {
         Self { start: 0, length: bytes.len() as u64, scratch: bytes, rest: None }
     }

@@ -103,6 +103,7 @@ pub fn set_message_limit(bytes: u64) {
 }
 
 /// Encodes `value` into `output`.
+#[inline(always)]
 pub(crate) fn encode<T, O>(value: &T, output: &mut O) -> Result<(), EncodeError>
 where
     T: Serialize + ?Sized,
@@ -112,6 +113,7 @@ where
 }
 
 /// Decodes one value from all of `input`.
+#[inline(always)]
 pub(crate) fn decode<T>(input: Input<'_>) -> Result<T, DecodeError>
 where
     T: DeserializeOwned,

@@ -25,13 +25,13 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Appends to `buffer`, up to its length limit.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(buffer: &'a mut Vec<u8>, spill: Spill<'a>) -> Self {
         Self { start: buffer.len(), bytes: buffer, file: None, spill, limit: message_limit() }
     }
 
     /// Returns the file, if the body is not in the buffer.
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish(mut self) -> Result<Option<Box<MemoryFile>>, EncodeError> {
         self.check_limit(0)?;
         if self.file.is_none() && self.in_buffer().len() > self.spill.beyond {
@@ -50,7 +50,7 @@ impl<'a> Writer<'a> {
         take(self.bytes);
     }
 
-    #[inline]
+    #[inline(always)]
     fn in_buffer(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
@@ -63,7 +63,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_limit(&self, more: usize) -> Result<(), EncodeError> {
         let length = self.file.as_ref().map_or(0, |file| file.length()) + (self.in_buffer().len() + more) as u64;
         if length > self.limit { Err(EncodeError::too_large(self.limit)) } else { Ok(()) }

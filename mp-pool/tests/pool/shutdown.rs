@@ -128,6 +128,31 @@ scenario!(workers_die_with_the_process_that_has_the_pool, {
     }));
 });
 
+scenario!(sixty_four_busy_workers_die_with_their_parent, {
+    #[process_fn]
+    fn have_many_workers(ready: Sender<()>) {
+        let pool = Pool::new(64).unwrap();
+        let (running, started) = pipe().unwrap();
+        let tasks: Vec<_> = (0..64).map(|_| pool.submit(hang::call(running.try_clone().unwrap()))).collect();
+        for _ in &tasks {
+            started.recv().unwrap();
+        }
+        ready.send(()).unwrap();
+        pool.join();
+    }
+    let (ready, is_ready) = pipe().unwrap();
+    let owner = Builder::new().spawn(have_many_workers::call(ready)).unwrap();
+    is_ready.recv().unwrap();
+    let workers = mp_testing::procfs::children(owner.pid());
+    assert_eq!(workers.len(), 64);
+    owner.kill().unwrap();
+    owner.join().unwrap_err();
+    mp_testing::eventually("all of them are gone", || {
+        let alive = mp_testing::procfs::session(std::process::id());
+        workers.iter().all(|worker| alive.iter().all(|process| process.pid != worker.pid))
+    });
+});
+
 scenario!(a_worker_that_will_not_exit_is_killed_after_a_while, {
     #[process_fn]
     fn hang_at_exit() {

@@ -151,6 +151,22 @@ scenario!(large_values_and_handles_go_both_ways, {
     }
 });
 
+scenario!(a_result_of_a_gibibyte_arrives, {
+    #[process_fn]
+    fn gibibyte() -> Vec<u64> {
+        (0..1 << 27).collect()
+    }
+    let available = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let available = available.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap();
+    if available.trim().trim_end_matches(" kB").parse::<u64>().unwrap() < 6 << 20 {
+        return eprintln!("SKIPPED: there is too little memory");
+    }
+    let pool = Pool::new(1).unwrap();
+    let numbers = pool.submit(gibibyte::call()).join().unwrap();
+    assert!(numbers.into_iter().eq(0..1 << 27));
+    assert_eq!(pool.submit(add::call(1, 2)).join().unwrap(), 3);
+});
+
 /// Encodes to nothing useful, in one of the four places where that can go wrong.
 #[derive(Debug, PartialEq)]
 struct Broken {
