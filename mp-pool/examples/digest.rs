@@ -1,6 +1,6 @@
 //! Digests every file of a directory in a pool of worker processes.
 //!
-//! `cargo run --release --example digest -- [--workers N] [--crash PATTERN] [--list] [DIR]`
+//! `cargo run --release --example digest -- [OPTIONS] [DIR]`
 //!
 //! Computes the SHA-256, the lines and the words of every file under DIR (default: the current
 //! directory), then prints totals, the largest files, how many files each worker did, and the time.
@@ -8,6 +8,8 @@
 //! - `--workers N`: how many worker processes (default: one for each CPU);
 //! - `--crash PATTERN`: the function aborts on files whose path contains PATTERN, to show that the
 //!   rest completes;
+//! - `--timeout SECONDS`: kills the worker of a file that takes longer, and goes on;
+//! - `--memory MIB`: kills a worker that has more memory while it digests a file, and goes on;
 //! - `--list`: prints `DIGEST  PATH` for every file instead, in the format of `sha256sum`.
 
 use std::collections::BTreeMap;
@@ -89,22 +91,27 @@ struct Options {
     directory: PathBuf,
     workers: Option<usize>,
     crash: Option<String>,
+    timeout: Option<Duration>,
+    memory: Option<u64>,
     list: bool,
+}
+
+fn number<N: std::str::FromStr>(text: &OsStr) -> Result<N, String> {
+    text.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| format!("{text:?} is no number"))
 }
 
 impl Options {
     fn parse() -> Result<Self, String> {
-        let mut options = Self { directory: PathBuf::from("."), workers: None, crash: None, list: false };
+        let directory = PathBuf::from(".");
+        let mut options = Self { directory, workers: None, crash: None, timeout: None, memory: None, list: false };
         let mut named = false;
         let mut arguments = std::env::args_os().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{} needs a value", argument.to_string_lossy()));
             match argument.to_str() {
-                Some("--workers") => {
-                    let text = value()?;
-                    let workers = text.to_str().and_then(|text| text.parse().ok());
-                    options.workers = Some(workers.ok_or_else(|| format!("{text:?} is no number of workers"))?);
-                }
+                Some("--workers") => options.workers = Some(number(&value()?)?),
+                Some("--timeout") => options.timeout = Some(Duration::from_secs(number(&value()?)?)),
+                Some("--memory") => options.memory = Some(number::<u64>(&value()?)? << 20),
                 Some("--crash") => options.crash = Some(value()?.to_string_lossy().into_owned()),
                 Some("--list") => options.list = true,
                 Some(unknown) if unknown.starts_with('-') => return Err(format!("unknown option {unknown}")),
@@ -302,6 +309,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut builder = Pool::builder().name("digest");
     if let Some(workers) = options.workers {
         builder = builder.workers(workers);
+    }
+    if let Some(timeout) = options.timeout {
+        builder = builder.task_timeout(timeout);
+    }
+    if let Some(memory) = options.memory {
+        builder = builder.memory_limit(memory);
     }
     let pool = builder.build()?;
     eprintln!("{} files, {} workers", HumanCount(files.len() as u64), pool.workers());

@@ -15,9 +15,9 @@ use crate::settings::{Affinity, Environment, Initializer, MOST_TASKS, Settings};
 
 /// Makes a [`Pool`](crate::Pool).
 ///
-/// What is not set is as in this process, as for [`Builder`], but for Ctrl-C: workers ignore
-/// SIGINT, so that a program that handles it can finish or end its pool in its own way. A program
-/// that does not handle it dies, and its workers with it.
+/// Workers inherit from this process what is not set, as with [`Builder`]. There is one exception:
+/// workers ignore SIGINT, so that a program that handles Ctrl-C can finish its tasks or terminate
+/// the pool. If the program does not handle SIGINT, it dies, and the kernel kills its workers.
 ///
 /// # Examples
 ///
@@ -47,8 +47,7 @@ pub struct PoolBuilder {
     pub(crate) failure: Option<EncodeError>,
 }
 
-/// What an initializer may return: nothing, or a `Result` whose error says why the worker is of no
-/// use.
+/// The types that an initializer can return: `()`, or a `Result` whose error says what failed.
 pub trait InitializerOutput: sealed::Sealed {
     #[doc(hidden)]
     const CAN_FAIL: bool;
@@ -88,12 +87,12 @@ impl PoolBuilder {
         self
     }
 
-    /// Has every worker run `call` before it takes tasks. The function returns `()`, or a
+    /// Sets a call that each worker runs before its first task. The function returns `()` or
     /// `Result<(), String>`.
     ///
-    /// If it panics, returns an error or ends the worker, another worker is started. After three
-    /// such workers in a row the pool gives up: its tasks, and all that are submitted later, get
-    /// [`TaskError::Initializer`](crate::TaskError::Initializer) with what the last one said.
+    /// If the function panics, returns an error or ends the worker, the pool starts another worker.
+    /// After three failures in a row the pool gives up: all its tasks, present and future, fail
+    /// with [`TaskError::Initializer`](crate::TaskError::Initializer), which has the last message.
     ///
     /// # Examples
     ///
@@ -134,67 +133,67 @@ impl PoolBuilder {
         self
     }
 
-    /// Replaces each worker after it has run `tasks` tasks (at least one), which limits what a leak
-    /// can grow to. The replacement starts while the old one is still busy.
+    /// Replaces each worker after it has run `tasks` tasks (at least one), which limits how much a
+    /// leak can grow. The replacement starts while the old worker finishes its last task.
     pub fn max_tasks_per_worker(mut self, tasks: u32) -> Self {
         self.settings.max_tasks = tasks.clamp(1, MOST_TASKS);
         self
     }
 
-    /// Limits how long a task may run. One that runs longer is killed with its worker and gets
-    /// [`TaskError::TimedOut`](crate::TaskError::TimedOut). Time in the queue does not count. A
-    /// task can ask for its [`deadline`](crate::deadline()).
+    /// Limits how long a task can run. The pool kills the worker of a task that runs longer, and
+    /// the task fails with [`TaskError::TimedOut`](crate::TaskError::TimedOut). Time in the queue
+    /// does not count. A task can read its [`deadline`](crate::deadline()).
     ///
-    /// The pool looks at running tasks now and then, so a task may run for an eighth longer, and
-    /// for a few milliseconds; it is never killed early.
+    /// The pool checks running tasks periodically, so a task can run up to an eighth and a few
+    /// milliseconds longer than `timeout`. It is never killed early.
     pub fn task_timeout(mut self, timeout: Duration) -> Self {
         self.settings.terms.timeout = Some(timeout);
         self
     }
 
-    /// Runs a task whose worker died again, `retries` times at most. By default it is not run
-    /// again, because it may have done half of its work.
+    /// Runs a task again if its worker dies, up to `retries` times. The default is 0, because the
+    /// task may have done half of its work.
     ///
-    /// A panic, a task past its time or memory limit, and one that was cancelled, are not tried
-    /// again, nor is a task with handles in its arguments.
+    /// A task that panics, exceeds a limit, is cancelled, or has descriptors in its arguments does
+    /// not run again.
     pub fn retries(mut self, retries: u32) -> Self {
         self.settings.terms.retries = retries;
         self
     }
 
-    /// Replaces a worker between two tasks if it has more than `bytes` of resident memory then.
+    /// Replaces a worker between two tasks if it uses more than `bytes` of resident memory.
     pub fn recycle_above(mut self, bytes: u64) -> Self {
         self.settings.recycle_above = Some(bytes);
         self
     }
 
-    /// Kills a worker that has more than `bytes` of resident memory while it runs a task, which
-    /// gets [`TaskError::OutOfMemory`](crate::TaskError::OutOfMemory).
+    /// Kills a worker that uses more than `bytes` of resident memory while it runs a task. The task
+    /// fails with [`TaskError::OutOfMemory`](crate::TaskError::OutOfMemory).
     ///
-    /// The pool looks every 20 ms. A task that allocates faster than that can go beyond the limit;
-    /// [`rlimit`](Self::rlimit) of the address space has no such gap, but counts more than memory.
+    /// The pool checks every 20 ms, so a task that allocates quickly can exceed the limit for a
+    /// moment. An [`rlimit`](Self::rlimit) of the address space has no such gap, but it also counts
+    /// memory that is reserved and never used.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.settings.memory_limit = Some(bytes);
         self
     }
 
-    /// Sets how many tasks are sent to a worker ahead of the one that it runs, so that it need not
-    /// wait for the pool between two. The default is 1. Of tasks that are known to be short, more
-    /// are sent ahead in any case. Whatever is sent ahead is taken back if another worker is idle.
-    /// With 0, nothing is sent ahead.
+    /// Sets how many tasks the pool sends to a worker while it runs another, so that the worker
+    /// need not wait for the pool. The default is 1. If tasks are short, the pool sends more. It
+    /// takes them back when another worker is idle. With 0, a worker has one task at a time.
     pub fn prefetch(mut self, tasks: u32) -> Self {
         self.settings.prefetch = tasks;
         self
     }
 
-    /// Ends workers that have had nothing to do for `timeout`. They are started again when there
-    /// are tasks.
+    /// Ends workers that have been idle for `timeout`. The pool starts them again when it has
+    /// tasks.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.settings.idle_timeout = Some(timeout);
         self
     }
 
-    /// Sets how workers come into being.
+    /// Sets how the pool starts workers.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.settings.start_method = method;
         self
@@ -231,7 +230,7 @@ impl PoolBuilder {
         self
     }
 
-    /// Sets the workers' standard input. It cannot be [`Stdio::piped`]: which worker would read it?
+    /// Sets the workers' standard input. It cannot be [`Stdio::piped`].
     pub fn stdin(mut self, stream: impl Into<Stdio>) -> Self {
         self.settings.streams[0] = stream.into();
         self
@@ -261,7 +260,7 @@ impl PoolBuilder {
         self
     }
 
-    /// Gives each worker one processor of those that this process may use, in turn.
+    /// Binds each worker to one of the processors that this process may use.
     pub fn one_core_each(mut self) -> Self {
         self.settings.affinity = Affinity::OneEach;
         self

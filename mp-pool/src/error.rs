@@ -37,8 +37,8 @@ pub enum TaskError {
     /// The worker ended while it was running the task: it was killed, crashed, or called `exit`.
     ///
     /// A worker that dies before it has begun the task does not count: another one runs it. Only a
-    /// task with handles in its arguments, of which no second copy is kept, is lost with the worker
-    /// that they were sent to.
+    /// task with descriptors in its arguments, of which no second copy is kept, is lost with the
+    /// worker that they were sent to.
     #[error("the worker ended with {status} while it ran the task, {}", attempts_text(*attempts))]
     Crashed {
         /// How the last worker ended.

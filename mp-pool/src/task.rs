@@ -198,7 +198,7 @@ impl<R: DeserializeOwned> Task<R> {
         decode(self.slot.take()?).map(Some)
     }
 
-    /// Has `callback` called with the value, or with what there is instead, when the task has
+    /// Calls `callback` with the value, or with what there is instead, when the task has
     /// ended.
     ///
     /// The callbacks of a pool run one after another, on a thread that is there for nothing else. A
