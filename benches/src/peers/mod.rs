@@ -8,6 +8,7 @@ mod ipc_channel;
 pub(crate) mod pool;
 mod procspawn;
 mod python;
+pub(crate) mod queue;
 
 use std::rc::Rc;
 use std::time::Duration;

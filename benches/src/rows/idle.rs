@@ -24,7 +24,7 @@ fn contenders(scale: Scale) -> Vec<Contender> {
 }
 
 /// The processor time of this process, in nanoseconds.
-fn used() -> u64 {
+pub(super) fn used() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }

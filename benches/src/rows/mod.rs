@@ -6,6 +6,7 @@ mod flow;
 mod idle;
 mod memory;
 mod pool;
+pub(crate) mod queue;
 mod resident;
 mod round_trip;
 mod spawn;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Row> {
         sync::rows(),
         memory::rows(),
         fill::rows(),
+        queue::rows(),
         codec::rows(),
         pool::rows(),
     ]

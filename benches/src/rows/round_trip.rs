@@ -12,7 +12,7 @@ use crate::measure::{Contender, Row, Run};
 use crate::partner::{Handle, Partner, failed, read_all, sockets, write_all};
 
 /// How long the other process is left alone before each message, so that it sleeps.
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -85,7 +85,7 @@ fn raw_echo(socket: Handle) {
     }
 }
 
-fn raw(kind: SocketType, pause: Option<Duration>) -> io::Result<Run> {
+pub(super) fn raw(kind: SocketType, pause: Option<Duration>) -> io::Result<Run> {
     let (ours, theirs) = sockets(kind)?;
     let mut partner = Partner::new(ours, raw_echo::spawn(Handle(theirs)))?;
     Ok(exchanges(pause, move || {

@@ -347,7 +347,7 @@ fn contended(processes: usize, kind: Kind) -> io::Result<Run> {
 
 /// By what one tells the other that it is its turn.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
-enum Means {
+pub(super) enum Means {
     Condvar,
     Event,
     Futex,
@@ -426,7 +426,7 @@ impl Drop for Player {
 }
 
 /// There and back: two wake-ups.
-fn ping_pong(means: Means) -> io::Result<Run> {
+pub(super) fn ping_pong(means: Means) -> io::Result<Run> {
     let shared = Shared::new()?;
     let (ours, theirs) = duplex()?;
     let process = answers::spawn(shared.again()?, means, theirs);
