@@ -2,6 +2,7 @@
 
 mod kernel;
 mod ours;
+mod ring;
 mod threads;
 pub(crate) mod turns;
 
@@ -25,9 +26,11 @@ pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (name, what) in STREAMS {
         both(&mut rows, &format!("queue/{name}"), move |_| queue(Plan::stream(what)));
+        both(&mut rows, &format!("ring/{name}"), move |_| ring(Plan::stream(what)));
     }
     both(&mut rows, "queue/64B-4-to-4", |_| crowd());
     both(&mut rows, "queue/asleep", move |_| queue(asleep(What::Small)));
+    both(&mut rows, "ring/asleep", move |_| ring(asleep(What::Small)));
     both(&mut rows, "queue/ping-pong", |_| ping_pong());
     // On one core whoever polls is in the way of what it waits for.
     rows.push(row("queue/polled", |_| polled()));
@@ -51,6 +54,12 @@ fn queue(plan: Plan) -> Vec<Contender> {
     contenders.push(Contender::ours("Queue", ours::one_to_one(plan)));
     #[cfg(feature = "peers")]
     contenders.extend(crate::peers::queue::one_to_one(plan));
+    contenders
+}
+
+fn ring(plan: Plan) -> Vec<Contender> {
+    let mut contenders = limits(plan);
+    contenders.push(Contender::ours("ring", ring::one_to_one(plan)));
     contenders
 }
 
