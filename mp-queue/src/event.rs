@@ -1,7 +1,8 @@
 //! What a waiter passes to poll(2) or to an executor.
 //!
 //! Each side of a queue has an eventfd that all its processes share. The other side writes it after
-//! a change, if a waiter was announced (`protocol::index`). Every wait begins with reading it empty.
+//! a change, if a waiter was announced (`protocol::index`). Every wait begins with reading it
+//! empty.
 //!
 //! Not every change is written. A process can be killed between the two, and one that is killed
 //! with the last handle of its side says nothing. A waiter can be killed, or stopped, after it
