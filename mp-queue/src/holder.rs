@@ -39,9 +39,8 @@ impl<R: Role> Holder<R> {
         allowed: &[Purpose],
         deserializer: D,
     ) -> Result<Self, D::Error> {
-        // The descriptor is a member of the groups already, so that there was no moment without
-        // one.
-        Self::new(Arc::new(Memory::deserialize(allowed, deserializer)?)).map_err(de::Error::custom)
+        // The memory is a member of the groups already, so there was no moment without one.
+        Self::new(Arc::new(Memory::deserialize(allowed, sides::<R>(), deserializer)?)).map_err(de::Error::custom)
     }
 }
 

@@ -303,6 +303,7 @@ impl Memory {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         allowed: &[Purpose],
+        sides: impl Iterator<Item = Side>,
         deserializer: D,
     ) -> Result<Self, D::Error> {
         type Parts = (
@@ -313,7 +314,8 @@ impl Memory {
             mp_core::Fd<OwnedFd>,
         );
         let (memory, lane_in, lane_out, items, space) = Parts::deserialize(deserializer)?;
-        let region = Region::<Head>::attach(memory.into_inner()).map_err(explained)?;
+        let groups: Vec<u32> = sides.map(Side::group).collect();
+        let region = Region::<Head>::attach_as_member(memory.into_inner(), &groups).map_err(explained)?;
         let size = region.len();
         if !size.is_power_of_two() || !(SMALLEST..=LARGEST).contains(&size) {
             return Err(de::Error::custom("the memory of the queue has no size that a queue has"));

@@ -111,8 +111,9 @@ impl Memory {
         if tasks.has_untracked.load(Ordering::SeqCst) {
             return Ok(0);
         }
-        let own = self.slot.0.get().copied().flatten();
         let taken = head.indices.head();
+        // After it: a first task that is taken meanwhile is noticed below.
+        let own = self.slot.0.get().copied().flatten();
         let mut held = 0;
         for (index, count) in tasks.held.iter().enumerate() {
             let count = count.load(Ordering::SeqCst);

@@ -85,9 +85,30 @@ impl<H: ShmSafe + Send + Sync> Region<H> {
     ///
     /// Fails if the descriptor is not a region with such a head, or if the operating system fails.
     pub fn attach(file: OwnedFd) -> Result<Self, AttachError> {
+        Self::received(file).and_then(|segment| Ok(Self::map(segment)?))
+    }
+
+    /// The same, as a member of `groups` in its own right: a message that was received several
+    /// times delivers the same descriptor, and so the same membership, to each receiver.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach`](Self::attach), and if `/proc` is not mounted.
+    pub fn attach_as_member(file: OwnedFd, groups: &[u32]) -> Result<Self, AttachError> {
+        let received = Self::received(file)?;
+        let own = received.with_file(memfd::reopen(received.as_fd())?);
+        for group in groups {
+            ranges::share(own.as_fd(), byte(*group))?;
+        }
+        // Only now is the descriptor closed that was a member until here.
+        drop(received);
+        Ok(Self::map(own)?)
+    }
+
+    fn received(file: OwnedFd) -> Result<Segment<H>, AttachError> {
         match Segment::attach(file, Kind::Region)? {
             (_, true) => Err(AttachError::Frozen),
-            (segment, false) => Ok(Self::map(segment)?),
+            (segment, false) => Ok(segment),
         }
     }
 

@@ -411,3 +411,20 @@ scenario!(the_end_comes_after_closing, {
     assert_eq!(from.get().unwrap(), 1);
     assert!(matches!(from.get(), Err(GetError::Closed)));
 });
+
+// Both receivers get the same descriptor, and each has to count for itself.
+scenario!(a_handle_in_a_message_that_was_sent_twice_counts_twice, {
+    let (to, from) = Queue::<u32>::bounded(8).unwrap().into_split();
+    let (send, receive) = pipe::<Message>().unwrap();
+    let message = Message::encode(&to).unwrap();
+    send.send_ref(&message).unwrap();
+    send.send_ref(&message).unwrap();
+    drop((to, message));
+    let [first, second] = [(); 2].map(|()| receive.recv().unwrap().decode::<Producer<u32>>().unwrap());
+    drop(first);
+    assert!(from.get_timeout(A_WHILE).unwrap().is_none(), "the second one is there");
+    second.put(1).unwrap();
+    drop(second);
+    assert_eq!(from.get().unwrap(), 1);
+    ends(from.get());
+});
