@@ -45,6 +45,9 @@ use crate::protocol::index::{Closed, Index};
 /// or a get, which takes a microsecond unless that process is not given a processor.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// How long a put that came too late for a closed queue waits to take its message out of the lane.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a wait for the lane lasts before it looks at the queue again.
 const LANE_RECHECK: Duration = Duration::from_millis(10);
 
@@ -116,7 +119,7 @@ impl Memory {
                     if batch.parts[put..].iter().any(|part| matches!(part, Part::Message(None))) {
                         // It is in the lane, and came too late for a ring that was closed. Who
                         // finds the end later takes it out, if anybody does.
-                        self.tidy_lane();
+                        self.tidy_lane(deadline.min(Deadline::after(CLOSING_PATIENCE)));
                     }
                     return (put, Err(reason));
                 }
@@ -209,7 +212,7 @@ impl Memory {
         patience: &mut Option<Deadline>,
     ) -> Result<(), PutErrorReason> {
         let indices = &self.head().indices;
-        if why == Attempt::LaneFull && self.tidy_lane() {
+        if why == Attempt::LaneFull && self.tidy_lane(Deadline::PASSED) {
             return Ok(());
         }
         let late = deadline.has_passed();
@@ -257,14 +260,14 @@ impl Memory {
     /// Takes out of the lane what dead processes have left in it, if that is all there is, and
     /// tells whether there was any.
     #[cold]
-    fn tidy_lane(&self) -> bool {
+    fn tidy_lane(&self, deadline: Deadline) -> bool {
         if self.purpose == Purpose::Ring {
             // Its two ends have no locks, and nobody takes the place of one that died.
             return false;
         }
         let head = self.head();
-        let Ok(Some(_producer)) = lock(&head.producer.0, Deadline::PASSED) else { return false };
-        let Ok(Some(_consumer)) = lock(&head.consumer.0, Deadline::PASSED) else { return false };
+        let Ok(Some(_producer)) = lock(&head.producer.0, deadline) else { return false };
+        let Ok(Some(_consumer)) = lock(&head.consumer.0, deadline) else { return false };
         let is_empty = head.indices.tail().units_since(head.indices.head()) == 0;
         is_empty && self.discard_lane()
     }
@@ -329,7 +332,7 @@ impl Memory {
                     let sleeps = wait.sleeps() || deadline.has_passed();
                     alone = sleeps && self.is_gone(Side::Producers, own).map_err(GetError::Io)?;
                     if has_slept && !alone {
-                        self.tidy_lane();
+                        self.tidy_lane(Deadline::PASSED);
                     }
                 }
                 Got::Busy => {}
@@ -419,7 +422,7 @@ impl Memory {
     /// there are some, or will be none.
     pub(crate) fn watch_items(&self, own: usize) -> io::Result<&PollableFd> {
         if self.items_event.begin()? {
-            self.tidy_lane();
+            self.tidy_lane(Deadline::PASSED);
         }
         self.head().indices.items.watch();
         if self.is_readable() || self.is_gone(Side::Producers, own)? {
