@@ -53,8 +53,10 @@ impl Spins {
         Wait { spins: self, state: if looks { State::Fresh } else { State::Over } }
     }
 
+    /// Tells whether to try now what has paid or not paid before, for something else than a wait
+    /// that looks. The caller then calls [`note`](Self::note).
     #[inline]
-    fn is_due(&self) -> bool {
+    pub fn is_due(&self) -> bool {
         let skip = self.skip.load(Ordering::Relaxed);
         if skip > 0 {
             self.skip.store(skip - 1, Ordering::Relaxed);
@@ -62,7 +64,8 @@ impl Spins {
         skip == 0
     }
 
-    fn note(&self, success: bool) {
+    /// Records whether what was tried has paid.
+    pub fn note(&self, success: bool) {
         let next = if success { 0 } else { (self.skipped.load(Ordering::Relaxed) * 2 + 1).min(MOST_SKIPPED) };
         self.skipped.store(next, Ordering::Relaxed);
         self.skip.store(next, Ordering::Relaxed);

@@ -93,6 +93,9 @@ pub(crate) struct Memory {
     /// Whether looking before sleeping has paid, for those who get and those who put.
     pub(crate) get_spins: Spins,
     pub(crate) put_spins: Spins,
+    /// Whether giving others the processor once before sleeping has paid.
+    pub(crate) get_yields: Spins,
+    pub(crate) put_yields: Spins,
     /// How many handles of each side are in this process.
     holders: [AtomicUsize; 2],
     pub(crate) purpose: Purpose,
@@ -142,6 +145,8 @@ impl Memory {
             space_event,
             get_spins: Spins::new(),
             put_spins: Spins::new(),
+            get_yields: Spins::new(),
+            put_yields: Spins::new(),
             holders: [AtomicUsize::new(0), AtomicUsize::new(0)],
             purpose,
             slot: Slot::default(),

@@ -18,7 +18,12 @@
 //!    anything, all that is in the lane is such leftovers. A producer that finds the lane full
 //!    empties it then, and so does a consumer that has waited in vain: a leftover may hold a handle
 //!    that others wait for. Nobody waits for the producers' lock while it has the consumers' lock.
-//! 5. One waiter is woken for each change. One that finds more than it takes wakes the next. A
+//! 5. A thread that is about to sleep first gives others the processor, once, as long as that pays.
+//!    Where the two sides share a processor, the kernel runs a sleeper as soon as it is woken, in
+//!    place of the one that woke it: each message would cost two switches and four system calls.
+//!    After a yield there are many. It pays if there is more than one; if it does not, because the
+//!    two sides take turns or others want the processor, it is tried ever more rarely.
+//! 6. One waiter is woken for each change. One that finds more than it takes wakes the next. A
 //!    waiter that needs more room than there is lets others put that need less; after a while its
 //!    message goes through the lane, so it cannot be passed for ever.
 
@@ -28,6 +33,7 @@ mod tests;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
+use std::thread::yield_now;
 use std::time::Duration;
 
 use mp_core::raw::{self, Message, PollableFd, Wait};
@@ -241,6 +247,14 @@ impl Memory {
                 return Ok(());
             }
         }
+        if self.put_yields.is_due() {
+            yield_now();
+            // Room for several such messages.
+            self.put_yields.note(self.has_room((8 * length).min(self.size() / 4)));
+            if self.has_room(length) {
+                return Ok(());
+            }
+        }
         let ready =
             || indices.tail().is_closed() || self.head().no_consumers.load(Ordering::SeqCst) || self.has_room(length);
         indices.space.sleep(ready, deadline);
@@ -354,6 +368,14 @@ impl Memory {
             return false;
         }
         if wait.sleeps() {
+            if self.get_yields.is_due() {
+                yield_now();
+                let found = self.len();
+                self.get_yields.note(found > 1);
+                if found > 0 {
+                    return true;
+                }
+            }
             let ready = || self.is_readable() || self.head().no_producers.load(Ordering::SeqCst);
             self.head().indices.items.sleep(ready, deadline);
             return true;
