@@ -1,4 +1,4 @@
-//! Nothing of its own: mp-sync's sources, as far as loom runs them.
+//! The sources of mp-sync and mp-queue, as far as loom runs them.
 
 #![cfg_attr(not(test), allow(dead_code, unused_imports, reason = "the tests use them"))]
 
@@ -7,6 +7,10 @@
 mod primitive;
 #[path = "../../mp-sync/src/deadline.rs"]
 mod deadline;
+#[path = "../../mp-queue/src/ring/index.rs"]
+mod index;
+#[cfg(test)]
+mod queue;
 #[path = "../../mp-sync/src/raw/mod.rs"]
 mod raw;
 #[path = "../../mp-sync/src/spin.rs"]

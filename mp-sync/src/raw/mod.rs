@@ -16,7 +16,7 @@ pub(crate) mod slots;
 /// Lets loom run `body` in every order with up to two preemptions, or as many as
 /// `LOOM_MAX_PREEMPTIONS` says. Three take minutes.
 #[cfg(all(test, loom))]
-fn model(body: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn model(body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(2);
     builder.check(body);
