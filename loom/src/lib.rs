@@ -7,7 +7,7 @@
 mod primitive;
 #[path = "../../mp-sync/src/deadline.rs"]
 mod deadline;
-#[path = "../../mp-queue/src/ring/index.rs"]
+#[path = "../../mp-queue/src/protocol/index.rs"]
 mod index;
 #[cfg(test)]
 mod queue;
