@@ -204,16 +204,18 @@ impl<'a> Writer<'a> {
         let offset = self.ring.offset(self.next);
         let to_end = self.ring.units() - offset;
         let restart = RESTART / UNIT as u32;
-        let mut looked = false;
-        if offset > 0 && offset / restart != (offset + units) / restart {
+        // Not whenever the ring is empty: what is skipped counts as used until it is taken, and a
+        // ring whose rest is skipped after each message has room for one.
+        let may_restart = offset > 0 && offset / restart != (offset + units) / restart;
+        let mut looked = may_restart;
+        if may_restart {
             self.look()?;
-            looked = true;
         }
         loop {
             let used = self.next.units_since(self.head);
             let skip = match () {
                 () if units > to_end => to_end,
-                () if looked && used == 0 && units <= offset => to_end,
+                () if may_restart && used == 0 && units <= offset => to_end,
                 () => 0,
             };
             let fits = u64::from(used) + u64::from(skip) + u64::from(units) <= u64::from(self.ring.units());

@@ -206,3 +206,24 @@ fn a_queue_that_is_mostly_empty_uses_its_first_pages() {
     let used = memory.words.iter().rposition(|word| *word != 0).unwrap() * UNIT;
     assert!(used < 70 << 10, "{used} bytes");
 }
+
+#[test]
+fn a_ring_that_was_taken_for_full_and_is_empty_has_room_for_many() {
+    let mut memory = Memory::new(128 << 10);
+    let ring = memory.ring(u32::MAX >> 1);
+    let remembered = ring.indices.head();
+    for _ in 0..10_000 {
+        let mut writer = Writer::new(ring, remembered);
+        let before = writer.next();
+        assert_eq!(writer.write(Kind::Message, &[1; 64]), Ok(true));
+        let used = writer.next().units_since(before) as usize * UNIT;
+        // A record, or with what is skipped about every 64 KiB.
+        let crosses = before.position() as usize * UNIT % (64 << 10) + 72 >= (64 << 10);
+        assert!(used == 72 || crosses, "{used} bytes at {}", before.position() as usize * UNIT);
+        writer.publish().unwrap();
+        let mut reader = Reader::new(ring, ring.indices.tail());
+        let Ok(Found::Record(record)) = reader.find() else { panic!("it was published") };
+        reader.pass(&record);
+        reader.take();
+    }
+}
