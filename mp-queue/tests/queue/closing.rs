@@ -11,6 +11,7 @@ use mp_testing::victims::soon;
 use mp_testing::{PROMPTLY, eventually, scenario};
 use serde::{Deserialize, Serialize};
 
+use crate::has_no_receiver;
 use crate::refused;
 
 fn is_closed(reason: &PutErrorReason) -> bool {
@@ -179,7 +180,7 @@ scenario!(closing_races_with_values_that_hold_descriptors, {
         });
         assert_eq!(gotten, put.into_inner());
         for end in &ends {
-            eventually("nobody has its descriptor", || end.send(()).is_err());
+            eventually("nobody has its descriptor", || has_no_receiver(end));
         }
     }
 });
