@@ -44,8 +44,8 @@ fn refused<T: Debug>(result: Result<(), PutError<T>>, is: impl FnOnce(&PutErrorR
     value
 }
 
-/// Tells whether nobody can receive any longer. It does not wait where the pipe is full, so that the
-/// kernel has time to find sockets that hold each other.
+/// Tells whether nobody can receive any longer. It does not wait where the pipe is full, so that
+/// the kernel has time to find sockets that hold each other.
 fn has_no_receiver(sender: &mp_core::Sender<()>) -> bool {
     matches!(sender.try_send(()), Err(error) if matches!(error.reason, mp_core::SendErrorReason::Disconnected))
 }
