@@ -12,6 +12,7 @@ mod ring;
 mod travel;
 
 use std::fmt::Debug;
+use std::os::unix::net::UnixStream;
 
 use mp_queue::{Consumer, Producer, PutError, PutErrorReason, Queue};
 use mp_testing::PATIENCE;
@@ -44,8 +45,11 @@ fn refused<T: Debug>(result: Result<(), PutError<T>>, is: impl FnOnce(&PutErrorR
     value
 }
 
-/// Tells whether nobody can receive any longer. It does not wait where the pipe is full, so that
-/// the kernel has time to find sockets that hold each other.
+/// Tells whether nobody can receive any longer.
+///
+/// The kernel looks for sockets that hold each other when some socket is closed, so one is closed
+/// here. It does not wait where the pipe is full, so that the kernel has time to find them.
 fn has_no_receiver(sender: &mp_core::Sender<()>) -> bool {
+    drop(UnixStream::pair().unwrap());
     matches!(sender.try_send(()), Err(error) if matches!(error.reason, mp_core::SendErrorReason::Disconnected))
 }
