@@ -207,7 +207,18 @@ impl RawFunction {
         self.0.run_onto(Arguments::Bytes(arguments), result, most)
     }
 
-    /// Does the same with arguments in a message.
+    /// Runs a function `fn(Option<V>, A) -> (Option<V>, R)`, for code that keeps a `V` encoded: the
+    /// old value, the argument, the new value and the result are messages of their own.
+    ///
+    /// # Errors
+    ///
+    /// The outcome says why there is no result. It says so as well if the function has another
+    /// form.
+    pub fn change(&self, old: Option<Message>, argument: Message) -> Result<(Option<Message>, Message), Outcome> {
+        self.0.change(old, argument)
+    }
+
+    /// Does the same as [`run_bytes`](Self::run_bytes) with arguments in a message.
     pub fn run_message(&self, arguments: Message, result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
         self.0.run_onto(Arguments::Message(arguments), result, most)
     }

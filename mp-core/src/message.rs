@@ -1,15 +1,19 @@
 //! An encoded value with its descriptors.
 
+pub(crate) mod pair;
 mod writer;
 
 use std::fmt;
+use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::codec::{self, DecodeError, EncodeError, Input, Output, Source, message_limit};
 use crate::descriptor;
+use crate::sys::fd::duplicate;
 use crate::sys::memfd::{MemoryFile, Reader};
 pub(crate) use writer::Spill;
 use writer::Writer;
@@ -96,8 +100,17 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
 /// Descriptors that the value does not take are closed, even when decoding fails.
 #[inline(always)]
 pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, descriptors: Vec<OwnedFd>) -> Result<T, DecodeError> {
+    decode_by(PhantomData::<T>, input, descriptors)
+}
+
+#[inline(always)]
+fn decode_by<'de, S: DeserializeSeed<'de>>(
+    seed: S,
+    input: Input<'_>,
+    descriptors: Vec<OwnedFd>,
+) -> Result<S::Value, DecodeError> {
     let offering = descriptor::Offering::begin(descriptors);
-    let value = codec::decode(input)?;
+    let value = codec::decode_by(seed, input)?;
     offering.finish()?;
     Ok(value)
 }
@@ -188,11 +201,17 @@ impl Message {
     /// descriptors are closed then.
     #[inline(always)]
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
+        self.decode_by(PhantomData::<T>)
+    }
+
+    /// Decodes the value as `seed` says.
+    #[inline(always)]
+    pub(crate) fn decode_by<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, DecodeError> {
         match self.bytes {
-            Bytes::Heap(mut bytes) => decode(Input::whole(&mut bytes), self.descriptors),
+            Bytes::Heap(mut bytes) => decode_by(seed, Input::whole(&mut bytes), self.descriptors),
             Bytes::File { file, length } => {
                 let file = open(&file, length)?;
-                decode(Input::file(&mut vec![0; Input::AT_ONCE], file), self.descriptors)
+                decode_by(seed, Input::file(&mut vec![0; Input::AT_ONCE], file), self.descriptors)
             }
         }
     }
@@ -205,6 +224,72 @@ impl Message {
     /// Tells whether the value contains descriptors.
     pub fn has_descriptors(&self) -> bool {
         !self.descriptors.is_empty()
+    }
+
+    /// Takes the descriptors out of the message, for code that keeps them elsewhere.
+    /// [`copy_with`](Self::copy_with) makes a complete message again.
+    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.descriptors)
+    }
+
+    /// Copies the encoded value, and gives the copy these descriptors. A value in a memory file is
+    /// not copied: both messages refer to the file.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no descriptor is free for the memory file.
+    pub fn copy_with(&self, descriptors: Vec<OwnedFd>) -> io::Result<Self> {
+        let bytes = match &self.bytes {
+            Bytes::Heap(bytes) => Bytes::Heap(bytes.clone()),
+            Bytes::File { file, length } => Bytes::File { file: duplicate(file.as_fd())?, length: *length },
+        };
+        Ok(Self { bytes, descriptors })
+    }
+
+    /// Tells whether the encoded values, without their descriptors, have the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a memory file cannot be read.
+    pub fn has_bytes_of(&self, other: &Self) -> Result<bool, DecodeError> {
+        if let (Bytes::Heap(mine), Bytes::Heap(theirs)) = (&self.bytes, &other.bytes) {
+            return Ok(mine == theirs);
+        }
+        let (length, mut place) = (self.encoded_len(), 0);
+        if length != other.encoded_len() {
+            return Ok(false);
+        }
+        let (mut mine, mut theirs) = (vec![0; Input::AT_ONCE], vec![0; Input::AT_ONCE]);
+        while place < length {
+            let some = (length - place).min(Input::AT_ONCE as u64) as usize;
+            self.read_at(place, &mut mine[..some])?;
+            other.read_at(place, &mut theirs[..some])?;
+            if mine[..some] != theirs[..some] {
+                return Ok(false);
+            }
+            place += some as u64;
+        }
+        Ok(true)
+    }
+
+    /// Copies bytes of the encoded value, which has that many.
+    fn read_at(&self, place: u64, into: &mut [u8]) -> Result<(), DecodeError> {
+        match &self.bytes {
+            Bytes::Heap(bytes) => into.copy_from_slice(&bytes[place as usize..][..into.len()]),
+            Bytes::File { file, .. } => {
+                let mut done = 0;
+                while done < into.len() {
+                    let read =
+                        rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut into[done..], place + done as u64));
+                    match read {
+                        Ok(0) => return Err(unreadable(io::ErrorKind::UnexpectedEof.into())),
+                        Ok(read) => done += read,
+                        Err(error) => return Err(unreadable(error.into())),
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Returns the length of the encoded value in bytes, without its descriptors.
@@ -358,7 +443,7 @@ fn open(file: &OwnedFd, length: u64) -> Result<Reader<'_>, DecodeError> {
     Reader::new(file.as_fd(), length).map_err(unreadable)
 }
 
-pub(crate) fn unreadable(error: std::io::Error) -> DecodeError {
+pub(crate) fn unreadable(error: io::Error) -> DecodeError {
     DecodeError::new(format!("a large message could not be read: {error}"))
 }
 

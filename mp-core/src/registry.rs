@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::DecodeError;
 use crate::function::ProcessFn;
-use crate::message::{Message, decode_plain};
+use crate::message::{Message, decode_plain, pair};
 use crate::outcome::Outcome;
 use crate::panic;
 
@@ -26,7 +26,11 @@ pub struct Registration {
     name: &'static str,
     location: Location,
     run: fn(Arguments<'_>, &mut Vec<u8>, usize) -> Option<Outcome>,
+    change: fn(Option<Message>, Message) -> Result<Change, Outcome>,
 }
+
+/// What a function that changes a value returned: the new value, and its result.
+pub(crate) type Change = (Option<Message>, Message);
 
 /// Encoded arguments.
 pub(crate) enum Arguments<'a> {
@@ -61,7 +65,7 @@ impl fmt::Display for Location {
 impl Registration {
     /// Describes the function `F`, which is at the given place in the source.
     pub const fn of<F: ProcessFn>(file: &'static str, line: u32, column: u32) -> Self {
-        Self { name: F::NAME, location: Location { file, line, column }, run: run::<F> }
+        Self { name: F::NAME, location: Location { file, line, column }, run: run::<F>, change: change::<F> }
     }
 
     /// Runs the function.
@@ -71,12 +75,30 @@ impl Registration {
         outcome.unwrap_or_else(|| Outcome::Returned(Message::empty()))
     }
 
+    /// Runs the function on a value and an argument that are messages of their own.
+    pub(crate) fn change(&self, old: Option<Message>, argument: Message) -> Result<Change, Outcome> {
+        (self.change)(old, argument)
+    }
+
     /// Runs the function. If it returns a value that takes at most `most` bytes and contains no
     /// descriptors, the value is appended to `result`, and there is no outcome.
     #[inline]
     pub(crate) fn run_onto(&self, arguments: Arguments<'_>, result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
         (self.run)(arguments, result, most)
     }
+}
+
+/// Does the same to a function that takes `(Option<V>, A)` and returns `(Option<V>, R)`, whose
+/// values are messages of their own.
+fn change<F: ProcessFn>(old: Option<Message>, argument: Message) -> Result<Change, Outcome> {
+    // As in `run`.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        panic::call_as_first_frame(|| {
+            let arguments = pair::decode(old, argument).map_err(Outcome::UndecodableArguments)?;
+            pair::encode(&F::invoke(arguments)).map_err(Outcome::UnencodableResult)
+        })
+    }));
+    outcome.unwrap_or_else(|payload| Err(Outcome::Panicked(panic::describe(payload))))
 }
 
 /// Decodes the arguments, runs the function and encodes its result, and catches its panic.

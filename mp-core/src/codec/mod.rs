@@ -47,7 +47,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bincode::config::{Configuration, Fixint, LittleEndian, standard};
 use serde::Serialize;
+#[cfg(any(test, fuzzing))]
 use serde::de::DeserializeOwned;
+use serde::de::DeserializeSeed;
 
 pub use error::{DecodeError, EncodeError};
 pub(crate) use input::Input;
@@ -113,13 +115,19 @@ where
 }
 
 /// Decodes one value from all of `input`.
-#[inline(always)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn decode<T>(input: Input<'_>) -> Result<T, DecodeError>
 where
     T: DeserializeOwned,
 {
+    decode_by(std::marker::PhantomData::<T>, input)
+}
+
+/// Decodes one value from all of `input`, as `seed` says.
+#[inline(always)]
+pub(crate) fn decode_by<'de, S: DeserializeSeed<'de>>(seed: S, input: Input<'_>) -> Result<S::Value, DecodeError> {
     let mut deserializer = de::Deserializer::new(input);
-    let value = T::deserialize(&mut deserializer)?;
+    let value = seed.deserialize(&mut deserializer)?;
     deserializer.finish()?;
     Ok(value)
 }
