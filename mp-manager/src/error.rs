@@ -1,0 +1,108 @@
+//! Why a call gave no value, and why a server could not be started.
+
+use std::io;
+
+use mp_core::raw::Outcome;
+use mp_core::{DecodeError, EncodeError, JoinError, Panic, SpawnError};
+use serde::{Deserialize, Serialize};
+
+/// Why a call of an object gave no value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The function panicked in the server. The object is as it was before the call.
+    #[error("the function {0}")]
+    Panicked(Panic),
+    /// No function of this name is registered in the executable.
+    #[error("no function is registered under the name `{0}`")]
+    UnknownFunction(String),
+    /// An argument or a result could not be encoded. If it was an argument, nothing was sent.
+    #[error("a value of the call could not be encoded")]
+    Encode(#[source] EncodeError),
+    /// An argument or a result could not be decoded. If it was an argument, the object is
+    /// unchanged.
+    #[error("a value of the call could not be decoded")]
+    Decode(#[source] DecodeError),
+    /// The server has no such object, or no object was published under this name.
+    #[error("the server has no such object")]
+    NoSuchObject,
+    /// The object is of another type than the proxy.
+    #[error("the object is a `{found}`, and a `{expected}` was expected")]
+    WrongType {
+        /// The type of the proxy.
+        expected: String,
+        /// The type of the object.
+        found: String,
+    },
+    /// The index is not below the length of the list.
+    #[error("the index {index} is not below the length {length}")]
+    OutOfBounds {
+        /// The index.
+        index: u64,
+        /// The length of the list at the time of the call.
+        length: u64,
+    },
+    /// The server has too little of something: descriptors, memory, or room for waiting calls. The
+    /// object is unchanged.
+    #[error("the server is too busy: {0}")]
+    Busy(String),
+    /// The deadline passed. A call that the server has begun may still have its effect.
+    #[error("the call was not answered before its deadline")]
+    TimedOut,
+    /// The server has ended, or has closed the connection. The call is not sent again by itself.
+    #[error("the server is gone{}", sent_text(*sent))]
+    Disconnected {
+        /// Whether the call was sent, so that it may have had its effect.
+        sent: bool,
+    },
+    /// This process is a copy, made by `fork`, of the one that received the proxy.
+    #[error("the proxy belongs to the process that this one was forked from")]
+    Forked,
+}
+
+fn sent_text(sent: bool) -> &'static str {
+    if sent { "; the call was sent, and may have had its effect" } else { "; the call was not sent" }
+}
+
+impl CallError {
+    /// What a function's outcome says when there is no result.
+    pub(crate) fn from_outcome(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Panicked(panic) => Self::Panicked(panic),
+            Outcome::UnknownFunction(name) => Self::UnknownFunction(name),
+            Outcome::UndecodableArguments(error) => Self::Decode(error),
+            Outcome::UnencodableResult(error) => Self::Encode(error),
+            other => Self::Busy(format!("a function ended in a way that is not known here: {other:?}")),
+        }
+    }
+}
+
+/// Why a manager could not be made. No server is left.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManagerError {
+    /// The process of the server could not be started.
+    #[error("the server could not be started")]
+    Spawn(#[from] SpawnError),
+    /// The server ended before it served anything; the source says how. An initializer that fails
+    /// ends it.
+    #[error("the server did not start to serve")]
+    Start(#[source] JoinError),
+    /// The initializer could not be encoded.
+    #[error("the initializer could not be encoded")]
+    Encode(#[source] EncodeError),
+    /// A descriptor or a thread for the server was not available.
+    #[error("the server could not be set up")]
+    Io(#[from] io::Error),
+}
+
+/// Lets `?` convert a [`ManagerError`] in a function that returns [`io::Result`].
+impl From<ManagerError> for io::Error {
+    fn from(error: ManagerError) -> Self {
+        match error {
+            ManagerError::Io(error) => error,
+            ManagerError::Spawn(error) => error.into(),
+            other => Self::other(other),
+        }
+    }
+}

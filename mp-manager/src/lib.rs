@@ -1,0 +1,107 @@
+//! Objects that live in one process and are used from all.
+//!
+//! A [`Manager`] starts a server. [`Map`], [`List`] and [`Cell`] put objects into it and stand for
+//! them. Such a proxy is a value: send it to any process, and every process uses the same object.
+//!
+//! ```
+//! use mp_core::process_fn;
+//! use mp_manager::{Manager, Map};
+//!
+//! #[process_fn]
+//! fn add(old: Option<u64>, by: u64) -> (Option<u64>, u64) {
+//!     let new = old.unwrap_or(0) + by;
+//!     (Some(new), new)
+//! }
+//!
+//! #[process_fn]
+//! fn count(totals: Map<String, u64>, text: &str) {
+//!     for word in text.split(' ') {
+//!         totals.modify::<add>(&word.to_owned(), 1).unwrap();
+//!     }
+//! }
+//!
+//! let manager = Manager::spawn()?;
+//! let totals = Map::new(&manager)?;
+//! let children = [count::spawn(totals.clone(), "to be or")?, count::spawn(totals.clone(), "not to be")?];
+//! for child in children {
+//!     child.join()?;
+//! }
+//! assert_eq!(totals.get("be")?, Some(2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Overview
+//!
+//! - [`Manager`]: a server in a process of its own or on threads of this one;
+//! - [`Map`], [`List`], [`Cell`]: objects that hold values of any type that can be sent;
+//! - [`Map::modify`]: changes a value by a function that runs in the server, so nothing is lost
+//!   between reading and writing;
+//! - [`Manager::publish`] and [`Manager::get`]: objects by name;
+//! - [`Manager::objects`]: what is in the server.
+//!
+//! # Atomic changes
+//!
+//! Every method is atomic, and nothing spans two calls. In Python, `d[k] += 1` is two calls and
+//! loses updates, and `d[k].append(x)` changes a copy and loses it. Here neither can be written.
+//! A value that was read is a value of the caller's own, and changing it in place is done by
+//! [`Map::modify`], [`List::modify`] and [`Cell::modify`]. Where a function is too much, there are
+//! [`Map::compare_exchange`], [`Map::get_or_insert`] and [`Map::extend`].
+//!
+//! # How long an object lives
+//!
+//! An object lives as long as a proxy of it exists: in any process, in a message in flight, or in a
+//! value in the server. The kernel counts, not messages, so nothing is lost or leaked when
+//! processes are killed. The server keeps a proxy inside a value as a plain reference, which needs
+//! no descriptor. A cycle of objects that refer to one another is not noticed. It lives until one
+//! of its values is removed, or the server ends.
+//!
+//! A process needs one descriptor for each proxy that it received and two for each server. The
+//! server needs one for each object, one for each process that uses it, and one for each value
+//! longer than 1 MiB.
+//!
+//! # How it works
+//!
+//! Each proxy carries two descriptors. The *door* is a socket over which a process hands the server
+//! one end of a fresh connection, once, at its first call. The *lease* is the write end of a pipe,
+//! and the object goes when its last lease is closed. One thread of the server waits for all
+//! connections. Collections hold encoded keys and values, so the server decodes nothing of the
+//! user's. The functions of `modify` run on further threads, up to a limit.
+//!
+//! A process that has too many unanswered calls ([`ManagerBuilder::calls_in_flight`]) is not read
+//! until it takes its answers, and its callers wait. It does not keep others waiting.
+//!
+//! # Process death
+//!
+//! | who dies | what happens |
+//! |---|---|
+//! | a process that uses an object, in a call | a function that has begun runs to its end, and its answer is dropped |
+//! | the last process with a proxy | the object is dropped |
+//! | the server | every call fails at once with [`CallError::Disconnected`], which says whether the call was sent; [`Manager::exit_status`] says how the server ended |
+//! | the process that made the manager | the kernel kills the server |
+//!
+//! In a copy of a process that `fork` made, every proxy that it had fails with
+//! [`CallError::Forked`]. As long as such a copy lives, the server takes the original for alive.
+
+#![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used)]
+
+mod cell;
+mod change;
+mod error;
+mod handle;
+mod link;
+mod list;
+mod manager;
+mod map;
+mod server;
+mod value;
+mod wire;
+
+pub use cell::Cell;
+pub use change::Change;
+pub use error::{CallError, ManagerError};
+pub use handle::{Host, Proxy};
+pub use list::List;
+pub use manager::{Manager, ManagerBuilder};
+pub use map::Map;
+pub use wire::ObjectInfo;

@@ -1,0 +1,289 @@
+//! The connection of this process with a server, and the calls on it.
+//!
+//! | a call is | left by |
+//! |---|---|
+//! | sent, and nobody waits | a waiter comes: to waited for. The answer comes: to answered |
+//! | waited for, by a thread | the answer comes, or the connection ends: to answered |
+//! | answered | its waiter takes the answer: gone |
+//!
+//! 1. Of all threads that wait, one reads: it waits for the socket and gives each answer to its
+//!    call. When it has its own answer, it wakes another waiter, which reads on.
+//! 2. A call that is dropped without its answer leaves nothing; the answer is dropped when it
+//!    comes.
+//! 3. A sender that finds no room takes answers in, so that the server can go on.
+//! 4. A connection that has ended is replaced by the next call, through the door.
+//! 5. A copy of this process, made by `fork`, uses nothing of it.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use mp_core::raw::{Deadline, forks};
+use mp_core::{RecvError, SendErrorReason, Sender, duplex};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::CallError;
+use crate::value::{Inode, inode};
+use crate::wire::{Body, ClientsEnd, Operation, Request, Response, ServersEnd};
+
+/// The way to one server.
+#[derive(Debug)]
+pub struct Link {
+    door: Sender<ServersEnd>,
+    forks: u32,
+    wire: Mutex<Option<Arc<Wire>>>,
+}
+
+/// The links of this process, by the socket of their door.
+static LINKS: Mutex<Option<HashMap<Inode, Weak<Link>>>> = Mutex::new(None);
+
+impl Link {
+    /// Returns the link through `door`: the one that this process has, or a new one.
+    pub(crate) fn through(door: Sender<ServersEnd>) -> std::io::Result<Arc<Self>> {
+        let inode = inode(door.as_fd())?;
+        let mut links = LINKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let links = links.get_or_insert_default();
+        if let Some(link) = links.get(&inode).and_then(Weak::upgrade).filter(|link| link.forks == forks()) {
+            return Ok(link);
+        }
+        links.retain(|_, link| link.strong_count() > 0);
+        let link = Arc::new(Self { door, forks: forks(), wire: Mutex::default() });
+        // The inode is not used again while the link has the door open.
+        links.insert(inode, Arc::downgrade(&link));
+        Ok(link)
+    }
+
+    /// Tells whether this process made the link, and is no copy of it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.forks == forks()
+    }
+
+    /// Sends a request.
+    pub(crate) fn begin(&self, object: u64, operation: Operation, deadline: Deadline) -> Result<Pending, CallError> {
+        if !self.is_ours() {
+            return Err(CallError::Forked);
+        }
+        let wire = self.wire(deadline)?;
+        let call = lock(&wire.calls).open()?;
+        let pending = Pending { wire, call, forks: self.forks };
+        pending.wire.send(Request { call, object, operation }, deadline)?;
+        Ok(pending)
+    }
+
+    fn wire(&self, deadline: Deadline) -> Result<Arc<Wire>, CallError> {
+        let mut current = lock(&self.wire);
+        if let Some(wire) = current.as_ref().filter(|wire| !lock(&wire.calls).ended) {
+            return Ok(Arc::clone(wire));
+        }
+        let (mine, theirs) = duplex().map_err(|error| CallError::Busy(format!("no socket is free here: {error}")))?;
+        let wait = deadline.left().unwrap_or(Duration::MAX);
+        self.door.send_timeout(theirs, wait).map_err(|error| not_sent(error.reason))?;
+        let wire = Arc::new(Wire { connection: mine, calls: Mutex::default() });
+        *current = Some(Arc::clone(&wire));
+        Ok(wire)
+    }
+}
+
+fn not_sent(reason: SendErrorReason) -> CallError {
+    match reason {
+        SendErrorReason::Encode(error) => CallError::Encode(error),
+        SendErrorReason::TimedOut | SendErrorReason::Full => CallError::TimedOut,
+        SendErrorReason::Io(error) => CallError::Busy(format!("the call could not be sent: {error}")),
+        _ => CallError::Disconnected { sent: false },
+    }
+}
+
+impl Serialize for Link {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.door.serialize(serializer)
+    }
+}
+
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Link>, D::Error> {
+    Link::through(Sender::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Wire {
+    connection: ClientsEnd,
+    calls: Mutex<Calls>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    last: u64,
+    open: HashMap<u64, State>,
+    /// A thread reads.
+    reading: bool,
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Sent,
+    Awaited(Thread),
+    Answered(Body),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The longest wait for room before answers are taken in.
+const LONGEST_WAIT_FOR_ROOM: Duration = Duration::from_millis(50);
+
+impl Calls {
+    fn open(&mut self) -> Result<u64, CallError> {
+        if self.ended {
+            return Err(CallError::Disconnected { sent: false });
+        }
+        self.last += 1;
+        self.open.insert(self.last, State::Sent);
+        Ok(self.last)
+    }
+
+    fn deliver(&mut self, response: Response) {
+        if let Some(state) = self.open.get_mut(&response.call) {
+            if let State::Awaited(waiter) = std::mem::replace(state, State::Answered(response.body)) {
+                waiter.unpark();
+            }
+        }
+    }
+
+    /// Wakes one thread that waits, to read.
+    fn pass_on(&self) {
+        let waiter = self.open.values().find_map(|state| match state {
+            State::Awaited(waiter) => Some(waiter),
+            _ => None,
+        });
+        if let Some(waiter) = waiter {
+            waiter.unpark();
+        }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        for state in self.open.values() {
+            if let State::Awaited(waiter) = state {
+                waiter.unpark();
+            }
+        }
+    }
+}
+
+impl Wire {
+    fn send(&self, mut request: Request, deadline: Deadline) -> Result<(), CallError> {
+        let mut patience = Duration::from_millis(1);
+        loop {
+            let wait = deadline.left().map_or(patience, |left| left.min(patience));
+            match self.connection.send_timeout(request, wait) {
+                Ok(()) => return Ok(()),
+                Err(error) if matches!(error.reason, SendErrorReason::TimedOut | SendErrorReason::Full) => {
+                    if deadline.has_passed() {
+                        return Err(CallError::TimedOut);
+                    }
+                    request = error.value;
+                }
+                Err(error) => {
+                    let why = not_sent(error.reason);
+                    if matches!(why, CallError::Disconnected { .. }) {
+                        lock(&self.calls).end();
+                    }
+                    return Err(why);
+                }
+            }
+            self.take_in();
+            patience = (patience * 2).min(LONGEST_WAIT_FOR_ROOM);
+        }
+    }
+
+    /// Receives the answers that have arrived, unless another thread reads.
+    fn take_in(&self) {
+        let mut calls = lock(&self.calls);
+        while !calls.reading && !calls.ended {
+            match self.connection.try_recv() {
+                Ok(Some(response)) => calls.deliver(response),
+                Ok(None) => return,
+                Err(_) => calls.end(),
+            }
+        }
+    }
+
+    fn finish(&self, call: u64, deadline: Deadline) -> Result<Body, CallError> {
+        let mut calls = lock(&self.calls);
+        loop {
+            match calls.open.remove(&call) {
+                Some(State::Answered(body)) => {
+                    if !calls.reading {
+                        calls.pass_on();
+                    }
+                    return Ok(body);
+                }
+                _ if calls.ended => return Err(CallError::Disconnected { sent: true }),
+                _ if deadline.has_passed() => {
+                    if !calls.reading {
+                        calls.pass_on();
+                    }
+                    return Err(CallError::TimedOut);
+                }
+                _ => {}
+            }
+            if calls.reading {
+                calls.open.insert(call, State::Awaited(thread::current()));
+                drop(calls);
+                match deadline.left() {
+                    None => thread::park(),
+                    Some(left) => thread::park_timeout(left),
+                }
+                calls = lock(&self.calls);
+                continue;
+            }
+            calls.open.insert(call, State::Sent);
+            calls.reading = true;
+            drop(calls);
+            let received = match deadline.left() {
+                None => self.connection.recv().map(Some),
+                Some(left) => self.connection.recv_timeout(left),
+            };
+            calls = lock(&self.calls);
+            calls.reading = false;
+            match received {
+                Ok(Some(response)) => calls.deliver(response),
+                Ok(None) => {}
+                Err(RecvError::Disconnected) => calls.end(),
+                // An answer is lost, and nothing says whose.
+                Err(_) => calls.end(),
+            }
+        }
+    }
+}
+
+/// A call that was sent.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    wire: Arc<Wire>,
+    call: u64,
+    forks: u32,
+}
+
+impl Pending {
+    /// Waits for the answer.
+    pub(crate) fn finish(self, deadline: Deadline) -> Result<Body, CallError> {
+        if self.forks != forks() {
+            return Err(CallError::Forked);
+        }
+        self.wire.finish(self.call, deadline)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.forks == forks() {
+            lock(&self.wire.calls).open.remove(&self.call);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! `Map`: keys and values.
+
+use std::borrow::Borrow;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::change::Change;
+use crate::error::CallError;
+use crate::handle::{Handle, Host, decode, encode, proxy, unexpected};
+use crate::value::Key;
+use crate::wire::{Body, Initial, Operation, Place};
+
+/// A map in a server, with its entries in the order in which their keys were first inserted.
+///
+/// Every method is one message to the server and one back, and is atomic: no other call sees a part
+/// of it. What reads a value and then writes it in two calls is not. Use
+/// [`modify`](Self::modify), [`compare_exchange`](Self::compare_exchange) or
+/// [`get_or_insert`](Self::get_or_insert) for that.
+///
+/// Keys are equal if their encoded bytes are, whatever their `Eq` says. A key cannot contain
+/// descriptors, and its encoded form is at most 1 MiB long. A value can be anything that an
+/// argument of a process function can be, proxies and files included.
+///
+/// # Process death
+///
+/// If a process that uses the map dies, its last call has had its effect, or not, as a whole. If
+/// the server dies, the map is lost, and every call fails with [`CallError::Disconnected`].
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::process_fn;
+/// use mp_manager::{Manager, Map};
+///
+/// #[process_fn]
+/// fn count(old: Option<u64>, by: u64) -> (Option<u64>, u64) {
+///     let new = old.unwrap_or(0) + by;
+///     (Some(new), new)
+/// }
+///
+/// #[process_fn]
+/// fn work(words: Map<String, u64>) {
+///     for word in ["to", "be", "or", "not", "to", "be"] {
+///         words.modify::<count>(&word.to_owned(), 1).unwrap();
+///     }
+/// }
+///
+/// let manager = Manager::spawn()?;
+/// let words = Map::new(&manager)?;
+/// let children = [work::spawn(words.clone())?, work::spawn(words.clone())?];
+/// for child in children {
+///     child.join()?;
+/// }
+/// assert_eq!(words.get("be")?, Some(4));
+/// assert_eq!(words.keys()?, ["to", "be", "or", "not"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Map<K, V> {
+    handle: Handle,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+proxy!(Map<K, V>);
+
+fn key<T: Serialize + ?Sized>(key: &T) -> Result<Key, CallError> {
+    Key::encode(key).map_err(CallError::Encode)
+}
+
+fn place<T: Serialize + ?Sized>(of: &T) -> Result<Place, CallError> {
+    key(of).map(Place::Key)
+}
+
+impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V> {
+    /// Makes an empty map in a server.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Busy`] if the server has no descriptor free, [`CallError::Disconnected`] if it
+    /// has ended.
+    pub fn new(host: &impl Host) -> Result<Self, CallError> {
+        Handle::create(host, Initial::Map)
+    }
+
+    /// Returns the value of a key.
+    ///
+    /// # Errors
+    ///
+    /// Any [`CallError`] that is not about a function.
+    pub fn get<Q: Serialize + ?Sized>(&self, of: &Q) -> Result<Option<V>, CallError>
+    where
+        K: Borrow<Q>,
+    {
+        self.handle.value(Operation::Get(place(of)?))
+    }
+
+    /// Returns the values of several keys, all of one instant.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_many<'a, Q>(&self, keys: impl IntoIterator<Item = &'a Q>) -> Result<Vec<Option<V>>, CallError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ?Sized + 'a,
+    {
+        let keys = keys.into_iter().map(key).collect::<Result<_, _>>()?;
+        self.handle.values(Operation::GetMany(keys))
+    }
+
+    /// Inserts a value and returns the one that the key had before.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get). Nothing was inserted after [`CallError::Encode`].
+    pub fn insert(&self, of: K, value: V) -> Result<Option<V>, CallError> {
+        self.handle.value(Operation::Set(place(&of)?, encode(&value)?))
+    }
+
+    /// Inserts a value if the key has none, and returns the value that the key has then.
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Self::insert).
+    pub fn get_or_insert(&self, of: K, value: V) -> Result<V, CallError> {
+        self.handle.certain(Operation::GetOrInsert(key(&of)?, encode(&value)?))
+    }
+
+    /// Inserts several values, in one message and all at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Self::insert). If one entry cannot be encoded, none is inserted.
+    pub fn extend(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<(), CallError> {
+        let entries = entries.into_iter().map(|(of, value)| Ok((key(&of)?, encode(&value)?)));
+        self.handle.done(Operation::InsertMany(entries.collect::<Result<_, CallError>>()?))
+    }
+
+    /// Removes a key and returns the value that it had.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn remove<Q: Serialize + ?Sized>(&self, of: &Q) -> Result<Option<V>, CallError>
+    where
+        K: Borrow<Q>,
+    {
+        self.handle.value(Operation::Remove(key(of)?))
+    }
+
+    /// Tells whether the map has the key.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn contains_key<Q: Serialize + ?Sized>(&self, of: &Q) -> Result<bool, CallError>
+    where
+        K: Borrow<Q>,
+    {
+        self.handle.flag(Operation::Contains(key(of)?))
+    }
+
+    /// Changes the value of a key by a function that runs in the server, and returns the function's
+    /// result.
+    ///
+    /// The function is `fn(old: Option<V>, argument: A) -> (Option<V>, R)` with the attribute
+    /// `#[process_fn]`. The map gets the value that it returns; `None` removes the key. Other calls
+    /// of this map wait until the function has returned, and other objects are served meanwhile. So
+    /// the function must not wait for a call of the same map.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Panicked`] if the function panics; the map is unchanged then. As
+    /// [`get`](Self::get) otherwise.
+    ///
+    /// # Process death
+    ///
+    /// If the caller dies, the function runs to its end, and the change holds.
+    pub fn modify<F: Change<V>>(&self, of: &K, argument: F::Argument) -> Result<F::Result, CallError> {
+        let function = F::NAME.to_owned();
+        let argument = encode(&argument)?;
+        self.handle.certain(Operation::Modify { place: place(of)?, function, argument })
+    }
+
+    /// Gives a key the value `new` if its value is `old`; `None` is no value. Otherwise the inner
+    /// error holds the value that the key has.
+    ///
+    /// Values are equal if their encoded bytes are. Proxies are equal if they stand for the same
+    /// object. Other descriptors are never equal.
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Self::insert).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_manager::{Manager, Map};
+    ///
+    /// let manager = Manager::here()?;
+    /// let owners = Map::<String, u32>::new(&manager)?;
+    /// assert_eq!(owners.compare_exchange("job", None, Some(1))?, Ok(()));
+    /// assert_eq!(owners.compare_exchange("job", None, Some(2))?, Err(Some(1)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn compare_exchange<Q: Serialize + ?Sized>(
+        &self,
+        of: &Q,
+        old: Option<V>,
+        new: Option<V>,
+    ) -> Result<Result<(), Option<V>>, CallError>
+    where
+        K: Borrow<Q>,
+    {
+        self.handle.compare_exchange(place(of)?, old, new)
+    }
+
+    /// Returns how many entries the map has.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn len(&self) -> Result<usize, CallError> {
+        self.handle.number(Operation::Len).map(|length| length as usize)
+    }
+
+    /// Tells whether the map has no entries.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn is_empty(&self) -> Result<bool, CallError> {
+        self.len().map(|length| length == 0)
+    }
+
+    /// Returns all keys of one instant, in the order in which they were inserted.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn keys(&self) -> Result<Vec<K>, CallError> {
+        match self.handle.call(Operation::Keys)? {
+            Body::Keys(keys) => keys.iter().map(|key| key.decode().map_err(CallError::Decode)).collect(),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Returns all entries of one instant, in the order in which their keys were inserted.
+    ///
+    /// They come in one message, so this process needs memory for all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn snapshot(&self) -> Result<Vec<(K, V)>, CallError> {
+        match self.handle.call(Operation::Entries)? {
+            Body::Entries(entries) => {
+                let entry = |(key, value): (Key, _)| Ok((key.decode().map_err(CallError::Decode)?, decode(value)?));
+                entries.into_iter().map(entry).collect()
+            }
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Removes all entries.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn clear(&self) -> Result<(), CallError> {
+        self.handle.done(Operation::Clear)
+    }
+}

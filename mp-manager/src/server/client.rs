@@ -1,0 +1,96 @@
+//! One client of the server: its connection, and the answers for which it has no room yet.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+
+use mp_core::raw::{Deadline, writable};
+use mp_core::{RecvError, SendErrorReason};
+use rustix::event::epoll::EventFlags;
+
+use crate::error::CallError;
+use crate::wire::{Body, Request, Response, ServersEnd};
+
+pub(super) struct Client {
+    pub(super) connection: ServersEnd,
+    /// In the order in which they are sent.
+    outgoing: VecDeque<Response>,
+    /// How many requests were read and not answered. What is in `outgoing` counts.
+    unanswered: usize,
+    /// What the set is asked to report.
+    pub(super) interest: EventFlags,
+    /// The socket has room, but long answers wait to be read: only time tells when they were.
+    pub(super) lacks_credit: bool,
+}
+
+/// How sending went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sending {
+    Done,
+    /// Something is left to be sent.
+    Blocked,
+    /// The client has ended.
+    Dead,
+}
+
+impl Client {
+    pub(super) fn new(connection: ServersEnd) -> Self {
+        Self { connection, outgoing: VecDeque::new(), unanswered: 0, interest: EventFlags::IN, lacks_credit: false }
+    }
+
+    /// Receives a request, if one has arrived.
+    pub(super) fn receive(&mut self) -> Result<Option<Request>, RecvError> {
+        let request = self.connection.try_recv()?;
+        self.unanswered += usize::from(request.is_some());
+        Ok(request)
+    }
+
+    /// Tells whether the client has as many unanswered calls as it may.
+    pub(super) fn is_full(&self, most: usize) -> bool {
+        self.unanswered >= most
+    }
+
+    /// What the set has to report of the client from now on.
+    pub(super) fn wanted(&self, most: usize) -> EventFlags {
+        let mut wanted = EventFlags::empty();
+        wanted.set(EventFlags::IN, !self.is_full(most));
+        wanted.set(EventFlags::OUT, !self.outgoing.is_empty() && !self.lacks_credit);
+        wanted
+    }
+
+    pub(super) fn answer(&mut self, call: u64, body: Body) -> Sending {
+        self.outgoing.push_back(Response { call, body });
+        if self.outgoing.len() == 1 { self.flush() } else { Sending::Blocked }
+    }
+
+    /// Sends what there is room for.
+    pub(super) fn flush(&mut self) -> Sending {
+        self.lacks_credit = false;
+        while let Some(response) = self.outgoing.pop_front() {
+            let call = response.call;
+            let error = match self.connection.try_send(response) {
+                Ok(()) => {
+                    self.unanswered -= 1;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let why = match error.reason {
+                SendErrorReason::Full | SendErrorReason::TimedOut => {
+                    self.outgoing.push_front(error.value);
+                    self.lacks_credit = writable(self.connection.as_fd(), Deadline::PASSED).unwrap_or(true);
+                    return Sending::Blocked;
+                }
+                SendErrorReason::Encode(error) if error.is_too_large() => CallError::Encode(error),
+                // The values are encoded already, so only descriptors or memory can be lacking.
+                SendErrorReason::Encode(error) => CallError::Busy(format!("the answer could not be sent: {error}")),
+                SendErrorReason::Io(error) => CallError::Busy(format!("the answer could not be sent: {error}")),
+                _ => return Sending::Dead,
+            };
+            if matches!(error.value.body, Body::Failed(_)) {
+                return Sending::Dead;
+            }
+            self.outgoing.push_front(Response { call, body: Body::Failed(why) });
+        }
+        Sending::Done
+    }
+}

@@ -1,0 +1,257 @@
+//! The server: its threads.
+//!
+//! One thread at a time leads: it waits for the descriptors of all clients and objects, and serves
+//! what arrives. It runs no code of the user's. When a function has to run, the leader makes
+//! another thread the leader and runs the function itself. So a function waits for no thread to
+//! wake, and the server goes on meanwhile.
+//!
+//! | a thread is | left by |
+//! |---|---|
+//! | leading | a function has to run, and there is another thread: to running |
+//! | running a function | the function returns: to the next function, or to idle |
+//! | idle | the lead is vacant: to leading. Nothing to do for a while: gone |
+//!
+//! 1. Exactly one thread leads or is about to, until the server ends.
+//! 2. There are at most `threads` threads. If all are busy, functions wait in a queue, and clients
+//!    with too many unanswered calls are not read.
+//! 3. All state is under one lock, which no thread holds while it waits or runs a function.
+//!
+//! A process that dies leaves nothing in the server but what the kernel closes: the socket of its
+//! connection, and its leases.
+
+mod client;
+mod content;
+mod state;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use mp_core::raw::Spins;
+use mp_core::{Receiver, Sender};
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::value::Watch;
+use crate::wire::ServersEnd;
+use state::{Job, State};
+
+/// What can be set for a server.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    /// How many threads run functions at once.
+    pub(crate) threads: usize,
+    /// How many calls of one client may be unanswered before its next ones stay unread.
+    pub(crate) calls: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { threads: 64, calls: 1024 }
+    }
+}
+
+/// How long a thread without work stays.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// A server, which all its threads share.
+pub(crate) struct Server {
+    state: Mutex<State>,
+    watch: Arc<Watch>,
+    spins: Spins,
+    threads: Mutex<Threads>,
+    changed: Condvar,
+    most: usize,
+}
+
+#[derive(Default)]
+struct Threads {
+    all: usize,
+    idle: usize,
+    /// A thread that is idle has to lead.
+    vacant: bool,
+    ended: bool,
+}
+
+/// The numbers under which the set reports what there is one of. Others end in the bits of
+/// [`state::CLIENT`] or [`LEASE`](crate::value::LEASE).
+const DOOR: u64 = 0;
+const STOP: u64 = 1;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the leader has to do.
+enum Next {
+    Run(Job),
+    End,
+}
+
+impl Server {
+    /// Starts a server. It ends when the other end of `stop` is closed.
+    pub(crate) fn start(
+        door: Receiver<ServersEnd>,
+        way_in: Sender<ServersEnd>,
+        stop: Receiver<()>,
+        limits: Limits,
+    ) -> io::Result<Arc<Self>> {
+        let watch = Arc::new(Watch::new()?);
+        epoll::add(&watch.epoll, &door, EventData::new_u64(DOOR), EventFlags::IN)?;
+        epoll::add(&watch.epoll, &stop, EventData::new_u64(STOP), EventFlags::IN)?;
+        let state = State::new(door, way_in.as_fd().try_clone_to_owned()?, stop, Arc::clone(&watch), limits)?;
+        let server = Arc::new(Self {
+            state: Mutex::new(state),
+            watch,
+            spins: Spins::new(),
+            threads: Mutex::default(),
+            changed: Condvar::new(),
+            // One thread leads.
+            most: limits.threads.max(1) + 1,
+        });
+        server.start_thread()?;
+        Ok(server)
+    }
+
+    /// Waits until the server has ended: it has no client and no object.
+    pub(crate) fn wait(&self) {
+        let mut threads = lock(&self.threads);
+        while !threads.ended {
+            threads = self.changed.wait(threads).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Starts a thread that leads.
+    fn start_thread(self: &Arc<Self>) -> io::Result<()> {
+        let server = Arc::clone(self);
+        lock(&self.threads).all += 1;
+        let started = thread::Builder::new().name("mp-manager".to_owned()).spawn(move || server.work());
+        if started.is_err() {
+            lock(&self.threads).all -= 1;
+        }
+        started.map(drop)
+    }
+
+    fn work(self: Arc<Self>) {
+        loop {
+            match self.lead() {
+                Next::Run(job) => self.run(job),
+                Next::End => {
+                    let mut threads = lock(&self.threads);
+                    threads.ended = true;
+                    drop(threads);
+                    return self.changed.notify_all();
+                }
+            }
+            if !self.idle() {
+                return;
+            }
+        }
+    }
+
+    /// Runs a function, and then what else waits to be run.
+    fn run(&self, job: Job) {
+        let mut next = Some(job);
+        while let Some(mut job) = next {
+            job.run();
+            let mut state = lock(&self.state);
+            let spent = state.finish(job);
+            next = state.next_job();
+            drop(state);
+            drop(spent);
+        }
+    }
+
+    /// Waits until this thread has to lead; false if it is not needed.
+    fn idle(&self) -> bool {
+        let mut threads = lock(&self.threads);
+        threads.idle += 1;
+        while !threads.vacant && !threads.ended {
+            let waited = self.changed.wait_timeout(threads, IDLE).unwrap_or_else(PoisonError::into_inner);
+            threads = waited.0;
+            if waited.1.timed_out() && !threads.vacant {
+                break;
+            }
+        }
+        threads.idle -= 1;
+        if threads.vacant && !threads.ended {
+            threads.vacant = false;
+            return true;
+        }
+        threads.all -= 1;
+        false
+    }
+
+    /// Makes another thread the leader; false if there is none and none can be had.
+    fn hand_over(self: &Arc<Self>) -> bool {
+        let mut threads = lock(&self.threads);
+        if threads.idle > 0 {
+            threads.vacant = true;
+            self.changed.notify_all();
+            return true;
+        }
+        let room = threads.all < self.most;
+        drop(threads);
+        room && self.start_thread().is_ok()
+    }
+
+    /// Serves clients until a function has to be run, or the server ends.
+    fn lead(self: &Arc<Self>) -> Next {
+        let mut events = Vec::with_capacity(256);
+        let mut spin = self.spins.wait(false);
+        loop {
+            let mut state = lock(&self.state);
+            let spent = state.bury();
+            if state.has_jobs() && self.hand_over() {
+                // Taken under the same lock, so no other thread has taken it.
+                if let Some(job) = state.next_job() {
+                    return Next::Run(job);
+                }
+            }
+            let pause = state.pause();
+            drop(state);
+            drop(spent);
+            let pause = if spin.sleeps() { pause } else { Some(Duration::ZERO) };
+            if self.wait_for(&mut events, pause).is_err() {
+                // It fails for lack of memory alone.
+                thread::yield_now();
+            }
+            if events.is_empty() {
+                spin.in_vain();
+            } else {
+                spin.found();
+                spin = self.spins.wait(true);
+            }
+            let mut state = lock(&self.state);
+            for event in &events {
+                let number = event.data.u64();
+                if number == STOP {
+                    let spent = state.end();
+                    drop(state);
+                    drop(spent);
+                    return Next::End;
+                }
+                state.serve(number, event.flags);
+            }
+            state.retry();
+        }
+    }
+
+    fn wait_for(&self, events: &mut Vec<epoll::Event>, pause: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        let pause = pause.map(|pause| Timespec {
+            tv_sec: pause.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: pause.subsec_nanos().into(),
+        });
+        match epoll::wait(&self.watch.epoll, spare_capacity(events), pause.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

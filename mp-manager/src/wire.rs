@@ -1,0 +1,131 @@
+//! What processes and the server say to each other.
+//!
+//! A process that uses a server makes a pair of sockets and sends one end through the server's
+//! door, which every proxy holds. From then on each packet is one [`Request`] or one [`Response`].
+//! The server may answer in another order than it was asked.
+
+use mp_core::{Connection, Fd};
+use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
+
+use crate::error::CallError;
+use crate::value::{Key, Value};
+
+/// The server's end of a connection, which goes through the door.
+pub(crate) type ServersEnd = Connection<Response, Request>;
+
+/// The other end.
+pub(crate) type ClientsEnd = Connection<Request, Response>;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Request {
+    /// Chosen by the client; the response has it as well.
+    pub(crate) call: u64,
+    /// The object. The server itself is 0.
+    pub(crate) object: u64,
+    pub(crate) operation: Operation,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Response {
+    pub(crate) call: u64,
+    pub(crate) body: Body,
+}
+
+/// What a new object holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Initial {
+    Map,
+    List,
+    Cell(Value),
+}
+
+/// Where in its object a value is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Place {
+    Key(Key),
+    Index(u64),
+    Whole,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Operation {
+    // Of the server.
+    Ping,
+    Create { initial: Initial, interface: String },
+    Publish { name: String, object: u64 },
+    Unpublish(String),
+    Find { name: String, interface: String },
+    Objects,
+    // Of any object that holds values.
+    Get(Place),
+    Set(Place, Value),
+    Modify { place: Place, function: String, argument: Value },
+    CompareExchange { place: Place, old: Option<Value>, new: Option<Value> },
+    Len,
+    Clear,
+    // Of a map.
+    Remove(Key),
+    Contains(Key),
+    GetOrInsert(Key, Value),
+    GetMany(Vec<Key>),
+    InsertMany(Vec<(Key, Value)>),
+    Keys,
+    Entries,
+    // Of a list.
+    Push(Vec<Value>),
+    Pop,
+    Insert(u64, Value),
+    RemoveAt(u64),
+    Values,
+}
+
+impl Operation {
+    /// Calls `f` with each value in it.
+    pub(crate) fn for_each_value<E>(&mut self, mut f: impl FnMut(&mut Value) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Self::Create { initial: Initial::Cell(value), .. }
+            | Self::Set(_, value)
+            | Self::GetOrInsert(_, value)
+            | Self::Insert(_, value)
+            | Self::Modify { argument: value, .. } => f(value),
+            Self::CompareExchange { old, new, .. } => old.iter_mut().chain(new).try_for_each(f),
+            Self::InsertMany(pairs) => pairs.iter_mut().try_for_each(|(_, value)| f(value)),
+            Self::Push(values) => values.iter_mut().try_for_each(f),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Body {
+    Done,
+    Flag(bool),
+    Number(u64),
+    Value(Option<Value>),
+    Values(Vec<Option<Value>>),
+    Keys(Vec<Key>),
+    Entries(Vec<(Key, Value)>),
+    /// An object and a lease of it.
+    Object(u64, Fd<OwnedFd>),
+    Objects(Vec<ObjectInfo>),
+    /// The value that was there in place of the expected one.
+    Unequal(Option<Value>),
+    Failed(CallError),
+}
+
+/// Describes an object of a server, for whoever debugs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ObjectInfo {
+    /// The number of the object, which is never used again in its server.
+    pub id: u64,
+    /// The type of its proxies.
+    pub type_name: String,
+    /// How many values it holds.
+    pub len: u64,
+    /// Whether a process, or a message in flight, has a proxy of it.
+    pub leased: bool,
+    /// How many values in the server and names refer to it.
+    pub references: u64,
+}

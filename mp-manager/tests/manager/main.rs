@@ -1,0 +1,7 @@
+//! The manager: what objects do, how long they live, and what dies around them.
+
+mod deaths;
+mod hostile;
+mod lifetimes;
+mod objects;
+mod servers;
