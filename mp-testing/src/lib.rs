@@ -106,7 +106,10 @@ pub fn run<F: ProcessFn<Args = (), Output = ()>>(limit: Duration) {
         procfs::kill_session(session);
     }
     match result {
-        Ok(()) => assert!(left.is_empty(), "{} left processes behind", F::NAME),
+        Ok(()) => {
+            print!("{}", printed(&mut output));
+            assert!(left.is_empty(), "{} left processes behind", F::NAME);
+        }
         Err(JoinError::Panicked(panic)) => {
             eprintln!("{}", printed(&mut output));
             panic!("{} {panic}", F::NAME)
