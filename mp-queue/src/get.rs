@@ -129,6 +129,9 @@ impl<T: DeserializeOwned, R: Gets> Queue<T, R> {
 
     /// Iterates over the values, waiting for each. The iteration ends when [`get`](Self::get) would
     /// return [`GetError::Closed`] or [`GetError::Disconnected`].
+    ///
+    /// It yields the other errors, and goes on after [`GetError::Decode`] and [`GetError::Io`], which
+    /// can cost a value each. After [`GetError::Damaged`] it ends.
     pub fn iter(&self) -> Iter<'_, T, R> {
         Iter { queue: self, ended: false }
     }
@@ -234,12 +237,9 @@ impl<T: DeserializeOwned, R: Gets> Iterator for Iter<'_, T, R> {
                 self.ended = true;
                 None
             }
-            // The queue goes on behind a value that could not be decoded.
-            Ok(value) => Some(Ok(value)),
-            Err(error @ GetError::Decode(_)) => Some(Err(error)),
-            Err(error) => {
-                self.ended = true;
-                Some(Err(error))
+            result => {
+                self.ended = matches!(result, Err(GetError::Damaged(_)));
+                Some(result)
             }
         }
     }

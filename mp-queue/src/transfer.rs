@@ -63,6 +63,32 @@ const MOST_IN_LANE: usize = 1 << 16;
 /// How long a long message waits for room in the ring.
 const LONG_WAIT: Duration = Duration::from_millis(100);
 
+/// An instant at which the tests kill the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+enum Instant {
+    /// A message is in the lane, and its record not in the ring.
+    Sent,
+    /// The records are in the ring, and not published.
+    Written,
+    /// They are published, and nobody was told.
+    Published,
+    /// The bytes of a record were copied out, and it was not taken.
+    Copied,
+    /// Tasks are counted as held, and not taken.
+    Held,
+    /// Records are taken, and what belongs to them in the lane is not.
+    Taken,
+    /// A message was taken from the lane.
+    Received,
+}
+
+#[cfg(not(test))]
+fn reached(_: Instant) {}
+
+#[cfg(test)]
+use tests::reached;
+
 /// What became of an attempt to put.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attempt {
@@ -70,6 +96,8 @@ pub(crate) enum Attempt {
     NoRoom,
     /// The ring has room, and the lane has none.
     LaneFull,
+    /// Another producer was in the middle of a put all the time.
+    Busy,
 }
 
 /// What became of an attempt to get.
@@ -93,7 +121,7 @@ impl Memory {
     pub(crate) fn put(&self, batch: &mut Batch, deadline: Deadline, own: usize) -> (usize, Result<(), PutErrorReason>) {
         self.put_by(batch, deadline, own, |batch, put| {
             let Some(mut seen) = lock(&self.head().producer.0, deadline).map_err(PutErrorReason::Io)? else {
-                return Ok(Attempt::NoRoom);
+                return Ok(Attempt::Busy);
             };
             let mut writer = Writer::new(self.ring(), Index::from_bits(*seen));
             let result = self.write(&mut writer, batch, put);
@@ -160,10 +188,12 @@ impl Memory {
             return Err(PutErrorReason::Disconnected);
         }
         let written = self.write_parts(writer, &mut batch.parts[*put..], &batch.bytes);
+        reached(Instant::Written);
         match writer.publish() {
             Ok(count) => *put += count as usize,
             Err(Closed) => return Err(PutErrorReason::Closed),
         }
+        reached(Instant::Published);
         written
     }
 
@@ -196,6 +226,7 @@ impl Memory {
                             _ => Err(PutErrorReason::Damaged("its lane is shut down")),
                         };
                     }
+                    reached(Instant::Sent);
                     writer.write(Kind::Lane, &tag.to_ne_bytes())?;
                 }
                 Part::Failed(_) => {}
@@ -228,7 +259,8 @@ impl Memory {
             wait.look(|| self.has_room(length));
             return Ok(());
         }
-        if self.is_gone(Side::Consumers, own).map_err(PutErrorReason::Io)? {
+        // What a put waits for that found others busy is not a consumer.
+        if why != Attempt::Busy && self.is_gone(Side::Consumers, own).map_err(PutErrorReason::Io)? {
             return Err(PutErrorReason::Disconnected);
         }
         if late {
@@ -341,7 +373,10 @@ impl Memory {
                     return Ok(Some(got));
                 }
                 // Nobody was there to put anything before this look.
-                Got::Nothing if alone => return Err(GetError::Disconnected),
+                Got::Nothing if alone => {
+                    self.tidy_lane(Deadline::PASSED);
+                    return Err(GetError::Disconnected);
+                }
                 Got::Nothing => {
                     let sleeps = wait.sleeps() || deadline.has_passed();
                     alone = sleeps && self.is_gone(Side::Producers, own).map_err(GetError::Io)?;
@@ -396,6 +431,7 @@ impl Memory {
             };
             let start = batch.bytes.len();
             reader.copy(&record, &mut batch.bytes);
+            reached(Instant::Copied);
             reader.pass(&record);
             if record.kind == Kind::Message {
                 batch.parts.push(Part::Bytes(start..batch.bytes.len()));
@@ -419,15 +455,20 @@ impl Memory {
     fn take(&self, reader: &mut Reader<'_>) {
         if self.purpose == Purpose::Joinable {
             self.hold(reader.passed());
+            reached(Instant::Held);
         }
         reader.take();
+        reached(Instant::Taken);
     }
 
     /// Receives the message with that tag from the lane.
     fn receive(&self, tag: u64) -> Part {
         for _ in 0..MOST_IN_LANE {
             return match self.lane_out.try_recv() {
-                Ok(Some(found)) if found.tag == tag => Part::Message(Some(Box::new(found.message))),
+                Ok(Some(found)) if found.tag == tag => {
+                    reached(Instant::Received);
+                    Part::Message(Some(Box::new(found.message)))
+                }
                 // Its producer or its consumer died.
                 Ok(Some(_)) => continue,
                 Ok(None) => break,

@@ -361,7 +361,9 @@ impl<'a> Reader<'a> {
     }
 
     fn is_possible(&self, tail: Index) -> bool {
-        tail.units_since(self.next) <= self.ring.units()
+        // What was passed over still counts: otherwise a producer that is out of order could
+        // publish for as long as this consumer reads.
+        tail.units_since(self.next).max(tail.units_since(self.taken)) <= self.ring.units()
     }
 
     /// Looks for the next message.

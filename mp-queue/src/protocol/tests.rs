@@ -227,3 +227,23 @@ fn a_ring_that_was_taken_for_full_and_is_empty_has_room_for_many() {
         reader.take();
     }
 }
+
+// One message after another, published over what the consumer has passed over and not taken.
+#[test]
+fn a_producer_that_goes_on_for_ever_ends_a_batch() {
+    let mut memory = Memory::new(512);
+    let ring = memory.ring(u32::MAX >> 1);
+    let mut tail = ring.indices.tail();
+    let mut reader = Reader::new(ring, tail);
+    let found = (0..).take_while(|_| {
+        // A record without bytes is a word that is zero.
+        ring.indices.publish(tail, tail.plus(1, 1)).unwrap();
+        tail = tail.plus(1, 1);
+        let found = reader.find();
+        if let Ok(Found::Record(record)) = &found {
+            reader.pass(record);
+        }
+        found.is_ok()
+    });
+    assert_eq!(found.count(), 512 / UNIT);
+}

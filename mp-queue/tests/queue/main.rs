@@ -6,9 +6,11 @@ mod behaviour;
 mod closing;
 mod ends;
 mod faults;
+mod hostile;
 mod idle;
 mod messages;
 mod ring;
+mod stopped;
 mod travel;
 
 use std::fmt::Debug;
