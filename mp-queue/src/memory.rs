@@ -33,6 +33,8 @@ pub(crate) struct Head {
     pub(crate) no_producers: AtomicBool,
     /// No consumer exists any longer, and none will.
     pub(crate) no_consumers: AtomicBool,
+    /// How often a process dropped its last handle of a side.
+    departures: AtomicU32,
     /// The queue was sent to another process, or tried to be.
     was_sent: AtomicBool,
     /// The next tag of a message in the lane.
@@ -98,6 +100,8 @@ pub(crate) struct Memory {
     pub(crate) put_yields: Spins,
     /// How many handles of each side are in this process.
     holders: [AtomicUsize; 2],
+    /// For each side, the departures when this process last asked whether it is gone, and one more.
+    asked: [AtomicU64; 2],
     pub(crate) purpose: Purpose,
     /// Where this process's tasks are counted.
     pub(crate) slot: Slot,
@@ -121,6 +125,7 @@ impl Memory {
             limit: u32::try_from(limit).unwrap_or(MOST_MESSAGES).clamp(1, MOST_MESSAGES).into(),
             no_producers: false.into(),
             no_consumers: false.into(),
+            departures: 0.into(),
             was_sent: false.into(),
             next_tag: 0.into(),
             purpose: (purpose as u32).into(),
@@ -148,6 +153,7 @@ impl Memory {
             get_yields: Spins::new(),
             put_yields: Spins::new(),
             holders: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            asked: [AtomicU64::new(0), AtomicU64::new(0)],
             purpose,
             slot: Slot::default(),
             process: std::process::id(),
@@ -249,6 +255,7 @@ impl Memory {
         }
         // First out, then looking for others: of two that leave at once, one sees that both have.
         let _ = self.region.leave(side.group());
+        self.head().departures.fetch_add(1, Ordering::SeqCst);
         if self.region.has_others(side.group()).is_ok_and(|others| !others) {
             self.gone(side);
         } else {
@@ -274,11 +281,22 @@ impl Memory {
         }
     }
 
+    /// Tells whether it is time to ask, before a thread sleeps, whether a side is gone: one that was
+    /// killed says nothing, so a thread that has slept asks in any case.
+    pub(crate) fn has_news_of(&self, side: Side) -> bool {
+        self.asked[side as usize].load(Ordering::SeqCst) != self.news()
+    }
+
+    fn news(&self) -> u64 {
+        u64::from(self.head().departures.load(Ordering::SeqCst)) + 1
+    }
+
     /// Tells whether nobody is left of a side but the caller, whose handle counts as `own` of them.
     ///
     /// A caller that is of both sides is not alone as long as the queue has never been sent: its
     /// threads may well share the one handle.
     pub(crate) fn is_gone(&self, side: Side, own: usize) -> io::Result<bool> {
+        self.asked[side as usize].store(self.news(), Ordering::SeqCst);
         if self.is_noted_gone(side) {
             return Ok(true);
         }

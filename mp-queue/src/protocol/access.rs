@@ -78,6 +78,7 @@ impl<'a> Ring<'a> {
     }
 
     /// The place of `length` bytes, `offset` bytes from the beginning of the ring.
+    #[inline]
     fn place(&self, offset: usize, length: usize) -> NonNull<u8> {
         assert!(offset <= self.size && length <= self.size - offset, "a record stays inside the ring");
         // SAFETY: the sum is inside the ring, or at its end, as was just checked; `new` was told
@@ -85,6 +86,7 @@ impl<'a> Ring<'a> {
         unsafe { self.start.add(offset) }
     }
 
+    #[inline]
     fn write(&self, offset: usize, bytes: &[u8]) {
         let place = self.place(offset, bytes.len());
         // SAFETY: as many bytes from `place` on are mapped for writing. `bytes` is a reference of

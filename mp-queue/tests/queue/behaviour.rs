@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mp_core::{Receiver, Sender, pipe, process_fn};
 use mp_queue::{Consumer, PutErrorReason, Queue};
+use mp_testing::procfs::sleeps_on_a_futex;
 use mp_testing::{PATIENCE, PROMPTLY, eventually, scenario};
 
 use crate::{next, refused};
@@ -234,6 +235,45 @@ scenario!(a_put_that_waits_ends_promptly_with_room, {
     }
     child.join().unwrap();
     assert_eq!(queue.get().unwrap(), 10);
+});
+
+#[process_fn]
+fn puts_when_told(queue: Queue<Vec<u8>>, length: usize, begin: Receiver<()>, done: Sender<()>) {
+    for () in begin.iter().map(Result::unwrap) {
+        queue.put(vec![1; length]).unwrap();
+        done.send(()).unwrap();
+    }
+}
+
+// Otherwise what wakes the one that waits for much reaches the other one after 100 ms, 30 times.
+scenario!(one_that_waits_for_much_room_does_not_keep_others_from_using_little, {
+    let queue = Queue::with_bytes(1 << 16).unwrap();
+    while queue.try_put(vec![1; 48]).is_ok() {}
+    assert!(queue.is_full());
+    let ((tell, told), (done, dones)) = (pipe().unwrap(), pipe().unwrap());
+    let much = puts_when_told::spawn(queue.clone(), 4000, told, done).unwrap();
+    tell.send(()).unwrap();
+    eventually("it waits", || sleeps_on_a_futex(much.pid()));
+    let ((tell_little, told), (done, little_dones)) = (pipe().unwrap(), pipe().unwrap());
+    let little = puts_when_told::spawn(queue.clone(), 48, told, done).unwrap();
+    let mut waited = Duration::ZERO;
+    for _ in 0..30 {
+        tell_little.send(()).unwrap();
+        eventually("it waits, too", || sleeps_on_a_futex(little.pid()));
+        let begun = Instant::now();
+        queue.get().unwrap();
+        little_dones.recv().unwrap();
+        waited += begun.elapsed();
+        assert!(dones.try_recv().unwrap().is_none(), "there is no room for much");
+    }
+    assert!(waited < PROMPTLY, "{waited:?}");
+    drop(tell_little);
+    little.join().unwrap();
+    while dones.try_recv().unwrap().is_none() {
+        queue.get().unwrap();
+    }
+    drop(tell);
+    much.join().unwrap();
 });
 
 scenario!(all_that_wait_get_what_comes, {
