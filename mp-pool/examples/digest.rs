@@ -10,6 +10,7 @@
 //!   rest completes;
 //! - `--timeout SECONDS`: kills the worker of a file that takes longer, and goes on;
 //! - `--memory MIB`: kills a worker that has more memory while it digests a file, and goes on;
+//! - `--report FILE`: writes what the workers did and when, as a page for a browser;
 //! - `--list`: prints `DIGEST  PATH` for every file instead, in the format of `sha256sum`.
 
 use std::collections::BTreeMap;
@@ -93,6 +94,7 @@ struct Options {
     crash: Option<String>,
     timeout: Option<Duration>,
     memory: Option<u64>,
+    report: Option<PathBuf>,
     list: bool,
 }
 
@@ -103,7 +105,8 @@ fn number<N: std::str::FromStr>(text: &OsStr) -> Result<N, String> {
 impl Options {
     fn parse() -> Result<Self, String> {
         let directory = PathBuf::from(".");
-        let mut options = Self { directory, workers: None, crash: None, timeout: None, memory: None, list: false };
+        let (workers, crash, timeout, memory, report) = (None, None, None, None, None);
+        let mut options = Self { directory, workers, crash, timeout, memory, report, list: false };
         let mut named = false;
         let mut arguments = std::env::args_os().skip(1);
         while let Some(argument) = arguments.next() {
@@ -113,6 +116,7 @@ impl Options {
                 Some("--timeout") => options.timeout = Some(Duration::from_secs(number(&value()?)?)),
                 Some("--memory") => options.memory = Some(number::<u64>(&value()?)? << 20),
                 Some("--crash") => options.crash = Some(value()?.to_string_lossy().into_owned()),
+                Some("--report") => options.report = Some(PathBuf::from(value()?)),
                 Some("--list") => options.list = true,
                 Some(unknown) if unknown.starts_with('-') => return Err(format!("unknown option {unknown}")),
                 _ if named => return Err("there is more than one directory".to_owned()),
@@ -277,7 +281,8 @@ fn walk(directory: &Path, totals: &mut Totals) -> Vec<PathBuf> {
     files
 }
 
-const USAGE: &str = "usage: digest [--workers N] [--crash PATTERN] [--list] [DIR]";
+const USAGE: &str = "usage: digest [--workers N] [--crash PATTERN] [--timeout SECONDS] [--memory MIB] [--report FILE] \
+                     [--list] [DIR]";
 
 fn main() -> ExitCode {
     let outcome = match Options::parse() {
@@ -335,6 +340,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         progress.advance();
     }
     progress.finish();
+    if let Some(path) = &options.report {
+        std::fs::write(path, pool.report().html()).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
 
     if options.list {
         out.flush()?;

@@ -17,13 +17,22 @@ use crate::wire::SharedMessage;
 #[derive(Debug)]
 pub(crate) struct Function {
     pub(crate) name: &'static str,
+    /// Which function of the pool it is.
+    pub(crate) id: usize,
+    /// How many of its calls were submitted as tasks.
+    submitted: AtomicU64,
     /// How many nanoseconds a call takes; 0 if that is not known.
     estimate: AtomicU64,
 }
 
 impl Function {
-    pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, estimate: AtomicU64::new(0) }
+    pub(crate) fn new(name: &'static str, id: usize) -> Self {
+        Self { name, id, submitted: AtomicU64::new(0), estimate: AtomicU64::new(0) }
+    }
+
+    /// The index of the next task.
+    pub(crate) fn next_index(&self) -> u64 {
+        self.submitted.fetch_add(1, Ordering::Relaxed)
     }
 
     /// How many nanoseconds a call takes, at least 1.
@@ -167,6 +176,14 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn len(&self) -> u32 {
         self.items.end - self.items.start
+    }
+
+    /// The index of the `nth` call.
+    pub(crate) fn index(&self, nth: u32) -> u64 {
+        match &self.chunk.sink {
+            Sink::Task(slot) => slot.index(),
+            Sink::Batch(_, first) => *first as u64 + u64::from(self.items.start + nth),
+        }
     }
 
     /// Takes off the first `count` calls.

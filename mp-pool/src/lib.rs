@@ -26,7 +26,8 @@
 //! - [`Pool::imap`] and [`Pool::imap_unordered`] do the same lazily: they read items only as far
 //!   ahead as the workers need, in order or as soon as each value arrives;
 //! - [`Pool::builder`] sets limits of time and memory, retries, an initializer, and what the
-//!   workers' processes have.
+//!   workers' processes have;
+//! - [`Pool::stats`] counts, and [`Pool::report`] is a table and a picture of who did what and when.
 //!
 //! There are no chunks to choose. The pool measures how long each function takes. It sends long
 //! tasks one by one and short ones many at a time, and each task fails or succeeds by itself.
@@ -61,6 +62,7 @@ mod link;
 mod map;
 mod packed;
 mod pool;
+mod report;
 mod scheduler;
 mod settings;
 mod slot;
@@ -73,6 +75,7 @@ pub use builder::{InitializerOutput, PoolBuilder};
 pub use error::{PoolError, TaskError};
 pub use map::{Imap, ImapUnordered};
 pub use pool::{Pool, TaskOptions};
+pub use report::{FunctionReport, Report, SlowTask, TaskName, WorkerEnd, WorkerReport};
 pub use stats::Stats;
 pub use task::{Sentinel, Task};
 pub use worker::deadline;

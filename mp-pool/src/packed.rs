@@ -25,7 +25,8 @@ pub(crate) enum Kind {
     Outcome = 5,
     /// To the pool: the arguments could not be received, and why.
     Unreadable = 6,
-    /// To the pool: how many nanoseconds the calls took whose results came since the last of these.
+    /// To the pool: how many nanoseconds the calls took whose results came since the last of these,
+    /// and when the last of them ended, by the monotonic clock.
     Time = 7,
 }
 

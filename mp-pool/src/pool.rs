@@ -13,6 +13,7 @@ use crate::batch::Ends;
 use crate::builder::PoolBuilder;
 use crate::chunk::{Calls, Chunk, Sink, Terms};
 use crate::error::{ARGUMENTS, PoolError, TaskError};
+use crate::report::Report;
 use crate::scheduler::Scheduler;
 use crate::slot::Slot;
 use crate::stats::Stats;
@@ -172,7 +173,8 @@ impl Pool {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn submit_with<F: ProcessFn, A>(&self, options: TaskOptions, call: Call<F, A>) -> Task<F::Output> {
-        let slot = Arc::new(Slot::default());
+        let function = self.scheduler.function(F::NAME);
+        let slot = Arc::new(Slot::new(function.next_index()));
         let mut calls = Calls::default();
         match calls.add(|bytes, most| call.encode_arguments(bytes, most)) {
             Ok(()) => {
@@ -182,7 +184,6 @@ impl Pool {
                     priority: options.priority,
                     retries: options.retries.unwrap_or(usual.retries),
                 };
-                let function = self.scheduler.function(F::NAME);
                 let sink = Sink::Task(Arc::clone(&slot));
                 self.scheduler.submit(Arc::new(Chunk::new(function, terms, sink, calls)));
             }
@@ -233,6 +234,14 @@ impl Pool {
     /// Returns what the pool is doing and has done.
     pub fn stats(&self) -> Stats {
         self.scheduler.stats()
+    }
+
+    /// Returns what the pool has done so far, for people: which worker ran what and when, what was
+    /// slow, and which workers ended and why.
+    ///
+    /// It can be asked for while the pool works and after [`join`](Self::join).
+    pub fn report(&self) -> Report {
+        self.scheduler.report()
     }
 
     pub(crate) fn scheduler(&self) -> &Arc<Scheduler> {

@@ -13,8 +13,9 @@ use crate::error::TaskError;
 use crate::later::Later;
 
 /// Where the scheduler puts how one task ended.
-#[derive(Default)]
 pub(crate) struct Slot {
+    /// How many tasks of its function were submitted before.
+    index: u64,
     done: AtomicBool,
     inner: Mutex<Inner>,
     changed: Condvar,
@@ -30,6 +31,14 @@ pub(crate) struct Inner {
 }
 
 impl Slot {
+    pub(crate) fn new(index: u64) -> Self {
+        Self { index, done: AtomicBool::new(false), inner: Mutex::default(), changed: Condvar::new() }
+    }
+
+    pub(crate) fn index(&self) -> u64 {
+        self.index
+    }
+
     pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics under the lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

@@ -14,7 +14,8 @@ use crate::chunk::Sink;
 use crate::error::TaskError;
 use crate::later::Later;
 use crate::link::{Death, News};
-use crate::packed::{Header, Kind};
+use crate::packed::{HEADER, Header, Kind};
+use crate::report::{Ran, Recorder, WorkerEnd, now};
 
 /// How many packets of a worker are taken in one turn.
 const PACKETS: usize = 64;
@@ -37,7 +38,7 @@ impl State {
                     self.wants_supervisor |= self.failures > 0;
                 }
                 Ok(News::NotReady(why)) => {
-                    (worker.leaving, worker.expected_to_end) = (true, true);
+                    (worker.leaving, worker.expected_to_end) = (true, Some("its initializer failed"));
                     worker.dismissed = Some(Instant::now());
                     self.failure = TaskError::Initializer(why);
                     self.failed();
@@ -112,7 +113,7 @@ impl State {
 
     /// Gives results to their sinks.
     fn deliver(&mut self, index: usize, entries: &[u8]) -> Result<(), Broken> {
-        let worker = &mut self.workers[index];
+        let (worker, recorder) = (&mut self.workers[index], &mut self.recorder);
         let claimed = worker.link.claimed();
         let before = worker.answered;
         let mut at = 0;
@@ -120,7 +121,7 @@ impl State {
         while at < entries.len() && intact.is_ok() {
             let start = at;
             let most = worker.sent.front().map_or(0, |sent| sent.run.len());
-            let mut count = 0;
+            let (mut count, mut failed) = (0, 0);
             let mut outcomes = VecDeque::new();
             while at < entries.len() {
                 let Some(header) = Header::at(&entries[at..]) else {
@@ -128,16 +129,23 @@ impl State {
                     break;
                 };
                 if header.kind == Kind::Time {
-                    worker.note_time(&entries[at..][..header.whole()], count > 0);
+                    worker.note_time(&entries[at..][..header.whole()], count, recorder);
                     at += header.whole();
                     continue;
                 }
                 if count == most {
                     break;
                 }
-                intact = worker.check_answer(header, claimed, &mut outcomes);
-                if intact.is_err() {
-                    break;
+                match worker.check_answer(header, claimed, &mut outcomes) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        failed += 1;
+                        worker.untimed_failed += 1;
+                    }
+                    Err(Broken) => {
+                        intact = Err(Broken);
+                        break;
+                    }
                 }
                 at += header.whole();
                 worker.answered += 1;
@@ -145,7 +153,11 @@ impl State {
                 count += 1;
             }
             if count > 0 {
-                self.later.extend(worker.hand_over(count, entries[start..at].to_vec(), outcomes));
+                let later = worker.hand_over(count, entries[start..at].to_vec(), outcomes);
+                if let Some(function) = &worker.answered_function {
+                    recorder.answered(worker.place, function, u64::from(count), failed);
+                }
+                self.later.extend(later);
             } else if intact.is_ok() && at < entries.len() {
                 // There is nothing that could be answered.
                 intact = Err(Broken);
@@ -182,25 +194,31 @@ impl State {
     /// Takes a worker that has ended out of the pool.
     pub(super) fn bury(&mut self, index: usize) {
         self.listen(index);
-        // Its last results.
-        if self.workers[index].condemned.is_none()
-            || !matches!(self.workers[index].condemned, Some(Verdict::Misbehaved))
+        // Its last results: all that there are, and it writes no more.
+        if !matches!(self.workers[index].condemned, Some(Verdict::Misbehaved)) && self.workers[index].link.has_results()
         {
-            while self.workers[index].link.has_results() && !self.workers[index].sent.is_empty() {
-                self.read(index);
-                if matches!(self.workers[index].condemned, Some(Verdict::Misbehaved)) {
-                    break;
-                }
-            }
+            self.read(index);
         }
         self.generation += 1;
         let worker = self.workers.remove(index);
-        let claimed = worker.link.claimed();
-        let Worker { link, mut sent, answered, ready, proven, condemned, expected_to_end, .. } = worker;
+        let (claimed, task) = (worker.link.claimed(), worker.running_task());
+        let Worker {
+            link, mut sent, answered, ready, proven, condemned, expected_to_end, place, number, started, ..
+        } = worker;
+        let pid = link.pid();
         let Some(Death { status, panic }) = link.bury() else { return };
         // Who breaks the protocol may have written over this word as well.
         let was_running = claimed.next != answered || matches!(condemned, Some(Verdict::Misbehaved));
-        if !was_running && !proven && !expected_to_end && self.phase < Phase::Terminated {
+        let is_over = self.phase >= Phase::Terminated;
+        let is_failure = !is_over && (was_running || expected_to_end.is_none());
+        let reason = match (&condemned, &panic, expected_to_end) {
+            _ if is_over => "the pool was terminated".to_owned(),
+            (Some(verdict), ..) => verdict.to_string(),
+            (None, Some(panic), _) => format!("panicked: {}", panic.message.lines().next().unwrap_or_default()),
+            (None, None, Some(why)) if !was_running => why.to_owned(),
+            _ => format!("ended with {status}"),
+        };
+        if !was_running && !proven && expected_to_end.is_none() && self.phase < Phase::Terminated {
             let why = format!("a worker ended with {status} before it had done anything");
             if !self.settings.has_initializer() || ready {
                 self.failure = TaskError::NoWorker(why);
@@ -210,7 +228,12 @@ impl State {
             self.failed();
         }
         if let Some(first) = sent.front_mut().filter(|_| was_running) {
+            let start = worker.busy_until.max(first.at);
             let mut running = first.run.split_off_front(1);
+            let (function, index) = (&running.chunk.function, running.index(0));
+            let fate = Some(reason.as_str());
+            self.recorder.answered(place, function, 1, 1);
+            self.recorder.ran(&Ran { place, number, function, calls: 1, failed: 1, index, start, end: now(), fate });
             running.attempts += 1;
             let retries = running.chunk.terms.retries;
             let can_be_run_again = running.attempts <= retries && running.can_be_sent();
@@ -238,6 +261,7 @@ impl State {
                 }
             }
         }
+        self.recorder.ended(place, started, WorkerEnd::new(number, pid, reason, is_failure, task));
         for Sent { run, .. } in sent.into_iter().rev().filter(|sent| sent.run.len() > 0) {
             if self.phase >= Phase::Terminated {
                 self.fail(run, &TaskError::PoolClosed);
@@ -253,35 +277,49 @@ impl State {
 }
 
 impl Worker {
-    /// Checks that the next call can have this answer, and takes what goes with it.
+    /// Checks that the next call can have this answer, and takes what goes with it. Returns whether
+    /// the call has returned.
     #[inline]
     fn check_answer(
         &mut self,
         header: Header,
         claimed: Claimed,
         outcomes: &mut VecDeque<Result<Outcome, TaskError>>,
-    ) -> Result<(), Broken> {
+    ) -> Result<bool, Broken> {
         if self.answered >= claimed.next {
             return Err(Broken);
         }
         match header.kind {
-            Kind::Value | Kind::Outcome | Kind::Unreadable => Ok(()),
+            Kind::Value => Ok(true),
+            Kind::Outcome | Kind::Unreadable => Ok(false),
             Kind::Message => {
-                outcomes.push_back(self.link.outcome(self.answered)?);
-                Ok(())
+                let outcome = self.link.outcome(self.answered)?;
+                let returned = matches!(outcome, Ok(Outcome::Returned(_)));
+                outcomes.push_back(outcome);
+                Ok(returned)
             }
             _ => Err(Broken),
         }
     }
 
-    /// Notes how long the calls took that were answered since the last time.
-    fn note_time(&mut self, entry: &[u8], of_first: bool) {
-        let took = entry.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let calls = mem::take(&mut self.untimed);
-        let first = self.sent.front().filter(|_| of_first).map(|sent| &sent.run.chunk.function);
-        if let Some(function) = first.or(self.answered_function.as_ref()).filter(|_| calls > 0) {
-            function.note(calls, took);
-        }
+    /// Notes how long the calls took that were answered since the last time. The last `count` of
+    /// them were not handed over yet.
+    fn note_time(&mut self, entry: &[u8], count: u32, recorder: &mut Recorder) {
+        let (calls, failed) = (mem::take(&mut self.untimed), mem::take(&mut self.untimed_failed));
+        let first = self.sent.front().filter(|_| count > 0).map(|sent| &sent.run);
+        let index = first.map_or(self.answered_index, |run| run.index(count - 1));
+        let function = first.map(|run| &run.chunk.function).or(self.answered_function.as_ref());
+        let Some(function) = function.filter(|_| calls > 0) else { return };
+        let [took, end] = [HEADER, 2 * HEADER].map(|at| {
+            entry.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        });
+        function.note(calls, took);
+        // The worker's word, as far as it is possible.
+        let end = end.min(now()).max(self.busy_until);
+        let start = end.saturating_sub(took).max(self.busy_until);
+        self.busy_until = end;
+        let (place, number) = (self.place, self.number);
+        recorder.ran(&Ran { place, number, function, calls, failed, index, start, end, fate: None });
     }
 
     /// Gives answers to the first calls that the worker has, which belong together.
@@ -298,6 +336,7 @@ impl Worker {
         if !self.answered_function.as_ref().is_some_and(|function| Arc::ptr_eq(function, &run.chunk.function)) {
             self.answered_function = Some(Arc::clone(&run.chunk.function));
         }
+        self.answered_index = run.index(run.len().saturating_sub(1));
         let ends = Ends::Entries(entries, outcomes);
         match &run.chunk.sink {
             Sink::Task(slot) => slot.finish(ends),

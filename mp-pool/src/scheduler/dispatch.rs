@@ -11,6 +11,7 @@ use crate::chunk::{Cargo, MESSAGE_ENTRY, Run, set_notify};
 use crate::error::TaskError;
 use crate::link::SendFailure;
 use crate::packed::{self, Kind};
+use crate::report::now;
 
 const SLICE_NANOSECONDS: u64 = SLICE.as_nanos() as u64;
 
@@ -80,6 +81,7 @@ impl State {
         }
         let (mut time, mut sent, mut last) = (SLICE_NANOSECONDS, 0, None);
         let mut failed = None;
+        let at = now();
         while most > 0 {
             let Some(run) = self.queue.front() else { break };
             let estimate = run.chunk.function.estimate();
@@ -154,7 +156,7 @@ impl State {
             worker.next_number += count;
             let spent = cost.saturating_mul(u64::from(count));
             worker.load += spent;
-            worker.sent.push_back(Sent { run, cost });
+            worker.sent.push_back(Sent { run, cost, at });
             time = time.saturating_sub(spent);
             most -= count as usize;
             sent += count;
@@ -221,13 +223,13 @@ impl State {
     }
 
     /// Has a worker end when it has done what it has begun.
-    pub(super) fn dismiss(&mut self, index: usize) {
+    pub(super) fn dismiss(&mut self, index: usize, why: &'static str) {
         let worker = &mut self.workers[index];
         if worker.dismissed.is_some() || worker.condemned.is_some() {
             return;
         }
         worker.leaving = true;
-        worker.expected_to_end = true;
+        worker.expected_to_end = Some(why);
         if worker.ready && worker.unanswered() > 0 {
             self.take_back(index, 0);
         }
@@ -345,7 +347,7 @@ impl Worker {
             let length = sent.run.len();
             if length > surplus {
                 let kept = sent.run.split_off_front(length - surplus);
-                self.sent.push_back(Sent { run: kept, cost: sent.cost });
+                self.sent.push_back(Sent { run: kept, ..sent });
             }
             surplus -= sent.run.len();
             self.load = self.load.saturating_sub(sent.cost * u64::from(sent.run.len()));

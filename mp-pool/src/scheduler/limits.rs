@@ -84,7 +84,7 @@ impl State {
         let Some(since) = worker.observe(now) else {
             let is_tired = worker.is_idle() && idle_timeout.is_some_and(|timeout| now >= worker.idle_since + timeout);
             if is_tired && self.queue.is_empty() {
-                self.dismiss(index);
+                self.dismiss(index, "it had nothing to do");
             }
             return;
         };
@@ -130,7 +130,7 @@ impl State {
             let is_too_large = limit.is_some_and(|limit| resident(worker.link.pid()).is_some_and(|used| used > limit));
             if is_used_up || is_too_large {
                 self.stats.recycled += 1;
-                self.dismiss(index);
+                self.dismiss(index, if is_used_up { "it had run its tasks" } else { "it had grown too large" });
             }
         }
     }

@@ -61,6 +61,7 @@ use crate::chunk::{Chunk, Function, Terms};
 use crate::error::{PoolError, TaskError};
 use crate::later::Later;
 use crate::link::Start;
+use crate::report::{Recorder, Report};
 use crate::settings::Settings;
 use crate::slot::Slot;
 use crate::stats::Stats;
@@ -131,7 +132,8 @@ impl Scheduler {
         let known = self.functions.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         known.unwrap_or_else(|| {
             let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(functions.entry(name).or_insert_with(|| Arc::new(Function::new(name))))
+            let id = functions.len();
+            Arc::clone(functions.entry(name).or_insert_with(|| Arc::new(Function::new(name, id))))
         })
     }
 
@@ -242,6 +244,10 @@ impl Scheduler {
 
     pub(crate) fn stats(&self) -> Stats {
         if self.is_copy() { Stats::default() } else { self.lock().stats() }
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        if self.is_copy() { Recorder::new().report(Stats::default(), Vec::new()) } else { self.with(State::report) }
     }
 
     pub(crate) fn resize(&self, workers: usize) {

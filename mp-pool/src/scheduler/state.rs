@@ -1,6 +1,7 @@
 //! The calls that have not ended, and the workers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use crate::chunk::{Function, Run, Sink};
 use crate::error::TaskError;
 use crate::later::Later;
 use crate::link::Link;
+use crate::report::{Alive, Recorder, Report, TaskName, now};
 use crate::settings::Settings;
 use crate::slot::Slot;
 use crate::stats::Stats;
@@ -57,6 +59,7 @@ pub(super) struct State {
     /// Workers cannot be had for now.
     pub(super) gave_up: bool,
     pub(super) stats: Stats,
+    pub(super) recorder: Recorder,
     /// Memory for entries.
     pub(super) buffer: Vec<u8>,
     /// Counts what was sent, to know who was sent something last.
@@ -67,6 +70,8 @@ pub(super) struct Worker {
     pub(super) link: Link,
     pub(super) number: usize,
     pub(super) place: usize,
+    /// When it was started, by the monotonic clock in nanoseconds.
+    pub(super) started: u64,
     /// It has said that it is.
     pub(super) ready: bool,
     /// It has answered a call.
@@ -75,8 +80,8 @@ pub(super) struct Worker {
     pub(super) leaving: bool,
     /// Since when it is about to end.
     pub(super) dismissed: Option<Instant>,
-    /// That it ends is no failure, or was counted as one.
-    pub(super) expected_to_end: bool,
+    /// Why it ends, if that is no failure or was counted as one.
+    pub(super) expected_to_end: Option<&'static str>,
     /// It will say nothing any more.
     pub(super) silent: bool,
     /// Why it was killed, if the pool did that.
@@ -101,8 +106,13 @@ pub(super) struct Worker {
     pub(super) function: Option<(Arc<Function>, Option<Duration>)>,
     /// How many calls were answered since it last said how long they took.
     pub(super) untimed: u64,
-    /// The function of the call that it answered last.
+    /// How many of them did not return.
+    pub(super) untimed_failed: u64,
+    /// The function of the call that it answered last, and the call's index.
     pub(super) answered_function: Option<Arc<Function>>,
+    pub(super) answered_index: u64,
+    /// When the last call ended of which it has said how long it took.
+    pub(super) busy_until: u64,
     /// The number of the call that it was seen running, and since when.
     pub(super) running: Option<(u32, Instant)>,
     /// Since when it has nothing to do.
@@ -116,6 +126,8 @@ pub(super) struct Sent {
     pub(super) run: Run,
     /// How many nanoseconds each call was thought to take.
     pub(super) cost: u64,
+    /// When they were sent, by the monotonic clock.
+    pub(super) at: u64,
 }
 
 /// Why the pool has killed a worker, and for which call.
@@ -127,17 +139,29 @@ pub(super) enum Verdict {
     Misbehaved,
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut(limit) => write!(f, "killed at its time limit of {limit:?}"),
+            Self::OutOfMemory { used, limit } => write!(f, "killed with {used} bytes of memory, more than {limit}"),
+            Self::Cancelled => f.write_str("killed because its task was cancelled"),
+            Self::Misbehaved => f.write_str("killed because it broke the protocol"),
+        }
+    }
+}
+
 impl Worker {
     fn new(link: Link, number: usize, place: usize) -> Self {
         Self {
             link,
             number,
             place,
+            started: now(),
             ready: false,
             proven: false,
             leaving: false,
             dismissed: None,
-            expected_to_end: false,
+            expected_to_end: None,
             silent: false,
             condemned: None,
             sent: VecDeque::new(),
@@ -150,7 +174,10 @@ impl Worker {
             looked_at: 0,
             function: None,
             untimed: 0,
+            untimed_failed: 0,
             answered_function: None,
+            answered_index: 0,
+            busy_until: 0,
             running: None,
             idle_since: Instant::now(),
             last_sent: 0,
@@ -160,6 +187,12 @@ impl Worker {
     /// How many calls it has not answered.
     pub(super) fn unanswered(&self) -> u32 {
         self.fence.unwrap_or(self.next_number) - self.answered
+    }
+
+    /// The task that it is running.
+    pub(super) fn running_task(&self) -> Option<TaskName> {
+        let first = self.sent.front().filter(|_| self.link.claimed().next != self.answered)?;
+        Some(TaskName { function: first.run.chunk.function.name, index: first.run.index(0) })
     }
 
     pub(super) fn takes_calls(&self) -> bool {
@@ -191,6 +224,7 @@ impl State {
             clogged: false,
             gave_up: false,
             stats: Stats::default(),
+            recorder: Recorder::new(),
             buffer: Vec::new(),
             sends: 0,
         }
@@ -205,6 +239,7 @@ impl State {
 
     pub(super) fn add(&mut self, link: Link, number: usize, place: usize) {
         self.generation += 1;
+        self.recorder.started(place);
         self.workers.push(Worker::new(link, number, place));
     }
 
@@ -266,14 +301,19 @@ impl State {
     pub(super) fn resize(&mut self, target: usize) {
         self.target = target;
         self.wants_supervisor = true;
+        self.dismiss_surplus();
+        self.dispatch();
+    }
+
+    /// Has workers end of which there are too many.
+    pub(super) fn dismiss_surplus(&mut self) {
         let there = self.workers.iter().filter(|worker| !worker.leaving).count();
         // Those that have nothing to do go first.
         let mut order: Vec<usize> = (0..self.workers.len()).filter(|index| !self.workers[*index].leaving).collect();
         order.sort_by_key(|index| (self.workers[*index].unanswered(), std::cmp::Reverse(self.workers[*index].number)));
-        for index in order.into_iter().take(there.saturating_sub(target)) {
-            self.dismiss(index);
+        for index in order.into_iter().take(there.saturating_sub(self.target)) {
+            self.dismiss(index, "the pool was made smaller");
         }
-        self.dispatch();
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -284,6 +324,17 @@ impl State {
             sent: self.workers.iter().map(|worker| worker.unanswered() as usize).sum(),
             ..self.stats
         }
+    }
+
+    pub(super) fn report(&mut self) -> Report {
+        self.receive_all();
+        let alive = self.workers.iter().map(|worker| Alive {
+            place: worker.place,
+            number: worker.number,
+            started: worker.started,
+            running: worker.running_task(),
+        });
+        self.recorder.report(self.stats(), alive.collect())
     }
 
     /// Cancels a task; false if it has ended.

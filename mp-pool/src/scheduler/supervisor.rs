@@ -118,7 +118,11 @@ impl Supervisor {
             });
             let Some((number, place)) = next else { return };
             match self.start.start(number, place) {
-                Ok(link) => self.scheduler.with(|state| state.add(link, number, place)),
+                Ok(link) => self.scheduler.with(|state| {
+                    state.add(link, number, place);
+                    // The pool may have been made smaller while the worker was started.
+                    state.dismiss_surplus();
+                }),
                 Err(error) => self.scheduler.with(|state| {
                     state.stats.started -= 1;
                     state.failure = TaskError::NoWorker(error_chain(&error));
@@ -170,7 +174,7 @@ fn advance(state: &mut State) -> bool {
         }
     }
     for index in 0..state.workers.len() {
-        state.dismiss(index);
+        state.dismiss(index, "the pool was closed");
     }
     if state.workers.is_empty() {
         state.phase = Phase::Gone;

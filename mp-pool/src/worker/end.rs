@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::process::exit;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use mp_core::raw::{Message, Outcome, Spins, error_chain};
 use mp_core::{Connection, EncodeError, SendErrorReason};
@@ -11,6 +10,7 @@ use mp_shm::Shared;
 
 use crate::board::{Board, Claimed, Consumer, Producer, Until};
 use crate::packed::{self, HEADER, Header, Kind};
+use crate::report::now;
 use crate::wire::{ToPool, ToWorker};
 
 /// A worker's end, as an argument.
@@ -240,11 +240,12 @@ impl WorkerEnd {
             entry.clear();
             self.encode(run, outcome, entry);
         }
-        self.put(entry);
         self.clock.calls += 1;
         if run.notify || self.clock.one_by_one {
-            self.tell_time();
+            // With the result, so that whoever has that finds the time in the report.
+            self.clock.append(entry);
         }
+        self.put(entry);
         if run.notify {
             self.notify();
         }
@@ -293,10 +294,11 @@ impl WorkerEnd {
     /// Says how long the calls took that were answered since the last time.
     #[inline]
     fn tell_time(&mut self) {
-        let Some(took) = self.clock.stop() else { return };
         let mut entry = std::mem::take(&mut self.scratch);
-        packed::append_bytes(&mut entry, Kind::Time, &took.to_le_bytes());
-        self.put(&mut entry);
+        self.clock.append(&mut entry);
+        if !entry.is_empty() {
+            self.put(&mut entry);
+        }
         self.scratch = entry;
     }
 
@@ -325,28 +327,33 @@ impl WorkerEnd {
 /// Measures how long calls take: each by itself if they are long, and many together if they are
 /// short, since looking at the clock takes longer than some calls.
 struct Clock {
-    since: Option<Instant>,
+    /// By the monotonic clock, in nanoseconds.
+    since: Option<u64>,
     calls: u32,
     one_by_one: bool,
 }
 
-/// Calls that take longer than this on average are timed one by one.
-const LONG: Duration = Duration::from_micros(2);
+/// Calls that take longer than this on average are timed one by one, in nanoseconds.
+const LONG: u64 = 2_000;
 
 impl Clock {
     #[inline]
     fn start(&mut self) {
         if self.since.is_none() {
-            self.since = Some(Instant::now());
+            self.since = Some(now());
         }
     }
 
-    /// How many nanoseconds the calls took that have ended since the start.
+    /// Appends how many nanoseconds the calls took that have ended since the start, and when that
+    /// is, if there are any.
     #[inline]
-    fn stop(&mut self) -> Option<u64> {
-        let (since, calls) = (self.since.take()?, std::mem::take(&mut self.calls));
-        let took = since.elapsed();
-        self.one_by_one = took > LONG * calls;
-        (calls > 0).then(|| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX))
+    fn append(&mut self, entries: &mut Vec<u8>) {
+        let (Some(since), calls) = (self.since.take(), std::mem::take(&mut self.calls)) else { return };
+        let now = now();
+        let took = now.saturating_sub(since);
+        self.one_by_one = took > LONG * u64::from(calls);
+        if calls > 0 {
+            packed::append_bytes(entries, Kind::Time, [took.to_le_bytes(), now.to_le_bytes()].as_flattened());
+        }
     }
 }

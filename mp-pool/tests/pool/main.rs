@@ -7,6 +7,7 @@ mod errors;
 mod hostile;
 mod limits;
 mod maps;
+mod report;
 mod scarcity;
 mod shutdown;
 mod start;
