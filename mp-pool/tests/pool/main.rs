@@ -7,6 +7,7 @@ mod errors;
 mod hostile;
 mod limits;
 mod maps;
+mod peers;
 mod report;
 mod scarcity;
 mod shutdown;
