@@ -174,6 +174,7 @@ mod referent;
 mod registry;
 mod resource;
 mod spin;
+mod state;
 #[allow(unsafe_code, reason = "the operating system's interface")]
 mod sys;
 mod trace;
@@ -259,6 +260,23 @@ pub use json::Json;
 /// }
 ///
 /// assert_eq!(within::spawn(Duration::MAX, "at last")?.join()?, Ok("at last".to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A process can keep a value between the functions that it runs, which a worker of a pool does for
+/// one task after another:
+///
+/// ```
+/// use mp_core::process_fn;
+///
+/// #[process_fn(state = words)]
+/// fn is_new(words: &mut std::collections::HashSet<String>, word: String) -> bool {
+///     words.insert(word)
+/// }
+///
+/// assert_eq!(is_new::call("a".to_owned()).run(), true);
+/// assert_eq!(is_new::call("a".to_owned()).run(), false);
+/// assert_eq!(is_new::spawn("a".to_owned())?.join()?, true); // another process
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

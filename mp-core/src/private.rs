@@ -3,6 +3,8 @@
 
 pub use linkme;
 pub use pollster::block_on;
+
+pub use crate::state::with_state;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -46,6 +48,9 @@ pub const fn assert_argument<T: Argument>() {}
 
 /// Makes the compiler point at the type behind a reference that cannot be encoded.
 pub const fn assert_referent<T: EncodableReferent + ?Sized>() {}
+
+/// Makes the compiler point at the type of a state that cannot be made.
+pub const fn assert_state<T: Default + 'static>() {}
 
 /// Makes the compiler point at a return type that cannot be encoded.
 pub const fn assert_output<T: Output>() {}

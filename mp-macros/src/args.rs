@@ -1,4 +1,5 @@
-//! The arguments of the attribute: `name = "…"`, `crate = path` and `executor = path`.
+//! The arguments of the attribute: `name = "…"`, `state = parameter`, `crate = path` and
+//! `executor = path`.
 
 use proc_macro2::TokenStream;
 use syn::ext::IdentExt;
@@ -15,6 +16,8 @@ pub(crate) struct Args {
     pub(crate) krate: Path,
     /// The function that runs the future of an `async` function, instead of our executor.
     pub(crate) executor: Option<Executor>,
+    /// The parameter that is the state of the process.
+    pub(crate) state: Option<Ident>,
 }
 
 /// The argument `executor = path`.
@@ -24,7 +27,7 @@ pub(crate) struct Executor {
 }
 
 /// The possible arguments, for error messages.
-const ARGUMENTS: &str = "`name = \"…\"`, `crate = path` or `executor = path`";
+const ARGUMENTS: &str = "`name = \"…\"`, `state = parameter`, `crate = path` or `executor = path`";
 
 impl Args {
     /// Parses the arguments. An error contains all mistakes.
@@ -51,9 +54,9 @@ impl Args {
             input.parse::<Option<Token![,]>>()?;
         }
 
-        let Found { name, krate, executor } = found;
+        let Found { name, krate, executor, state } = found;
         let krate = krate.unwrap_or_else(|| parse_quote!(::mp_core));
-        errors.finish(Self { name, krate, executor })
+        errors.finish(Self { name, krate, executor, state })
     }
 
     /// Reports an executor for a function that is not `async`.
@@ -73,6 +76,7 @@ struct Found {
     name: Option<LitStr>,
     krate: Option<Path>,
     executor: Option<Executor>,
+    state: Option<Ident>,
 }
 
 impl Found {
@@ -93,6 +97,9 @@ impl Found {
         } else if key == "executor" {
             let path = parse_value(input, &key, "executor = path::to::block_on")?;
             set(&mut self.executor, Executor { key: key.clone(), path }, &key)
+        } else if key == "state" {
+            let value = parse_value(input, &key, "state = parameter")?;
+            set(&mut self.state, value, &key)
         } else {
             Err(Error::new(key.span(), format!("unknown argument `{key}`: expected {ARGUMENTS}")))
         }

@@ -12,7 +12,7 @@ use crate::args::Args;
 use crate::attributes::Carried;
 use crate::errors::Errors;
 use crate::function::Function;
-use crate::parameter::Parameter;
+use crate::parameter::{Parameter, State};
 
 mod borrowing;
 mod facade;
@@ -22,7 +22,8 @@ mod facade;
 pub(crate) fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let args = errors.take(Args::parse(arguments));
-    let function = errors.take(Function::parse(item.clone()));
+    let state = args.as_ref().and_then(|args| args.state.as_ref());
+    let function = errors.take(Function::parse(item.clone(), state));
     if let (Some(args), Some(function)) = (&args, &function) {
         args.check_executor(function.is_async, &mut errors);
     }
@@ -94,13 +95,14 @@ impl<'a> Expansion<'a> {
                 quote!(#krate::__private::assert_argument::<#ty>())
             }
         });
-        let outputs = &self.function.output;
-        let outputs = outputs.iter();
+        let outputs = self.function.output.iter();
+        let states = self.function.state.iter().map(|state| &state.ty);
         quote! {
             #(#conditions)*
             #quiet
             const _: () = {
                 #(#arguments;)*
+                #(#krate::__private::assert_state::<#states>();)*
                 #(#krate::__private::assert_output::<#outputs>();)*
             };
         }
@@ -151,11 +153,22 @@ impl<'a> Expansion<'a> {
         // Then the caller of a `#[track_caller]` function is the function's location, not the
         // attribute.
         let function = &self.function.name;
+        let mut arguments: Vec<_> = arguments.collect();
+        let variable = Ident::new("state", Span::mixed_site());
+        if let Some(state) = &self.function.state {
+            arguments.insert(state.position, variable.to_token_stream());
+        }
         let call = quote_spanned!(function.span()=> #function(#(#arguments),*));
-        match executor {
+        let call = match executor {
             _ if !self.function.is_async => call,
             Some(executor) => quote_spanned!(executor.span()=> #executor(#call)),
             None => quote!(#krate::__private::block_on(#call)),
+        };
+        match &self.function.state {
+            Some(State { ty, .. }) => {
+                quote!(#krate::__private::with_state(|#variable: &mut #ty| #call))
+            }
+            None => call,
         }
     }
 

@@ -6,7 +6,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Error, Ident, LitStr, ReturnType, Signature, Token, Type, Visibility, token};
 
 use crate::errors::Errors;
-use crate::parameter::Parameter;
+use crate::parameter::{Parameter, State};
 use crate::qualifiers;
 use crate::types::{self, Position};
 
@@ -16,14 +16,17 @@ pub(crate) struct Function {
     pub(crate) visibility: Visibility,
     pub(crate) is_async: bool,
     pub(crate) name: Ident,
+    /// Those that are sent.
     pub(crate) parameters: Vec<Parameter>,
+    pub(crate) state: Option<State>,
     /// None for `()`, written or not, and for `!`.
     pub(crate) output: Option<Type>,
 }
 
 impl Function {
-    /// Parses and checks an item. An error contains all mistakes.
-    pub(crate) fn parse(item: TokenStream) -> syn::Result<Self> {
+    /// Parses and checks an item, of which a parameter of the name `state` is the state of the
+    /// process. An error contains all mistakes.
+    pub(crate) fn parse(item: TokenStream, state: Option<&Ident>) -> syn::Result<Self> {
         let Item { attributes, visibility, signature } = syn::parse2(ungroup(item))?;
 
         let mut errors = Errors::default();
@@ -33,14 +36,14 @@ impl Function {
             }
         }
         qualifiers::check(&signature, &mut errors);
-        let parameters = Parameter::all(&signature, &mut errors);
+        let (parameters, state) = Parameter::all(&signature, state, &mut errors);
         let output = output(signature.output);
         if let Some(output) = &output {
             types::check(output, Position::Return, &mut errors);
         }
         let is_async = signature.asyncness.is_some();
         let name = signature.ident;
-        errors.finish(Self { attributes, visibility, is_async, name, parameters, output })
+        errors.finish(Self { attributes, visibility, is_async, name, parameters, state, output })
     }
 
     /// Tells whether a parameter is a reference.
@@ -51,7 +54,8 @@ impl Function {
     /// Tells whether rustc will refuse the function because a type in it is `_`.
     pub(crate) fn has_placeholder(&self) -> bool {
         let parameters = self.parameters.iter().map(|parameter| &parameter.ty);
-        parameters.chain(&self.output).any(types::has_placeholder)
+        let state = self.state.iter().map(|state| &state.ty);
+        parameters.chain(state).chain(&self.output).any(types::has_placeholder)
     }
 }
 

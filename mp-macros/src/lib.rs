@@ -53,6 +53,9 @@ use proc_macro::TokenStream;
 ///   future to the end. It takes a future and returns the output, such as `fn run<F:
 ///   Future>(future: F) -> F::Output`.
 ///
+/// - `#[process_fn(state = parameter)]` says that this parameter, a `&mut State`, is not sent: see
+///   below.
+///
 /// # Parameters and return type
 ///
 /// There can be up to twelve parameters. Their types and the return type implement `Serialize +
@@ -71,6 +74,15 @@ use proc_macro::TokenStream;
 /// the function cannot return anything that borrows. Two references to the same value become two
 /// values.
 ///
+/// # State
+///
+/// With `state = parameter`, the process that runs the function lends it a value that it keeps
+/// between calls. `call`, `spawn` and `Args` do not have this parameter. There is one value of each
+/// type in each thread that runs functions, made by `Default` when it is first needed. A worker of
+/// a pool runs all of its tasks in one thread, its initializer included, so an initializer can fill
+/// the state that tasks use. After a panic the value stays as the function left it. A function that
+/// runs another one with the same state by `call(..).run()` panics.
+///
 /// # `async`
 ///
 /// The other process runs the future of an `async fn` to its end, on its first thread, so the
@@ -84,7 +96,7 @@ use proc_macro::TokenStream;
 /// A function that cannot work in another process does not compile, and the error says what to do
 /// instead:
 ///
-/// - `&mut` references: take the value and return the changed one;
+/// - `&mut` references, except the state: take the value and return the changed one;
 /// - references inside other types (`Option<&str>`: write `Option<String>`) and in the return type,
 ///   other borrowed types (`Cow<'_, str>`: write `Cow<'static, str>`), raw and function pointers:
 ///   they have no meaning in another process;

@@ -20,6 +20,14 @@ pub(crate) struct Parameter {
     pub(crate) reference: Option<TypeReference>,
 }
 
+/// The parameter that is not sent: the process has it.
+pub(crate) struct State {
+    /// Its place among the parameters.
+    pub(crate) position: usize,
+    /// The type behind the reference.
+    pub(crate) ty: Type,
+}
+
 impl Parameter {
     fn new(name: Ident, ty: &Type) -> Self {
         let reference = match types::bare(ty) {
@@ -49,8 +57,8 @@ impl Parameter {
         }
     }
 
-    /// Checks and names all parameters of `signature`.
-    pub(crate) fn all(signature: &Signature, errors: &mut Errors) -> Vec<Self> {
+    /// Checks and names all parameters of `signature`, and takes the one out whose name is `state`.
+    pub(crate) fn all(signature: &Signature, state: Option<&Ident>, errors: &mut Errors) -> (Vec<Self>, Option<State>) {
         let mut typed = Vec::new();
         for input in &signature.inputs {
             match input {
@@ -62,6 +70,7 @@ impl Parameter {
                 FnArg::Typed(parameter) => typed.push(parameter),
             }
         }
+        let state = state.and_then(|name| take_state(&mut typed, name, errors));
         for parameter in &typed {
             check_attributes(&parameter.attrs, errors);
             types::check(&parameter.ty, Position::Parameter, errors);
@@ -72,7 +81,27 @@ impl Parameter {
                 format!("a process function takes at most {MOST} parameters: put them in a struct or a tuple"),
             );
         }
-        name_all(&typed)
+        (name_all(&typed), state)
+    }
+}
+
+/// Takes the parameter of this name out, which has to be a `&mut` reference.
+fn take_state(typed: &mut Vec<&PatType>, name: &Ident, errors: &mut Errors) -> Option<State> {
+    let is_it = |parameter: &&PatType| own_name(&parameter.pat).is_some_and(|own| own.unraw() == name.unraw());
+    let Some(position) = typed.iter().position(is_it) else {
+        errors.at(name, format!("there is no parameter `{name}` that could be the state"));
+        return None;
+    };
+    let parameter = typed.remove(position);
+    check_attributes(&parameter.attrs, errors);
+    match types::bare(&parameter.ty) {
+        Type::Reference(TypeReference { mutability: Some(_), elem, .. }) => {
+            Some(State { position, ty: (**elem).clone() })
+        }
+        _ => {
+            errors.at(&parameter.ty, "the state is lent to the function: take it as `&mut State`");
+            None
+        }
     }
 }
 

@@ -120,7 +120,8 @@ impl Check<'_> {
                 match position {
                     Position::Parameter => format!(
                         "`{written}` borrows from this process: take `{owned}` by value and return the \
-                         changed one"
+                         changed one, or, if it is what the process keeps between calls, name the parameter: \
+                         `#[process_fn(state = parameter)]`"
                     ),
                     Position::Return => {
                         format!("`{written}` borrows from this process: return `{owned}` by value")

@@ -88,7 +88,7 @@ impl PoolBuilder {
     }
 
     /// Sets a call that each worker runs before its first task. The function returns `()` or
-    /// `Result<(), String>`.
+    /// `Result<(), String>`. It can fill a state that tasks use, as in the example.
     ///
     /// If the function panics, returns an error or ends the worker, the pool starts another worker.
     /// After three failures in a row the pool gives up: all its tasks, present and future, fail
@@ -97,22 +97,17 @@ impl PoolBuilder {
     /// # Examples
     ///
     /// ```
-    /// use std::sync::OnceLock;
-    ///
     /// use mp_core::process_fn;
     /// use mp_pool::Pool;
     ///
-    /// static WORDS: OnceLock<Vec<String>> = OnceLock::new();
-    ///
-    /// #[process_fn]
-    /// fn load(text: &str) -> Result<(), String> {
-    ///     let words = text.split(' ').map(str::to_owned).collect();
-    ///     WORDS.set(words).map_err(|_| "loaded twice".to_owned())
+    /// #[process_fn(state = words)]
+    /// fn load(words: &mut Vec<String>, text: &str) {
+    ///     words.extend(text.split(' ').map(str::to_owned));
     /// }
     ///
-    /// #[process_fn]
-    /// fn word(index: usize) -> Option<String> {
-    ///     WORDS.get()?.get(index).cloned()
+    /// #[process_fn(state = words)]
+    /// fn word(words: &mut Vec<String>, index: usize) -> Option<String> {
+    ///     words.get(index).cloned()
     /// }
     ///
     /// let pool = Pool::builder().workers(2).initializer(load::call("to be or not")).build()?;

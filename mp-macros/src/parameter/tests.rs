@@ -5,7 +5,7 @@ use crate::errors::Errors;
 
 fn names(signature: &Signature) -> Vec<String> {
     let mut errors = Errors::default();
-    let parameters = Parameter::all(signature, &mut errors);
+    let parameters = Parameter::all(signature, None, &mut errors).0;
     errors.finish(()).expect("no parameter is at fault");
     parameters.iter().map(|parameter| parameter.name.to_string()).collect()
 }
@@ -37,7 +37,7 @@ fn a_name_that_occurs_twice_is_kept_once() {
 /// The owned form of each parameter.
 fn owned(signature: &Signature) -> Vec<String> {
     let mut errors = Errors::default();
-    let parameters = Parameter::all(signature, &mut errors);
+    let parameters = Parameter::all(signature, None, &mut errors).0;
     errors.finish(()).expect("no parameter is at fault");
     let krate = parse_quote!(mp_core);
     parameters.iter().map(|parameter| parameter.owned(&krate).to_string().replace(' ', "")).collect()

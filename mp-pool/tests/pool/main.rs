@@ -12,4 +12,5 @@ mod report;
 mod scarcity;
 mod shutdown;
 mod start;
+mod state;
 mod tasks;

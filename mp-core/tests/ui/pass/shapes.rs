@@ -266,4 +266,35 @@ fn it_works() {
     assert_eq!(owned::call("a".into(), Box::new([]), None).run().as_deref(), Ok("a"));
     assert_eq!(projected::call(7).run(), ["7"]);
     assert_eq!(CONSTANT, constant::call(1).run());
+    states::check();
+}
+
+mod states {
+    use super::*;
+
+    #[process_fn(state = counts)]
+    fn first(counts: &mut Vec<u64>, number: u64) -> usize {
+        counts.push(number);
+        counts.len()
+    }
+
+    #[process_fn(state = last)]
+    fn last(text: &str, (a, b): (u8, u8), last: &mut Option<String>) -> u8 {
+        *last = Some(text.to_owned());
+        a + b
+    }
+
+    #[process_fn(state = only)]
+    async fn only(only: &mut u64) -> u64 {
+        *only += 1;
+        *only
+    }
+
+    pub(super) fn check() {
+        let _: fn((String, (u8, u8))) -> u8 = last::invoke;
+        assert_eq!(first(&mut Vec::new(), 1), 1);
+        assert_eq!([first::call(1).run(), first::call(2).run()], [1, 2]);
+        assert_eq!([only::call().run(), only::call().run()], [1, 2]);
+        assert_eq!(last::call("a", (1, 2)).run(), 3);
+    }
 }
