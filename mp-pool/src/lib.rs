@@ -27,7 +27,7 @@
 //!   ahead as the workers need, in order or as soon as each value arrives;
 //! - [`Pool::builder`] sets limits of time and memory, retries, an initializer, and what the
 //!   workers' processes have;
-//! - [`Pool::stats`] counts, and [`Pool::report`] is a table and a picture of who did what and when.
+//! - [`Pool::stats`] counts, and [`Pool::report`] is a table and a timeline of who did what.
 //!
 //! There are no chunks to choose. The pool measures how long each function takes. It sends long
 //! tasks one by one and short ones many at a time, and each task fails or succeeds by itself.

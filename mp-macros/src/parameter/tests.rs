@@ -55,7 +55,7 @@ fn a_reference_that_cannot_be_lent_is_an_error() {
     for ty in ["&mut u8", "&'static u8", "&&u8", "&Vec<&u8>", "Option<&u8>", "&dyn Send", "&impl Send", "&*const u8"] {
         let ty: syn::Type = syn::parse_str(ty).unwrap();
         let mut errors = Errors::default();
-        Parameter::all(&parse_quote!(fn f(a: #ty)), &mut errors);
+        Parameter::all(&parse_quote!(fn f(a: #ty)), None, &mut errors);
         let error = errors.finish(()).expect_err("it is refused");
         assert_eq!(error.into_iter().count(), 1);
     }
