@@ -281,7 +281,7 @@ impl Memory {
         }
     }
 
-    /// Tells whether it is time to ask, before a thread sleeps, whether a side is gone: one that was
+    /// Tells whether it is time to ask, before a thread sleeps, if a side is gone. One that was
     /// killed says nothing, so a thread that has slept asks in any case.
     pub(crate) fn has_news_of(&self, side: Side) -> bool {
         self.asked[side as usize].load(Ordering::SeqCst) != self.news()
