@@ -75,9 +75,9 @@
 //! A put encodes the value, copies it into the shared memory, and publishes it by one write to that
 //! memory. A get does the reverse. They make system calls only to wait, to wake a thread that
 //! waits, and, without waiting, to ask whether the other side of an empty or a full queue exists.
-//! Before a thread sleeps it looks for up to 50 µs, if that has paid before and it has more than one
-//! processor, and then yields its processor once, if that has paid before. While it sleeps it wakes
-//! ten times a second to ask whether the other side still exists.
+//! Before a thread sleeps it looks for up to 50 µs, if that has paid before and it has more than
+//! one processor, and then yields its processor once, if that has paid before. While it sleeps it
+//! wakes ten times a second to ask whether the other side still exists.
 //! [`put_many`](Queue::put_many) and [`get_many`](Queue::get_many) share the costs of a call among
 //! many values.
 //!
