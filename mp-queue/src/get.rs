@@ -130,8 +130,8 @@ impl<T: DeserializeOwned, R: Gets> Queue<T, R> {
     /// Iterates over the values, waiting for each. The iteration ends when [`get`](Self::get) would
     /// return [`GetError::Closed`] or [`GetError::Disconnected`].
     ///
-    /// It yields the other errors, and goes on after [`GetError::Decode`] and [`GetError::Io`]. Each
-    /// can cost a value. After [`GetError::Damaged`] it ends.
+    /// It yields the other errors. After [`GetError::Damaged`] it ends; after the others, which can
+    /// cost a value each, it goes on.
     pub fn iter(&self) -> Iter<'_, T, R> {
         Iter { queue: self, ended: false }
     }
