@@ -42,6 +42,16 @@ pub enum CallError {
         /// The length of the list at the time of the call.
         length: u64,
     },
+    /// A barrier was aborted or reset, one of its waiters gave up or died, or it is broken since.
+    #[error("the barrier is broken")]
+    BrokenBarrier,
+    /// A condition can be used only with its lock held, and the server has taken the lock back, as
+    /// it does when the connection ends.
+    #[error("the lock of the condition is not held")]
+    NotHeld,
+    /// More permits were released than the semaphore may have.
+    #[error("more permits were released than the semaphore may have")]
+    TooManyPermits,
     /// The server has too little of something: descriptors, memory, or room for waiting calls. The
     /// object is unchanged.
     #[error("the server is too busy: {0}")]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::CallError;
 use crate::link::{self, Link, Pending};
 use crate::value::Value;
-use crate::wire::{Body, Initial, Operation};
+use crate::wire::{Body, Initial, Operation, Timeout};
 
 /// One object of a server, and the lease that keeps it alive.
 #[derive(Clone, Debug)]
@@ -60,6 +60,56 @@ impl Handle {
     pub(crate) fn call(&self, operation: Operation) -> Result<Body, CallError> {
         let deadline = Deadline::from_timeout(self.limit);
         self.begin(operation, deadline)?.finish(deadline)
+    }
+
+    /// Calls an operation that may wait in the server: for `timeout`, or as long as a call of this
+    /// proxy may.
+    pub(crate) fn wait(
+        &self,
+        timeout: Option<Duration>,
+        operation: impl FnOnce(Timeout) -> Operation,
+    ) -> Result<Body, CallError> {
+        self.begin_wait(timeout, operation)?.finish(Deadline::NEVER)
+    }
+
+    fn begin_wait(
+        &self,
+        timeout: Option<Duration>,
+        operation: impl FnOnce(Timeout) -> Operation,
+    ) -> Result<Pending, CallError> {
+        let shortest = timeout.into_iter().chain(self.limit).min();
+        self.begin(operation(shortest), Deadline::from_timeout(self.limit))
+    }
+
+    /// Waits for a value, and acknowledges it.
+    pub(crate) fn take<T: DeserializeOwned>(&self, timeout: Option<Duration>) -> Result<Option<T>, CallError> {
+        let pending = self.begin_wait(timeout, Operation::Take)?;
+        match pending.finish(Deadline::NEVER)? {
+            Body::Value(Some(value)) => {
+                pending.acknowledge(self.object);
+                decode(value).map(Some)
+            }
+            Body::Value(None) => Ok(None),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Waits for something that is true in the end, or false if the time is over.
+    pub(crate) fn wait_flag(
+        &self,
+        timeout: Option<Duration>,
+        operation: impl FnOnce(Timeout) -> Operation,
+    ) -> Result<bool, CallError> {
+        match self.wait(timeout, operation)? {
+            Body::Flag(flag) => Ok(flag),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Sends a request that has no answer.
+    pub(crate) fn post(&self, operation: Operation) {
+        // If the server has ended, there is nothing to be told.
+        let _ = self.link.post(self.object, operation);
     }
 
     pub(crate) fn done(&self, operation: Operation) -> Result<(), CallError> {
@@ -219,6 +269,7 @@ pub(crate) mod sealed {
 
 /// Implements what all proxies have, for one with the fields `handle` and `types`.
 macro_rules! proxy {
+    ($name:ident) => { $crate::handle::proxy!($name<>); };
     ($name:ident<$($parameter:ident),*>) => {
         impl<$($parameter),*> $crate::handle::sealed::Sealed for $name<$($parameter),*> {
             fn from_handle(handle: $crate::handle::Handle) -> Self {

@@ -34,6 +34,8 @@
 //!
 //! - [`Manager`]: a server in a process of its own or on threads of this one;
 //! - [`Map`], [`List`], [`Cell`]: objects that hold values of any type that can be sent;
+//! - [`Queue`], [`Lock`], [`Semaphore`], [`Event`], [`Condition`], [`Barrier`]: objects that calls
+//!   wait for;
 //! - [`Map::modify`]: changes a value by a function that runs in the server, so nothing is lost
 //!   between reading and writing;
 //! - [`Manager::publish`] and [`Manager::get`]: objects by name;
@@ -59,6 +61,12 @@
 //! server needs one for each object, one for each process that uses it, and one for each value
 //! longer than 1 MiB.
 //!
+//! # Waiting
+//!
+//! A call that waits, as in [`Queue::get`], [`Lock::lock`] and [`Event::wait`], is an entry in its
+//! object and holds no thread of the server. It leaves with its process. The limit of a proxy
+//! (`with_limit`) ends a wait in the server, so what was waited for is not lost.
+//!
 //! # How it works
 //!
 //! Each proxy carries two descriptors. The *door* is a socket over which a process hands the server
@@ -75,6 +83,9 @@
 //! | who dies | what happens |
 //! |---|---|
 //! | a process that uses an object, in a call | a function that has begun runs to its end, and its answer is dropped |
+//! | a process that waits | its calls leave |
+//! | a process with a lock, or permits | the next owner gets [`LockError::OwnerDied`]; permits return |
+//! | a process that a value of a queue is on its way to | the value goes back to the front of the queue |
 //! | the last process with a proxy | the object is dropped |
 //! | the server | every call fails at once with [`CallError::Disconnected`], which says whether the call was sent; [`Manager::exit_status`] says how the server ended |
 //! | the process that made the manager | the kernel kills the server |
@@ -85,23 +96,35 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used)]
 
+mod barrier;
 mod cell;
 mod change;
+mod condition;
 mod error;
+mod event;
 mod handle;
 mod link;
 mod list;
+mod lock;
 mod manager;
 mod map;
+mod queue;
+mod semaphore;
 mod server;
 mod value;
 mod wire;
 
+pub use barrier::Barrier;
 pub use cell::Cell;
 pub use change::Change;
+pub use condition::Condition;
 pub use error::{CallError, ManagerError};
+pub use event::Event;
 pub use handle::{Host, Proxy};
 pub use list::List;
+pub use lock::{Lock, LockError, LockGuard};
 pub use manager::{Manager, ManagerBuilder};
 pub use map::Map;
+pub use queue::Queue;
+pub use semaphore::{Permit, Semaphore};
 pub use wire::ObjectInfo;

@@ -72,6 +72,14 @@ impl Link {
         Ok(pending)
     }
 
+    /// Sends a request that has no answer.
+    pub(crate) fn post(&self, object: u64, operation: Operation) -> Result<(), CallError> {
+        if !self.is_ours() {
+            return Err(CallError::Forked);
+        }
+        self.wire(Deadline::NEVER)?.send(Request { call: 0, object, operation }, Deadline::NEVER)
+    }
+
     fn wire(&self, deadline: Deadline) -> Result<Arc<Wire>, CallError> {
         let mut current = lock(&self.wire);
         if let Some(wire) = current.as_ref().filter(|wire| !lock(&wire.calls).ended) {
@@ -272,11 +280,18 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Waits for the answer.
-    pub(crate) fn finish(self, deadline: Deadline) -> Result<Body, CallError> {
+    pub(crate) fn finish(&self, deadline: Deadline) -> Result<Body, CallError> {
         if self.forks != forks() {
             return Err(CallError::Forked);
         }
         self.wire.finish(self.call, deadline)
+    }
+
+    /// Tells the server that the value that answered this call has arrived.
+    pub(crate) fn acknowledge(&self, object: u64) {
+        let operation = Operation::Acknowledge(self.call);
+        // If the connection has ended, the server has taken the value back.
+        let _ = self.wire.send(Request { call: 0, object, operation }, Deadline::NEVER);
     }
 }
 

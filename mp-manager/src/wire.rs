@@ -7,6 +7,7 @@
 use mp_core::{Connection, Fd};
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use crate::error::CallError;
 use crate::value::{Key, Value};
@@ -38,7 +39,19 @@ pub(crate) enum Initial {
     Map,
     List,
     Cell(Value),
+    /// With the most values, if there is a limit.
+    Queue(Option<u64>),
+    Lock,
+    Semaphore {
+        permits: u64,
+        bound: Option<u64>,
+    },
+    Event(bool),
+    Barrier(u64),
 }
+
+/// How long a call may wait; `None` is without a limit.
+pub(crate) type Timeout = Option<Duration>;
 
 /// Where in its object a value is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,16 +65,33 @@ pub(crate) enum Place {
 pub(crate) enum Operation {
     // Of the server.
     Ping,
-    Create { initial: Initial, interface: String },
-    Publish { name: String, object: u64 },
+    Create {
+        initial: Initial,
+        interface: String,
+    },
+    Publish {
+        name: String,
+        object: u64,
+    },
     Unpublish(String),
-    Find { name: String, interface: String },
+    Find {
+        name: String,
+        interface: String,
+    },
     Objects,
     // Of any object that holds values.
     Get(Place),
     Set(Place, Value),
-    Modify { place: Place, function: String, argument: Value },
-    CompareExchange { place: Place, old: Option<Value>, new: Option<Value> },
+    Modify {
+        place: Place,
+        function: String,
+        argument: Value,
+    },
+    CompareExchange {
+        place: Place,
+        old: Option<Value>,
+        new: Option<Value>,
+    },
     Len,
     Clear,
     // Of a map.
@@ -78,9 +108,31 @@ pub(crate) enum Operation {
     Insert(u64, Value),
     RemoveAt(u64),
     Values,
+    // Of a queue.
+    Put(Value, Timeout),
+    Take(Timeout),
+    /// The value that answered the call has arrived. There is no answer.
+    Acknowledge(u64),
+    // Of a lock and its condition, with the token of its holder; of a semaphore, with a number of
+    // permits. Releasing a lock has no answer.
+    Acquire(u64, Timeout),
+    Release(u64),
+    Sleep(u64, Timeout),
+    Notify(u64, u64),
+    // Of an event and a barrier.
+    Wait(Timeout),
+    SetFlag(bool),
+    IsSet,
+    Abort,
+    Reset,
 }
 
 impl Operation {
+    /// Tells whether the call may have to wait for other calls.
+    pub(crate) fn may_wait(&self) -> bool {
+        matches!(self, Self::Put(..) | Self::Take(_) | Self::Acquire(..) | Self::Sleep(..) | Self::Wait(_))
+    }
+
     /// Calls `f` with each value in it.
     pub(crate) fn for_each_value<E>(&mut self, mut f: impl FnMut(&mut Value) -> Result<(), E>) -> Result<(), E> {
         match self {
@@ -88,6 +140,7 @@ impl Operation {
             | Self::Set(_, value)
             | Self::GetOrInsert(_, value)
             | Self::Insert(_, value)
+            | Self::Put(value, _)
             | Self::Modify { argument: value, .. } => f(value),
             Self::CompareExchange { old, new, .. } => old.iter_mut().chain(new).try_for_each(f),
             Self::InsertMany(pairs) => pairs.iter_mut().try_for_each(|(_, value)| f(value)),
@@ -109,6 +162,11 @@ pub(crate) enum Body {
     /// An object and a lease of it.
     Object(u64, Fd<OwnedFd>),
     Objects(Vec<ObjectInfo>),
+    Locked {
+        token: u64,
+        owner_died: bool,
+        notified: bool,
+    },
     /// The value that was there in place of the expected one.
     Unequal(Option<Value>),
     Failed(CallError),

@@ -1,7 +1,8 @@
 //! One client of the server: its connection, and the answers for which it has no room yet.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use mp_core::raw::{Deadline, writable};
 use mp_core::{RecvError, SendErrorReason};
@@ -16,6 +17,10 @@ pub(super) struct Client {
     outgoing: VecDeque<Response>,
     /// How many requests were read and not answered. What is in `outgoing` counts.
     unanswered: usize,
+    /// The calls that wait for an object, which one, and until when.
+    pub(super) parked: HashMap<u64, (u64, Option<Instant>)>,
+    /// The objects that have to know if the client ends.
+    pub(super) involved: HashSet<u64>,
     /// What the set is asked to report.
     pub(super) interest: EventFlags,
     /// The socket has room, but long answers wait to be read: only time tells when they were.
@@ -34,7 +39,15 @@ pub(super) enum Sending {
 
 impl Client {
     pub(super) fn new(connection: ServersEnd) -> Self {
-        Self { connection, outgoing: VecDeque::new(), unanswered: 0, interest: EventFlags::IN, lacks_credit: false }
+        Self {
+            connection,
+            outgoing: VecDeque::new(),
+            unanswered: 0,
+            parked: HashMap::new(),
+            involved: HashSet::new(),
+            interest: EventFlags::IN,
+            lacks_credit: false,
+        }
     }
 
     /// Receives a request, if one has arrived.
@@ -42,6 +55,26 @@ impl Client {
         let request = self.connection.try_recv()?;
         self.unanswered += usize::from(request.is_some());
         Ok(request)
+    }
+
+    /// A call waits for an object. It does not count as unanswered meanwhile, because the call that
+    /// it waits for may be one of the same client.
+    pub(super) fn park(&mut self, call: u64, object: u64, until: Option<Instant>) {
+        self.unanswered -= 1;
+        self.parked.insert(call, (object, until));
+        self.involved.insert(object);
+    }
+
+    /// The call waits no longer, and is about to be answered. Returns until when it would have
+    /// waited.
+    pub(super) fn unpark(&mut self, call: u64) -> Option<Instant> {
+        self.unanswered += 1;
+        self.parked.remove(&call)?.1
+    }
+
+    /// The client expects no answer to a request that it sent.
+    pub(super) fn expects_nothing(&mut self) {
+        self.unanswered -= 1;
     }
 
     /// Tells whether the client has as many unanswered calls as it may.

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::waiting::{Answers, Done, Waiter, Waiting};
 use crate::error::CallError;
 use crate::value::{Key, Value};
-use crate::wire::{Body, Initial, Operation, Place};
+use crate::wire::{Body, Initial, Operation, Place, Timeout};
 
 pub(super) enum Content {
     Map(Map),
     List(Vec<Value>),
     Cell(Value),
+    Waiting(Waiting),
 }
 
 /// Entries, and the order in which their keys were inserted.
@@ -25,6 +27,10 @@ pub(super) enum Step {
     Answer(Body),
     /// A function has to run first.
     Run(Modification),
+    /// The call waits, unless it was answered at once.
+    Wait(Timeout),
+    /// The client expects no answer.
+    Silent,
     /// An object of this kind has no such operation.
     Mismatch,
 }
@@ -43,6 +49,7 @@ impl Content {
             Initial::Map => Self::Map(Map::default()),
             Initial::List => Self::List(Vec::new()),
             Initial::Cell(value) => Self::Cell(value),
+            other => Self::Waiting(Waiting::new(other)),
         }
     }
 
@@ -51,11 +58,18 @@ impl Content {
             Self::Map(map) => map.entries.len() as u64,
             Self::List(values) => values.len() as u64,
             Self::Cell(_) => 1,
+            Self::Waiting(waiting) => waiting.len(),
         }
     }
 
-    pub(super) fn apply(&mut self, operation: Operation) -> Step {
+    pub(super) fn apply(&mut self, operation: Operation, who: Waiter, answers: &mut Answers) -> Step {
         let body = match (self, operation) {
+            (Self::Waiting(waiting), operation) => match waiting.apply(operation, who, answers) {
+                Done::Answer(body) => body,
+                Done::Waits(timeout) => return Step::Wait(timeout),
+                Done::Silent => return Step::Silent,
+                Done::Mismatch => return Step::Mismatch,
+            },
             (content, Operation::Modify { place, function, argument }) => match content.look(&place) {
                 Ok(old) => return Step::Run(Modification { place, function, old, argument }),
                 Err(step) => return step,

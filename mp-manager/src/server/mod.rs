@@ -22,6 +22,7 @@
 mod client;
 mod content;
 mod state;
+mod waiting;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -240,6 +241,7 @@ impl Server {
                 state.serve(number, event.flags);
             }
             state.retry();
+            state.give_up();
         }
     }
 

@@ -1,10 +1,10 @@
 //! The server: its clients, its objects, and what a request does to them.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mp_core::raw::{Message, Outcome, RawFunction};
 use mp_core::{Fd, Receiver, RecvError};
@@ -12,13 +12,17 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::client::{Client, Sending};
 use super::content::{Content, Modification, Step};
+use super::waiting::{Answers, Waiter};
 use super::{DOOR, Limits};
 use crate::error::CallError;
 use crate::value::{Anchor, Known, LEASE, Reference, Value, Watch};
-use crate::wire::{Body, Initial, ObjectInfo, Operation, Place, Request, ServersEnd};
+use crate::wire::{Body, Initial, ObjectInfo, Operation, Place, Request, ServersEnd, Timeout};
 
 /// The last two bits of the number under which the set reports a client.
 pub(super) const CLIENT: u64 = 2;
+
+/// How many calls of a client may wait for objects.
+const MOST_PARKED: usize = 1 << 16;
 
 /// How many requests of a client are served before others have their turn.
 const TURN: usize = 64;
@@ -42,6 +46,8 @@ pub(super) struct State {
     /// The last number that a client or an object got.
     last: u64,
     jobs: VecDeque<Job>,
+    /// When calls give up waiting, and for which object.
+    timers: BTreeMap<(Instant, Waiter), u64>,
     /// Clients that were seen to have ended.
     dead: Vec<u64>,
     lacking_credit: HashSet<u64>,
@@ -103,6 +109,7 @@ impl State {
             names: HashMap::new(),
             last: 0,
             jobs: VecDeque::new(),
+            timers: BTreeMap::new(),
             dead: Vec::new(),
             lacking_credit: HashSet::new(),
             gone: Vec::new(),
@@ -191,7 +198,56 @@ impl State {
 
     /// How long the server may wait for the next event.
     pub(super) fn pause(&self) -> Option<Duration> {
-        (!self.lacking_credit.is_empty()).then_some(RETRY)
+        let timer = self.timers.keys().next().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        let retry = (!self.lacking_credit.is_empty()).then_some(RETRY);
+        timer.into_iter().chain(retry).min()
+    }
+
+    /// Ends the waits whose time is over.
+    pub(super) fn give_up(&mut self) {
+        while let Some(timer) = self.timers.first_entry().filter(|timer| timer.key().0 <= Instant::now()) {
+            let ((_, who), object) = timer.remove_entry();
+            self.end_wait(who, object);
+        }
+    }
+
+    fn end_wait(&mut self, who: Waiter, object: u64) {
+        let mut answers = Answers::new();
+        if let Some(Content::Waiting(waiting)) = self.objects.get_mut(&object).map(|object| &mut object.content) {
+            waiting.give_up(who, &mut answers);
+        }
+        self.answer_parked(answers);
+    }
+
+    /// Lets a call wait for an object.
+    fn park(&mut self, who: Waiter, object: u64, timeout: Timeout, answers: Answers) {
+        let now = timeout.is_some_and(|timeout| timeout.is_zero());
+        let until = timeout.filter(|_| !now).and_then(|timeout| Instant::now().checked_add(timeout));
+        if let Some(client) = self.clients.get_mut(&who.client) {
+            client.park(who.call, object, until);
+            if client.involved.len() > 2 * self.objects.len() + 64 {
+                client.involved.retain(|object| self.objects.contains_key(object));
+            }
+        }
+        let answered = answers.iter().any(|(answered, _)| *answered == who);
+        if let Some(until) = until.filter(|_| !answered) {
+            self.timers.insert((until, who), object);
+        }
+        self.answer_parked(answers);
+        if now && !answered {
+            self.end_wait(who, object);
+        }
+    }
+
+    fn answer_parked(&mut self, answers: Answers) {
+        for (who, body) in answers {
+            if let Some(client) = self.clients.get_mut(&who.client) {
+                if let Some(until) = client.unpark(who.call) {
+                    self.timers.remove(&(until, who));
+                }
+                self.answer(who.client, who.call, body);
+            }
+        }
     }
 
     fn note(&mut self, id: u64, sending: Sending) {
@@ -295,8 +351,21 @@ impl State {
         if object.busy {
             return object.waiting.push_back((client, Request { call, object: id, operation }));
         }
-        let body = match object.content.apply(operation) {
+        let crowded = |client: &Client| client.parked.len() >= MOST_PARKED || client.parked.contains_key(&call);
+        if operation.may_wait() && self.clients.get(&client).is_some_and(crowded) {
+            let why = CallError::Busy("too many calls of one process wait".to_owned());
+            return self.answer(client, call, Body::Failed(why));
+        }
+        let (who, mut answers) = (Waiter { client, call }, Answers::new());
+        let body = match object.content.apply(operation, who, &mut answers) {
             Step::Answer(body) => body,
+            Step::Wait(timeout) => return self.park(who, id, timeout, answers),
+            Step::Silent => {
+                if let Some(client) = self.clients.get_mut(&client) {
+                    client.expects_nothing();
+                }
+                return self.answer_parked(answers);
+            }
             Step::Run(Modification { place, function, old, argument }) => {
                 object.busy = true;
                 let values = Some((old, argument));
@@ -310,6 +379,7 @@ impl State {
             }
         };
         self.answer(client, call, body);
+        self.answer_parked(answers);
     }
 
     pub(super) fn has_jobs(&self) -> bool {
@@ -364,13 +434,26 @@ impl State {
     /// Removes clients and objects that have ended, and returns what is left of the objects, to be
     /// dropped without the lock.
     pub(super) fn bury(&mut self) -> Vec<Object> {
-        for id in std::mem::take(&mut self.dead) {
+        // A client's end can be the news of another one's.
+        while let Some(id) = self.dead.pop() {
             if let Some(client) = self.clients.remove(&id) {
                 // The client may have kept a duplicate, so closing this one is not enough.
                 let _ = epoll::delete(&self.watch.epoll, &client.connection);
                 self.lacking_credit.remove(&id);
                 for object in self.objects.values_mut().filter(|object| object.busy) {
                     object.waiting.retain(|(waiting, _)| *waiting != id);
+                }
+                for (call, (_, until)) in client.parked {
+                    if let Some(until) = until {
+                        self.timers.remove(&(until, Waiter { client: id, call }));
+                    }
+                }
+                for object in client.involved {
+                    let mut answers = Answers::new();
+                    if let Some(Content::Waiting(waiting)) = self.objects.get_mut(&object).map(|o| &mut o.content) {
+                        waiting.forget(id, &mut answers);
+                    }
+                    self.answer_parked(answers);
                 }
             }
         }
@@ -390,6 +473,7 @@ impl State {
         self.clients.clear();
         self.names.clear();
         self.jobs.clear();
+        self.timers.clear();
         self.objects.drain().map(|(_, object)| object).collect()
     }
 }

@@ -5,3 +5,4 @@ mod hostile;
 mod lifetimes;
 mod objects;
 mod servers;
+mod waiting;
