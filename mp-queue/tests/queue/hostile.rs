@@ -7,14 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mp_core::raw::Message;
-use mp_core::{Fd, Process, Receiver, Sender, pipe, process_fn};
+use mp_core::{Fd, Process, Receiver, Sender, pipe, process_fn, wait};
 use mp_queue::{GetError, JoinableQueue, PutErrorReason, Queue, ring};
 use mp_shm::raw::Region;
 use mp_testing::faults::Random;
 use mp_testing::victims::soon;
 use mp_testing::{PROMPTLY, scenario};
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, inotify, memfd_create};
+use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -288,6 +289,39 @@ scenario!(what_arrives_in_place_of_a_queue_is_refused, {
     drop(items);
     queue.put(1).unwrap();
     assert_eq!(queue.get().unwrap(), 1);
+});
+
+// What the kernel made for something else, and is neither file nor socket: at worst nobody is told.
+scenario!(a_stranger_in_place_of_an_eventfd_does_no_harm, {
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK).unwrap();
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
+    let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    fcntl_setfl(&set, OFlags::NONBLOCK).unwrap();
+    // A set that contains itself, by way of another one, cannot be waited for.
+    let other = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&set, &other, epoll::EventData::new_u64(0), epoll::EventFlags::IN).unwrap();
+    let full = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK | EventfdFlags::SEMAPHORE).unwrap();
+    rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+    for stranger in [timer, watch, set, full] {
+        let queue = Queue::<u32>::bounded(1).unwrap();
+        let (memory, to, from, ..) = parts_of(&queue);
+        let copy = || Fd(stranger.try_clone().unwrap());
+        let message = Message::encode(&(memory, to, from, copy(), copy())).unwrap();
+        let Ok(damaged) = message.decode::<Queue<u32>>() else { continue };
+        for number in 0..20 {
+            let begun = Instant::now();
+            if let Ok(readable) = damaged.readable() {
+                wait(&[&readable], Some(Duration::from_millis(5))).unwrap();
+            }
+            damaged.put_timeout(number, PROMPTLY).unwrap();
+            let _ = damaged.writable();
+            assert!(damaged.try_put(number).is_err());
+            assert_eq!(queue.get_timeout(PROMPTLY).unwrap(), Some(number));
+            queue.put_timeout(number, PROMPTLY).unwrap();
+            assert_eq!(damaged.get_timeout(PROMPTLY).unwrap(), Some(number));
+            assert!(begun.elapsed() < PROMPTLY);
+        }
+    }
 });
 
 // Each of them is right, and they are not each other's.

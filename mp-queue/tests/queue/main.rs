@@ -9,8 +9,10 @@ mod faults;
 mod hostile;
 mod idle;
 mod messages;
+mod model;
 mod ring;
 mod stopped;
+mod tasks;
 mod travel;
 
 use std::fmt::Debug;
