@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
 use crate::later::Later;
-use crate::packed::{HEADER, Header, Kind};
+use crate::packed::{Header, Kind};
 
 /// What the scheduler puts results into, and the thread that maps takes them from.
 #[derive(Debug, Default)]
@@ -135,11 +135,11 @@ impl Decoder {
                 let Some(header) = Header::at(&entries[self.at..]) else {
                     break Err(TaskError::PoolClosed);
                 };
-                let place = self.at + HEADER..self.at + HEADER + header.length;
+                let place = header.bytes(self.at);
                 self.at += header.whole();
                 match header.kind {
                     Kind::Value => break decode_value(&mut entries[place]),
-                    Kind::Time => {}
+                    Kind::Time | Kind::Filler => {}
                     kind => break decode_other(kind, &mut entries[place], outcomes),
                 }
             },

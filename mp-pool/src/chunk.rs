@@ -9,7 +9,7 @@ use mp_core::EncodeError;
 use mp_core::raw::Message;
 
 use crate::batch::Batch;
-use crate::packed::{self, HEADER, Header, Kind};
+use crate::packed::{self, Kind};
 use crate::slot::Slot;
 use crate::wire::SharedMessage;
 
@@ -194,22 +194,10 @@ impl Run {
         front
     }
 
-    /// The entries of the first `count` calls.
-    pub(crate) fn entries(&self, count: u32) -> &[u8] {
-        let calls = &self.chunk.calls;
-        &calls.entries[calls.start(self.items.start)..calls.start(self.items.start + count)]
-    }
-
-    /// How many bytes the entry of the last of the first `count` calls takes.
-    pub(crate) fn entries_of_last(&self, count: u32) -> usize {
-        let end = self.items.start + count;
-        self.chunk.calls.start(end) - self.chunk.calls.start(end - 1)
-    }
-
-    /// Where the entries of the first `count` calls begin, from the first one on.
-    pub(crate) fn places(&self, count: u32) -> impl Iterator<Item = usize> {
-        let start = self.chunk.calls.start(self.items.start);
-        (self.items.start..self.items.start + count).map(move |item| self.chunk.calls.start(item) - start)
+    /// The entries of some of the calls, counted from the first one.
+    pub(crate) fn entries(&self, calls: Range<u32>) -> &[u8] {
+        let start = |call| self.chunk.calls.start(self.items.start + call);
+        &self.chunk.calls.entries[start(calls.start)..start(calls.end)]
     }
 
     /// How many of the calls have entries that fit into `room` bytes, of those before the first one
@@ -284,15 +272,5 @@ impl Run {
             Sink::Task(slot) => slot.is_done(),
             Sink::Batch(batch, _) => batch.is_forgotten(),
         }
-    }
-}
-
-/// How many bytes the entry of a call with a message takes.
-pub(crate) const MESSAGE_ENTRY: usize = HEADER;
-
-/// Has the pool woken when the call of this entry is done.
-pub(crate) fn set_notify(entries: &mut [u8], at: usize) {
-    if let Some(header) = Header::at(&entries[at..]) {
-        entries[at..at + HEADER].copy_from_slice(&Header { notify: true, ..header }.to_bytes());
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mp_core::raw::{Outcome, error_chain};
-use mp_core::{Connection, ExitStatus, JoinError, Panic, Process, RecvError, SendErrorReason, SpawnError, duplex};
-use mp_shm::Shared;
+use mp_core::{Connection, ExitStatus, Fd, JoinError, Panic, Process, RecvError, SendErrorReason, SpawnError, duplex};
+use mp_queue::ring::raw::{Consumer, Producer};
 
-use crate::board::{Board, Broken, Claimed, Consumer, Producer, Until};
+use crate::board::{Board, Broken, Claimed, Until};
 use crate::error::TaskError;
 use crate::settings::Settings;
 use crate::wire::{SharedMessage, ToPool, ToWorker};
@@ -20,7 +20,6 @@ use crate::worker::{WorkerLink, worker};
 pub(crate) struct Ends {
     connection: Connection<ToWorker, ToPool>,
     process: Process<()>,
-    board: Shared<Board>,
 }
 
 impl Ends {
@@ -38,8 +37,8 @@ impl Ends {
 /// One worker. No method sleeps.
 pub(crate) struct Link {
     ends: Arc<Ends>,
-    outbox: Producer,
-    inbox: Consumer,
+    outbox: Producer<Board>,
+    inbox: Consumer<Board>,
     /// How many times the worker may wake the pool.
     wakes: u32,
     /// What came over the connection before the entries that announce it.
@@ -86,16 +85,18 @@ impl Start {
     /// Starts a worker, the `number`th of the pool, in this place among those that there are.
     pub(crate) fn start(&self, number: usize, place: usize) -> Result<Link, SpawnError> {
         let io = |action| move |source| SpawnError::Io { action, source };
-        let board = Shared::<Board>::zeroed().map_err(io("making the memory to share with a worker"))?;
-        board.claim.begin();
+        let memory = || io("making the memory to share with a worker");
+        let board = Board::create().map_err(memory())?;
+        let file = board.as_fd().try_clone_to_owned().map_err(memory())?;
+        let (outbox, inbox) = Board::for_pool(board).map_err(memory())?;
         let (connection, theirs) = duplex().map_err(io("making the worker's connection"))?;
-        let end = WorkerLink(theirs, board.clone());
+        let end = WorkerLink(theirs, Fd(file));
         let builder = self.settings.process_builder(number, place)?;
         let process = builder.spawn(worker::call(end, self.settings.setup()))?;
         Ok(Link {
-            ends: Arc::new(Ends { connection, process, board }),
-            outbox: Producer::default(),
-            inbox: Consumer::default(),
+            ends: Arc::new(Ends { connection, process }),
+            outbox,
+            inbox,
             wakes: 0,
             outcomes: VecDeque::new(),
             is_ready: false,
@@ -104,6 +105,10 @@ impl Start {
 }
 
 impl Link {
+    fn board(&self) -> &Board {
+        self.inbox.head()
+    }
+
     pub(crate) fn ends(&self) -> Arc<Ends> {
         Arc::clone(&self.ends)
     }
@@ -157,40 +162,41 @@ impl Link {
 
     /// Whether there are results to read.
     pub(crate) fn has_results(&self) -> bool {
-        !self.inbox.is_empty(&self.ends.board.to_pool)
+        !self.inbox.is_empty()
     }
 
     /// Appends the entries that the worker has written since the last time.
     pub(crate) fn read(&mut self, entries: &mut Vec<u8>) -> Result<(), Broken> {
-        self.inbox.take(&self.ends.board.to_pool, entries)?;
-        if self.ends.board.worker_sleeps.is_to_be_woken(Until::Room) {
+        self.inbox.take(entries)?;
+        if self.board().worker_sleeps.is_to_be_woken(Until::Room) {
             self.wake();
         }
         Ok(())
     }
 
     pub(crate) fn claimed(&self) -> Claimed {
-        self.ends.board.claim.get()
+        self.board().claim.get()
     }
 
     pub(crate) fn change_claim(&self, from: Claimed, to: Claimed) -> bool {
-        self.ends.board.claim.change(from, to)
+        self.board().claim.change(from, to)
     }
 
     /// How many bytes of entries the worker can be sent.
     pub(crate) fn room(&self) -> Result<usize, Broken> {
-        self.outbox.room(&self.ends.board.to_worker)
+        Ok(self.outbox.room()?)
     }
 
     /// Writes entries for which there is room.
-    pub(crate) fn write(&mut self, entries: &[u8]) {
-        self.outbox.write(&self.ends.board.to_worker, entries);
+    pub(crate) fn write(&mut self, entries: &[u8]) -> Result<(), Broken> {
+        // There was room before, and an honest worker only makes more.
+        if self.outbox.write(entries)? { Ok(()) } else { Err(Broken) }
     }
 
     /// Lets the worker see what was written.
     pub(crate) fn publish(&mut self) {
-        self.outbox.publish(&self.ends.board.to_worker);
-        if self.ends.board.worker_sleeps.is_to_be_woken(Until::More) {
+        self.outbox.publish();
+        if self.board().worker_sleeps.is_to_be_woken(Until::More) {
             self.wake();
         }
     }
@@ -213,7 +219,7 @@ impl Link {
     /// Has the worker wake the pool when it has something. Returns true if it may have had
     /// something before it knew.
     pub(crate) fn ask_for_wake(&mut self) -> bool {
-        if !self.ends.board.pool_sleeps.set(Until::More) {
+        if !self.board().pool_sleeps.set(Until::More) {
             return false;
         }
         self.wakes += 1;
@@ -222,7 +228,7 @@ impl Link {
 
     /// Takes that back: somebody is looking.
     pub(crate) fn forgo_wake(&mut self) {
-        if self.ends.board.pool_sleeps.clear() {
+        if self.board().pool_sleeps.clear() {
             self.wakes = self.wakes.saturating_sub(1);
         }
     }

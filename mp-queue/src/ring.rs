@@ -1,10 +1,10 @@
-//! One producer and one consumer: the ring that the queue and the pool's link are built on, without
-//! the locks.
+//! One producer and one consumer: the ring that the queue is built on, without the locks.
 //!
 //! [`channel`] makes the two ends. Each is a value that is sent to its process and used there by
 //! one thread at a time. The module `index` explains the protocol: a message is published by one
 //! write to shared memory and taken by another, and a system call is made only to wait, and to wake
-//! a side that waits.
+//! a side that waits. [`raw`] is the same ring for libraries, without handles and waits; mp-pool's
+//! link to a worker consists of two.
 //!
 //! # Process death
 //!
@@ -37,6 +37,9 @@
 //! child.join()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+
+#[allow(unsafe_code, reason = "it divides the bytes of a region among the ends of rings")]
+pub mod raw;
 
 use std::fmt;
 use std::io;

@@ -14,7 +14,7 @@ use crate::chunk::Sink;
 use crate::error::TaskError;
 use crate::later::Later;
 use crate::link::{Death, News};
-use crate::packed::{HEADER, Header, Kind};
+use crate::packed::{Header, Kind};
 use crate::report::{Ran, Recorder, WorkerEnd, now};
 
 /// How many packets of a worker are taken in one turn.
@@ -128,8 +128,10 @@ impl State {
                     intact = Err(Broken);
                     break;
                 };
-                if header.kind == Kind::Time {
-                    worker.note_time(&entries[at..][..header.whole()], count, recorder);
+                if let Kind::Time | Kind::Filler = header.kind {
+                    if header.kind == Kind::Time {
+                        worker.note_time(&entries[header.bytes(at)], count, recorder);
+                    }
                     at += header.whole();
                     continue;
                 }
@@ -310,7 +312,7 @@ impl Worker {
         let index = first.map_or(self.answered_index, |run| run.index(count - 1));
         let function = first.map(|run| &run.chunk.function).or(self.answered_function.as_ref());
         let Some(function) = function.filter(|_| calls > 0) else { return };
-        let [took, end] = [HEADER, 2 * HEADER].map(|at| {
+        let [took, end] = [0, size_of::<u64>()].map(|at| {
             entry.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
         });
         function.note(calls, took);

@@ -7,16 +7,20 @@ use std::time::{Duration, Instant};
 
 use super::state::{Phase, SLICE, Sent, State, Worker};
 use crate::board::{Broken, Claimed, NO_END};
-use crate::chunk::{Cargo, MESSAGE_ENTRY, Run, set_notify};
+use crate::chunk::{Cargo, Run};
 use crate::error::TaskError;
-use crate::link::SendFailure;
-use crate::packed::{self, Kind};
+use crate::link::{Link, SendFailure};
+use crate::packed::{self, HEADER, Kind};
 use crate::report::now;
 
 const SLICE_NANOSECONDS: u64 = SLICE.as_nanos() as u64;
 
-/// Calls that take longer than this wake the pool one by one.
-pub(super) const WAKES_ITSELF: u64 = 50_000;
+/// A worker wakes the pool after so many nanoseconds of calls, and so after each call that takes
+/// longer.
+pub(super) const WAKES_AFTER: u64 = SLICE_NANOSECONDS / 2;
+
+/// Room for the entries that have the worker wake the pool, of which a slice has fewer than six.
+const NOTIFIES: usize = 8 * HEADER;
 
 /// Taking calls back is worth it if they take longer than this in all, in nanoseconds, or the
 /// worker has not gone on for as long.
@@ -68,18 +72,19 @@ impl State {
     fn send_some(&mut self, index: usize) -> bool {
         let workers = self.workers.iter().filter(|worker| worker.takes_calls()).count().max(1);
         let worker = &mut self.workers[index];
-        let Ok(mut room) = worker.link.room() else {
+        let Ok(room) = worker.link.room() else {
             self.misbehaved(index);
             return true;
         };
-        let mut entries = mem::take(&mut self.buffer);
-        entries.clear();
         let mut most = (self.queue.len() / (SHARES * workers)).max(1);
         most = most.min((self.settings.max_tasks - worker.done - worker.unanswered()) as usize);
         if self.settings.prefetch == 0 {
             most = 1;
         }
-        let (mut time, mut sent, mut last) = (SLICE_NANOSECONDS, 0, None);
+        let (mut time, mut sent) = (SLICE_NANOSECONDS, 0);
+        let mut entries = mem::take(&mut self.buffer);
+        entries.clear();
+        let mut letter = Letter { entries, room: room.saturating_sub(NOTIFIES), unannounced: 0 };
         let mut failed = None;
         let at = now();
         while most > 0 {
@@ -91,36 +96,25 @@ impl State {
             }
             let (function, timeout) = (&run.chunk.function, run.chunk.terms.timeout);
             let told = worker.function.as_ref();
-            if !told.is_some_and(|told| Arc::ptr_eq(&told.0, function) && told.1 == timeout) {
-                let (start, limit) = (entries.len(), timeout.map_or(0, nanoseconds));
-                packed::append_bytes(
-                    &mut entries,
-                    Kind::Function,
-                    &[&limit.to_le_bytes(), function.name.as_bytes()].concat(),
-                );
-                if entries.len() + MESSAGE_ENTRY + packed::MOST > room {
-                    entries.truncate(start);
-                    break;
-                }
+            let (start, is_new) =
+                (letter.entries.len(), !told.is_some_and(|told| Arc::ptr_eq(&told.0, function) && told.1 == timeout));
+            if is_new {
+                let limit = timeout.map_or(0, nanoseconds);
+                let bytes = [&limit.to_le_bytes(), function.name.as_bytes()].concat();
+                packed::append_bytes(&mut letter.entries, Kind::Function, &bytes);
                 worker.function = Some((Arc::clone(function), timeout));
             }
-            let left = room - entries.len().min(room);
-            let start = entries.len();
             let count = match run.cargo() {
                 Cargo::Inline => {
                     let affordable = u32::try_from((time / cost).max(1).min(most as u64)).unwrap_or(u32::MAX);
-                    let affordable = if estimate.is_none() { 1 } else { affordable };
-                    let count = run.fitting(left, affordable);
-                    entries.extend_from_slice(run.entries(count));
-                    count
+                    run.fitting(letter.left(), if estimate.is_none() { 1 } else { affordable })
                 }
                 // What has handles is sent to a worker that begins it at once.
-                Cargo::Handles if sent > 0 || worker.unanswered() > 0 => 0,
-                _ if left < MESSAGE_ENTRY || worker.messages >= MESSAGES => 0,
-                cargo => match send_message(worker, run) {
+                Cargo::Handles if sent > 0 || !worker.sent.is_empty() => 0,
+                _ if letter.left() < HEADER || worker.messages >= MESSAGES => 0,
+                cargo => match send_message(&worker.link, run) {
                     Ok(()) => {
                         worker.messages += 1;
-                        entries.extend_from_slice(run.entries(1));
                         if cargo == Cargo::Handles {
                             // Nothing goes with it.
                             most = 1;
@@ -139,20 +133,19 @@ impl State {
                     }
                     Err(SendFailure::Refused(why)) => {
                         failed = self.queue.take_front(1).map(|run| (run, TaskError::NotSent(why)));
-                        break;
+                        0
                     }
                 },
             };
-            if count == 0 {
-                break;
-            }
-            last = Some(entries.len() - run.entries_of_last(count));
-            if cost >= WAKES_ITSELF {
-                for at in run.places(count) {
-                    set_notify(&mut entries, start + at);
+            let run = if count > 0 { self.queue.take_front(count) } else { None };
+            let Some(run) = run else {
+                if is_new {
+                    letter.entries.truncate(start);
+                    worker.function = None;
                 }
-            }
-            let Some(run) = self.queue.take_front(count) else { break };
+                break;
+            };
+            letter.add(&run, cost);
             worker.next_number += count;
             let spent = cost.saturating_mul(u64::from(count));
             worker.load += spent;
@@ -161,10 +154,10 @@ impl State {
             most -= count as usize;
             sent += count;
         }
-        room = room.min(entries.len());
-        if let Some(last) = last {
-            set_notify(&mut entries, last);
-            worker.link.write(&entries[..room]);
+        letter.announce();
+        let mut intact = Ok(());
+        if sent > 0 {
+            intact = worker.link.write(&letter.entries);
             self.sends += 1;
             worker.last_sent = self.sends;
             if self.looking == 0 {
@@ -172,11 +165,11 @@ impl State {
                 worker.link.ask_for_wake();
             }
             worker.link.publish();
-        } else {
-            // What was said about the function was not sent.
-            worker.function = None;
         }
-        self.buffer = entries;
+        self.buffer = letter.entries;
+        if intact.is_err() {
+            self.misbehaved(index);
+        }
         if let Some((run, error)) = failed {
             self.fail(run, &error);
             return true;
@@ -247,14 +240,10 @@ impl State {
         if worker.silent {
             return worker.link.kill();
         }
-        let mut exit = Vec::new();
-        packed::append_bytes(&mut exit, Kind::Exit, &[]);
-        match worker.link.room() {
-            Ok(room) if room >= exit.len() => {
-                worker.link.write(&exit);
-                worker.link.publish();
-            }
-            _ => worker.link.kill(),
+        if worker.link.write(&packed::EXIT).is_ok() {
+            worker.link.publish();
+        } else {
+            worker.link.kill();
         }
     }
 
@@ -358,13 +347,50 @@ impl Worker {
     }
 }
 
+/// What a worker is sent at once.
+struct Letter {
+    entries: Vec<u8>,
+    /// How many bytes of calls and functions there may be.
+    room: usize,
+    /// How many nanoseconds of calls stand behind the last place where the worker wakes the pool.
+    unannounced: u64,
+}
+
+impl Letter {
+    /// For how many bytes there is room.
+    fn left(&self) -> usize {
+        self.room.saturating_sub(self.entries.len())
+    }
+
+    /// Adds calls, and where the worker is to wake the pool.
+    fn add(&mut self, run: &Run, cost: u64) {
+        let (mut from, count) = (0, run.len());
+        while from < count {
+            let step = (WAKES_AFTER.saturating_sub(self.unannounced) / cost).clamp(1, u64::from(count - from)) as u32;
+            self.entries.extend_from_slice(run.entries(from..from + step));
+            from += step;
+            self.unannounced += cost.saturating_mul(u64::from(step));
+            if self.unannounced.saturating_add(cost) > WAKES_AFTER {
+                self.announce();
+            }
+        }
+    }
+
+    /// Has the worker wake the pool when it has come so far.
+    fn announce(&mut self) {
+        if mem::take(&mut self.unannounced) > 0 {
+            self.entries.extend_from_slice(&packed::NOTIFY);
+        }
+    }
+}
+
 /// Sends the arguments of the first call of a run.
-fn send_message(worker: &Worker, run: &Run) -> Result<(), SendFailure> {
+fn send_message(link: &Link, run: &Run) -> Result<(), SendFailure> {
     let Some(message) = run.take_message() else {
         return Err(SendFailure::Refused("its handles were sent already".to_owned()));
     };
     let kept = message.clone();
-    worker.link.send(message).inspect_err(|_| run.put_back(kept))
+    link.send(message).inspect_err(|_| run.put_back(kept))
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::dispatch::WAKES_ITSELF;
+use super::dispatch::WAKES_AFTER;
 use super::state::{Phase, State, Verdict, Worker};
 use super::supervisor::{FIRST_PAUSE, MOST_FAILURES, MOST_INITIALIZER_FAILURES};
 use crate::error::TaskError;
@@ -45,7 +45,7 @@ impl State {
                 by(idle_timeout.and_then(|timeout| worker.idle_since.checked_add(timeout)));
                 continue;
             };
-            if worker.unanswered() > 1 && (is_any_idle || first.cost < WAKES_ITSELF) {
+            if worker.unanswered() > 1 && (is_any_idle || first.cost < WAKES_AFTER) {
                 by(Some(now + TICK));
             }
             if watches_memory {

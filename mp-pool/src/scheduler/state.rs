@@ -16,7 +16,7 @@ use crate::slot::Slot;
 use crate::stats::Stats;
 
 /// How long the calls that are sent at once may take.
-pub(crate) const SLICE: Duration = Duration::from_micros(500);
+pub(crate) const SLICE: Duration = Duration::from_micros(1000);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {

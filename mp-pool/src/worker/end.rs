@@ -1,36 +1,42 @@
 //! A worker's end of its link.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::process::exit;
 use std::sync::Arc;
 
 use mp_core::raw::{Message, Outcome, Spins, error_chain};
-use mp_core::{Connection, EncodeError, SendErrorReason};
-use mp_shm::Shared;
+use mp_core::{Connection, EncodeError, Fd, SendErrorReason};
+use mp_queue::ring::raw::{Consumer, Producer};
+use mp_shm::raw::Region;
 
-use crate::board::{Board, Claimed, Consumer, Producer, Until};
-use crate::packed::{self, HEADER, Header, Kind};
+use crate::board::{Board, Claimed, Until};
+use crate::packed::{self, Header, Kind, NOTIFY};
 use crate::report::now;
 use crate::wire::{ToPool, ToWorker};
 
 /// A worker's end, as an argument.
 #[derive(serde::Serialize, serde::Deserialize)]
-pub(crate) struct WorkerLink(pub(crate) Connection<ToPool, ToWorker>, pub(crate) Shared<Board>);
+pub(crate) struct WorkerLink(pub(crate) Connection<ToPool, ToWorker>, pub(crate) Fd<OwnedFd>);
 
 impl WorkerLink {
     pub(crate) fn open(self) -> WorkerEnd {
-        WorkerEnd::new(self.0, self.1)
+        let memory = Region::attach(self.1.into_inner()).unwrap_or_else(|error| panic!("{}", error_chain(&error)));
+        let (inbox, outbox) = Board::for_worker(memory).unwrap_or_else(|error| panic!("{error}"));
+        WorkerEnd::new(self.0, inbox, outbox)
     }
 }
 
 pub(crate) struct WorkerEnd {
     connection: Connection<ToPool, ToWorker>,
-    board: Shared<Board>,
-    inbox: Consumer,
-    outbox: Producer,
+    inbox: Consumer<Board>,
+    outbox: Producer<Board>,
     /// What was taken from the board, and how much of it was looked at.
     entries: Vec<u8>,
     at: usize,
+    /// Where the bytes of the last item are.
+    place: Range<usize>,
     /// The number of the call whose entry comes next.
     position: u32,
     /// The messages that arrived before the entry that announces them.
@@ -43,37 +49,39 @@ pub(crate) struct WorkerEnd {
 
 /// What a worker is to do next.
 pub(crate) enum Item {
-    /// To remember which function the calls that follow are of: it stands at this place, behind its
-    /// time limit.
-    Function(std::ops::Range<usize>),
-    /// To run a call, whose arguments stand at this place.
-    Inline(std::ops::Range<usize>, Run),
+    /// To remember which function the calls that follow are of: [`bytes`](WorkerEnd::bytes) are its
+    /// name, behind its time limit.
+    Function,
+    /// To run a call, whose arguments are [`bytes`](WorkerEnd::bytes).
+    Inline(Run),
     /// To run a call with these arguments, or to answer that they could not be received.
     Message(Result<Message, String>, Run),
 }
 
-/// A call that was claimed.
+/// The number of a call that was claimed.
 #[derive(Clone, Copy)]
-pub(crate) struct Run {
-    position: u32,
-    notify: bool,
-}
+pub(crate) struct Run(u32);
 
 impl WorkerEnd {
-    fn new(connection: Connection<ToPool, ToWorker>, board: Shared<Board>) -> Self {
+    fn new(connection: Connection<ToPool, ToWorker>, inbox: Consumer<Board>, outbox: Producer<Board>) -> Self {
         Self {
             connection,
-            board,
-            inbox: Consumer::default(),
-            outbox: Producer::default(),
+            inbox,
+            outbox,
             entries: Vec::new(),
             at: 0,
+            place: 0..0,
             position: 0,
             messages: VecDeque::new(),
             spins: Spins::new(),
             clock: Clock { since: None, calls: 0, one_by_one: true },
             scratch: Vec::new(),
         }
+    }
+
+    #[inline]
+    fn board(&self) -> &Board {
+        self.inbox.head()
     }
 
     pub(crate) fn ready(&self) {
@@ -94,10 +102,10 @@ impl WorkerEnd {
         }
     }
 
-    /// The bytes at a place that an [`Item`] names.
+    /// The bytes of the entry that the last [`Item`] was.
     #[inline]
-    pub(crate) fn bytes(&mut self, place: std::ops::Range<usize>) -> &mut [u8] {
-        &mut self.entries[place]
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.entries[self.place.clone()]
     }
 
     /// Claims the next call, and waits for one. It does not return when the pool is gone or wants
@@ -109,10 +117,10 @@ impl WorkerEnd {
                 self.refill();
             }
             let header = self.header();
-            let place = self.at + HEADER..self.at + HEADER + header.length;
+            self.place = header.bytes(self.at);
             match header.kind {
                 Kind::Value | Kind::Message => {
-                    let claimed = self.board.claim.get();
+                    let claimed = self.board().claim.get();
                     if claimed.next != self.position {
                         // The pool has taken it back.
                         self.skip(header);
@@ -120,25 +128,31 @@ impl WorkerEnd {
                     }
                     let next = Claimed { next: claimed.next + 1, end: claimed.end };
                     if claimed.next >= claimed.end {
-                        self.wait_for(|end| end.board.claim.get() != claimed);
+                        self.wait_for(|end| end.board().claim.get() != claimed);
                         continue;
                     }
-                    if !self.board.claim.change(claimed, next) {
+                    if !self.board().claim.change(claimed, next) {
                         continue;
                     }
-                    let run = Run { position: self.position, notify: header.notify };
+                    let run = Run(self.position);
                     self.at += header.whole();
                     self.position += 1;
                     self.clock.start();
                     if header.kind == Kind::Value {
-                        return Item::Inline(place, run);
+                        return Item::Inline(run);
                     }
                     return Item::Message(self.message(), run);
                 }
                 Kind::Function => {
                     self.at += header.whole();
                     self.tell_time();
-                    return Item::Function(place);
+                    return Item::Function;
+                }
+                Kind::Filler => self.at += header.whole(),
+                Kind::Notify => {
+                    self.at += header.whole();
+                    self.tell_time();
+                    self.notify();
                 }
                 Kind::Exit => exit(0),
                 _ => panic!("the pool sent an entry that is for pools"),
@@ -160,11 +174,11 @@ impl WorkerEnd {
     }
 
     fn refill(&mut self) {
-        self.wait_for(|end| !end.inbox.is_empty(&end.board.to_worker));
+        self.wait_for(|end| !end.inbox.is_empty());
         self.entries.clear();
         self.at = 0;
-        if self.inbox.take(&self.board.to_worker, &mut self.entries).is_err() {
-            panic!("the memory that is shared with the pool is damaged");
+        if let Err(damaged) = self.inbox.take(&mut self.entries) {
+            panic!("{damaged}");
         }
     }
 
@@ -185,11 +199,11 @@ impl WorkerEnd {
         let mut wait = spins.wait(true);
         while !holds(self) {
             if wait.sleeps() {
-                self.board.worker_sleeps.set(until);
+                self.board().worker_sleeps.set(until);
                 if !holds(self) {
                     self.receive();
                 }
-                self.board.worker_sleeps.clear();
+                self.board().worker_sleeps.clear();
             }
             wait.in_vain();
         }
@@ -227,7 +241,7 @@ impl WorkerEnd {
     /// Wakes the pool if it sleeps.
     #[inline]
     pub(crate) fn notify(&self) {
-        if self.board.pool_sleeps.is_to_be_woken(Until::More) {
+        if self.board().pool_sleeps.is_to_be_woken(Until::More) {
             self.say(ToPool::Wake);
         }
     }
@@ -241,14 +255,12 @@ impl WorkerEnd {
             self.encode(run, outcome, entry);
         }
         self.clock.calls += 1;
-        if run.notify || self.clock.one_by_one {
+        let rest = &self.entries[self.at..];
+        if self.clock.one_by_one || rest.is_empty() || rest.starts_with(&NOTIFY) {
             // With the result, so that whoever has that finds the time in the report.
             self.clock.append(entry);
         }
         self.put(entry);
-        if run.notify {
-            self.notify();
-        }
     }
 
     pub(crate) fn answer_unreadable(&mut self, run: Run, why: &str, entry: &mut Vec<u8>) {
@@ -271,7 +283,7 @@ impl WorkerEnd {
         });
         let failure = match (encoded, long) {
             (Ok(()), None) => return,
-            (Ok(()), Some(())) => match self.connection.send(ToPool::Outcome(run.position, outcome)) {
+            (Ok(()), Some(())) => match self.connection.send(ToPool::Outcome(run.0, outcome)) {
                 Ok(()) => return,
                 Err(error) => match error.reason {
                     SendErrorReason::Disconnected => exit(0),
@@ -305,22 +317,14 @@ impl WorkerEnd {
     /// Writes an entry where the pool can read it from now on.
     #[inline]
     fn put(&mut self, entry: &mut Vec<u8>) {
-        if !self.has_room(entry.len()) {
+        while !self.outbox.write(entry).unwrap_or_else(|damaged| panic!("{damaged}")) {
             self.notify();
             let length = entry.len();
-            self.wait(Until::Room, |end| end.has_room(length));
+            // What is damaged is found by writing.
+            self.wait(Until::Room, |end| end.outbox.room().map_or(true, |room| room >= length));
         }
-        self.outbox.write(&self.board.to_pool, entry);
-        self.outbox.publish(&self.board.to_pool);
+        self.outbox.publish();
         entry.clear();
-    }
-
-    #[inline]
-    fn has_room(&self, length: usize) -> bool {
-        match self.outbox.room(&self.board.to_pool) {
-            Ok(room) => room >= length,
-            Err(_) => panic!("the memory that is shared with the pool is damaged"),
-        }
     }
 }
 

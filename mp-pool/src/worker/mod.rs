@@ -78,15 +78,15 @@ fn work(link: &mut WorkerEnd) -> ! {
     let before = forks();
     let mut function = Err(String::new());
     let mut limit = None;
-    let mut entry = Vec::with_capacity(packed::MOST);
+    let mut entry = Vec::with_capacity(64);
     loop {
         let item = link.next();
         let run = match &item {
-            Item::Function(place) => {
-                (function, limit) = find(link.bytes(place.clone()));
+            Item::Function => {
+                (function, limit) = find(link.bytes());
                 continue;
             }
-            Item::Inline(_, run) | Item::Message(_, run) => *run,
+            Item::Inline(run) | Item::Message(_, run) => *run,
         };
         if let Some(limit) = limit {
             set_deadline(Instant::now().checked_add(limit));
@@ -97,12 +97,10 @@ fn work(link: &mut WorkerEnd) -> ! {
                 link.answer_unreadable(run, &why, &mut entry);
                 continue;
             }
-            (Item::Inline(place, _), Ok(function)) => {
-                RawFunction::run_bytes(function, link.bytes(place), &mut entry, packed::MOST)
-            }
+            (Item::Inline(_), Ok(function)) => function.run_bytes(link.bytes(), &mut entry, packed::MOST),
             (Item::Message(Ok(message), _), Ok(function)) => function.run_message(message, &mut entry, packed::MOST),
             (_, Err(name)) => Some(Outcome::UnknownFunction(name.clone())),
-            (Item::Function(_), _) => None,
+            (Item::Function, _) => None,
         };
         if limit.is_some() {
             set_deadline(None);

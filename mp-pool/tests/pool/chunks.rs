@@ -215,8 +215,8 @@ scenario!(items_of_any_size_come_back_inside_chunks, {
         vec![length as u8; length * 2]
     }
     let pool = Pool::new(2).unwrap();
-    let lengths = [0, 1, 7, 100, 2_000, 4_000, 4_080, 4_100, 20_000, 70_000, 300_000];
-    let lengths: Vec<usize> = (0..2_200).map(|index| lengths[(index * 7) % lengths.len()]).collect();
+    let lengths = [0, 1, 7, 100, 2_000, 4_000, 4_080, 4_100, 20_000, 70_000, 300_000, 500_000, 700_000];
+    let lengths: Vec<usize> = (0..1_300).map(|index| lengths[(index * 7) % lengths.len()]).collect();
     let items = lengths.iter().map(|length| (*length, vec![*length as u8; *length]));
     for (index, value) in pool.imap_unordered::<grow>(items) {
         let length = lengths[index];

@@ -35,6 +35,9 @@ pub(crate) const HEADER: usize = UNIT;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Damaged(pub(crate) &'static str);
 
+/// The index of the consumer breaks invariant 2 of `index`.
+const OUTSIDE: Damaged = Damaged("the position of its consumer is not in it");
+
 /// What a record holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -68,11 +71,13 @@ impl<'a> Ring<'a> {
         Self { indices, start, size, limit, memory: PhantomData }
     }
 
+    #[inline]
     fn units(&self) -> u32 {
         (self.size / UNIT) as u32
     }
 
     /// Where in the ring a position is, in units.
+    #[inline]
     fn offset(&self, index: Index) -> u32 {
         index.position() & (self.units() - 1)
     }
@@ -117,6 +122,7 @@ impl<'a> Ring<'a> {
         unsafe { bytes.set_len(length) };
     }
 
+    #[inline]
     fn write_word(&self, offset: usize, word: u64) {
         self.write(offset, &word.to_ne_bytes());
     }
@@ -179,16 +185,18 @@ impl<'a> Writer<'a> {
         self.next
     }
 
+    #[inline]
     fn is_possible(&self, head: Index) -> bool {
         let units = self.next.units_since(head);
         // Every message takes a unit at least, so of an honest ring the count says no more.
         units <= self.ring.units() && self.next.messages_since(head) <= units
     }
 
+    #[inline]
     fn look(&mut self) -> Result<(), Damaged> {
         let head = self.ring.indices.head();
         if !self.is_possible(head) {
-            return Err(Damaged("the position of its consumer is not in it"));
+            return Err(OUTSIDE);
         }
         self.head = head;
         Ok(())
@@ -202,6 +210,7 @@ impl<'a> Writer<'a> {
 
     /// Where a record of so many units goes: how many units are skipped before it. `None` if there
     /// is no room.
+    #[inline]
     fn find(&mut self, units: u32) -> Result<Option<u32>, Damaged> {
         let offset = self.ring.offset(self.next);
         let to_end = self.ring.units() - offset;
@@ -244,6 +253,33 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
+    /// Writes records that stand one behind the other, as a whole; `false` if there is no room for
+    /// them. They count as no messages.
+    #[inline]
+    pub(crate) fn write_records(&mut self, records: &[u8]) -> Result<bool, Damaged> {
+        if records.len() > self.ring.size {
+            return Ok(false);
+        }
+        let units = (records.len() / UNIT) as u32;
+        let Some(skip) = self.find(units)? else { return Ok(false) };
+        self.skip(skip);
+        self.ring.write(self.ring.offset(self.next) as usize * UNIT, records);
+        self.next = self.next.plus(units, 0);
+        Ok(true)
+    }
+
+    /// How many bytes of records [`write_records`](Self::write_records) has room for now.
+    pub(crate) fn room(&self) -> Result<usize, Damaged> {
+        let head = self.ring.indices.head();
+        if !self.is_possible(head) {
+            return Err(OUTSIDE);
+        }
+        let free = self.ring.units() - self.next.units_since(head);
+        let to_end = self.ring.units() - self.ring.offset(self.next);
+        Ok(free.min(to_end).max(free.saturating_sub(to_end)) as usize * UNIT)
+    }
+
+    #[inline]
     fn skip(&mut self, units: u32) {
         if units > 0 {
             let offset = self.ring.offset(self.next) as usize * UNIT;
@@ -288,6 +324,15 @@ impl<'a> Writer<'a> {
                 Err(Closed)
             }
         }
+    }
+}
+
+impl Writer<'_> {
+    /// Publishes what was written to a ring that is never closed.
+    #[inline]
+    pub(crate) fn publish_by_store(&mut self) {
+        self.ring.indices.store(self.next);
+        self.published = self.next;
     }
 }
 
@@ -366,6 +411,29 @@ impl<'a> Reader<'a> {
         // What was passed over still counts: otherwise a producer that is out of order could
         // publish for as long as this consumer reads.
         tail.units_since(self.next).max(tail.units_since(self.taken)) <= self.ring.units()
+    }
+
+    /// Tells whether nothing was published that was not passed over.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ring.indices.tail().units_since(self.next) == 0
+    }
+
+    /// Appends all records that were published, as they stand in the ring, to `bytes`, and takes
+    /// them. What is in them is not looked at.
+    pub(crate) fn take_all(&mut self, bytes: &mut Vec<u8>) -> Result<(), Damaged> {
+        let tail = self.ring.indices.tail();
+        if !self.is_possible(tail) {
+            return Err(Damaged("the position of its producer is not in it"));
+        }
+        let length = tail.units_since(self.next) as usize * UNIT;
+        let offset = self.ring.offset(self.next) as usize * UNIT;
+        let to_end = length.min(self.ring.size - offset);
+        self.ring.append(offset, to_end, bytes);
+        self.ring.append(0, length - to_end, bytes);
+        (self.tail, self.next) = (tail, tail.open());
+        self.take();
+        Ok(())
     }
 
     /// Looks for the next message.

@@ -110,10 +110,10 @@ impl Index {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Closed;
 
-/// The words that the two sides share. All-zero bytes are those of an empty ring.
+/// The words that the two sides of a ring share. All-zero bytes are those of an empty ring.
 #[repr(C)]
 #[cfg_attr(not(loom), derive(mp_shm::ShmSafe))]
-pub(crate) struct Indices {
+pub struct Indices {
     tail: Line<AtomicU64>,
     head: Line<AtomicU64>,
     /// Where the consumer waits for messages. It is rarely written.
@@ -129,7 +129,9 @@ pub(crate) struct Indices {
 pub(crate) struct Line<T>(pub(crate) T);
 
 impl Indices {
-    pub(crate) fn new() -> Self {
+    /// Returns those of an empty ring.
+    #[allow(clippy::new_without_default, reason = "they are placed in shared memory, once for each ring")]
+    pub fn new() -> Self {
         Self {
             tail: Line(AtomicU64::new(0)),
             head: Line(AtomicU64::new(0)),
@@ -169,6 +171,14 @@ impl Indices {
             // No other producer is there, so only the bit can have changed.
             Err(_) => Err(Closed),
         }
+    }
+
+    /// Publishes what the producer has written up to `new`, where nobody closes the ring.
+    #[inline]
+    #[cfg(not(loom))]
+    pub(crate) fn store(&self, new: Index) {
+        // The bytes are written before. Who wants to see sleepers after it puts a fence in between.
+        self.tail.0.store(new.0, Ordering::Release);
     }
 
     /// Takes what is before `new`. The consumer then owes a [`Signal::notify`] of `space`.

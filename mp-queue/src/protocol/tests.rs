@@ -172,7 +172,19 @@ proptest! {
             }
         }
         prop_assert!(bytes.len() <= 512);
+        bytes.clear();
+        let taken = Reader::new(ring, Index::from_bits(seen)).take_all(&mut bytes);
+        prop_assert!(bytes.len() <= taken.map_or(0, |()| 512));
         let mut writer = Writer::resume(ring, Index::from_bits(other), Index::from_bits(next));
+        let mut left = 1000;
+        while let (Ok(room), 1..) = (writer.room(), left) {
+            prop_assert!(room <= 512);
+            let records = &[7; 512][..room.min(left % 100 / 8 * 8 + 8)];
+            if records.is_empty() || writer.write_records(records) != Ok(true) {
+                break;
+            }
+            left -= 1;
+        }
         for length in 0..300 {
             match writer.write(Kind::Message, &vec![1; length % 200]) {
                 Ok(true) => {}
