@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use indicatif::ProgressIterator;
 use mp_core::process_fn;
 use mp_pool::{Pool, TaskError};
 use mp_testing::scenario;
@@ -115,4 +116,21 @@ scenario!(an_item_that_panics_while_it_is_encoded_does_not_hang_the_rest, {
     assert!(catch_unwind(AssertUnwindSafe(|| values.next())).is_err());
     assert_eq!(values.next(), Some((1, Ok(3))));
     assert_eq!(values.next(), None);
+});
+
+scenario!(a_lazy_map_says_how_many_values_are_left_if_the_items_do, {
+    let pool = Pool::new(2).unwrap();
+    let mut values = pool.imap_unordered::<square>(0..1_000);
+    for taken in 1..=1_000 {
+        assert!(values.next().unwrap().1.is_ok());
+        assert_eq!(values.len(), 1_000 - taken);
+    }
+    let shown = pool.imap::<square>(vec![1, 2, 3]).progress();
+    assert_eq!((shown.progress.length(), shown.count()), (Some(3), 3));
+
+    let odd = (0..1_000).filter(|number| number % 2 == 1);
+    let unknown = pool.imap::<square>(odd);
+    assert_eq!(unknown.size_hint(), (0, Some(1_000)));
+    let len = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| unknown.len()));
+    assert!(len.is_err(), "nobody knows");
 });
