@@ -10,12 +10,15 @@
 //!   as mp-listener does.
 
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use crate::call::{EncodedCall, RawFunction};
 pub use crate::codec::Source;
 use crate::codec::{DecodeError, EncodeError};
 pub use crate::message::{Encoded, Message, Sink, decode_from, decode_plain};
+use crate::outcome::Panic;
 pub use crate::outcome::{CallError, Outcome};
+use crate::panic;
 pub use crate::pollable::PollableFd;
 #[cfg(feature = "async")]
 pub use crate::reactor::Readiness;
@@ -43,6 +46,24 @@ pub fn error_chain(error: &dyn Error) -> String {
         Some(source) => format!("{error}: {}", error_chain(source)),
         None => error.to_string(),
     }
+}
+
+/// Runs `f`, and returns its panic as a [`Panic`], for code that runs functions of the user's.
+///
+/// # Errors
+///
+/// The panic. Its place is known only on the first thread of a process that this library started.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::raw::catch_panic;
+///
+/// assert_eq!(catch_panic(|| 7), Ok(7));
+/// assert_eq!(catch_panic(|| panic!("no")).map(|(): ()| ()).unwrap_err().message, "no");
+/// ```
+pub fn catch_panic<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
+    catch_unwind(AssertUnwindSafe(|| panic::call_as_first_frame(f))).map_err(panic::describe)
 }
 
 /// Says which value an error is about, for code that passes on errors of several values as one

@@ -1,8 +1,9 @@
 //! The attribute `#[process_fn]` of `mp-core`, for functions that can run in another process, and
-//! the derive `ShmSafe` of `mp-shm`, for types whose values can be in shared memory.
+//! the derive `ShmSafe` of `mp-shm`, for types whose values can be in shared memory; and the
+//! attribute `#[shared]` of `mp-manager`, for types whose values live in a server.
 //!
-//! Use them as `mp_core::process_fn` and `mp_shm::ShmSafe`. Their output refers to those crates, so
-//! this crate is useless alone.
+//! Use them as `mp_core::process_fn`, `mp_shm::ShmSafe` and `mp_manager::shared`. Their output
+//! refers to those crates, so this crate is useless alone.
 
 mod args;
 mod attributes;
@@ -12,6 +13,7 @@ mod expand;
 mod function;
 mod parameter;
 mod qualifiers;
+mod shared;
 mod shm_safe;
 mod types;
 
@@ -180,4 +182,47 @@ pub fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_derive(ShmSafe, attributes(shm_safe))]
 pub fn derive_shm_safe(item: TokenStream) -> TokenStream {
     shm_safe::derive(item.into()).into()
+}
+
+/// The reference of the attribute. `mp_manager::shared` has the examples, because this crate cannot
+/// depend on `mp_manager`.
+///
+/// # Output
+///
+/// The attribute goes on an `impl` block of a type `Name`, which stays as it is. Every public
+/// function in it (`pub`, `pub(crate)` and so on) is shared. Beside it comes `NameProxy`:
+///
+/// - a constructor for each function that returns `Self` or `Result<Self, E>`. It takes a `&impl
+///   Host` before its parameters and returns a `Result<NameProxy, CallError>`, or a
+///   `Result<Result<NameProxy, E>, CallError>`;
+/// - a method for each one that takes `&self` or `&mut self`. It takes `&self` and returns a
+///   `Result<R, CallError>`;
+/// - `later()`, which has the same methods; they return a `Reply<R>`;
+/// - `with_limit` and `clear_poison`.
+///
+/// The proxy implements `Clone`, `Debug`, `Serialize` and `Deserialize`.
+///
+/// # Running
+///
+/// Methods run on threads of the server. Those that take `&self` run side by side, one that takes
+/// `&mut self` runs alone. So the type is `Send + Sync`. Calls begin in the order in which they
+/// arrive. A method that calls its own object through a proxy waits for itself if one of the two
+/// takes `&mut self`. If a method that takes `&mut self` panics, later calls fail with
+/// `CallError::Poisoned` until `clear_poison`.
+///
+/// # Arguments
+///
+/// - `#[shared(proxy = Name)]` gives the proxy another name;
+/// - `#[shared(name = "stable.name")]` registers the type under this name instead of its path;
+/// - `#[shared(crate = path)]` gives the path of `mp_manager`, for crates that re-export it.
+///
+/// # Errors
+///
+/// A block does not compile, and the error says what to do instead, if it is of a trait or a
+/// generic type; if a public function takes `self` by value, a reference, or a type that has no
+/// meaning in another process; if it returns one, or `Self` inside something else; if it is
+/// generic, `async`, `unsafe` or `extern`; if it is called as a method that every proxy has.
+#[proc_macro_attribute]
+pub fn shared(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    shared::shared(arguments.into(), item.into()).into()
 }

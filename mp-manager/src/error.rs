@@ -10,12 +10,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The function panicked in the server. The object is as it was before the call.
+    /// The function panicked in the server. The object is as it was before the call, except after
+    /// a method of a type of your own that takes `&mut self`: see [`Poisoned`](Self::Poisoned).
     #[error("the function {0}")]
     Panicked(Panic),
+    /// A method that takes `&mut self` panicked in an earlier call, and may have left the object
+    /// half-changed. `clear_poison` of the proxy lets it be used again.
+    #[error("the object is poisoned by a panic of an earlier call")]
+    Poisoned,
     /// No function of this name is registered in the executable.
     #[error("no function is registered under the name `{0}`")]
     UnknownFunction(String),
+    /// Two types are registered under this name: give one of them another with
+    /// `#[shared(name = "..")]`.
+    #[error("two types are registered under the name `{0}`")]
+    DuplicateType(String),
     /// An argument or a result could not be encoded. If it was an argument, nothing was sent.
     #[error("a value of the call could not be encoded")]
     Encode(#[source] EncodeError),

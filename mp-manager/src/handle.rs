@@ -40,7 +40,8 @@ impl Handle {
         Self::new(host.link(), body).map(P::from_handle)
     }
 
-    pub(crate) fn id(&self) -> u64 {
+    /// Returns the number of the object.
+    pub fn id(&self) -> u64 {
         self.object
     }
 
@@ -48,7 +49,8 @@ impl Handle {
         Arc::ptr_eq(&self.link, link)
     }
 
-    pub(crate) fn limit(&mut self, limit: Option<Duration>) {
+    /// Sets how long a call may take.
+    pub fn limit(&mut self, limit: Option<Duration>) {
         self.limit = limit;
     }
 
@@ -57,8 +59,12 @@ impl Handle {
         self.link.begin(self.object, operation, deadline)
     }
 
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::from_timeout(self.limit)
+    }
+
     pub(crate) fn call(&self, operation: Operation) -> Result<Body, CallError> {
-        let deadline = Deadline::from_timeout(self.limit);
+        let deadline = self.deadline();
         self.begin(operation, deadline)?.finish(deadline)
     }
 
@@ -253,6 +259,7 @@ pub(crate) mod sealed {
         fn link(&self) -> &Arc<Link>;
     }
 
+    /// What every proxy has.
     pub trait Sealed: Sized {
         #[doc(hidden)]
         fn interface() -> String {
@@ -268,19 +275,21 @@ pub(crate) mod sealed {
 }
 
 /// Implements what all proxies have, for one with the fields `handle` and `types`.
-macro_rules! proxy {
-    ($name:ident) => { $crate::handle::proxy!($name<>); };
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __proxy {
+    ($name:ident) => { $crate::__proxy!($name<>); };
     ($name:ident<$($parameter:ident),*>) => {
-        impl<$($parameter),*> $crate::handle::sealed::Sealed for $name<$($parameter),*> {
-            fn from_handle(handle: $crate::handle::Handle) -> Self {
+        impl<$($parameter),*> $crate::__private::Sealed for $name<$($parameter),*> {
+            fn from_handle(handle: $crate::__private::Handle) -> Self {
                 Self { handle, types: std::marker::PhantomData }
             }
 
-            fn handle(&self) -> &$crate::handle::Handle {
+            fn handle(&self) -> &$crate::__private::Handle {
                 &self.handle
             }
 
-            fn handle_mut(&mut self) -> &mut $crate::handle::Handle {
+            fn handle_mut(&mut self) -> &mut $crate::__private::Handle {
                 &mut self.handle
             }
         }
@@ -312,18 +321,18 @@ macro_rules! proxy {
         }
 
         /// Outside of a message between processes this is an error.
-        impl<$($parameter),*> serde::Serialize for $name<$($parameter),*> {
-            fn serialize<Ser: serde::Serializer>(&self, serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
-                self.handle.serialize(serializer)
+        impl<$($parameter),*> $crate::__private::serde::Serialize for $name<$($parameter),*> {
+            fn serialize<Ser: $crate::__private::serde::Serializer>(&self, serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
+                $crate::__private::serde::Serialize::serialize(&self.handle, serializer)
             }
         }
 
-        impl<'de, $($parameter),*> serde::Deserialize<'de> for $name<$($parameter),*> {
-            fn deserialize<De: serde::Deserializer<'de>>(deserializer: De) -> Result<Self, De::Error> {
-                let handle = $crate::handle::Handle::deserialize(deserializer)?;
+        impl<'de, $($parameter),*> $crate::__private::serde::Deserialize<'de> for $name<$($parameter),*> {
+            fn deserialize<De: $crate::__private::serde::Deserializer<'de>>(deserializer: De) -> Result<Self, De::Error> {
+                let handle = <$crate::__private::Handle as $crate::__private::serde::Deserialize>::deserialize(deserializer)?;
                 Ok(Self { handle, types: std::marker::PhantomData })
             }
         }
     };
 }
-pub(crate) use proxy;
+pub(crate) use __proxy as proxy;

@@ -36,6 +36,8 @@
 //! - [`Map`], [`List`], [`Cell`]: objects that hold values of any type that can be sent;
 //! - [`Queue`], [`Lock`], [`Semaphore`], [`Event`], [`Condition`], [`Barrier`]: objects that calls
 //!   wait for;
+//! - [`shared`]: the attribute that makes a proxy for a type of your own, with calls that can be
+//!   sent ahead ([`Reply`]) and awaited;
 //! - [`Map::modify`]: changes a value by a function that runs in the server, so nothing is lost
 //!   between reading and writing;
 //! - [`Manager::publish`] and [`Manager::get`]: objects by name;
@@ -54,8 +56,9 @@
 //! An object lives as long as a proxy of it exists: in any process, in a message in flight, or in a
 //! value in the server. The kernel counts, not messages, so nothing is lost or leaked when
 //! processes are killed. The server keeps a proxy inside a value as a plain reference, which needs
-//! no descriptor. A cycle of objects that refer to one another is not noticed. It lives until one
-//! of its values is removed, or the server ends.
+//! no descriptor. A value of a type of your own holds a proxy as any process does. A cycle of
+//! objects that refer to one another is not noticed. It lives until one of its values is removed,
+//! or the server ends.
 //!
 //! A process needs one descriptor for each proxy that it received and two for each server. The
 //! server needs one for each object, one for each process that uses it, and one for each value
@@ -73,7 +76,8 @@
 //! one end of a fresh connection, once, at its first call. The *lease* is the write end of a pipe,
 //! and the object goes when its last lease is closed. One thread of the server waits for all
 //! connections. Collections hold encoded keys and values, so the server decodes nothing of the
-//! user's. The functions of `modify` run on further threads, up to a limit.
+//! user's. The functions of `modify` and the methods of your own types run on further threads, up
+//! to a limit.
 //!
 //! A process that has too many unanswered calls ([`ManagerBuilder::calls_in_flight`]) is not read
 //! until it takes its answers, and its callers wait. It does not keep others waiting.
@@ -99,6 +103,7 @@
 mod barrier;
 mod cell;
 mod change;
+mod class;
 mod condition;
 mod error;
 mod event;
@@ -109,6 +114,7 @@ mod lock;
 mod manager;
 mod map;
 mod queue;
+mod reply;
 mod semaphore;
 mod server;
 mod value;
@@ -125,6 +131,74 @@ pub use list::List;
 pub use lock::{Lock, LockError, LockGuard};
 pub use manager::{Manager, ManagerBuilder};
 pub use map::Map;
+/// Lets processes use a value of a type of your own, which lives in a server.
+///
+/// It goes on an `impl` block of the type. Its public constructors and methods become those of a
+/// proxy, which is a value like the proxies of this crate.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::process_fn;
+/// use mp_manager::{CallError, Manager};
+///
+/// pub struct Counter {
+///     value: u64,
+/// }
+///
+/// #[mp_manager::shared]
+/// impl Counter {
+///     pub fn new(start: u64) -> Self {
+///         Self { value: start }
+///     }
+///
+///     pub fn value(&self) -> u64 {
+///         self.value
+///     }
+///
+///     pub fn add(&mut self, by: u64) -> u64 {
+///         self.value = self.value.checked_add(by).expect("it is small enough");
+///         self.value
+///     }
+/// }
+///
+/// #[process_fn]
+/// fn count(counter: CounterProxy) {
+///     for _ in 0..100 {
+///         counter.add(1).unwrap();
+///     }
+/// }
+///
+/// let manager = Manager::spawn()?;
+/// let counter = CounterProxy::new(&manager, 0)?;
+/// let children = [count::spawn(counter.clone())?, count::spawn(counter.clone())?];
+/// for child in children {
+///     child.join()?;
+/// }
+/// assert_eq!(counter.value()?, 200);
+///
+/// // Sixteen calls on their way at once.
+/// let replies: Vec<_> = (0..16).map(|_| counter.later().add(1)).collect();
+/// for (reply, value) in replies.into_iter().zip(201..) {
+///     assert_eq!(reply.join()?, value);
+/// }
+///
+/// // A panic may leave the value half-changed, so nobody uses it by accident.
+/// assert!(matches!(counter.add(u64::MAX), Err(CallError::Panicked(_))));
+/// assert_eq!(counter.value(), Err(CallError::Poisoned));
+/// counter.clear_poison()?;
+/// assert_eq!(counter.value()?, 216);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Reference
+///
+pub use mp_macros::shared;
 pub use queue::Queue;
+pub use reply::Reply;
 pub use semaphore::{Permit, Semaphore};
 pub use wire::ObjectInfo;
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;

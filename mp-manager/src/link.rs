@@ -3,11 +3,12 @@
 //! | a call is | left by |
 //! |---|---|
 //! | sent, and nobody waits | a waiter comes: to waited for. The answer comes: to answered |
-//! | waited for, by a thread | the answer comes, or the connection ends: to answered |
+//! | waited for, by a thread or a task | the answer comes, or the connection ends: to answered |
 //! | answered | its waiter takes the answer: gone |
 //!
 //! 1. Of all threads that wait, one reads: it waits for the socket and gives each answer to its
 //!    call. When it has its own answer, it wakes another waiter, which reads on.
+//!    Tasks do not read: as long as one waits and no thread reads, a thread is started that does.
 //! 2. A call that is dropped without its answer leaves nothing; the answer is dropped when it
 //!    comes.
 //! 3. A sender that finds no room takes answers in, so that the server can go on.
@@ -16,12 +17,14 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use mp_core::raw::{Deadline, forks};
-use mp_core::{RecvError, SendErrorReason, Sender, duplex};
+use mp_core::{SendErrorReason, Sender, duplex};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::CallError;
@@ -132,8 +135,25 @@ struct Calls {
 #[derive(Debug)]
 enum State {
     Sent,
-    Awaited(Thread),
+    Awaited(Waiter),
     Answered(Body),
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+enum Waiter {
+    Thread(Thread),
+    Task(Waker),
+}
+
+impl Waiter {
+    fn wake(&self) {
+        match self {
+            Self::Thread(thread) => thread.unpark(),
+            // A panic of a waker concerns only its own task.
+            Self::Task(waker) => drop(catch_unwind(AssertUnwindSafe(|| waker.wake_by_ref()))),
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -157,7 +177,7 @@ impl Calls {
     fn deliver(&mut self, response: Response) {
         if let Some(state) = self.open.get_mut(&response.call) {
             if let State::Awaited(waiter) = std::mem::replace(state, State::Answered(response.body)) {
-                waiter.unpark();
+                waiter.wake();
             }
         }
     }
@@ -169,15 +189,19 @@ impl Calls {
             _ => None,
         });
         if let Some(waiter) = waiter {
-            waiter.unpark();
+            waiter.wake();
         }
+    }
+
+    fn has_tasks(&self) -> bool {
+        self.open.values().any(|state| matches!(state, State::Awaited(Waiter::Task(_))))
     }
 
     fn end(&mut self) {
         self.ended = true;
         for state in self.open.values() {
             if let State::Awaited(waiter) = state {
-                waiter.unpark();
+                waiter.wake();
             }
         }
     }
@@ -241,7 +265,7 @@ impl Wire {
                 _ => {}
             }
             if calls.reading {
-                calls.open.insert(call, State::Awaited(thread::current()));
+                calls.open.insert(call, State::Awaited(Waiter::Thread(thread::current())));
                 drop(calls);
                 match deadline.left() {
                     None => thread::park(),
@@ -251,21 +275,62 @@ impl Wire {
                 continue;
             }
             calls.open.insert(call, State::Sent);
-            calls.reading = true;
-            drop(calls);
-            let received = match deadline.left() {
-                None => self.connection.recv().map(Some),
-                Some(left) => self.connection.recv_timeout(left),
-            };
-            calls = lock(&self.calls);
-            calls.reading = false;
-            match received {
-                Ok(Some(response)) => calls.deliver(response),
-                Ok(None) => {}
-                Err(RecvError::Disconnected) => calls.end(),
-                // An answer is lost, and nothing says whose.
-                Err(_) => calls.end(),
+            calls = self.read(calls, deadline);
+        }
+    }
+
+    /// Waits for one answer, and gives it to its call.
+    fn read<'a>(&'a self, mut calls: MutexGuard<'a, Calls>, deadline: Deadline) -> MutexGuard<'a, Calls> {
+        calls.reading = true;
+        drop(calls);
+        let received = match deadline.left() {
+            None => self.connection.recv().map(Some),
+            Some(left) => self.connection.recv_timeout(left),
+        };
+        calls = lock(&self.calls);
+        calls.reading = false;
+        match received {
+            Ok(Some(response)) => calls.deliver(response),
+            Ok(None) => {}
+            // The server has ended; or an answer is lost, and nothing says whose.
+            Err(_) => calls.end(),
+        }
+        calls
+    }
+
+    fn poll(self: &Arc<Self>, call: u64, waker: &Waker) -> Poll<Result<Body, CallError>> {
+        let mut calls = lock(&self.calls);
+        match calls.open.remove(&call) {
+            Some(State::Answered(body)) => {
+                if !calls.reading {
+                    calls.pass_on();
+                }
+                return Poll::Ready(Ok(body));
             }
+            _ if calls.ended => return Poll::Ready(Err(CallError::Disconnected { sent: true })),
+            _ => {}
+        }
+        calls.open.insert(call, State::Awaited(Waiter::Task(waker.clone())));
+        if !calls.reading {
+            let wire = Arc::clone(self);
+            let reader = thread::Builder::new().name("mp-manager reader".to_owned());
+            // The thread gets the lock only after this one has released it.
+            if let Err(error) = reader.spawn(move || wire.read_for_tasks()) {
+                calls.open.remove(&call);
+                return Poll::Ready(Err(CallError::Busy(format!("no thread can be started here: {error}"))));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Reads as long as tasks wait.
+    fn read_for_tasks(&self) {
+        let mut calls = lock(&self.calls);
+        while !calls.reading && !calls.ended && calls.has_tasks() {
+            calls = self.read(calls, Deadline::NEVER);
+        }
+        if !calls.reading {
+            calls.pass_on();
         }
     }
 }
@@ -285,6 +350,14 @@ impl Pending {
             return Err(CallError::Forked);
         }
         self.wire.finish(self.call, deadline)
+    }
+
+    /// Has the answer, or has `waker` woken when it is there.
+    pub(crate) fn poll(&self, waker: &Waker) -> Poll<Result<Body, CallError>> {
+        if self.forks != forks() {
+            return Poll::Ready(Err(CallError::Forked));
+        }
+        self.wire.poll(self.call, waker)
     }
 
     /// Tells the server that the value that answered this call has arrived.

@@ -69,6 +69,13 @@ pub(crate) enum Operation {
         initial: Initial,
         interface: String,
     },
+    /// Makes an object of a type of the user's, by one of its constructors.
+    Construct {
+        class: String,
+        method: u32,
+        arguments: Value,
+        interface: String,
+    },
     Publish {
         name: String,
         object: u64,
@@ -119,6 +126,9 @@ pub(crate) enum Operation {
     Release(u64),
     Sleep(u64, Timeout),
     Notify(u64, u64),
+    // Of an object of a type of the user's.
+    Call(u32, Value),
+    ClearPoison,
     // Of an event and a barrier.
     Wait(Timeout),
     SetFlag(bool),
@@ -141,6 +151,8 @@ impl Operation {
             | Self::GetOrInsert(_, value)
             | Self::Insert(_, value)
             | Self::Put(value, _)
+            | Self::Call(_, value)
+            | Self::Construct { arguments: value, .. }
             | Self::Modify { argument: value, .. } => f(value),
             Self::CompareExchange { old, new, .. } => old.iter_mut().chain(new).try_for_each(f),
             Self::InsertMany(pairs) => pairs.iter_mut().try_for_each(|(_, value)| f(value)),

@@ -1,8 +1,10 @@
 //! What objects hold, and what each operation does to it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, RwLock};
 
 use super::waiting::{Answers, Done, Waiter, Waiting};
+use crate::class::{Class, Method, Own};
 use crate::error::CallError;
 use crate::value::{Key, Value};
 use crate::wire::{Body, Initial, Operation, Place, Timeout};
@@ -12,6 +14,16 @@ pub(super) enum Content {
     List(Vec<Value>),
     Cell(Value),
     Waiting(Waiting),
+    Own(Object),
+}
+
+/// A value of a type of the user's.
+pub(super) struct Object {
+    pub(super) class: &'static Class,
+    /// Locked for the time of a call. Nobody waits for it: the calls take turns before that.
+    pub(super) value: Arc<RwLock<Own>>,
+    /// A method that takes `&mut self` has panicked.
+    pub(super) poisoned: bool,
 }
 
 /// Entries, and the order in which their keys were inserted.
@@ -27,12 +39,46 @@ pub(super) enum Step {
     Answer(Body),
     /// A function has to run first.
     Run(Modification),
+    /// A method has to run.
+    Call {
+        value: Arc<RwLock<Own>>,
+        method: Method,
+        arguments: Value,
+    },
     /// The call waits, unless it was answered at once.
     Wait(Timeout),
     /// The client expects no answer.
     Silent,
     /// An object of this kind has no such operation.
     Mismatch,
+}
+
+/// How much of an object a call needs while it runs on a thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It is over at once.
+    None,
+    /// It runs beside others of its kind.
+    Shared,
+    /// It runs alone.
+    Exclusive,
+}
+
+impl Object {
+    fn apply(&mut self, operation: Operation) -> Step {
+        match operation {
+            Operation::Call(..) if self.poisoned => Step::Answer(Body::Failed(CallError::Poisoned)),
+            Operation::Call(method, arguments) => match self.class.method(method) {
+                Ok(method) => Step::Call { value: Arc::clone(&self.value), method, arguments },
+                Err(error) => Step::Answer(Body::Failed(error)),
+            },
+            Operation::ClearPoison => {
+                self.poisoned = false;
+                Step::Answer(Body::Done)
+            }
+            _ => Step::Mismatch,
+        }
+    }
 }
 
 /// A change of a value by a function.
@@ -59,6 +105,19 @@ impl Content {
             Self::List(values) => values.len() as u64,
             Self::Cell(_) => 1,
             Self::Waiting(waiting) => waiting.len(),
+            Self::Own(_) => 0,
+        }
+    }
+
+    /// Tells how much of the object a call needs.
+    pub(super) fn turn(&self, operation: &Operation) -> Turn {
+        match (self, operation) {
+            (_, Operation::Modify { .. }) => Turn::Exclusive,
+            (Self::Own(object), Operation::Call(method, _)) => match object.class.method(*method) {
+                Ok(Method::Shared(_)) => Turn::Shared,
+                _ => Turn::Exclusive,
+            },
+            _ => Turn::None,
         }
     }
 
@@ -70,6 +129,7 @@ impl Content {
                 Done::Silent => return Step::Silent,
                 Done::Mismatch => return Step::Mismatch,
             },
+            (Self::Own(object), operation) => return object.apply(operation),
             (content, Operation::Modify { place, function, argument }) => match content.look(&place) {
                 Ok(old) => return Step::Run(Modification { place, function, old, argument }),
                 Err(step) => return step,

@@ -14,7 +14,9 @@
 //! 1. Exactly one thread leads or is about to, until the server ends.
 //! 2. There are at most `threads` threads. If all are busy, functions wait in a queue, and clients
 //!    with too many unanswered calls are not read.
-//! 3. All state is under one lock, which no thread holds while it waits or runs a function.
+//! 3. A thread that has run a function serves what waited for that, and wakes the leader if it
+//!    leaves functions or timers behind.
+//! 4. All state is under one lock, which no thread holds while it waits or runs a function.
 //!
 //! A process that dies leaves nothing in the server but what the kernel closes: the socket of its
 //! connection, and its leases.
@@ -25,22 +27,22 @@ mod state;
 mod waiting;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use mp_core::raw::Spins;
+use mp_core::raw::{Spins, above_standard_streams, catch_panic};
 use mp_core::{Receiver, Sender};
 use rustix::buffer::spare_capacity;
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::value::Watch;
 use crate::wire::ServersEnd;
-use state::{Job, State};
+use state::{Job, Object, State};
 
 /// What can be set for a server.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -64,6 +66,8 @@ const IDLE: Duration = Duration::from_secs(2);
 pub(crate) struct Server {
     state: Mutex<State>,
     watch: Arc<Watch>,
+    /// Wakes the leader, for what another thread has left for it.
+    wake: OwnedFd,
     spins: Spins,
     threads: Mutex<Threads>,
     changed: Condvar,
@@ -83,10 +87,18 @@ struct Threads {
 /// [`state::CLIENT`] or [`LEASE`](crate::value::LEASE).
 const DOOR: u64 = 0;
 const STOP: u64 = 1;
+const WAKE: u64 = 4;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics under these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Drops objects, whose `Drop` may be the user's and may panic.
+fn drop_all(objects: Vec<Object>) {
+    for object in objects {
+        let _ = catch_panic(|| drop(object));
+    }
 }
 
 /// What the leader has to do.
@@ -106,10 +118,14 @@ impl Server {
         let watch = Arc::new(Watch::new()?);
         epoll::add(&watch.epoll, &door, EventData::new_u64(DOOR), EventFlags::IN)?;
         epoll::add(&watch.epoll, &stop, EventData::new_u64(STOP), EventFlags::IN)?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wake = above_standard_streams(wake)?;
+        epoll::add(&watch.epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
         let state = State::new(door, way_in.as_fd().try_clone_to_owned()?, stop, Arc::clone(&watch), limits)?;
         let server = Arc::new(Self {
             state: Mutex::new(state),
             watch,
+            wake,
             spins: Spins::new(),
             threads: Mutex::default(),
             changed: Condvar::new(),
@@ -164,8 +180,13 @@ impl Server {
             let mut state = lock(&self.state);
             let spent = state.finish(job);
             next = state.next_job();
+            let more = state.has_jobs() || state.pause().is_some();
             drop(state);
-            drop(spent);
+            if more {
+                // It fails only if the leader has been woken very often and will be awake.
+                let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+            }
+            drop_all(spent);
         }
     }
 
@@ -217,7 +238,7 @@ impl Server {
             }
             let pause = state.pause();
             drop(state);
-            drop(spent);
+            drop_all(spent);
             let pause = if spin.sleeps() { pause } else { Some(Duration::ZERO) };
             if self.wait_for(&mut events, pause).is_err() {
                 // It fails for lack of memory alone.
@@ -235,8 +256,11 @@ impl Server {
                 if number == STOP {
                     let spent = state.end();
                     drop(state);
-                    drop(spent);
+                    drop_all(spent);
                     return Next::End;
+                }
+                if number == WAKE {
+                    let _ = rustix::io::read(&self.wake, &mut [0; 8]);
                 }
                 state.serve(number, event.flags);
             }

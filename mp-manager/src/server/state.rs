@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use mp_core::raw::{Message, Outcome, RawFunction};
+use mp_core::raw::{Message, RawFunction, catch_panic};
 use mp_core::{Fd, Receiver, RecvError};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::client::{Client, Sending};
-use super::content::{Content, Modification, Step};
+use super::content::{self, Content, Modification, Step, Turn};
 use super::waiting::{Answers, Waiter};
 use super::{DOOR, Limits};
+use crate::class::{Class, Method, Own};
 use crate::error::CallError;
 use crate::value::{Anchor, Known, LEASE, Reference, Value, Watch};
-use crate::wire::{Body, Initial, ObjectInfo, Operation, Place, Request, ServersEnd, Timeout};
+use crate::wire::{Body, ObjectInfo, Operation, Place, Request, ServersEnd, Timeout};
 
 /// The last two bits of the number under which the set reports a client.
 pub(super) const CLIENT: u64 = 2;
@@ -59,34 +60,120 @@ pub(super) struct Object {
     anchor: Arc<Anchor>,
     interface: String,
     content: Content,
-    /// A function that changes it runs.
-    busy: bool,
+    running: Running,
     /// What arrived meanwhile.
     waiting: VecDeque<(u64, Request)>,
+}
+
+/// What runs on threads and uses an object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Running {
+    Nothing,
+    /// So many calls that may run beside each other.
+    Shared(u32),
+    Exclusive,
+}
+
+impl Object {
+    fn new(anchor: Arc<Anchor>, interface: String, content: Content) -> Self {
+        Self { anchor, interface, content, running: Running::Nothing, waiting: VecDeque::new() }
+    }
+
+    /// Tells whether a call can run now, beside what runs already.
+    fn admits(&self, turn: Turn) -> bool {
+        match (self.running, turn) {
+            (Running::Nothing, _) | (Running::Shared(_), Turn::Shared | Turn::None) => true,
+            (Running::Shared(_), Turn::Exclusive) | (Running::Exclusive, _) => false,
+        }
+    }
+
+    fn begin(&mut self, turn: Turn) {
+        self.running = match (self.running, turn) {
+            (Running::Shared(others), Turn::Shared) => Running::Shared(others + 1),
+            (_, Turn::Shared) => Running::Shared(1),
+            (_, Turn::Exclusive) => Running::Exclusive,
+            (running, Turn::None) => running,
+        };
+    }
+
+    fn end(&mut self) {
+        self.running = match self.running {
+            Running::Shared(others @ 2..) => Running::Shared(others - 1),
+            _ => Running::Nothing,
+        };
+    }
 }
 
 /// A function to run.
 pub(super) struct Job {
     client: u64,
     call: u64,
+    /// 0 for a constructor.
     object: u64,
-    place: Place,
-    function: String,
-    values: Option<(Option<Value>, Value)>,
-    outcome: Result<(Option<Message>, Message), CallError>,
+    work: Work,
+}
+
+enum Work {
+    Modify { place: Place, function: String, values: Option<(Option<Value>, Value)> },
+    Call { value: Arc<RwLock<Own>>, method: Method, arguments: Option<Value> },
+    Construct { class: String, method: u32, arguments: Option<Value>, interface: String },
+    Drop(Arc<RwLock<Own>>),
+    // What came of it.
+    Modified(Place, Result<(Option<Message>, Message), CallError>),
+    Called(Result<Message, CallError>),
+    Constructed(String, Result<(&'static Class, Option<Own>, Message), CallError>),
 }
 
 impl Job {
     pub(super) fn run(&mut self) {
-        let Some((old, argument)) = self.values.take() else { return };
-        let unreadable = |error: io::Error| CallError::Busy(format!("a value could not be read: {error}"));
-        self.outcome = (|| {
-            let old = old.map(Value::into_message).transpose().map_err(unreadable)?;
-            let argument = argument.into_message().map_err(unreadable)?;
-            let function = RawFunction::find(&self.function)
-                .ok_or_else(|| CallError::from_outcome(Outcome::UnknownFunction(self.function.clone())))?;
-            function.change(old, argument).map_err(CallError::from_outcome)
-        })();
+        let work = std::mem::replace(&mut self.work, Work::Called(Err(CallError::NoSuchObject)));
+        self.work = match work {
+            Work::Modify { place, function, values } => Work::Modified(place, modify(function, values)),
+            Work::Call { value, method, arguments } => Work::Called(call(&value, method, arguments)),
+            Work::Construct { class, method, arguments, interface } => {
+                Work::Constructed(interface, construct(&class, method, arguments))
+            }
+            Work::Drop(value) => {
+                let _ = catch_panic(|| drop(value));
+                return;
+            }
+            over => over,
+        };
+    }
+}
+
+fn message(value: Option<Value>) -> Result<Message, CallError> {
+    let value = value.ok_or(CallError::NoSuchObject)?;
+    value.into_message().map_err(|error| CallError::Busy(format!("a value could not be read: {error}")))
+}
+
+fn modify(function: String, values: Option<(Option<Value>, Value)>) -> Result<(Option<Message>, Message), CallError> {
+    let (old, argument) = values.ok_or(CallError::NoSuchObject)?;
+    let old = old.map(|old| message(Some(old))).transpose()?;
+    let argument = message(Some(argument))?;
+    match RawFunction::find(&function) {
+        Some(found) => found.change(old, argument).map_err(CallError::from_outcome),
+        None => Err(CallError::UnknownFunction(function)),
+    }
+}
+
+fn call(value: &RwLock<Own>, method: Method, arguments: Option<Value>) -> Result<Message, CallError> {
+    let arguments = message(arguments)?;
+    // The functions catch panics, so the lock is never poisoned.
+    match method {
+        Method::Shared(run) => run(&value.read().unwrap_or_else(PoisonError::into_inner), arguments),
+        Method::Exclusive(run) => run(&mut value.write().unwrap_or_else(PoisonError::into_inner), arguments),
+        Method::Create(_) => Err(CallError::UnknownFunction("a constructor called as a method".to_owned())),
+    }
+}
+
+type Constructed = (&'static Class, Option<Own>, Message);
+
+fn construct(class: &str, method: u32, arguments: Option<Value>) -> Result<Constructed, CallError> {
+    let class = Class::find(class)?;
+    match class.method(method)? {
+        Method::Create(run) => run(message(arguments)?).map(|(value, result)| (class, value, result)),
+        _ => Err(CallError::UnknownFunction("a method called as a constructor".to_owned())),
     }
 }
 
@@ -287,6 +374,10 @@ impl State {
             let why = CallError::Busy(format!("a descriptor could not be examined: {error}"));
             return self.answer(client, request.call, Body::Failed(why));
         }
+        if let Operation::Construct { class, method, arguments, interface } = request.operation {
+            let work = Work::Construct { class, method, arguments: Some(arguments), interface };
+            return self.jobs.push_back(Job { client, call: request.call, object: 0, work });
+        }
         if request.object == 0 {
             let body = self.serve_itself(request.operation).unwrap_or_else(Body::Failed);
             return self.answer(client, request.call, body);
@@ -298,7 +389,7 @@ impl State {
     fn serve_itself(&mut self, operation: Operation) -> Result<Body, CallError> {
         match operation {
             Operation::Ping => Ok(Body::Done),
-            Operation::Create { initial, interface } => self.create(initial, interface),
+            Operation::Create { initial, interface } => self.insert(Content::new(initial), interface),
             Operation::Publish { name, object } => {
                 let object = self.objects.get(&object).ok_or(CallError::NoSuchObject)?;
                 self.names.insert(name, Reference::new(&object.anchor));
@@ -319,14 +410,27 @@ impl State {
         }
     }
 
-    fn create(&mut self, initial: Initial, interface: String) -> Result<Body, CallError> {
+    fn insert(&mut self, content: Content, interface: String) -> Result<Body, CallError> {
         let id = self.number();
-        let (anchor, lease) = Anchor::new(id, &self.watch).map_err(no_lease)?;
-        self.known.add(&anchor).map_err(no_lease)?;
-        let content = Content::new(initial);
-        let object = Object { anchor, interface, content, busy: false, waiting: VecDeque::new() };
+        let made = Anchor::new(id, &self.watch).and_then(|made| self.known.add(&made.0).map(|()| made));
+        let (anchor, lease) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.discard(content);
+                return Err(no_lease(error));
+            }
+        };
+        let object = Object::new(anchor, interface, content);
         self.objects.insert(id, object);
         Ok(Body::Object(id, Fd(lease)))
+    }
+
+    /// Drops what an object held. The `Drop` of a type of the user's may take long, panic, or call
+    /// this server, so it runs as a function does.
+    fn discard(&mut self, content: Content) {
+        if let Content::Own(own) = content {
+            self.jobs.push_back(Job { client: 0, call: 0, object: 0, work: Work::Drop(own.value) });
+        }
     }
 
     fn describe(&self) -> Vec<ObjectInfo> {
@@ -342,15 +446,24 @@ impl State {
         objects
     }
 
-    /// Serves a request for an object.
+    /// Serves a request for an object, in its turn.
     fn apply(&mut self, client: u64, request: Request) {
+        if let Some(object) = self.objects.get_mut(&request.object) {
+            // An exclusive call that waits is not overtaken.
+            if !object.waiting.is_empty() || !object.admits(object.content.turn(&request.operation)) {
+                return object.waiting.push_back((client, request));
+            }
+        }
+        self.start(client, request);
+    }
+
+    /// Serves a request for an object, whose turn it is.
+    fn start(&mut self, client: u64, request: Request) {
         let Request { call, object: id, operation } = request;
         let Some(object) = self.objects.get_mut(&id) else {
             return self.answer(client, call, Body::Failed(CallError::NoSuchObject));
         };
-        if object.busy {
-            return object.waiting.push_back((client, Request { call, object: id, operation }));
-        }
+        let turn = object.content.turn(&operation);
         let crowded = |client: &Client| client.parked.len() >= MOST_PARKED || client.parked.contains_key(&call);
         if operation.may_wait() && self.clients.get(&client).is_some_and(crowded) {
             let why = CallError::Busy("too many calls of one process wait".to_owned());
@@ -367,11 +480,14 @@ impl State {
                 return self.answer_parked(answers);
             }
             Step::Run(Modification { place, function, old, argument }) => {
-                object.busy = true;
-                let values = Some((old, argument));
-                let outcome = Err(CallError::NoSuchObject);
-                let job = Job { client, call, object: id, place, function, values, outcome };
-                return self.jobs.push_back(job);
+                object.begin(turn);
+                let work = Work::Modify { place, function, values: Some((old, argument)) };
+                return self.jobs.push_back(Job { client, call, object: id, work });
+            }
+            Step::Call { value, method, arguments } => {
+                object.begin(turn);
+                let work = Work::Call { value, method, arguments: Some(arguments) };
+                return self.jobs.push_back(Job { client, call, object: id, work });
             }
             Step::Mismatch => {
                 let (expected, found) = ("an object with this method".to_owned(), object.interface.clone());
@@ -393,40 +509,59 @@ impl State {
     /// Puts the result of a function where it belongs, and serves what has waited for that.
     /// Returns the objects that went.
     pub(super) fn finish(&mut self, job: Job) -> Vec<Object> {
-        let Job { client, call, object: id, place, outcome, .. } = job;
-        let Some(object) = self.objects.get_mut(&id) else { return Vec::new() };
-        let body = match outcome {
-            Ok((new, result)) => {
-                let new = new.map(|message| {
-                    let mut value = Value::new(message);
-                    value.adopt(&self.known).map(|()| value)
-                });
-                match new.transpose() {
-                    Ok(new) => {
-                        object.content.put(place, new);
-                        Body::Value(Some(Value::new(result)))
-                    }
-                    Err(error) => Body::Failed(no_lease(error)),
+        let Job { client, call, object: id, work } = job;
+        let body = match work {
+            Work::Constructed(interface, constructed) => self.add(interface, constructed),
+            Work::Modified(place, changed) => changed.and_then(|(new, result)| self.change(id, place, new, result)),
+            Work::Called(result) => {
+                let object = self.objects.get_mut(&id);
+                if let Some(Object { content: Content::Own(own), running: Running::Exclusive, .. }) = object {
+                    own.poisoned |= matches!(result, Err(CallError::Panicked(_)));
                 }
+                result.map(|result| Body::Value(Some(Value::new(result))))
             }
-            Err(error) => Body::Failed(error),
+            _ => Err(CallError::NoSuchObject),
         };
-        object.busy = false;
-        self.answer(client, call, body);
-        while let Some(object) = self.objects.get_mut(&id).filter(|object| !object.busy) {
-            match object.waiting.pop_front() {
-                Some((client, request)) => self.apply(client, request),
-                None => break,
+        self.answer(client, call, body.unwrap_or_else(Body::Failed));
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.end();
+        }
+        while let Some(object) = self.objects.get_mut(&id) {
+            match object.waiting.front().map(|(_, request)| object.content.turn(&request.operation)) {
+                Some(turn) if object.admits(turn) => {}
+                _ => break,
+            }
+            if let Some((client, request)) = object.waiting.pop_front() {
+                self.start(client, request);
             }
         }
         self.remove_if_unused(id);
         self.bury()
     }
 
+    fn change(&mut self, id: u64, place: Place, new: Option<Message>, result: Message) -> Result<Body, CallError> {
+        let object = self.objects.get_mut(&id).ok_or(CallError::NoSuchObject)?;
+        let mut new = new.map(Value::new);
+        new.iter_mut().try_for_each(|value| value.adopt(&self.known)).map_err(no_lease)?;
+        object.content.put(place, new);
+        Ok(Body::Value(Some(Value::new(result))))
+    }
+
+    /// Adds an object of a type of the user's, if its constructor made one.
+    fn add(&mut self, interface: String, constructed: Result<Constructed, CallError>) -> Result<Body, CallError> {
+        match constructed? {
+            (class, Some(value), _) => {
+                let value = Arc::new(RwLock::new(value));
+                self.insert(Content::Own(content::Object { class, value, poisoned: false }), interface)
+            }
+            (_, None, error) => Ok(Body::Value(Some(Value::new(error)))),
+        }
+    }
+
     /// Removes an object that no process and no value refers to.
     fn remove_if_unused(&mut self, id: u64) {
         let Some(object) = self.objects.get(&id) else { return };
-        if !object.busy && object.anchor.references() == 0 && !object.anchor.is_leased() {
+        if object.running == Running::Nothing && object.anchor.references() == 0 && !object.anchor.is_leased() {
             self.gone.extend(self.objects.remove(&id));
         }
     }
@@ -440,7 +575,7 @@ impl State {
                 // The client may have kept a duplicate, so closing this one is not enough.
                 let _ = epoll::delete(&self.watch.epoll, &client.connection);
                 self.lacking_credit.remove(&id);
-                for object in self.objects.values_mut().filter(|object| object.busy) {
+                for object in self.objects.values_mut() {
                     object.waiting.retain(|(waiting, _)| *waiting != id);
                 }
                 for (call, (_, until)) in client.parked {
@@ -460,11 +595,15 @@ impl State {
         for id in self.watch.suspects() {
             self.remove_if_unused(id);
         }
-        let gone = std::mem::take(&mut self.gone);
-        for object in &gone {
+        let mut others = Vec::new();
+        for object in std::mem::take(&mut self.gone) {
             self.known.remove(&object.anchor);
+            match object.content {
+                Content::Own(_) => self.discard(object.content),
+                _ => others.push(object),
+            }
         }
-        gone
+        others
     }
 
     /// Ends all connections, and returns the objects, to be dropped without the lock.

@@ -5,4 +5,5 @@ mod hostile;
 mod lifetimes;
 mod objects;
 mod servers;
+mod shared;
 mod waiting;

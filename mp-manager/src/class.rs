@@ -1,0 +1,121 @@
+//! Types of the user's whose values live in a server.
+//!
+//! The attribute `#[shared]` registers a [`Class`] for each, with a function for each constructor
+//! and method. The functions decode the arguments, run the method and encode its result.
+
+use std::any::Any;
+
+use linkme::distributed_slice;
+use mp_core::raw::{Message, catch_panic};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::CallError;
+
+/// Every type of the executable that has the attribute.
+#[distributed_slice]
+pub static CLASSES: [Class];
+
+/// A value of such a type.
+pub type Own = Box<dyn Any + Send + Sync>;
+
+/// What a constructor made, if it made a value, and what its caller gets.
+pub type Created = (Option<Own>, Message);
+
+/// A type.
+#[derive(Debug)]
+pub struct Class {
+    /// Its path, or the name from `name = ".."`.
+    pub name: &'static str,
+    /// Its constructors and methods, by whose places calls name them.
+    pub methods: &'static [Method],
+}
+
+/// A constructor or a method.
+#[derive(Clone, Copy, Debug)]
+pub enum Method {
+    /// Makes a value, and what its caller gets.
+    Create(fn(Message) -> Result<Created, CallError>),
+    /// Takes `&self`.
+    Shared(fn(&Own, Message) -> Result<Message, CallError>),
+    /// Takes `&mut self`.
+    Exclusive(fn(&mut Own, Message) -> Result<Message, CallError>),
+}
+
+impl Class {
+    pub(crate) fn find(name: &str) -> Result<&'static Self, CallError> {
+        let mut found = CLASSES.iter().filter(|class| class.name == name);
+        let class = found.next().ok_or_else(|| CallError::UnknownFunction(name.to_owned()))?;
+        match found.next() {
+            None => Ok(class),
+            Some(_) => Err(CallError::DuplicateType(name.to_owned())),
+        }
+    }
+
+    pub(crate) fn method(&self, place: u32) -> Result<Method, CallError> {
+        let method = self.methods.get(place as usize).copied();
+        method.ok_or_else(|| CallError::UnknownFunction(format!("{}, method {place}", self.name)))
+    }
+}
+
+fn run<R>(f: impl FnOnce() -> R) -> Result<R, CallError> {
+    catch_panic(f).map_err(CallError::Panicked)
+}
+
+fn encode(value: &impl Serialize) -> Result<Message, CallError> {
+    // A `Serialize` of the user's may panic as well.
+    run(|| Message::encode(value))?.map_err(CallError::Encode)
+}
+
+fn decode<A: DeserializeOwned>(arguments: Message) -> Result<A, CallError> {
+    run(|| arguments.decode())?.map_err(CallError::Decode)
+}
+
+fn other_type<T>() -> CallError {
+    let expected = std::any::type_name::<T>().to_owned();
+    CallError::WrongType { expected, found: "another type of the same name".to_owned() }
+}
+
+/// Runs a constructor.
+pub fn create<T: Send + Sync + 'static, A: DeserializeOwned>(
+    arguments: Message,
+    constructor: fn(A) -> T,
+) -> Result<Created, CallError> {
+    let arguments = decode(arguments)?;
+    let value = run(|| constructor(arguments))?;
+    Ok((Some(Box::new(value)), encode(&())?))
+}
+
+/// Runs a constructor that can fail.
+pub fn try_create<T: Send + Sync + 'static, A: DeserializeOwned, E: Serialize>(
+    arguments: Message,
+    constructor: fn(A) -> Result<T, E>,
+) -> Result<Created, CallError> {
+    let arguments = decode(arguments)?;
+    match run(|| constructor(arguments))? {
+        Ok(value) => Ok((Some(Box::new(value)), encode(&())?)),
+        Err(error) => Ok((None, encode(&error)?)),
+    }
+}
+
+/// Runs a method that takes `&self`.
+pub fn shared<T: 'static, A: DeserializeOwned, R: Serialize>(
+    value: &Own,
+    arguments: Message,
+    method: fn(&T, A) -> R,
+) -> Result<Message, CallError> {
+    let value = value.downcast_ref::<T>().ok_or_else(other_type::<T>)?;
+    let arguments = decode(arguments)?;
+    encode(&run(|| method(value, arguments))?)
+}
+
+/// Runs a method that takes `&mut self`.
+pub fn exclusive<T: 'static, A: DeserializeOwned, R: Serialize>(
+    value: &mut Own,
+    arguments: Message,
+    method: fn(&mut T, A) -> R,
+) -> Result<Message, CallError> {
+    let value = value.downcast_mut::<T>().ok_or_else(other_type::<T>)?;
+    let arguments = decode(arguments)?;
+    encode(&run(|| method(value, arguments))?)
+}

@@ -1,0 +1,82 @@
+//! What the expansion of the attribute uses. It is not part of the public interface and may change
+//! at any time.
+
+pub use linkme;
+pub use serde;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use crate::__proxy as proxy;
+pub use crate::class::{CLASSES, Class, Created, Method, Own, create, exclusive, shared, try_create};
+use crate::error::CallError;
+pub use crate::handle::Handle;
+pub use crate::handle::sealed::Sealed;
+use crate::handle::{Host, ask, decode, encode, unexpected};
+use crate::reply::Reply;
+use crate::wire::{Body, Operation};
+
+/// A type that a method can take or return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent to the server of a manager",
+    label = "cannot be sent to another process",
+    note = "arguments and results are sent by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it"
+)]
+pub trait Travels: Serialize + DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Travels for T {}
+
+/// Makes the compiler point at a type that cannot be sent.
+pub const fn assert_travels<T: Travels>() {}
+
+/// Calls a constructor that cannot fail.
+pub fn new<P: Sealed>(host: &impl Host, class: &str, method: u32, arguments: &impl Serialize) -> Result<P, CallError> {
+    match construct(host, class, method, arguments, P::interface())? {
+        body @ Body::Object(..) => Handle::new(host.link(), body).map(P::from_handle),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Calls a constructor that can fail.
+pub fn try_new<P: Sealed, E: DeserializeOwned>(
+    host: &impl Host,
+    class: &str,
+    method: u32,
+    arguments: &impl Serialize,
+) -> Result<Result<P, E>, CallError> {
+    match construct(host, class, method, arguments, P::interface())? {
+        body @ Body::Object(..) => Handle::new(host.link(), body).map(P::from_handle).map(Ok),
+        Body::Value(Some(error)) => decode(error).map(Err),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn construct(
+    host: &impl Host,
+    class: &str,
+    method: u32,
+    arguments: &impl Serialize,
+    interface: String,
+) -> Result<Body, CallError> {
+    let arguments = encode(arguments)?;
+    ask(host.link(), Operation::Construct { class: class.to_owned(), method, arguments, interface })
+}
+
+/// Calls a method.
+pub fn call<R: DeserializeOwned>(handle: &Handle, method: u32, arguments: &impl Serialize) -> Result<R, CallError> {
+    handle.certain(Operation::Call(method, encode(arguments)?))
+}
+
+/// Sends a call of a method.
+pub fn later<R: DeserializeOwned>(handle: &Handle, method: u32, arguments: &impl Serialize) -> Reply<R> {
+    let sent = encode(arguments).and_then(|arguments| {
+        let deadline = handle.deadline();
+        Ok((handle.begin(Operation::Call(method, arguments), deadline)?, deadline))
+    });
+    Reply::new(handle, sent)
+}
+
+/// Lets an object be used again after a panic.
+pub fn clear_poison(handle: &Handle) -> Result<(), CallError> {
+    handle.done(Operation::ClearPoison)
+}

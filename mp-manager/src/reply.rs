@@ -1,0 +1,77 @@
+//! `Reply`: the answer of a call that was sent.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use mp_core::raw::Deadline;
+use serde::de::DeserializeOwned;
+
+use crate::error::CallError;
+use crate::handle::{Handle, decode, unexpected};
+use crate::link::Pending;
+use crate::wire::Body;
+
+/// The answer of a call that was sent with `later()`, which a thread can [`join`](Self::join) and a
+/// task can await.
+///
+/// A process can send many calls before it joins the first. They arrive in the order in which they
+/// were sent. If a reply is dropped, the call still runs.
+///
+/// Awaiting works on any executor. While tasks of this process wait for a server, one thread waits
+/// for all of them.
+#[must_use = "dropping it drops the answer"]
+pub struct Reply<T> {
+    sent: Result<Sent, CallError>,
+    types: PhantomData<fn() -> T>,
+}
+
+struct Sent {
+    pending: Pending,
+    deadline: Deadline,
+    /// Keeps the object alive until the call has arrived.
+    _handle: Handle,
+}
+
+impl<T: DeserializeOwned> Reply<T> {
+    pub(crate) fn new(handle: &Handle, sent: Result<(Pending, Deadline), CallError>) -> Self {
+        let sent = sent.map(|(pending, deadline)| Sent { pending, deadline, _handle: handle.clone() });
+        Self { sent, types: PhantomData }
+    }
+
+    /// Waits for the answer. A limit of the proxy counts from when the call was sent.
+    ///
+    /// # Errors
+    ///
+    /// Any [`CallError`], also one of sending the call.
+    pub fn join(self) -> Result<T, CallError> {
+        let sent = self.sent?;
+        result(sent.pending.finish(sent.deadline))
+    }
+}
+
+fn result<T: DeserializeOwned>(answer: Result<Body, CallError>) -> Result<T, CallError> {
+    match answer? {
+        Body::Value(Some(value)) => decode(value),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// A limit of the proxy does not apply.
+impl<T: DeserializeOwned> Future for Reply<T> {
+    type Output = Result<T, CallError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &self.sent {
+            Err(error) => Poll::Ready(Err(error.clone())),
+            Ok(sent) => sent.pending.poll(context.waker()).map(result),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").finish_non_exhaustive()
+    }
+}
