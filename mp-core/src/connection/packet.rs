@@ -20,7 +20,7 @@
 //!
 //! The receipt is the write end of a pipe: see the module `large`.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -49,10 +49,21 @@ const FLAG_RECEIPT: u8 = 1 << 1;
 const MAX_LEADING: usize = 3;
 
 /// The bytes of a message that is sent.
-#[derive(Clone, Copy)]
 pub(crate) enum BodyRef<'a> {
-    Inline(&'a [u8]),
+    /// Behind room for the header, which [`room`] makes.
+    Inline(&'a mut [u8]),
     File(&'a MemoryFile),
+}
+
+/// Makes room for the header in an empty buffer, so that header and body are sent in one piece.
+#[inline]
+pub(crate) fn room(buffer: &mut Vec<u8>) {
+    buffer.extend_from_slice(&[0; HEADER]);
+}
+
+/// The body behind the room for the header.
+pub(crate) fn body(buffer: &[u8]) -> &[u8] {
+    buffer.get(HEADER..).unwrap_or_default()
 }
 
 /// Tells whether sending failed because the system cannot send a packet of that length: its socket
@@ -77,9 +88,10 @@ pub(crate) fn send(
     }
     let direct = descriptors.len().min(MAX_DESCRIPTORS - MAX_LEADING);
     let bundle = if direct < descriptors.len() { Some(bundle(&descriptors[direct..])?) } else { None };
-    let (kind, length, inline) = match body {
-        BodyRef::Inline(bytes) => (KIND_INLINE, bytes.len() as u64, bytes),
-        BodyRef::File(file) => (KIND_FILE, file.length(), [].as_slice()),
+    let mut alone = [0; HEADER];
+    let (kind, length, file, packet) = match body {
+        BodyRef::Inline(bytes) => (KIND_INLINE, (bytes.len() - HEADER) as u64, None, bytes),
+        BodyRef::File(file) => (KIND_FILE, file.length(), Some(file), alone.as_mut_slice()),
     };
     let mut flags = 0;
     if bundle.is_some() {
@@ -89,24 +101,20 @@ pub(crate) fn send(
         flags |= FLAG_RECEIPT;
     }
     let count = descriptors.len() as u32;
-    let mut header = [0; HEADER];
-    header[0] = kind;
-    header[1] = flags;
-    header[4..8].copy_from_slice(&count.to_le_bytes());
-    header[8..].copy_from_slice(&length.to_le_bytes());
-    let parts = [IoSlice::new(&header), IoSlice::new(inline)];
+    packet[..HEADER].copy_from_slice(&[0; HEADER]);
+    packet[..2].copy_from_slice(&[kind, flags]);
+    packet[4..8].copy_from_slice(&count.to_le_bytes());
+    packet[8..HEADER].copy_from_slice(&length.to_le_bytes());
 
     if kind == KIND_INLINE && flags == 0 && descriptors.is_empty() {
-        return socket::send(socket, &parts, &[], blocking);
+        return socket::send(socket, packet, &[], blocking);
     }
     let mut beside = Vec::with_capacity(MAX_LEADING + direct);
-    if let BodyRef::File(file) = body {
-        beside.push(file.reader());
-    }
+    beside.extend(file.map(MemoryFile::reader));
     beside.extend(receipt);
     beside.extend(bundle.as_ref().map(|bundle| bundle.as_fd()));
     beside.extend(descriptors[..direct].iter().map(|descriptor| descriptor.as_fd()));
-    socket::send(socket, &parts, &beside, blocking)
+    socket::send(socket, packet, &beside, blocking)
 }
 
 /// Packs `descriptors` into a socket that can be sent as one descriptor.
@@ -117,7 +125,7 @@ fn bundle(descriptors: &[OwnedFd]) -> io::Result<OwnedFd> {
         // This never sleeps, because no process reads the socket yet: its buffer has to hold all of
         // them. If the buffer is too small for that, trying again would not help. The connection
         // itself is not full.
-        socket::send(near.as_fd(), &[IoSlice::new(&[0])], &some, Blocking::No).map_err(|error| match error.kind() {
+        socket::send(near.as_fd(), &[0], &some, Blocking::No).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => {
                 io::Error::other("the socket buffers are too small for so many descriptors; send fewer at once")
             }

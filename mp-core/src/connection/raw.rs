@@ -52,14 +52,14 @@ impl Socket {
 
     pub(super) fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendErrorReason> {
         let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
-        let mut buffer = take_buffer(&ENCODING);
+        let mut buffer = encoding_buffer();
         let file = message::encode_bytes(bytes, &mut buffer, spill).map_err(SendErrorReason::Encode)?;
         self.send_by(Outgoing::new(file, buffer, Vec::new()), Deadline::NEVER)
     }
 
     pub(super) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Outgoing, SendErrorReason> {
         let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
-        let mut buffer = take_buffer(&ENCODING);
+        let mut buffer = encoding_buffer();
         let (file, descriptors) = message::encode(value, &mut buffer, spill).map_err(SendErrorReason::Encode)?;
         Ok(Outgoing::new(file, buffer, descriptors))
     }
@@ -95,12 +95,12 @@ impl Socket {
 
     /// Sends a message if that needs no waiting, other than for room if it is `blocking`.
     pub(super) fn attempt(&self, message: &mut Outgoing, blocking: Blocking) -> Result<Attempt, SendErrorReason> {
-        if let Body::Inline(bytes) = &message.body {
+        if let Body::Inline(bytes) = &mut message.body {
             match packet::send(self.fd.as_fd(), BodyRef::Inline(bytes), &message.descriptors, None, blocking) {
                 Ok(()) => return Ok(Attempt::Sent),
                 Err(error) if packet::is_too_large(&error) => {
                     let mut file = self.large.file().map_err(SendErrorReason::Io)?;
-                    file.append(bytes).map_err(SendErrorReason::Io)?;
+                    file.append(packet::body(bytes)).map_err(SendErrorReason::Io)?;
                     message.body = Body::File(file);
                 }
                 Err(error) => return self.check_send_error(error).map(|()| Attempt::NoRoom),
@@ -244,6 +244,7 @@ pub(super) struct Outgoing {
 
 /// The body of a message that is ready to be sent.
 pub(super) enum Body {
+    /// Behind room for the header of the packet.
     Inline(Vec<u8>),
     File(MemoryFile),
 }
@@ -253,6 +254,8 @@ impl Outgoing {
     fn new(file: Option<Box<MemoryFile>>, buffer: Vec<u8>, descriptors: Vec<OwnedFd>) -> Self {
         let body = match file {
             Some(file) => {
+                let mut buffer = buffer;
+                buffer.clear();
                 put_back(&ENCODING, buffer);
                 Body::File(*file)
             }
@@ -335,6 +338,14 @@ impl IncomingBody<'_> {
 /// Takes a buffer, or makes one if the thread is ending and its buffers are dropped.
 fn take_buffer(buffer: &'static LocalKey<Cell<Vec<u8>>>) -> Vec<u8> {
     buffer.try_with(Cell::take).unwrap_or_default()
+}
+
+/// Returns this thread's buffer for encoding, with room for the header of a packet.
+#[inline]
+fn encoding_buffer() -> Vec<u8> {
+    let mut buffer = take_buffer(&ENCODING);
+    packet::room(&mut buffer);
+    buffer
 }
 
 fn put_back(buffer: &'static LocalKey<Cell<Vec<u8>>>, bytes: Vec<u8>) {
