@@ -33,6 +33,7 @@ pub struct Layout {
     digest: u64,
     zeroable: bool,
     any_bits: bool,
+    locks: bool,
 }
 
 /// A variant of an enum: its name, its explicit discriminant, and its fields.
@@ -42,7 +43,7 @@ impl Layout {
     /// Returns a layout that identifies `T` by `name`, its size and its alignment. The name has to
     /// change when the meaning of the bytes changes.
     pub const fn of<T>(name: &str) -> Self {
-        Self { digest: Digest::of::<T>().text(name).0, zeroable: false, any_bits: false }
+        Self { digest: Digest::of::<T>().text(name).0, zeroable: false, any_bits: false, locks: false }
     }
 
     /// Returns the same layout, for a type for which zero bytes are a valid value.
@@ -56,6 +57,35 @@ impl Layout {
     #[must_use]
     pub const fn any_bits(self) -> Self {
         Self { zeroable: true, any_bits: true, ..self }
+    }
+
+    /// Returns the same layout, for a type that contains a lock of `mp-sync` which no field of the
+    /// layout shows.
+    #[must_use]
+    pub const fn locks(self) -> Self {
+        Self { locks: true, ..self }
+    }
+
+    /// Tells whether the type contains a lock whose owner's death the kernel reports. Such a value
+    /// cannot be lent mutably in shared memory: it could be replaced while a thread holds the lock,
+    /// and at the end of that thread the kernel would write where the lock was.
+    pub const fn has_locks(self) -> bool {
+        self.locks
+    }
+
+    /// Returns the layout for a value that is lent mutably.
+    ///
+    /// # Panics
+    ///
+    /// If it has locks. In a constant, that is an error of compilation.
+    #[must_use]
+    pub(crate) const fn lent(self) -> Self {
+        assert!(
+            !self.locks,
+            "a value with a lock in it cannot be lent mutably in shared memory: put the lock beside what it \
+             does not protect, not inside another lock"
+        );
+        self
     }
 
     /// Tells whether zero bytes are a valid value.
@@ -91,16 +121,17 @@ impl Layout {
     /// Returns the layout of a struct or a tuple `T`, from its fields with their names and offsets.
     pub const fn structure<T>(name: &str, fields: &[(&str, usize, Self)]) -> Self {
         let mut digest = Digest::of::<T>().text("struct").text(name).number(fields.len() as u64);
-        let (mut zeroable, mut any_bits) = (true, true);
+        let (mut zeroable, mut any_bits, mut locks) = (true, true, false);
         let mut index = 0;
         while index < fields.len() {
             let (field, offset, layout) = fields[index];
             digest = digest.text(field).number(offset as u64).number(layout.digest);
             zeroable &= layout.zeroable;
             any_bits &= layout.any_bits;
+            locks |= layout.locks;
             index += 1;
         }
-        Self { digest: digest.0, zeroable, any_bits }
+        Self { digest: digest.0, zeroable, any_bits, locks }
     }
 
     /// Returns the layout of an enum `T`, from the name of each variant, its discriminant unless
@@ -111,7 +142,7 @@ impl Layout {
     /// variant with the discriminant 0. For no enum are any bytes valid.
     pub const fn enumeration<T>(name: &str, tagged: bool, variants: &[Variant]) -> Self {
         let mut digest = Digest::of::<T>().text("enum").text(name).number(tagged as u64).number(variants.len() as u64);
-        let mut zeroable = false;
+        let (mut zeroable, mut locks) = (false, false);
         let mut next: i128 = 0;
         let mut index = 0;
         while index < variants.len() {
@@ -125,12 +156,13 @@ impl Layout {
                 let (field_name, layout) = fields[field];
                 digest = digest.text(field_name).number(layout.digest);
                 fields_zeroable &= layout.zeroable;
+                locks |= layout.locks;
                 field += 1;
             }
             zeroable |= tagged && discriminant == 0 && fields_zeroable;
             index += 1;
         }
-        Self { digest: digest.0, zeroable, any_bits: false }
+        Self { digest: digest.0, zeroable, any_bits: false, locks }
     }
 
     /// Returns the layout of a `T` that consists of `count` values of another layout.
@@ -142,7 +174,7 @@ impl Layout {
     /// they are valid for that value.
     pub(crate) const fn around<T>(name: &str, inner: Self) -> Self {
         let digest = Digest::of::<T>().text(name).number(inner.digest);
-        Self { digest: digest.0, zeroable: inner.zeroable, any_bits: false }
+        Self { digest: digest.0, zeroable: inner.zeroable, any_bits: false, locks: inner.locks }
     }
 }
 

@@ -3,6 +3,9 @@
 //! They all consist of atomics and numbers, follow no pointers, and work in any number of processes
 //! and at any address. Dropping one only drops its value, which does nothing. Zero bytes are a new
 //! lock with a value of zero bytes, except for a barrier.
+//!
+//! What a `Mutex` or a `RwLock` protects is lent mutably, so it has no locks of its own. A
+//! `ReentrantMutex` and a `OnceLock` only lend shared references.
 
 use mp_sync::futex::Futex;
 use mp_sync::{Barrier, Condvar, Event, Mutex, OnceLock, ReentrantMutex, RobustSemaphore, RwLock, Semaphore};
@@ -12,12 +15,12 @@ use crate::Layout;
 
 // SAFETY: see above. The lock lends the value to its owner, in any process.
 unsafe impl<T: ShmSafe> ShmSafe for Mutex<T> {
-    const LAYOUT: Layout = Layout::around::<Self>("Mutex", T::LAYOUT);
+    const LAYOUT: Layout = Layout::around::<Self>("Mutex", T::LAYOUT.lent()).locks();
 }
 
 // SAFETY: as for `Mutex`.
 unsafe impl<T: ShmSafe> ShmSafe for ReentrantMutex<T> {
-    const LAYOUT: Layout = Layout::around::<Self>("ReentrantMutex", T::LAYOUT);
+    const LAYOUT: Layout = Layout::around::<Self>("ReentrantMutex", T::LAYOUT).locks();
 }
 
 // SAFETY: as for `Mutex`. The number of readers is checked here, because a lock that is made from
@@ -25,7 +28,7 @@ unsafe impl<T: ShmSafe> ShmSafe for ReentrantMutex<T> {
 unsafe impl<T: ShmSafe, const READERS: usize> ShmSafe for RwLock<T, READERS> {
     const LAYOUT: Layout = {
         assert_slots(READERS);
-        Layout::around::<Self>("RwLock", T::LAYOUT)
+        Layout::around::<Self>("RwLock", T::LAYOUT.lent()).locks()
     };
 }
 
@@ -49,7 +52,7 @@ unsafe impl ShmSafe for Semaphore {
 unsafe impl<const CAPACITY: usize> ShmSafe for RobustSemaphore<CAPACITY> {
     const LAYOUT: Layout = {
         assert_slots(CAPACITY);
-        Layout::of::<Self>("RobustSemaphore").zeroable()
+        Layout::of::<Self>("RobustSemaphore").zeroable().locks()
     };
 }
 
@@ -66,7 +69,7 @@ unsafe impl ShmSafe for Barrier {
 // SAFETY: see above. Zero bytes are an empty cell for any type, because the bytes of the value are
 // not read before it is set.
 unsafe impl<T: ShmSafe> ShmSafe for OnceLock<T> {
-    const LAYOUT: Layout = Layout::around::<Self>("OnceLock", T::LAYOUT).zeroable();
+    const LAYOUT: Layout = Layout::around::<Self>("OnceLock", T::LAYOUT).zeroable().locks();
 }
 
 /// The condition that `mp-sync` checks for the number of readers or permits when a lock is made.

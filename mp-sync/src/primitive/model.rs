@@ -147,7 +147,7 @@ impl Thread {
         true
     }
 
-    pub(crate) fn release_last(self) {}
+    pub(crate) fn release_last(self, _: &Link) {}
 
     pub(crate) fn release(self, _: &Link) {}
 }

@@ -163,7 +163,7 @@ impl RawMutex {
         // A lock in the thread's list is in shared memory.
         if thread.holds_last(&self.link) && self.word.load(Relaxed) & OWNER == thread.id() {
             thread.begin(&self.link);
-            thread.release_last();
+            thread.release_last(&self.link);
             self.release();
             thread.end();
         } else if thread.shares(&self.link) {

@@ -280,7 +280,7 @@ impl SlotRef<'_> {
             thread.begin(self.link);
         }
         if is_last {
-            thread.release_last();
+            thread.release_last(self.link);
         } else if shared {
             thread.release(self.link);
         }

@@ -24,10 +24,10 @@
 //!
 //! # Invariants
 //!
-//! 1. This crate writes to the link of a lock once, when the thread takes the lock. Its own
-//!    knowledge of the list is in the nodes, in private memory. It compares the content of a link,
-//!    and never follows it, because other processes can write there, and if the guard was
-//!    forgotten, this process may have written other data there.
+//! 1. This crate writes to the link of a lock when the thread takes the lock and when it releases
+//!    it, and never follows it, because other processes can write there. Its own knowledge of the
+//!    list is in the nodes, in private memory: which locks there are, and where. What another
+//!    process writes into a link does not change which lock is removed from the list.
 //! 2. Every lock in the list is in mapped memory: a region of shared memory is unmapped only if
 //!    [`holds_within`] finds nothing of it in the list of any thread, and locks outside of such
 //!    regions are never in the list. So forgetting a guard leaves no pointer to freed memory.
@@ -37,9 +37,9 @@
 //! 5. A thread that ends first removes the locks that it still holds (forgotten guards) from the
 //!    list. Other threads may still have references from a leaked guard, so no other owner may get
 //!    the lock. It stays locked.
-//! 6. The link of the lock at a node contains the address of the next older node. That identifies
-//!    the lock, through whichever mapping of its memory it is released. So no lock that is not in
-//!    the list may contain such an address.
+//! 6. The lock at a node is found by its address. If it is released through another mapping of its
+//!    memory than it was taken through, its link says which node it is, and changes with the link
+//!    of that node's lock.
 //!
 //! The kernel reads the list after the thread has ended, so program order is enough for these
 //! writes: relaxed atomics and compiler fences.
@@ -72,6 +72,20 @@ pub(crate) struct Link(AtomicUsize);
 impl Link {
     pub(crate) const fn new() -> Self {
         Self(AtomicUsize::new(0))
+    }
+
+    /// A lock that is not in a list looks like a new one.
+    #[inline]
+    fn clear(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    /// # Safety
+    ///
+    /// There is a link at the address, in memory that stays mapped while the reference is used.
+    unsafe fn at<'a>(address: usize) -> &'a Self {
+        // SAFETY: the caller guarantees that, and a link is a transparent atomic.
+        unsafe { &*std::ptr::with_exposed_provenance::<Self>(address) }
     }
 }
 
@@ -187,13 +201,13 @@ impl Thread {
     }
 
     /// Adds a lock that the thread now holds. Beyond [`MOST`] locks, the thread's death is not
-    /// reported.
+    /// reported, and the lock is not the pending one any longer.
     #[inline]
     pub(crate) fn hold(self, link: &Link) {
         let record = self.0;
         let index = record.top.load(Relaxed) + 1;
         let (Some(node), Some(older)) = (record.nodes.get(index), record.nodes.get(index - 1)) else {
-            return record.hold_in_hole(link);
+            return self.hold_in_hole(link);
         };
         link.0.store(older.address(), Relaxed);
         node.next.store(address(link), Relaxed);
@@ -205,13 +219,13 @@ impl Thread {
     /// Tells whether this is the newest lock that the thread holds.
     #[inline]
     pub(crate) fn holds_last(self, link: &Link) -> bool {
-        let older = self.0.top.load(Relaxed).wrapping_sub(1);
-        self.0.nodes.get(older).is_some_and(|older| link.0.load(Relaxed) == older.address())
+        let top = self.0.top.load(Relaxed);
+        top > 0 && self.0.nodes.get(top).is_some_and(|node| node.next.load(Relaxed) == address(link))
     }
 
-    /// Removes the newest lock, which the thread is about to release.
+    /// Removes the newest lock, which is this one and which the thread is about to release.
     #[inline]
-    pub(crate) fn release_last(self) {
+    pub(crate) fn release_last(self, link: &Link) {
         let record = self.0;
         let top = record.top.load(Relaxed);
         match record.nodes.get(top.wrapping_sub(1)) {
@@ -222,16 +236,30 @@ impl Thread {
             }
             _ => record.release(top),
         }
+        link.clear();
     }
 
     /// Does the same for any lock.
     #[cold]
     pub(crate) fn release(self, link: &Link) {
-        let older = link.0.load(Relaxed);
         let top = self.0.top.load(Relaxed);
-        // The lock is not in the list if it was beyond the limit.
-        if let Some(place) = self.0.nodes[..top].iter().rposition(|node| node.address() == older) {
-            self.0.release(place + 1);
+        let is_it = |index: &usize| self.0.nodes[*index].next.load(Relaxed) == address(link);
+        if let Some(index) = (1..=top).rfind(is_it) {
+            self.0.release(index);
+        } else if let Some(index) = self.0.alias(link) {
+            self.0.release(index);
+        }
+        // Otherwise it was beyond the limit.
+        link.clear();
+    }
+
+    /// Adds a lock when all nodes are in use, at a node without a lock if there is one.
+    #[cold]
+    fn hold_in_hole(self, link: &Link) {
+        if !self.0.hold_in_hole(link) {
+            // Nothing would keep its memory mapped.
+            link.clear();
+            self.end();
         }
     }
 
@@ -257,20 +285,39 @@ impl Record {
         self.nodes[index].next.load(Relaxed) == self.nodes[index - 1].address()
     }
 
-    /// Adds a lock when all nodes are in use, at a node without a lock if there is one.
-    #[cold]
-    fn hold_in_hole(&self, link: &Link) {
-        if self.holes.get() == 0 {
-            // Invariant 6.
-            return link.0.store(0, Relaxed);
-        }
+    /// Adds a lock at a node without a lock; false if there is none.
+    fn hold_in_hole(&self, link: &Link) -> bool {
         let top = self.top.load(Relaxed);
-        if let Some(index) = (1..=top).rfind(|index| self.is_hole(*index)) {
-            link.0.store(self.nodes[index - 1].address(), Relaxed);
-            compiler_fence(SeqCst);
-            self.nodes[index].next.store(address(link), Relaxed);
-            self.holes.set(self.holes.get() - 1);
+        let hole = (1..=top).rfind(|index| self.holes.get() > 0 && self.is_hole(*index));
+        let Some(index) = hole else { return false };
+        link.0.store(self.nodes[index - 1].address(), Relaxed);
+        compiler_fence(SeqCst);
+        self.nodes[index].next.store(address(link), Relaxed);
+        self.holes.set(self.holes.get() - 1);
+        true
+    }
+
+    /// Finds the node of a lock that was taken through another mapping of its memory (invariant 6).
+    #[cold]
+    fn alias(&self, link: &Link) -> Option<usize> {
+        let older = link.0.load(Relaxed);
+        let index = self.nodes[..self.top.load(Relaxed)].iter().rposition(|node| node.address() == older)? + 1;
+        if self.is_hole(index) {
+            return None;
         }
+        // SAFETY: the node has a lock, whose link is at this address, in mapped memory (invariant
+        // 2). A link is an atomic, which other threads and processes may change at any time.
+        let other = unsafe { Link::at(self.nodes[index].next.load(Relaxed)) };
+        // The lowest bit says of what kind the next entry is for the kernel; of a node, which no thread
+        // owns, it means nothing.
+        for probe in [older | 1, older] {
+            link.0.store(probe, Relaxed);
+            if other.0.load(Relaxed) != probe {
+                link.0.store(older, Relaxed);
+                return None;
+            }
+        }
+        Some(index)
     }
 
     /// Removes the lock at a node.
