@@ -5,7 +5,7 @@ mod guard;
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -285,6 +285,8 @@ impl<T> Array<T> {
 
 impl<T: ShmSafe> Inner<T> {
     fn map(segment: Segment<T>) -> io::Result<Self> {
+        // The elements are lent mutably.
+        const { T::LAYOUT.lent() };
         let mapping = mapping::writable(segment.as_fd(), segment.everything())?;
         let (start, length) = (mapping.as_mut_ptr(), mapping.len());
         // SAFETY: this is a shared mapping of a file of sealed size. Only its address is used, and
@@ -303,14 +305,8 @@ impl<T> Clone for Array<T> {
     }
 }
 
-/// Attaches the memory of an [`Array`] whose descriptor ([`AsFd`]) arrived by other means than a
-/// message of this library.
-///
-/// The sender of the descriptor has to be [trusted](Self#trust), as every process that has it.
-impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Array<T> {
-    type Error = AttachError;
-
-    fn try_from(file: OwnedFd) -> Result<Self, AttachError> {
+impl<T: ShmSafe + Send> Array<T> {
+    fn attach(file: OwnedFd) -> Result<Self, AttachError> {
         match Segment::attach(file, Kind::Array)? {
             (_, true) => Err(AttachError::Frozen),
             (segment, false) => Ok(Self { inner: Arc::new(Inner::map(segment)?) }),
@@ -318,25 +314,16 @@ impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Array<T> {
     }
 }
 
-/// The descriptor of the memory, which another process can convert to an `Array` again. Writing to
-/// it as to a file breaks the [trust](Self#trust) between the processes. Like writing to
-/// `/proc/self/mem`, that is not prevented.
-impl<T> AsFd for Array<T> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inner.segment.as_fd()
-    }
-}
-
 impl<T> Serialize for Array<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        mp_core::fd::serialize(self, serializer)
+        mp_core::fd::serialize(&self.inner.segment.as_fd(), serializer)
     }
 }
 
 impl<'de, T: ShmSafe + Send> Deserialize<'de> for Array<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let file: OwnedFd = mp_core::fd::deserialize(deserializer)?;
-        Self::try_from(file).map_err(AttachError::explained)
+        Self::attach(file).map_err(AttachError::explained)
     }
 }
 

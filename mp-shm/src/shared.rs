@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -103,38 +103,23 @@ impl<T> Clone for Shared<T> {
     }
 }
 
-/// Attaches the memory of a [`Shared`] whose descriptor ([`AsFd`]) arrived by other means than a
-/// message of this library.
-///
-/// The sender of the descriptor has to be [trusted](Self#trust), as every process that has it.
-impl<T: ShmSafe + Send + Sync> TryFrom<OwnedFd> for Shared<T> {
-    type Error = AttachError;
-
-    fn try_from(file: OwnedFd) -> Result<Self, AttachError> {
+impl<T: ShmSafe + Send + Sync> Shared<T> {
+    pub(crate) fn attach(file: OwnedFd) -> Result<Self, AttachError> {
         let region = Region::attach(file)?;
         if region.is_empty() { Ok(Self { region: Arc::new(region) }) } else { Err(AttachError::Type) }
     }
 }
 
-/// The descriptor of the memory, which another process can convert to a `Shared` again. Writing to
-/// it as to a file breaks the [trust](Self#trust) between the processes. Like writing to
-/// `/proc/self/mem`, that is not prevented.
-impl<T> AsFd for Shared<T> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.region.as_fd()
-    }
-}
-
 impl<T> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        mp_core::fd::serialize(self, serializer)
+        mp_core::fd::serialize(&self.region.as_fd(), serializer)
     }
 }
 
 impl<'de, T: ShmSafe + Send + Sync> Deserialize<'de> for Shared<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let file: OwnedFd = mp_core::fd::deserialize(deserializer)?;
-        Self::try_from(file).map_err(AttachError::explained)
+        Self::attach(file).map_err(AttachError::explained)
     }
 }
 

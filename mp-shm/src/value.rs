@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use mp_sync::{LockError, Mutex, MutexGuard};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{AttachError, Shared, ShmSafe};
+use crate::{Shared, ShmSafe};
 
 /// A value in shared memory with a lock: a [`Shared`] [`Mutex`].
 ///
@@ -19,6 +18,13 @@ use crate::{AttachError, Shared, ShmSafe};
 ///
 /// Its memory, its descriptors and the trust that it needs are as for [`Shared`]. The limits of the
 /// lock are those of [`Mutex`](Mutex#limits).
+///
+/// The value is lent mutably, so it has no locks of its own. It does not compile for a type that
+/// has ([`Layout::has_locks`](crate::Layout::has_locks)):
+///
+/// ```compile_fail,E0080
+/// let value = mp_shm::Value::new(mp_sync::Mutex::new(0));
+/// ```
 ///
 /// # Process death
 ///
@@ -178,27 +184,6 @@ impl<T: ShmSafe + Send> Value<T> {
 impl<T> Clone for Value<T> {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone() }
-    }
-}
-
-/// Attaches the memory of a [`Value`] whose descriptor ([`AsFd`]) arrived by other means than a
-/// message of this library.
-///
-/// The sender of the descriptor has to be [trusted](Shared#trust), as every process that has it.
-impl<T: ShmSafe + Send> TryFrom<OwnedFd> for Value<T> {
-    type Error = AttachError;
-
-    fn try_from(file: OwnedFd) -> Result<Self, AttachError> {
-        Shared::try_from(file).map(|shared| Self { shared })
-    }
-}
-
-/// The descriptor of the memory, which another process can convert to a `Value` again. Writing to
-/// it as to a file breaks the [trust](Shared#trust) between the processes. Like writing to
-/// `/proc/self/mem`, that is not prevented.
-impl<T> AsFd for Value<T> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.as_fd()
     }
 }
 

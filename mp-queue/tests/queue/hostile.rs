@@ -274,7 +274,7 @@ scenario!(what_arrives_in_place_of_a_queue_is_refused, {
     // Memory of ours that is no queue's, or has another size.
     for memory in [
         Region::create(0_u64, 1 << 20).unwrap().duplicate(&[]).unwrap(),
-        mp_shm::Shared::new(0_u64).unwrap().as_fd().try_clone_to_owned().unwrap(),
+        Message::encode(&mp_shm::Shared::new(0_u64).unwrap()).unwrap().decode::<Fd<OwnedFd>>().unwrap().0,
     ] {
         let (_, to, from, first, second) = parts_of(&queue);
         assert!(is_refused((Fd(memory), to, from, first, second)));

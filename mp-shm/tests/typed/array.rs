@@ -1,10 +1,12 @@
 //! `Array` between processes, of every length, and what it does when those who use it die.
 
 use std::error::Error;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mp_core::raw::Message;
 use mp_core::{JoinError, Process, Receiver, Sender, pipe, process_fn};
 use mp_shm::{Array, ArrayError, ArrayGuard, ShmSafe};
 use mp_sync::LockError;
@@ -187,6 +189,10 @@ fn last_of(array: Array<u8>) -> u8 {
     array.get(last).unwrap()
 }
 
+/// Encoded as an array is.
+#[derive(Serialize, Deserialize)]
+struct Handle(#[serde(with = "mp_core::fd")] OwnedFd);
+
 scenario!(the_elements_of_a_large_array_take_memory_when_they_are_touched, {
     let len = 1 << 30;
     let array = Array::<u8>::zeroed(len).unwrap();
@@ -196,7 +202,8 @@ scenario!(the_elements_of_a_large_array_take_memory_when_they_are_touched, {
     if is_overcommit_strict() {
         return println!("not tested: here memory is set aside for all of it");
     }
-    let blocks = rustix::fs::fstat(&array).unwrap().st_blocks as u64;
+    let Handle(file) = Message::encode(&array).unwrap().decode().unwrap();
+    let blocks = rustix::fs::fstat(&file).unwrap().st_blocks as u64;
     assert!(blocks * 512 < len as u64 / 8, "four touches, be it of huge pages");
 });
 

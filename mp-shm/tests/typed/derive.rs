@@ -6,8 +6,10 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use mp_core::raw::Message;
 use mp_shm::{AttachError, Layout, Shared, ShmSafe};
-use mp_sync::{Barrier, Condvar, Mutex, OnceLock, RwLock, Semaphore};
+use mp_sync::{Barrier, Condvar, Event, Mutex, OnceLock, ReentrantMutex, RobustSemaphore, RwLock, Semaphore};
+use mp_testing::error_chain;
 
 /// The layout of a type `Example` that is defined by these tokens.
 macro_rules! layout {
@@ -141,8 +143,9 @@ fn what_has_invariants_is_not_to_be_had_from_a_type_of_the_same_name() {
     assert_ne!(Side::LAYOUT.digest(), guarded::Side::LAYOUT.digest());
     // Of this one there is no value at all.
     assert_ne!(Never::<0>::LAYOUT.digest(), guarded::Never::LAYOUT.digest());
-    let file = std::os::fd::AsFd::as_fd(&Shared::new(Index(9)).unwrap()).try_clone_to_owned().unwrap();
-    assert!(matches!(Shared::<guarded::Index>::try_from(file), Err(AttachError::Type)));
+    let message = Message::encode(&Shared::new(Index(9)).unwrap()).unwrap();
+    let error = message.decode::<Shared<guarded::Index>>().err().expect("it is another type");
+    assert!(error_chain(&error).contains(&AttachError::Type.to_string()));
 }
 
 #[test]
@@ -278,4 +281,39 @@ fn a_showcase() {
     assert_eq!(shop.opened.get(), Some(&Duration::from_secs(8 * 60 * 60)));
     assert_eq!(shop.counters.value(), 1);
     assert!(!Shop::LAYOUT.is_zeroable());
+}
+
+#[test]
+fn locks_are_noticed_wherever_they_are() {
+    #[derive(ShmSafe)]
+    struct Beside {
+        number: u64,
+        lock: Mutex<u64>,
+    }
+    #[derive(ShmSafe)]
+    enum Either {
+        Number(u64),
+        Lock([(u8, Mutex<u64>); 2]),
+    }
+    for (has, layout) in [
+        (true, Mutex::<u64>::LAYOUT),
+        (true, ReentrantMutex::<u64>::LAYOUT),
+        (true, RwLock::<u64>::LAYOUT),
+        (true, OnceLock::<u64>::LAYOUT),
+        (true, <RobustSemaphore>::LAYOUT),
+        (true, Beside::LAYOUT),
+        (true, Either::LAYOUT),
+        (true, <Option<(u8, Mutex<u8>)>>::LAYOUT),
+        (true, <ReentrantMutex<Beside>>::LAYOUT),
+        (true, <[Beside; 3]>::LAYOUT),
+        (true, Layout::of::<u8>("by hand").locks()),
+        (false, Layout::of::<u8>("by hand")),
+        (false, <[AtomicU64; 3]>::LAYOUT),
+        (false, Condvar::LAYOUT),
+        (false, Semaphore::LAYOUT),
+        (false, Event::LAYOUT),
+        (false, Barrier::LAYOUT),
+    ] {
+        assert_eq!(layout.has_locks(), has, "{layout:?}");
+    }
 }

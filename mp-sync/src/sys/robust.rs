@@ -308,8 +308,8 @@ impl Record {
         // SAFETY: the node has a lock, whose link is at this address, in mapped memory (invariant
         // 2). A link is an atomic, which other threads and processes may change at any time.
         let other = unsafe { Link::at(self.nodes[index].next.load(Relaxed)) };
-        // The lowest bit says of what kind the next entry is for the kernel; of a node, which no thread
-        // owns, it means nothing.
+        // For the kernel the lowest bit says of what kind the next entry is. Of a node, which no
+        // thread owns, it means nothing.
         for probe in [older | 1, older] {
             link.0.store(probe, Relaxed);
             if other.0.load(Relaxed) != probe {
