@@ -174,6 +174,11 @@ impl State {
             worker.running = None;
             if worker.sent.is_empty() {
                 worker.idle_since = Instant::now();
+                // Whoever reads this result may not be the supervisor, which replaces and ends
+                // workers.
+                let (settings, is_used_up) = (&self.settings, worker.done >= self.settings.max_tasks);
+                let is_watched = settings.recycle_above.is_some() || settings.idle_timeout.is_some();
+                self.wants_supervisor |= is_used_up || is_watched || worker.leaving || self.phase > Phase::Open;
             }
         }
         intact

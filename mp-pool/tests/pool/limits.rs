@@ -225,6 +225,23 @@ scenario!(workers_are_replaced_after_so_many_tasks, {
     }
 });
 
+/// Takes long enough for the thread that submitted it to look for the result, and not so long that
+/// it sleeps.
+#[process_fn]
+fn brief() {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_micros(15) {}
+}
+
+scenario!(a_worker_is_replaced_whoever_saw_its_last_result, {
+    let pool = Pool::builder().workers(1).max_tasks_per_worker(4).build().unwrap();
+    for _ in 0..200 {
+        // This thread looks for the result before it sleeps.
+        assert_eq!(pool.submit(brief::call()).join(), Ok(()));
+    }
+    assert!(pool.stats().recycled >= 49);
+});
+
 scenario!(a_worker_that_grows_is_replaced_between_tasks, {
     #[process_fn]
     fn leak(bytes: usize) -> u32 {

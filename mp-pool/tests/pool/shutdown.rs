@@ -1,6 +1,6 @@
 //! How pools end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mp_core::{Builder, Receiver, Sender, pipe, process_fn};
 use mp_pool::{Pool, TaskError};
@@ -178,4 +178,24 @@ scenario!(a_worker_that_will_not_exit_is_killed_after_a_while, {
     task.join().unwrap();
     let ((), took) = timed(|| pool.join());
     assert!(took >= Duration::from_millis(500), "it was killed at once, after {took:?}");
+});
+
+/// Takes long enough for the thread that submitted it to look for the result, and not so long that
+/// it sleeps.
+#[process_fn]
+fn brief() {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_micros(15) {}
+}
+
+scenario!(a_closed_pool_ends_whoever_saw_its_last_result, {
+    for _ in 0..100 {
+        let pool = Pool::new(1).unwrap();
+        assert_eq!(pool.submit(brief::call()).join(), Ok(()));
+        let last = pool.submit(brief::call());
+        pool.close();
+        // This thread looks for the result before it sleeps.
+        assert_eq!(last.join(), Ok(()));
+        pool.join();
+    }
 });
