@@ -20,8 +20,38 @@ def timed(operation):
     return run
 
 
+def loky_action(name, number):
+    from loky import get_reusable_executor
+
+    executor = get_reusable_executor(max_workers=2)
+    if name == "loky-map":
+        # The chunks that Pool.map would make.
+        return timed(lambda: list(executor.map(same, range(number), chunksize=number // 8))), executor.shutdown
+    return timed(lambda: executor.submit(same, 7).result()), executor.shutdown
+
+
+def mpire_action(name, number):
+    from mpire import WorkerPool
+
+    pool = WorkerPool(n_jobs=2, keep_alive=True)
+    if name == "mpire-map":
+        return timed(lambda: pool.map(same, range(number))), pool.terminate
+    return timed(lambda: pool.apply(same, 7)), pool.terminate
+
+
+def started_and_ended(context, number):
+    with context.Pool(number) as pool:
+        pool.map(same, range(number))
+
+
 def action(name, number):
+    if name.startswith("loky"):
+        return loky_action(name, number)
+    if name.startswith("mpire"):
+        return mpire_action(name, number)
     context = multiprocessing.get_context("fork")
+    if name == "start":
+        return timed(lambda: started_and_ended(context, number)), lambda: None
     if name == "executor":
         executor = ProcessPoolExecutor(2, mp_context=context)
         return timed(lambda: executor.submit(same, 7).result()), executor.shutdown

@@ -1,6 +1,7 @@
 //! Tasks in a pool of two workers.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mp_core::process_fn;
@@ -24,7 +25,11 @@ pub(super) fn rows() -> Vec<Row> {
         row("pool/submit-join", |_| submit()),
         single(row("pool/tasks-of-100us", |_| busy(Duration::from_micros(100), 2_000))),
         single(row("pool/tasks-of-10ms", |_| busy(Duration::from_millis(10), 40))),
+        single(row("pool/skewed/shuffled", |_| skewed(shuffled()))),
+        single(row("pool/skewed/long-ones-last", |_| skewed(long_ones_last()))),
         row("pool/mebibyte", |_| mebibyte()),
+        single(row("pool/ten-million", |_| ten_million())),
+        single(row("pool/start-64", |_| start_64())),
     ]
 }
 
@@ -110,7 +115,127 @@ fn busy(length: Duration, count: usize) -> Vec<Contender> {
         }
         Ok(start.elapsed())
     });
-    vec![Contender::ours("Pool::map", ours), Contender::limit("two threads, half of them each", 1.05, Ok(limit))]
+    #[allow(unused_mut, reason = "there may be no peers")]
+    let mut contenders = vec![
+        Contender::ours("Pool::map", ours),
+        Contender::limit("two threads, half of them each", if length < SHORT { 1.03 } else { 1.01 }, Ok(limit)),
+    ];
+    #[cfg(feature = "peers")]
+    contenders.push(crate::peers::pool::rayon(vec![length; count], compute));
+    contenders
+}
+
+/// Of shorter tasks, the goal leaves more for what the pool does.
+const SHORT: Duration = Duration::from_millis(1);
+
+/// How long each of a thousand tasks takes: one in fifty a hundred times as long as the others, in
+/// an order that is always the same.
+fn shuffled() -> Vec<Duration> {
+    // Both numbers are prime, so that each place is hit once.
+    (0_u64..1_000).map(|index| skewed_length(index * 7_919 % 1_000 % 50 == 0)).collect()
+}
+
+/// The same with all the long ones at the end, where they cannot be made up for.
+fn long_ones_last() -> Vec<Duration> {
+    (0..1_000).map(|index| skewed_length(index >= 980)).collect()
+}
+
+fn skewed_length(is_long: bool) -> Duration {
+    Duration::from_micros(if is_long { 10_000 } else { 100 })
+}
+
+/// Tasks of these lengths, as fast as two processors can.
+fn skewed(lengths: Vec<Duration>) -> Vec<Contender> {
+    let items = lengths.clone();
+    let ours = with_pool(move |pool| pool.map::<compute>(items.iter().copied()).map(drop).map_err(failed));
+    let items = lengths.clone();
+    // The least that there is to do: each thread takes the next one when it has done one.
+    let limit: Run = Box::new(move |operations| {
+        let start = Instant::now();
+        for _ in 0..operations {
+            let next = AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..WORKERS {
+                    scope.spawn(|| {
+                        while let Some(length) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                            compute(*length);
+                        }
+                    });
+                }
+            });
+        }
+        Ok(start.elapsed())
+    });
+    #[allow(unused_mut, reason = "there may be no peers")]
+    let mut contenders =
+        vec![Contender::ours("Pool::map", ours), Contender::limit("two threads, one counter", 1.05, Ok(limit))];
+    #[cfg(feature = "peers")]
+    contenders.push(crate::peers::pool::rayon(lengths, compute));
+    contenders
+}
+
+/// Ten million numbers, of which no more than a window is in memory at once.
+fn ten_million() -> Vec<Contender> {
+    const COUNT: u64 = 10_000_000;
+    /// How much more memory it may take than one round before it, in KiB.
+    const MOST: u64 = 16 << 10;
+    let sum = |pool: &Pool, count| {
+        let mut values = pool.imap_unordered::<nothing>(0..count);
+        values.try_fold(0, |sum: u64, (_, value)| Ok(sum + value.map_err(failed)?)).and_then(|sum| {
+            if sum == count * (count - 1) / 2 { Ok(()) } else { Err(failed(format!("the sum is {sum}"))) }
+        })
+    };
+    let ours = with_pool(move |pool| {
+        sum(pool, COUNT / 10)?;
+        let before = most_resident()?;
+        sum(pool, COUNT)?;
+        let grown = most_resident()?.saturating_sub(before);
+        eprintln!("    ten million items: {before} KiB of memory at most before, {grown} KiB more after");
+        if grown <= MOST { Ok(()) } else { Err(failed(format!("it has grown by {grown} KiB"))) }
+    });
+    let limit = with_pool(move |pool| (0..11).try_for_each(|_| sum(pool, COUNT / 10)));
+    vec![
+        Contender::ours("Pool::imap_unordered, eleven million in all", ours),
+        Contender::limit("a million, eleven times", 1.1, limit),
+    ]
+}
+
+/// The most memory that this process has had, in KiB.
+fn most_resident() -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).ok_or_else(|| failed("it is not told"))
+}
+
+/// A pool of 64 workers, from the beginning to the first value of each, and to its end.
+fn start_64() -> Vec<Contender> {
+    const MANY: usize = 64;
+    let ours: Run = Box::new(|operations| {
+        let start = Instant::now();
+        for _ in 0..operations {
+            let pool = Pool::new(MANY).map_err(failed)?;
+            pool.map::<nothing>(0..MANY as u64).map_err(failed)?;
+        }
+        Ok(start.elapsed())
+    });
+    let limit: Run = Box::new(|operations| {
+        let start = Instant::now();
+        for _ in 0..operations {
+            let children: Result<Vec<_>, _> = (0..MANY as u64).map(nothing::spawn).collect();
+            for child in children.map_err(failed)? {
+                child.join().map_err(failed)?;
+            }
+        }
+        Ok(start.elapsed())
+    });
+    #[allow(unused_mut, reason = "there may be no peers")]
+    let mut contenders = vec![
+        Contender::ours("Pool::new(64), a map, its end", Ok(ours)),
+        Contender::limit("64 processes, spawned and joined", 1.5, Ok(limit)),
+    ];
+    #[cfg(feature = "peers")]
+    contenders.extend(crate::peers::pool::start(MANY));
+    contenders
 }
 
 /// A mebibyte to a worker and back.
