@@ -283,6 +283,48 @@ pub use json::Json;
 /// # Reference
 ///
 pub use mp_macros::process_fn;
+
+/// Runs a function at the start of every child, before the function that the child was started for:
+/// for what a program sets up in `main`, which children never reach, such as a logger, a panic hook
+/// or signal handlers.
+///
+/// It runs in each process that this library starts from this executable, workers of a pool
+/// included, after the process has its name and before its arguments are decoded. It does not run
+/// in the first process, where `main` can call it. If there are several, they run in the order of
+/// their paths.
+///
+/// The function takes nothing and returns nothing. If it panics, the process ends, and its parent
+/// gets [`JoinError::Panicked`].
+///
+/// # Examples
+///
+/// ```
+/// use std::panic;
+///
+/// use mp_core::process_fn;
+///
+/// #[mp_core::on_start]
+/// fn set_up() {
+///     let usual = panic::take_hook();
+///     panic::set_hook(Box::new(move |info| {
+///         eprint!("[{}] ", mp_core::current().name());
+///         usual(info);
+///     }));
+/// }
+///
+/// #[process_fn]
+/// fn fails() {
+///     panic!("as expected"); // printed as: [Process-1] thread ...
+/// }
+///
+/// set_up(); // here as well
+/// assert!(fails::spawn()?.join().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Reference
+///
+pub use mp_macros::on_start;
 pub use outcome::Panic;
 pub use parent::{Parent, parent};
 #[cfg(feature = "async")]

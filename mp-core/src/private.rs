@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::call::Call;
 pub use crate::function::Borrowing;
 pub use crate::referent::{EncodableReferent, Referent};
-pub use crate::registry::{FUNCTIONS, Registration};
+pub use crate::registry::{FUNCTIONS, Registration, START_HOOKS, StartHook};
 
 /// A type that a parameter can have.
 #[diagnostic::on_unimplemented(

@@ -20,6 +20,35 @@ use crate::panic;
 #[distributed_slice]
 pub static FUNCTIONS: [Registration];
 
+/// Every function of the executable that has the attribute `on_start`.
+#[distributed_slice]
+pub static START_HOOKS: [StartHook];
+
+/// A function that runs when a child starts.
+#[derive(Debug)]
+pub struct StartHook {
+    name: &'static str,
+    run: fn(),
+}
+
+impl StartHook {
+    /// Describes the function, whose path is `name`.
+    pub const fn new(name: &'static str, run: fn()) -> Self {
+        Self { name, run }
+    }
+}
+
+/// Runs the hooks, in the order of their names. The first that panics ends that.
+pub(crate) fn run_start_hooks() -> Result<(), Outcome> {
+    let mut hooks: Vec<_> = START_HOOKS.iter().collect();
+    hooks.sort_by_key(|hook| hook.name);
+    for hook in hooks {
+        catch_unwind(|| panic::call_as_first_frame(hook.run))
+            .map_err(|payload| Outcome::Panicked(panic::describe(payload)))?;
+    }
+    Ok(())
+}
+
 /// One function: the attribute puts one into `FUNCTIONS`.
 #[derive(Debug)]
 pub struct Registration {

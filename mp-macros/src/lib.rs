@@ -11,6 +11,7 @@ mod docs;
 mod errors;
 mod expand;
 mod function;
+mod on_start;
 mod parameter;
 mod qualifiers;
 mod shared;
@@ -121,6 +122,17 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::process_fn(arguments.into(), item.into()).into()
+}
+
+/// The reference of the attribute. `mp_core::on_start` has the examples, because this crate cannot
+/// depend on `mp_core`.
+///
+/// The function stays as it is, and is registered. `#[on_start(crate = path)]` gives the path of
+/// `mp_core`, for crates that re-export it. The function cannot have parameters, a return value,
+/// generic parameters or qualifiers such as `async`.
+#[proc_macro_attribute]
+pub fn on_start(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    on_start::expand(arguments.into(), item.into()).into()
 }
 
 /// The reference of the derive. `mp_shm::ShmSafe` has the examples, because this crate cannot

@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::raw::error_chain;
 use crate::resource::Resource;
 use crate::sys::{lifeline, limits, runtime, stack};
-use crate::{codec, panic, trace};
+use crate::{codec, panic, registry, trace};
 
 /// The exit code of a child whose function did not return a value: that of a Python process after
 /// an exception.
@@ -94,6 +94,9 @@ fn run(constructor: Option<Constructor>) {
     });
     if let Some(constructor) = constructor {
         (constructor.run_remaining)(constructor);
+    }
+    if let Err(outcome) = registry::run_start_hooks() {
+        exit(report(outcome));
     }
     trace::begins(current.name(), start.call.function());
     let code = report(start.call.run());

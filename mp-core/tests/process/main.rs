@@ -5,6 +5,7 @@ mod detached;
 mod environment;
 mod executable;
 mod exits;
+mod hooks;
 mod interrupt;
 mod join;
 mod lifeline;
