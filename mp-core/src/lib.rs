@@ -161,6 +161,7 @@ mod exit_status;
 mod function;
 #[cfg(feature = "json")]
 mod json;
+mod large;
 mod message;
 mod outcome;
 mod panic;

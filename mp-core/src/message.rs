@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::codec::{self, DecodeError, EncodeError, Input, Output, Source, message_limit};
 use crate::descriptor;
+use crate::large::LargeMessages;
 use crate::sys::fd::duplicate;
 use crate::sys::memfd::{MemoryFile, Reader};
 pub(crate) use writer::Spill;
@@ -50,13 +51,24 @@ enum Bytes {
     File {
         file: OwnedFd,
         length: u64,
+        /// Closed after the bytes were read, if the file will be used again: see the module
+        /// `large`.
+        receipt: Option<OwnedFd>,
     },
 }
 
 impl From<Box<MemoryFile>> for Bytes {
     fn from(file: Box<MemoryFile>) -> Self {
         let (file, length) = file.into_reader();
-        Self::File { file, length }
+        Self::File { file, length, receipt: None }
+    }
+}
+
+impl Bytes {
+    fn lent(file: MemoryFile, large: &LargeMessages) -> Self {
+        let length = file.length();
+        let (file, receipt) = large.lend(file);
+        Self::File { file, length, receipt }
     }
 }
 
@@ -143,7 +155,8 @@ impl Message {
 
     /// Appends the encoded form of `value` to `buffer`, if the value contains no descriptors and
     /// takes at most `most` bytes. Otherwise it returns the value as a message, and the buffer is
-    /// unchanged. [`decode_plain`] decodes the bytes.
+    /// unchanged. [`decode_plain`] decodes the bytes. A message that is longer is in memory of
+    /// `large`, for transports that send it at once.
     ///
     /// # Errors
     ///
@@ -153,12 +166,30 @@ impl Message {
         value: &T,
         buffer: &mut Vec<u8>,
         most: usize,
+        large: &LargeMessages,
     ) -> Result<Option<Self>, EncodeError> {
-        Self::append_or_spill(value, buffer, most, most)
+        let start = buffer.len();
+        let (file, descriptors) = encode(value, buffer, Spill { beyond: most, file: &|| large.file() })?;
+        if file.is_none() && descriptors.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self::beside(file, large, descriptors, buffer, start)))
+    }
+
+    /// Makes a message of a body that is in `file`, or at the end of `buffer`.
+    fn beside(
+        file: Option<Box<MemoryFile>>,
+        large: &LargeMessages,
+        descriptors: Vec<OwnedFd>,
+        buffer: &mut Vec<u8>,
+        start: usize,
+    ) -> Self {
+        let bytes = file.map_or_else(|| Bytes::Heap(buffer.split_off(start)), |file| Bytes::lent(*file, large));
+        Self { bytes, descriptors }
     }
 
     /// Does the same as [`append`](Self::append), but returns a message of up to 1 MiB on the heap,
-    /// for messages that wait before they are sent.
+    /// and a longer one in memory of its own, for messages that wait before they are sent.
     ///
     /// # Errors
     ///
@@ -169,18 +200,8 @@ impl Message {
         buffer: &mut Vec<u8>,
         most: usize,
     ) -> Result<Option<Self>, EncodeError> {
-        Self::append_or_spill(value, buffer, most, MOST_ON_HEAP)
-    }
-
-    #[inline(always)]
-    fn append_or_spill<T: Serialize + ?Sized>(
-        value: &T,
-        buffer: &mut Vec<u8>,
-        most: usize,
-        beyond: usize,
-    ) -> Result<Option<Self>, EncodeError> {
         let start = buffer.len();
-        let (file, descriptors) = encode(value, buffer, Spill { beyond, file: &MemoryFile::create })?;
+        let (file, descriptors) = encode(value, buffer, Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create })?;
         if file.is_none() && descriptors.is_empty() && buffer.len() - start <= most {
             return Ok(None);
         }
@@ -209,7 +230,7 @@ impl Message {
     pub(crate) fn decode_by<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, DecodeError> {
         match self.bytes {
             Bytes::Heap(mut bytes) => decode_by(seed, Input::whole(&mut bytes), self.descriptors),
-            Bytes::File { file, length } => {
+            Bytes::File { file, length, receipt: _receipt } => {
                 let file = open(&file, length)?;
                 decode_by(seed, Input::file(&mut vec![0; Input::AT_ONCE], file), self.descriptors)
             }
@@ -241,7 +262,10 @@ impl Message {
     pub fn copy_with(&self, descriptors: Vec<OwnedFd>) -> io::Result<Self> {
         let bytes = match &self.bytes {
             Bytes::Heap(bytes) => Bytes::Heap(bytes.clone()),
-            Bytes::File { file, length } => Bytes::File { file: duplicate(file.as_fd())?, length: *length },
+            Bytes::File { file, length, receipt } => {
+                let receipt = receipt.as_ref().map(|receipt| duplicate(receipt.as_fd())).transpose()?;
+                Bytes::File { file: duplicate(file.as_fd())?, length: *length, receipt }
+            }
         };
         Ok(Self { bytes, descriptors })
     }
@@ -391,9 +415,11 @@ impl Message {
         sink: &mut S,
         buffer: &mut Vec<u8>,
         most: usize,
+        large: &LargeMessages,
     ) -> Result<Encoded, EncodeError> {
         let start = buffer.len();
-        let spill = Spill { beyond: most, file: &MemoryFile::create };
+        let make = || large.file();
+        let spill = Spill { beyond: most, file: &make };
         let mut straight = Straight { sink: Some(sink), length: 0, writer: Writer::new(buffer, spill) };
         let encoded = encode_into(value, &mut straight);
         let Straight { mut sink, length, mut writer } = straight;
@@ -418,8 +444,7 @@ impl Message {
         if file.is_none() && descriptors.is_empty() {
             return Ok(Encoded::InBuffer);
         }
-        let bytes = file.map_or_else(|| Bytes::Heap(buffer.split_off(start)), Bytes::from);
-        Ok(Encoded::Message(Self { bytes, descriptors }))
+        Ok(Encoded::Message(Self::beside(file, large, descriptors, buffer, start)))
     }
 }
 
@@ -467,14 +492,14 @@ impl<'de> Deserialize<'de> for OwnedDescriptor {
 #[derive(Serialize)]
 enum NestedRef<'a> {
     Inline(#[serde(with = "serde_bytes")] &'a [u8]),
-    File(BorrowedDescriptor<'a>, u64),
+    File(BorrowedDescriptor<'a>, u64, Option<BorrowedDescriptor<'a>>),
 }
 
 /// The same form, received.
 #[derive(Deserialize)]
 enum Nested {
     Inline(#[serde(with = "serde_bytes")] Vec<u8>),
-    File(OwnedDescriptor, u64),
+    File(OwnedDescriptor, u64, Option<OwnedDescriptor>),
 }
 
 impl Serialize for Message {
@@ -486,10 +511,13 @@ impl Serialize for Message {
                 let mut file = MemoryFile::create().map_err(ser::Error::custom)?;
                 file.append(bytes).map_err(ser::Error::custom)?;
                 (made, length) = file.into_reader();
-                NestedRef::File(BorrowedDescriptor(made.as_fd()), length)
+                NestedRef::File(BorrowedDescriptor(made.as_fd()), length, None)
             }
             Bytes::Heap(bytes) => NestedRef::Inline(bytes),
-            Bytes::File { file, length } => NestedRef::File(BorrowedDescriptor(file.as_fd()), *length),
+            Bytes::File { file, length, receipt } => {
+                let receipt = receipt.as_ref().map(|receipt| BorrowedDescriptor(receipt.as_fd()));
+                NestedRef::File(BorrowedDescriptor(file.as_fd()), *length, receipt)
+            }
         };
         let descriptors: Vec<_> = self.descriptors.iter().map(|fd| BorrowedDescriptor(fd.as_fd())).collect();
         (bytes, descriptors).serialize(serializer)
@@ -501,11 +529,13 @@ impl<'de> Deserialize<'de> for Message {
         let (bytes, descriptors) = <(Nested, Vec<OwnedDescriptor>)>::deserialize(deserializer)?;
         let bytes = match bytes {
             Nested::Inline(bytes) => Bytes::Heap(bytes),
-            Nested::File(file, length) if length <= MOST_ON_HEAP as u64 => {
+            Nested::File(file, length, _receipt) if length <= MOST_ON_HEAP as u64 => {
                 let bytes = open(&file.0, length).and_then(|file| Input::file(&mut [], file).into_vec());
                 Bytes::Heap(bytes.map_err(de::Error::custom)?)
             }
-            Nested::File(file, length) => Bytes::File { file: file.0, length },
+            Nested::File(file, length, receipt) => {
+                Bytes::File { file: file.0, length, receipt: receipt.map(|receipt| receipt.0) }
+            }
         };
         let descriptors = descriptors.into_iter().map(|descriptor| descriptor.0).collect();
         Ok(Self { bytes, descriptors })

@@ -8,6 +8,8 @@ use mp_core::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::memory::Memory;
+
 /// Some messages, in order.
 #[derive(Default)]
 pub(crate) struct Batch {
@@ -61,11 +63,11 @@ impl Batch {
         self.parts.clear();
     }
 
-    /// Appends a value. If its bytes are more than `most` they go into a memory file.
+    /// Appends a value. If its bytes are too many for the ring they go into a memory file.
     #[inline]
-    pub(crate) fn encode<T: Serialize>(&mut self, value: &T, most: usize) -> Result<(), EncodeError> {
+    pub(crate) fn encode<T: Serialize>(&mut self, value: &T, memory: &Memory) -> Result<(), EncodeError> {
         let start = self.bytes.len();
-        let message = Message::append(value, &mut self.bytes, most)?;
+        let message = Message::append(value, &mut self.bytes, memory.most_inline(), &memory.large)?;
         self.parts.push(match message {
             None => Part::Bytes(start..self.bytes.len()),
             Some(message) => Part::Message(Some(Box::new(message))),
@@ -82,10 +84,11 @@ impl Batch {
         &mut self,
         value: &T,
         sink: &mut impl Sink,
-        most: usize,
+        memory: &Memory,
     ) -> Result<bool, EncodeError> {
         let start = self.bytes.len();
-        self.parts.push(match Message::encode_straight(value, sink, &mut self.bytes, most)? {
+        let (most, large) = (memory.most_inline(), &memory.large);
+        self.parts.push(match Message::encode_straight(value, sink, &mut self.bytes, most, large)? {
             Encoded::InSink => return Ok(true),
             Encoded::InBuffer => Part::Bytes(start..self.bytes.len()),
             Encoded::Message(message) => Part::Message(Some(Box::new(message))),

@@ -87,8 +87,11 @@
 //! A queue takes five descriptors each time a process makes or receives it, however often the
 //! process clones it, and as many in each message that holds it. The first wait of a process for
 //! [`readable`](Queue::readable), [`writable`](Queue::writable) or a future takes two more for each
-//! side. The kernel allocates the memory as it is first used; a queue that is mostly empty uses the
-//! first 64 KiB again and again.
+//! side. A process that puts values longer than half the memory keeps three descriptors, and the
+//! memory, of up to eight of them until they were gotten, and of up to three to use them again.
+//!
+//! The kernel allocates the memory of a queue as it is first used. One that is mostly empty uses
+//! the first 64 KiB again and again.
 //!
 //! # Limits
 //!

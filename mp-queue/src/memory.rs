@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use mp_core::raw::{Message, Spins};
+use mp_core::raw::{LargeMessages, Message, Spins};
 use mp_core::{Receiver, Sender};
 use mp_shm::ShmSafe;
 use mp_shm::raw::Region;
@@ -88,6 +88,8 @@ pub(crate) struct Memory {
     region: Region<Head>,
     pub(crate) lane_in: Sender<LaneMessage>,
     pub(crate) lane_out: Receiver<LaneMessage>,
+    /// The memory files of the long messages that this process has put.
+    pub(crate) large: LargeMessages,
     /// Readable when a task or thread that waits for messages should look.
     pub(crate) items_event: Event,
     /// Readable when a task or thread that waits for space should look.
@@ -146,6 +148,7 @@ impl Memory {
         Self {
             lane_in,
             lane_out,
+            large: LargeMessages::default(),
             items_event,
             space_event,
             get_spins: Spins::new(),

@@ -54,7 +54,7 @@ impl<T: Serialize, R: Puts> Queue<T, R> {
     #[inline]
     fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
         let put = Batch::with(|batch| {
-            batch.encode(&value, self.memory().most_inline()).map_err(PutErrorReason::Encode)?;
+            batch.encode(&value, self.memory()).map_err(PutErrorReason::Encode)?;
             self.memory().put(batch, deadline, R::CONSUMERS).1
         });
         put.map_err(|reason| PutError { value, reason })
@@ -90,8 +90,7 @@ impl<T: Serialize, R: Puts> Queue<T, R> {
                 return Ok(total);
             }
             let (put, result) = Batch::with(|batch| {
-                let most = self.memory().most_inline();
-                let encoded = some.iter().try_for_each(|value| batch.encode(value, most));
+                let encoded = some.iter().try_for_each(|value| batch.encode(value, self.memory()));
                 // What comes before a value that cannot be encoded is put.
                 let (put, result) = self.memory().put(batch, Deadline::NEVER, R::CONSUMERS);
                 (put, result.and(encoded.map_err(PutErrorReason::Encode)))
@@ -118,7 +117,7 @@ impl<T: Serialize, R: Puts> Queue<T, R> {
     #[cfg(feature = "async")]
     pub async fn put_async(&self, value: T) -> Result<(), PutError<T>> {
         let mut batch = Batch::default();
-        let put = match batch.encode(&value, self.memory().most_inline()) {
+        let put = match batch.encode(&value, self.memory()) {
             Ok(()) => self.put_batch(&mut batch).await,
             Err(error) => Err(PutErrorReason::Encode(error)),
         };

@@ -155,7 +155,8 @@ impl<T> Queue<T> {
     /// # Errors
     ///
     /// Descriptors, memory or address space ran out. A queue takes five descriptors in each process
-    /// that made or received it, however often the process clones it.
+    /// that made or received it, however often the process clones it; [the front page](crate) says
+    /// when it takes more.
     pub fn new() -> io::Result<Self> {
         Self::create(usize::MAX, DEFAULT)
     }

@@ -182,21 +182,20 @@ impl<T: Serialize> Sender<T> {
     #[inline]
     pub fn push(&mut self, message: &T) -> Result<(), PutErrorReason> {
         let End { holder, seen, next, batch, .. } = &mut self.end;
-        let most = holder.most_inline();
         if !batch.parts.is_empty() {
-            return batch.encode(message, most).map_err(PutErrorReason::Encode);
+            return batch.encode(message, holder).map_err(PutErrorReason::Encode);
         }
         let mut writer = Writer::resume(holder.ring(), *seen, *next);
         let sink = writer.sink()?;
         let encoded = match sink {
             Some(mut sink) => {
-                let encoded = batch.encode_straight(message, &mut sink, most);
+                let encoded = batch.encode_straight(message, &mut sink, holder);
                 if let Ok(true) = encoded {
                     writer.commit(&sink);
                 }
                 encoded.map(drop)
             }
-            None => batch.encode(message, most),
+            None => batch.encode(message, holder),
         };
         (*seen, *next) = (writer.head(), writer.next());
         encoded.map_err(PutErrorReason::Encode)

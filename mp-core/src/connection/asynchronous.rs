@@ -13,9 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{RecvError, SendError, SendErrorReason};
-use super::large::Receipt;
 use super::raw::{Attempt, Outgoing, Socket};
 use super::{Connection, Receiver, Sender};
+use crate::large::Receipt;
 use crate::sys::poll::Deadline;
 use crate::sys::socket::Blocking;
 

@@ -4,7 +4,6 @@
 mod asynchronous;
 mod duplex;
 mod error;
-mod large;
 mod packet;
 mod raw;
 mod receiver;

@@ -12,9 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{RecvError, SendErrorReason};
-use super::large::{self, LargeMessages, Receipt};
 use super::packet::{self, BodyRef, Failure, FileBody, MAX_INLINE, MAX_PACKET, Packet, ReceivedBody};
 use crate::codec::{DecodeError, Input};
+use crate::large::{self, LargeMessages, Receipt};
 use crate::message::{self, Spill, unreadable};
 use crate::pollable::PollableFd;
 use crate::spin::Spins;

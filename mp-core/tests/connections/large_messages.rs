@@ -1,10 +1,14 @@
 //! Messages that do not fit into a packet: two are in flight at a time, and only their bytes travel
 //! elsewhere.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use mp_core::raw::{LargeMessages, Message};
 use mp_core::{RecvError, SendErrorReason, pipe};
 use mp_testing::leaks::Resources;
 use mp_testing::{PATIENCE, eventually, scenario, watched};
@@ -55,7 +59,7 @@ fn a_sender_that_waits_is_told_when_the_receiver_goes() {
 }
 
 fn sleeps(thread: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap().contains(") S ")
+    fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap().contains(") S ")
 }
 
 #[test]
@@ -237,4 +241,53 @@ scenario!(what_was_never_received_leaves_nothing, {
     assert!(matches!(inner_receiver.recv(), Err(RecvError::Disconnected)));
     drop((sender, inner_receiver));
     assert_eq!(Resources::of_this_process(), before);
+});
+
+/// The memory files of messages that this process has open.
+fn files() -> BTreeSet<u64> {
+    let open = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let of_messages = open.filter(|path| {
+        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("/memfd:mp-message"))
+    });
+    of_messages.map(|path| fs::metadata(path).unwrap().ino()).collect()
+}
+
+scenario!(the_memory_of_a_nested_message_is_used_again_when_nobody_has_the_message, {
+    let large = LargeMessages::default();
+    let value = |number: u8| ByteBuf::from(vec![number; 2 << 20]);
+    let message = |number: u8| {
+        let appended = Message::append(&value(number), &mut Vec::new(), KIB, &large).unwrap();
+        appended.expect("it is long")
+    };
+    let is_whole = |message: Message, number: u8| message.decode::<ByteBuf>().unwrap() == value(number);
+    let mut used = BTreeSet::new();
+    for number in 0..10 {
+        let message = message(number);
+        used.extend(files());
+        assert!(is_whole(message, number));
+    }
+    assert_eq!(used.len(), 1);
+    // Not while somebody has a copy, or another message with it inside.
+    let first = message(1);
+    let copy = first.copy_with(Vec::new()).unwrap();
+    let around = Message::encode(&first).unwrap();
+    drop(first);
+    for number in 2..5 {
+        assert!(is_whole(message(number), number));
+    }
+    assert!(is_whole(copy, 1));
+    assert!(is_whole(message(5), 5));
+    let inside = around.decode::<Message>().unwrap();
+    assert!(is_whole(message(6), 6));
+    assert!(is_whole(inside, 1));
+    // More than are used again, and what is never read.
+    let many: Vec<_> = (0..20).map(message).collect();
+    assert_eq!(files().len(), 20);
+    for (number, message) in (0..).zip(many) {
+        assert!(number % 2 == 0 || is_whole(message, number));
+    }
+    let last = message(7);
+    assert!(files().len() < 6);
+    drop(large);
+    assert!(is_whole(last, 7));
 });

@@ -3,7 +3,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::Duration;
 
-use mp_core::raw::Message;
+use mp_core::raw::{LargeMessages, Message};
 use mp_core::{Fd, Receiver, pipe, process_fn};
 use mp_testing::limits::allow_descriptors;
 use mp_testing::procfs::number_of;
@@ -130,7 +130,7 @@ scenario!(what_comes_too_late_for_a_closed_queue_is_closed, {
 /// Puts a value as a producer does that is killed before it wakes anybody.
 fn put_silently(memory: &Memory, value: &u32) {
     let mut bytes = Vec::new();
-    assert!(Message::append(value, &mut bytes, 100).unwrap().is_none());
+    assert!(Message::append(value, &mut bytes, 100, &LargeMessages::default()).unwrap().is_none());
     let mut writer = Writer::new(memory.ring(), memory.head().indices.head());
     assert!(writer.write(Kind::Message, &bytes).unwrap());
     assert_eq!(writer.publish(), Ok(1));

@@ -1,6 +1,9 @@
 //! Values of every length, with descriptors, and such that use a queue themselves.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
@@ -87,6 +90,36 @@ scenario!(long_and_short_values_keep_their_order_between_processes, {
         }
         child.join().unwrap();
     }
+});
+
+/// The memory files of messages that this process has open.
+fn files() -> BTreeSet<u64> {
+    let open = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let of_messages = open.filter(|path| {
+        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("/memfd:mp-message"))
+    });
+    of_messages.map(|path| fs::metadata(path).unwrap().ino()).collect()
+}
+
+scenario!(the_memory_of_long_values_is_used_again, {
+    let queue = Queue::with_bytes(4096).unwrap();
+    let mut used = BTreeSet::new();
+    for number in 0..20 {
+        queue.put(bytes(number, 100_000)).unwrap();
+        used.extend(files());
+        assert!(queue.get().unwrap() == bytes(number, 100_000));
+    }
+    assert_eq!(used.len(), 1);
+    // Of those that are there at the same time, each is in its own.
+    for number in 0..30 {
+        queue.put(bytes(number, 100_000)).unwrap();
+    }
+    for number in 0..30 {
+        assert!(queue.get().unwrap() == bytes(number, 100_000));
+    }
+    queue.put(bytes(0, 10)).unwrap();
+    drop(queue);
+    assert!(files().is_empty());
 });
 
 #[process_fn]

@@ -1,4 +1,5 @@
-//! The large messages of one sending end: memory files, and which of them are in flight.
+//! The large messages of one sending end: memory files, and which of them are in flight. An end is
+//! one of a connection, or a transport that sends nested messages.
 //!
 //! | a memory file is | left by |
 //! |---|---|
@@ -18,6 +19,9 @@
 //!    file can read later messages of this end, and cannot change them.
 //! 5. The copy of an end in the child of a fork gives up the files: two processes must not write
 //!    different messages into the same pages.
+//! 6. A nested message is in flight from when it is made until its receiver, or whoever drops it
+//!    unsent, closes the receipt in it. There may be more of them: what is beyond
+//!    [`MOST_LENT`] is in a file that is used once.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,13 +38,22 @@ use crate::sys::poll::{self, Deadline};
 /// How many large messages of an end may wait for their receivers.
 const MOST_IN_FLIGHT: usize = 2;
 
+/// How many nested messages of an end are in files that will be used again.
+const MOST_LENT: usize = 8;
+
 /// How many bytes of memory this process keeps in spare files, of all ends together.
 const MOST_SPARE: u64 = 96 << 20;
 
 static SPARE: AtomicU64 = AtomicU64::new(0);
 
+/// The memory files of long messages that a transport sends, to be used again
+/// ([`Message::append`](crate::raw::Message::append)).
+///
+/// The receiver of a message reports that it has read it, and the kernel reports if it dies. Then
+/// the next message goes into the same memory, which takes less time than allocating it. Up to
+/// 96 MiB that are not in use stay allocated, in all transports of a process together.
 #[derive(Debug, Default)]
-pub(super) struct LargeMessages {
+pub struct LargeMessages {
     state: Mutex<State>,
 }
 
@@ -60,18 +73,18 @@ struct InFlight {
 }
 
 /// The sender's end of a receipt, which hangs up when the message was read.
-pub(super) type Receipt = Arc<PollableFd>;
+pub(crate) type Receipt = Arc<PollableFd>;
 
 /// The right to have one more message in flight.
-pub(super) struct Credit {
+pub(crate) struct Credit {
     receipt: Receipt,
     /// The end that is sent with the message. If it is not sent, closing it returns the credit.
-    pub(super) receivers_end: OwnedFd,
+    pub(crate) receivers_end: OwnedFd,
 }
 
 impl LargeMessages {
     /// Takes a spare memory file, or makes a new one.
-    pub(super) fn file(&self) -> io::Result<MemoryFile> {
+    pub(crate) fn file(&self) -> io::Result<MemoryFile> {
         let spare = {
             let mut state = self.lock();
             state.collect()?;
@@ -88,7 +101,7 @@ impl LargeMessages {
 
     /// Takes a credit if there is one. Otherwise returns the receipts, one of which has to be
     /// closed first.
-    pub(super) fn try_credit(&self) -> io::Result<Result<Credit, Vec<Receipt>>> {
+    pub(crate) fn try_credit(&self) -> io::Result<Result<Credit, Vec<Receipt>>> {
         let mut state = self.lock();
         state.collect()?;
         if state.in_flight.len() >= MOST_IN_FLIGHT {
@@ -101,7 +114,7 @@ impl LargeMessages {
     }
 
     /// Records that the message in `file` was sent.
-    pub(super) fn sent(&self, credit: Credit, file: MemoryFile) {
+    pub(crate) fn sent(&self, credit: Credit, file: MemoryFile) {
         let Credit { receipt, receivers_end } = credit;
         let mut state = self.lock();
         match state.in_flight.iter_mut().find(|message| Arc::ptr_eq(&message.receipt, &receipt)) {
@@ -113,8 +126,23 @@ impl LargeMessages {
     }
 
     /// Takes back a file whose message was not sent.
-    pub(super) fn give_back(&self, file: MemoryFile) {
+    pub(crate) fn give_back(&self, file: MemoryFile) {
         self.lock().keep(file);
+    }
+
+    /// Returns the descriptor for the receiver of the nested message in `file`, and its receipt if
+    /// the file will be used again.
+    pub(crate) fn lend(&self, file: MemoryFile) -> (OwnedFd, Option<OwnedFd>) {
+        let mut state = self.lock();
+        // There may be no descriptor left for it. The message can be sent all the same.
+        if state.collect().is_err() || state.in_flight.len() >= MOST_LENT {
+            return (file.into_reader().0, None);
+        }
+        let (Ok((mine, receivers_end)), Ok(reader)) = (fd::pipe(), file.reader().try_clone_to_owned()) else {
+            return (file.into_reader().0, None);
+        };
+        state.in_flight.push(InFlight { receipt: Arc::new(PollableFd::new(mine)), file: Some(file) });
+        (reader, Some(receivers_end))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -158,7 +186,7 @@ impl State {
 }
 
 /// Waits until one of `receipts` is closed, and returns false if the deadline passes first.
-pub(super) fn wait_for_one(receipts: &[Receipt], deadline: Deadline) -> io::Result<bool> {
+pub(crate) fn wait_for_one(receipts: &[Receipt], deadline: Deadline) -> io::Result<bool> {
     poll::wait(&mut hang_ups(receipts.iter()), deadline).map(|closed| closed > 0)
 }
 
