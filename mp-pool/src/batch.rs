@@ -92,7 +92,7 @@ impl Batch {
         Some(deliveries)
     }
 
-    /// Nobody waits for the rest any more.
+    /// The map was dropped: the rest is not wanted.
     pub(crate) fn forget(&self) {
         self.forgotten.store(true, Ordering::Relaxed);
     }

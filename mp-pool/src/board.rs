@@ -5,7 +5,7 @@
 //! | `claim`: the next call to begin, and the end of those that may begin | both, by compare-and-exchange | both |
 //! | the ring to the worker: entries of arguments | the pool | the worker |
 //! | the ring to the pool: entries of results | the worker | the pool |
-//! | `worker_sleeps`, `pool_sleeps` | whoever is about to sleep sets it, whoever wakes clears it | the other |
+//! | `worker_sleeps`, `pool_sleeps` | the side that is about to sleep sets it, the side that wakes the other clears it | both |
 //!
 //! The rings are those of mp-queue, `mp_queue::ring::raw`. Nothing that a worker writes can do more
 //! than be wrong, and the pool believes none of it: it copies what it reads before it looks at it,

@@ -266,7 +266,7 @@ impl Run {
         message.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Whether nobody wants to know any more how it ends.
+    /// Whether its task has ended already, or its map was dropped.
     pub(crate) fn is_forgotten(&self) -> bool {
         match &self.chunk.sink {
             Sink::Task(slot) => slot.is_done(),

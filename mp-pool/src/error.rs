@@ -19,7 +19,7 @@ pub enum PoolError {
     /// A worker could not be started.
     #[error("a worker could not be started")]
     Spawn(#[source] SpawnError),
-    /// A thread or a descriptor for the pool itself could not be had.
+    /// There was no thread or no descriptor for the pool itself.
     #[error("the pool could not be set up")]
     Io(#[source] io::Error),
 }

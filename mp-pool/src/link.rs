@@ -57,7 +57,7 @@ pub(crate) enum News {
 
 /// Why a message was not sent.
 pub(crate) enum SendFailure {
-    /// There is no worker any more.
+    /// The worker has ended.
     Lost,
     /// The worker has not read what it was sent before.
     Full,
@@ -226,7 +226,7 @@ impl Link {
         self.has_results()
     }
 
-    /// Takes that back: somebody is looking.
+    /// Takes that back: a thread is looking.
     pub(crate) fn forgo_wake(&mut self) {
         if self.board().pool_sleeps.clear() {
             self.wakes = self.wakes.saturating_sub(1);
@@ -238,7 +238,7 @@ impl Link {
         self.ends.process.exit_status()
     }
 
-    /// Takes leave of a worker that has ended.
+    /// Drops the link to a worker that has ended, and returns how it ended.
     pub(crate) fn bury(self) -> Option<Death> {
         let status = self.exit_status()?;
         let ends = Arc::into_inner(self.ends);
@@ -260,7 +260,7 @@ impl Link {
 /// How many outcomes of one worker may be here before the entries that announce them are read.
 const MOST_UNANNOUNCED: usize = 4096;
 
-/// However a link is let go of, no worker is left behind it.
+/// However a link is dropped, no worker outlives it.
 impl Drop for Ends {
     fn drop(&mut self) {
         if self.process.is_alive() {

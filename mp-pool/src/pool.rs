@@ -188,7 +188,7 @@ impl Pool {
                 self.scheduler.submit(Arc::new(Chunk::new(function, terms, sink, calls)));
             }
             Err(error) => {
-                // Nobody waits for it yet.
+                // No thread waits for it yet.
                 let _ = slot.finish(Ends::Failed(TaskError::Encode(error.within(ARGUMENTS))));
             }
         }

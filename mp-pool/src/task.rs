@@ -165,7 +165,7 @@ impl<R: DeserializeOwned> Task<R> {
     /// Waits until the task has ended, for `timeout` at most; `None` means that it still runs, and
     /// may be asked again.
     ///
-    /// The value can be had once; after it, and after an error, the answer is
+    /// The value is returned once; after it, and after an error, the answer is
     /// [`TaskError::AlreadyJoined`].
     ///
     /// # Errors

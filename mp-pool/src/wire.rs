@@ -2,8 +2,8 @@
 //! [board](crate::board).
 //!
 //! The connection carries what is long or holds descriptors, the first words of a worker, and the
-//! packets that wake whoever sleeps. The pool allows one packet to wake it for each time that it
-//! goes to sleep; a worker that sends anything else breaks the protocol.
+//! packets that wake a side that sleeps. The pool allows one packet to wake it for each time that
+//! it goes to sleep; a worker that sends anything else breaks the protocol.
 
 use std::sync::Arc;
 

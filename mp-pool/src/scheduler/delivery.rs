@@ -1,4 +1,4 @@
-//! What workers have to say: results to their sinks, and what becomes of a dead worker's calls.
+//! Delivers results to their sinks, and decides what happens to the calls of a dead worker.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -76,8 +76,8 @@ impl State {
         }
     }
 
-    /// Takes a worker's results; false if there are none. If nobody looks for more, the worker will
-    /// wake the supervisor.
+    /// Takes a worker's results; false if there are none. If no thread looks for more, the worker
+    /// will wake the supervisor.
     fn receive(&mut self, index: usize) -> bool {
         let mut some = false;
         // A worker that writes faster than this reads is looked at again in the next turn.
@@ -174,8 +174,8 @@ impl State {
             worker.running = None;
             if worker.sent.is_empty() {
                 worker.idle_since = Instant::now();
-                // Whoever reads this result may not be the supervisor, which replaces and ends
-                // workers.
+                // Another thread than the supervisor may have read this result, and only the
+                // supervisor replaces and ends workers.
                 let (settings, is_used_up) = (&self.settings, worker.done >= self.settings.max_tasks);
                 let is_watched = settings.recycle_above.is_some() || settings.idle_timeout.is_some();
                 self.wants_supervisor |= is_used_up || is_watched || worker.leaving || self.phase > Phase::Open;

@@ -7,16 +7,16 @@ use super::state::{Phase, State, Verdict, Worker};
 use super::supervisor::{FIRST_PAUSE, MOST_FAILURES, MOST_INITIALIZER_FAILURES};
 use crate::error::TaskError;
 
-/// How often results are looked for that wake nobody.
+/// How often the supervisor looks for results that do not wake it.
 const TICK: Duration = Duration::from_millis(2);
 
-/// How often a worker's memory is looked at.
+/// How often the supervisor reads how much memory a worker uses.
 const MEMORY_TICK: Duration = Duration::from_millis(20);
 
-/// How often a worker is looked at that has closed its connection and still runs.
+/// How often the supervisor looks at a worker that has closed its connection and still runs.
 const SILENT_TICK: Duration = Duration::from_millis(10);
 
-/// How long a worker that was told to end may take for it.
+/// How long a worker has to exit after it was told to.
 const GRACE: Duration = Duration::from_secs(1);
 
 impl State {
@@ -60,7 +60,7 @@ impl State {
         due
     }
 
-    /// Does what it is time for.
+    /// Does what is due.
     pub(super) fn check(&mut self, now: Instant) {
         for index in 0..self.workers.len() {
             self.check_worker(index, now);
@@ -124,7 +124,7 @@ impl State {
                 continue;
             }
             let is_used_up = worker.done >= self.settings.max_tasks && worker.unanswered() == 0;
-            // Whose memory was looked at has to do something before it is looked at again.
+            // Its memory is read again only after it has run something.
             let has_worked = std::mem::replace(&mut worker.looked_at, worker.done) != worker.done;
             let limit = self.settings.recycle_above.filter(|_| has_worked && !is_used_up);
             let is_too_large = limit.is_some_and(|limit| resident(worker.link.pid()).is_some_and(|used| used > limit));
@@ -135,7 +135,7 @@ impl State {
         }
     }
 
-    /// A worker did not come into being.
+    /// Notes that a worker could not be started, or ended before it had done anything.
     pub(super) fn failed(&mut self) {
         // Workers that fail together fail once.
         if self.retry.is_some() {
@@ -146,7 +146,7 @@ impl State {
         self.retry = Some(Instant::now() + pause);
     }
 
-    /// Fails the calls that wait for a worker if there is none and none can be had.
+    /// Fails the calls that wait for a worker if there is none and none can be started.
     pub(super) fn give_up(&mut self) {
         let most = match self.failure {
             TaskError::Initializer(_) => MOST_INITIALIZER_FAILURES,
@@ -164,7 +164,7 @@ impl State {
     }
 }
 
-/// How many bytes of memory a process has.
+/// How many bytes of a process are resident.
 fn resident(pid: u32) -> Option<u64> {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! Who runs what.
+//! Decides which worker runs which call.
 //!
 //! | part | who touches it |
 //! |---|---|
@@ -29,8 +29,8 @@
 //!    killed; the call that it was running fails, and nothing else does.
 //! 6. A turn of the supervisor takes from each worker what one ring holds and a limited number of
 //!    packets, whatever they do.
-//! 7. The locks of sinks are leaves: whoever holds one takes no other. Code of the user's (wakers,
-//!    callbacks) runs when no lock is held.
+//! 7. The locks of sinks are leaves: a thread that holds one takes no other. The user's code
+//!    (wakers, callbacks) runs while no lock is held.
 //!
 //! How many calls are sent at once depends on how long they take: the pool measures each function,
 //! and sends as many as fill [`state::SLICE`]. Calls of which it knows nothing are sent one by one.
@@ -38,7 +38,7 @@
 //! A worker that ends is replaced at once. If workers end before they have done anything, or cannot
 //! be started, again and again, the pauses between tries grow, and after a number of failures in a
 //! row the waiting calls fail. Another submission tries again, unless it was the initializer that
-//! failed: then the pool is of no use any more.
+//! failed: then the pool is unusable.
 
 mod delivery;
 mod dispatch;
@@ -69,10 +69,10 @@ pub(crate) use state::SLICE;
 use state::{Phase, State};
 use supervisor::Supervisor;
 
-/// The part of the scheduler that everyone shares.
+/// The part of the scheduler that all threads share.
 pub(crate) struct Scheduler {
     state: Mutex<State>,
-    /// Told when the queue has become shorter, and when the last worker is gone.
+    /// Notified when the queue has become shorter, and when the last worker is gone.
     changed: Condvar,
     wake: Sender<()>,
     /// Whether looking for results before sleeping over them has paid.
@@ -201,7 +201,7 @@ impl Scheduler {
         self.with(|state| state.submit(chunk.whole()));
     }
 
-    /// Takes the calls of a map that nobody waits for any more out of the queue.
+    /// Removes the calls of a dropped map from the queue.
     pub(crate) fn forget(&self, batch: &Batch) {
         batch.forget();
         if !self.is_copy() {
@@ -213,7 +213,7 @@ impl Scheduler {
         !self.is_copy() && self.with(|state| state.cancel(slot))
     }
 
-    /// Looks for results as long as `goes_on`, unless looking does not pay or somebody else does.
+    /// Looks for results as long as `goes_on`, unless that does not pay or another thread does it.
     pub(crate) fn look_while(&self, deadline: Deadline, goes_on: impl Fn() -> bool) {
         if !goes_on() {
             return;
@@ -303,7 +303,7 @@ impl Scheduler {
     }
 }
 
-/// Somebody looks for results, so workers need not wake anybody.
+/// A thread looks for results, so workers need not wake the supervisor.
 struct Looking<'a>(&'a Scheduler);
 
 impl Drop for Looking<'_> {

@@ -22,11 +22,11 @@ pub(crate) const SLICE: Duration = Duration::from_micros(1000);
 pub(super) enum Phase {
     /// Calls are taken in.
     Open,
-    /// No more are; those that were go on.
+    /// No more are; those that were taken in go on.
     Closed,
     /// Everything ends.
     Terminated,
-    /// There are no workers and no supervisor any more.
+    /// The workers and the supervisor have ended.
     Gone,
 }
 
@@ -56,13 +56,13 @@ pub(super) struct State {
     pub(super) retry: Option<Instant>,
     /// A worker could not be sent a message, for lack of room.
     pub(super) clogged: bool,
-    /// Workers cannot be had for now.
+    /// Workers cannot be started for now.
     pub(super) gave_up: bool,
     pub(super) stats: Stats,
     pub(super) recorder: Recorder,
     /// Memory for entries.
     pub(super) buffer: Vec<u8>,
-    /// Counts what was sent, to know who was sent something last.
+    /// Counts what was sent, to know which worker was sent something last.
     pub(super) sends: u64,
 }
 
@@ -72,17 +72,17 @@ pub(super) struct Worker {
     pub(super) place: usize,
     /// When it was started, by the monotonic clock in nanoseconds.
     pub(super) started: u64,
-    /// It has said that it is.
+    /// It has said that it is ready.
     pub(super) ready: bool,
     /// It has answered a call.
     pub(super) proven: bool,
-    /// It will get no call any more.
+    /// It gets no more calls.
     pub(super) leaving: bool,
     /// Since when it is about to end.
     pub(super) dismissed: Option<Instant>,
     /// Why it ends, if that is no failure or was counted as one.
     pub(super) expected_to_end: Option<&'static str>,
-    /// It will say nothing any more.
+    /// It has closed its end of the connection.
     pub(super) silent: bool,
     /// Why it was killed, if the pool did that.
     pub(super) condemned: Option<Verdict>,
@@ -285,7 +285,7 @@ impl State {
         self.queue.is_empty() && self.workers.iter().all(|worker| worker.sent.is_empty())
     }
 
-    /// Tells whoever waits for calls that they failed.
+    /// Tells those who wait for calls that the calls failed.
     pub(super) fn fail(&mut self, run: Run, error: &TaskError) {
         self.later.extend(run.fail(error));
     }
@@ -381,7 +381,7 @@ impl State {
         worker.link.kill();
     }
 
-    /// Kills a worker that has said what no worker says.
+    /// Kills a worker that broke the protocol.
     pub(super) fn misbehaved(&mut self, index: usize) {
         if self.workers[index].condemned.is_none() {
             self.stats.misbehaved += 1;
@@ -391,7 +391,7 @@ impl State {
 }
 
 impl Run {
-    /// Tells whoever waits for the calls that they failed.
+    /// Tells those who wait for the calls that the calls failed.
     pub(super) fn fail(self, error: &TaskError) -> Option<Later> {
         let ends = Ends::Failed(error.clone());
         match &self.chunk.sink {
@@ -435,7 +435,7 @@ impl Queue {
         self.lane(&run).push_front(run);
     }
 
-    /// The next calls that somebody waits for.
+    /// The next calls that were not forgotten.
     pub(super) fn front(&mut self) -> Option<&mut Run> {
         while let Some(mut lane) = self.lanes.last_entry() {
             match lane.get().front() {

@@ -27,14 +27,14 @@ pub(super) struct Supervisor {
     start: Start,
 }
 
-/// A worker that the supervisor sleeps beside.
+/// A worker whose descriptors the supervisor waits for.
 struct Watched {
     number: usize,
     ends: Arc<Ends>,
     silent: bool,
 }
 
-/// What there is to look at about a worker.
+/// What has happened at a worker's descriptors.
 #[derive(Clone, Copy, Default)]
 struct Ready {
     said_something: bool,
@@ -61,7 +61,7 @@ impl Supervisor {
             while let Ok(Some(())) = self.woken.try_recv() {}
             let looked: Vec<(usize, Ready)> = watched.iter().map(|watched| watched.number).zip(ready).collect();
             if looked.iter().any(|(_, ready)| ready.ended) {
-                // A dead worker's link is let go of as a whole.
+                // The link of a dead worker is dropped as a whole, so no share of it may be left.
                 (watched, generation) = (Vec::new(), u64::MAX);
             }
             let is_gone = self.scheduler.with(|state| {

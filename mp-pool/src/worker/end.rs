@@ -257,7 +257,7 @@ impl WorkerEnd {
         self.clock.calls += 1;
         let rest = &self.entries[self.at..];
         if self.clock.one_by_one || rest.is_empty() || rest.starts_with(&NOTIFY) {
-            // With the result, so that whoever has that finds the time in the report.
+            // With the result, so that the time is in the report when the result arrives.
             self.clock.append(entry);
         }
         self.put(entry);
