@@ -1,22 +1,28 @@
 //! The server: its threads.
 //!
 //! One thread at a time leads: it waits for the descriptors of all clients and objects, and serves
-//! what arrives. It runs no code of the user's. When a function has to run, the leader makes
-//! another thread the leader and runs the function itself. So a function waits for no thread to
-//! wake, and the server goes on meanwhile.
+//! what arrives. Before it runs a function of the user's, it makes another thread the leader. But
+//! waking a thread takes longer than a short function. So while functions are short, the leader
+//! runs them itself, and an idle thread watches it: it looks once in a millisecond, and takes the
+//! lead if the same function still runs.
 //!
 //! | a thread is | left by |
 //! |---|---|
-//! | leading | a function has to run, and there is another thread: to running |
+//! | leading | a function has to run that may be long: to running |
+//! | leading, with a function | the function returns: to leading. The watcher took the lead: to running |
 //! | running a function | the function returns: to the next function, or to idle |
 //! | idle | the lead is vacant: to leading. Nothing to do for a while: gone |
+//! | idle and watching | it takes the lead: to leading. Nothing to watch for a while: to idle |
 //!
-//! 1. Exactly one thread leads or is about to, until the server ends.
+//! 1. Exactly one thread leads or is about to, until the server ends. `turn` is odd while the
+//!    leader runs a function. Whoever makes it even again has the lead: the leader or the watcher.
 //! 2. There are at most `threads` threads. If all are busy, functions wait in a queue, and clients
 //!    with too many unanswered calls are not read.
 //! 3. A thread that has run a function serves what waited for that, and wakes the leader if it
 //!    leaves functions or timers behind.
 //! 4. All state is under one lock, which no thread holds while it waits or runs a function.
+//! 5. The leader runs a function itself only if a thread watches, and `turn` becomes odd under the
+//!    lock under which that thread would stop to watch.
 //!
 //! A process that dies leaves nothing in the server but what the kernel closes: the socket of its
 //! connection, and its leases.
@@ -28,9 +34,10 @@ mod waiting;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mp_core::raw::{Spins, above_standard_streams, catch_panic};
 use mp_core::{Receiver, Sender};
@@ -59,6 +66,16 @@ impl Default for Limits {
     }
 }
 
+/// How often a thread looks that watches the leader. A function that the leader runs holds up the
+/// other clients for twice as long at most.
+const TICK: Duration = Duration::from_millis(1);
+
+/// After so many looks at nothing new, it stops to watch.
+const QUIET: u32 = 20;
+
+/// A function that takes longer does not pay for the leader.
+const SHORT: Duration = Duration::from_micros(50);
+
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -69,6 +86,9 @@ pub(crate) struct Server {
     /// Wakes the leader, for what another thread has left for it.
     wake: OwnedFd,
     spins: Spins,
+    turn: AtomicU64,
+    /// Whether functions were short.
+    shortness: Spins,
     threads: Mutex<Threads>,
     changed: Condvar,
     most: usize,
@@ -80,6 +100,8 @@ struct Threads {
     idle: usize,
     /// A thread that is idle has to lead.
     vacant: bool,
+    /// One of those that are idle watches the leader.
+    watched: bool,
     ended: bool,
 }
 
@@ -104,6 +126,8 @@ fn drop_all(objects: Vec<Object>) {
 /// What the leader has to do.
 enum Next {
     Run(Job),
+    /// The watcher leads now.
+    Replaced,
     End,
 }
 
@@ -127,6 +151,8 @@ impl Server {
             watch,
             wake,
             spins: Spins::new(),
+            turn: AtomicU64::new(0),
+            shortness: Spins::new(),
             threads: Mutex::default(),
             changed: Condvar::new(),
             // One thread leads.
@@ -159,6 +185,7 @@ impl Server {
         loop {
             match self.lead() {
                 Next::Run(job) => self.run(job),
+                Next::Replaced => {}
                 Next::End => {
                     let mut threads = lock(&self.threads);
                     threads.ended = true;
@@ -175,33 +202,78 @@ impl Server {
     /// Runs a function, and then what else waits to be run.
     fn run(&self, job: Job) {
         let mut next = Some(job);
-        while let Some(mut job) = next {
-            job.run();
-            let mut state = lock(&self.state);
-            let spent = state.finish(job);
-            next = state.next_job();
-            let more = state.has_jobs() || state.pause().is_some();
-            drop(state);
-            if more {
-                // It fails only if the leader has been woken very often and will be awake.
-                let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-            }
-            drop_all(spent);
+        while let Some(job) = next {
+            next = self.run_one(job, State::next_job);
         }
+    }
+
+    /// Runs a function, and then calls `then`.
+    fn run_one<R>(&self, mut job: Job, then: impl FnOnce(&mut State) -> R) -> R {
+        let begun = Instant::now();
+        job.run();
+        self.shortness.note(begun.elapsed() < SHORT);
+        let mut state = lock(&self.state);
+        let spent = state.finish(job);
+        let result = then(&mut state);
+        let more = state.has_jobs() || state.pause().is_some();
+        drop(state);
+        drop_all(spent);
+        if more {
+            // It fails only if the leader has been woken very often and will be awake.
+            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        }
+        result
+    }
+
+    /// Begins a function that the leader runs itself; `None` if it should not.
+    fn begin_as_leader(&self) -> Option<u64> {
+        let threads = lock(&self.threads);
+        let may = threads.watched && self.shortness.is_due();
+        may.then(|| self.turn.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    /// Makes an odd turn even; false if the other one was faster.
+    fn take_turn(&self, turn: u64) -> bool {
+        self.turn.compare_exchange(turn, turn + 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Waits until this thread has to lead; false if it is not needed.
     fn idle(&self) -> bool {
         let mut threads = lock(&self.threads);
         threads.idle += 1;
+        let mut watches = !threads.watched;
+        threads.watched = true;
+        let (mut seen, mut quiet) = (self.turn.load(Ordering::SeqCst), 0);
+        let mut leads = false;
         while !threads.vacant && !threads.ended {
-            let waited = self.changed.wait_timeout(threads, IDLE).unwrap_or_else(PoisonError::into_inner);
+            let pause = if watches { TICK } else { IDLE };
+            let waited = self.changed.wait_timeout(threads, pause).unwrap_or_else(PoisonError::into_inner);
             threads = waited.0;
-            if waited.1.timed_out() && !threads.vacant {
+            if !waited.1.timed_out() || threads.vacant {
+                continue;
+            }
+            if !watches {
                 break;
+            }
+            let turn = self.turn.load(Ordering::SeqCst);
+            if turn % 2 == 1 && turn == seen && self.take_turn(turn) {
+                leads = true;
+                break;
+            }
+            quiet = if turn == seen { quiet + 1 } else { 0 };
+            seen = turn;
+            if quiet >= QUIET && turn % 2 == 0 {
+                watches = false;
+                threads.watched = false;
             }
         }
         threads.idle -= 1;
+        if watches {
+            threads.watched = false;
+        }
+        if leads {
+            return true;
+        }
         if threads.vacant && !threads.ended {
             threads.vacant = false;
             return true;
@@ -230,10 +302,23 @@ impl Server {
         loop {
             let mut state = lock(&self.state);
             let spent = state.bury();
-            if state.has_jobs() && self.hand_over() {
-                // Taken under the same lock, so no other thread has taken it.
-                if let Some(job) = state.next_job() {
-                    return Next::Run(job);
+            if state.has_jobs() {
+                if let Some(turn) = self.begin_as_leader() {
+                    if let Some(job) = state.next_job() {
+                        drop(state);
+                        drop_all(spent);
+                        self.run_one(job, |_| ());
+                    }
+                    if !self.take_turn(turn) {
+                        return Next::Replaced;
+                    }
+                    continue;
+                }
+                if self.hand_over() {
+                    // Taken under the same lock, so no other thread has taken it.
+                    if let Some(job) = state.next_job() {
+                        return Next::Run(job);
+                    }
                 }
             }
             let pause = state.pause();

@@ -19,13 +19,15 @@ fn bump(old: Option<u64>, by: u64) -> (Option<u64>, u64) {
 }
 
 #[process_fn]
-fn sleepy(old: Option<u64>, _: ()) -> (Option<u64>, ()) {
+fn sleepy(old: Option<u64>, began: Cell<bool>) -> (Option<u64>, ()) {
+    began.set(true).unwrap();
     thread::sleep(Duration::from_millis(200));
     (Some(old.unwrap_or(0) + 1), ())
 }
 
 #[process_fn]
-fn never(old: Option<u64>, _: ()) -> (Option<u64>, ()) {
+fn never(old: Option<u64>, began: Cell<bool>) -> (Option<u64>, ()) {
+    began.set(true).unwrap();
     std::hint::black_box(old);
     loop {
         thread::park();
@@ -98,16 +100,16 @@ scenario!(fault_clients_that_are_killed_leave_nothing_in_the_server, limit(count
 scenario!(the_death_of_the_server_ends_every_call_at_once, {
     let manager = Manager::spawn().unwrap();
     let map = Map::<u64, u64>::new(&manager).unwrap();
+    let began = Cell::new(&manager, false).unwrap();
     let waiting: Vec<_> = (0..4)
         .map(|_| {
-            let map = map.clone();
+            let (map, began) = (map.clone(), began.clone());
             let (sender, result) = mpsc::channel();
-            let waits = thread::spawn(move || sender.send(map.modify::<never>(&1, ())).unwrap());
+            let waits = thread::spawn(move || sender.send(map.modify::<never>(&1, began)).unwrap());
             (waits, result)
         })
         .collect();
-    let impatient = map.clone().with_limit(Some(Duration::from_millis(20)));
-    eventually("the function runs", || impatient.len() == Err(CallError::TimedOut));
+    eventually("the function runs", || began.get().unwrap());
     rustix::process::kill_process(procfs::number_of(manager.pid()), rustix::process::Signal::KILL).unwrap();
     let mut sent = 0;
     for (waits, result) in waiting {
@@ -145,19 +147,16 @@ scenario!(the_server_goes_with_its_creator, {
 });
 
 #[process_fn]
-fn change_slowly(map: Map<u64, u64>, there: Sender<()>) {
-    there.send(()).unwrap();
-    map.modify::<sleepy>(&1, ()).unwrap();
+fn change_slowly(map: Map<u64, u64>, began: Cell<bool>) {
+    map.modify::<sleepy>(&1, began).unwrap();
 }
 
 scenario!(a_function_that_has_begun_ends_without_its_caller, {
     let manager = Manager::spawn().unwrap();
     let map = Map::<u64, u64>::new(&manager).unwrap();
-    let (sender, there) = mp_core::pipe().unwrap();
-    let child = change_slowly::spawn(map.clone(), sender).unwrap();
-    soon(&there);
-    let impatient = map.clone().with_limit(Some(Duration::from_millis(5)));
-    eventually("the function runs", || impatient.len() == Err(CallError::TimedOut));
+    let began = Cell::new(&manager, false).unwrap();
+    let child = change_slowly::spawn(map.clone(), began.clone()).unwrap();
+    eventually("the function runs", || began.get().unwrap());
     child.kill().unwrap();
     was_killed(child);
     assert_eq!(map.get(&1).unwrap(), Some(1));

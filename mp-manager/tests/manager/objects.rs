@@ -143,9 +143,11 @@ scenario!(a_panic_in_a_function_changes_nothing, {
 });
 
 static GO: AtomicBool = AtomicBool::new(false);
+static BEGAN: AtomicBool = AtomicBool::new(false);
 
 #[process_fn]
 fn wait_for_go(old: Option<u64>, _: ()) -> (Option<u64>, ()) {
+    BEGAN.store(true, Ordering::Release);
     while !GO.load(Ordering::Acquire) {
         std::thread::park_timeout(Duration::from_millis(1));
     }
@@ -161,7 +163,8 @@ scenario!(while_a_function_runs_its_object_waits_and_others_do_not, {
         move || busy.modify::<wait_for_go>(&1, ())
     });
     let impatient = busy.clone().with_limit(Some(Duration::from_millis(30)));
-    eventually("the function runs", || impatient.get(&1) == Err(CallError::TimedOut));
+    eventually("the function runs", || BEGAN.load(Ordering::Acquire));
+    assert_eq!(impatient.get(&1), Err(CallError::TimedOut));
     for number in 0..100 {
         free.insert(number, 1).unwrap();
     }
