@@ -1,9 +1,12 @@
 //! How long objects live.
 
+use std::time::Duration;
+
 use mp_core::{pipe, process_fn};
 use mp_manager::{List, Manager, Map};
 use mp_testing::victims::Held;
 use mp_testing::{PROMPTLY, eventually, holds_within, scenario};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn count(manager: &Manager) -> usize {
     manager.objects().unwrap().len()
@@ -122,13 +125,35 @@ scenario!(a_cycle_of_objects_lives_until_it_is_broken, {
     eventually("the name was the last that held it", || count(&manager) == 0);
 });
 
-scenario!(ten_thousand_objects_come_and_go, {
+scenario!(ten_thousand_objects_live_at_once_as_far_as_there_are_descriptors, {
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let objects = 10_000.min(hard / 2) as u32;
+    // The server inherits the limit.
     let manager = Manager::spawn().unwrap();
-    let outer = List::<List<u32>>::new(&manager).unwrap();
-    for _ in 0..100 {
-        let lists: Vec<_> = (0..100).map(|_| List::<u32>::new(&manager).unwrap()).collect();
-        drop(lists);
+    let lists: Vec<_> = (0..objects).map(|_| List::<u32>::new(&manager).unwrap()).collect();
+    for (list, number) in lists.iter().zip(0..) {
+        list.push(number).unwrap();
     }
-    eventually("they go", || count(&manager) == 1);
-    drop(outer);
+    assert_eq!(count(&manager), objects as usize);
+    assert_eq!(lists[objects as usize - 1].get(0).unwrap(), Some(objects - 1));
+    drop(lists);
+    eventually("they go", || count(&manager) == 0);
+    setrlimit(Resource::Nofile, limit).unwrap();
+});
+
+// Its limit is for a busy machine with one core.
+scenario!(a_value_of_a_gibibyte_is_a_descriptor_in_the_server, Duration::from_secs(300), {
+    let manager = Manager::spawn().unwrap();
+    let map = Map::<u8, Vec<u8>>::new(&manager).unwrap();
+    let mut value = vec![0_u8; 1 << 30];
+    value[(1 << 30) - 1] = 7;
+    map.insert(1, value).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", manager.pid())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 100 << 10, "{kib} KiB in the server");
+    let value = map.get(&1).unwrap().unwrap();
+    assert_eq!((value.len(), value[0], value[(1 << 30) - 1]), (1 << 30, 0, 7));
 });
