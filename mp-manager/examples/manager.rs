@@ -83,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let terminal = std::io::stderr().is_terminal();
     while !running.is_empty() {
         let ended =
-            wait(&running.iter().map(|process| process as _).collect::<Vec<_>>(), Some(Duration::from_millis(100)))?;
+            wait(&running.iter().map(|process| process as _).collect::<Vec<_>>(), Some(Duration::from_millis(10)))?;
         let (read, different) = (done.len()?, words.len()?);
         if terminal {
             eprint!("\r{read} of {total} files, {different} words ");
