@@ -13,7 +13,7 @@ use crate::error::TaskError;
 use crate::link::{Ends, Start};
 
 /// How many workers in a row may fail to become ready before waiting calls are given up.
-pub(super) const MOST_FAILURES: u32 = 6;
+pub(super) const MOST_FAILURES: u32 = 10;
 
 /// The same where it is the initializer that fails.
 pub(super) const MOST_INITIALIZER_FAILURES: u32 = 3;
