@@ -192,6 +192,8 @@ impl State {
         if worker.link.change_claim(from, to) {
             worker.answered = worker.next_number;
             worker.fence = None;
+            // It may sleep at the fence, with a ring that is full of what was taken back.
+            worker.link.publish();
             worker.idle_since = Instant::now();
         } else {
             self.misbehaved(index);
