@@ -174,8 +174,8 @@ impl State {
             self.fail(run, &error);
             return true;
         }
-        // An idle worker whose ring has no room is about to take out what was taken back from it, and
-        // wakes nobody for that.
+        // An idle worker whose ring has no room is about to take out what was taken back from it,
+        // and wakes nobody for that.
         self.clogged |= sent == 0 && self.workers[index].is_idle();
         sent > 0 || self.workers[index].leaving
     }
