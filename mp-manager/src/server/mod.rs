@@ -49,7 +49,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::value::Watch;
 use crate::wire::ServersEnd;
-use state::{Job, Object, State};
+use state::{Job, State};
 
 /// What can be set for a server.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -116,10 +116,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Drops objects, whose `Drop` may be the user's and may panic.
-fn drop_all(objects: Vec<Object>) {
-    for object in objects {
-        let _ = catch_panic(|| drop(object));
+/// Drops objects, whose `Drop` may be the user's and may panic, or work on them.
+fn drop_all<T>(all: impl IntoIterator<Item = T>) {
+    for one in all {
+        let _ = catch_panic(|| drop(one));
     }
 }
 
@@ -339,9 +339,10 @@ impl Server {
             for event in &events {
                 let number = event.data.u64();
                 if number == STOP {
-                    let spent = state.end();
+                    let (objects, jobs) = state.end();
                     drop(state);
-                    drop_all(spent);
+                    drop_all(objects);
+                    drop_all(jobs);
                     return Next::End;
                 }
                 if number == WAKE {

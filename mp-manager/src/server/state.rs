@@ -606,14 +606,14 @@ impl State {
         others
     }
 
-    /// Ends all connections, and returns the objects, to be dropped without the lock.
-    pub(super) fn end(&mut self) -> Vec<Object> {
+    /// Ends all connections, and returns the objects and the work that was not begun, to be dropped
+    /// without the lock.
+    pub(super) fn end(&mut self) -> (Vec<Object>, VecDeque<Job>) {
         self.door = None;
         self.clients.clear();
         self.names.clear();
-        self.jobs.clear();
         self.timers.clear();
-        self.objects.drain().map(|(_, object)| object).collect()
+        (self.objects.drain().map(|(_, object)| object).collect(), std::mem::take(&mut self.jobs))
     }
 }
 

@@ -247,13 +247,13 @@ impl Lock {
             }
             // A token of an owner that was taken for dead is ignored.
             Operation::Release(token) => {
-                if self.is_held_with(token) {
+                if self.is_held_by(who, token) {
                     self.holder = None;
                 }
                 Done::Silent
             }
             Operation::Sleep(token, timeout) => {
-                if !self.is_held_with(token) {
+                if !self.is_held_by(who, token) {
                     return Done::Answer(Body::Failed(CallError::NotHeld));
                 }
                 self.holder = None;
@@ -261,7 +261,7 @@ impl Lock {
                 Done::Waits(timeout)
             }
             Operation::Notify(token, count) => {
-                if !self.is_held_with(token) {
+                if !self.is_held_by(who, token) {
                     return Done::Answer(Body::Failed(CallError::NotHeld));
                 }
                 let count = usize::try_from(count).unwrap_or(usize::MAX).min(self.sleepers.len());
@@ -273,8 +273,10 @@ impl Lock {
         }
     }
 
-    fn is_held_with(&self, token: u64) -> bool {
-        self.holder.is_some_and(|(_, held)| held == token)
+    /// Tells whether the client of this call has the lock, with this token. Another one cannot
+    /// release it, whatever it sends.
+    fn is_held_by(&self, who: Waiter, token: u64) -> bool {
+        self.holder == Some((who.client, token))
     }
 
     /// Tells whether the call was one that waited for the lock and now does not.
@@ -414,5 +416,28 @@ impl Barrier {
         } else if self.waiters.len() as u64 >= self.parties {
             answers.extend(self.waiters.drain(..).zip(0..).map(|(waiter, place)| (waiter, Body::Number(place))));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_holder_releases_a_lock() {
+        let mut lock = Waiting::new(Initial::Lock);
+        let mut answers = Answers::new();
+        let [owner, stranger] = [1, 2].map(|client| Waiter { client, call: 1 });
+        lock.apply(Operation::Acquire(1, None), owner, &mut answers);
+        let Some((_, Body::Locked { token, .. })) = answers.pop() else { panic!("it was free") };
+        lock.apply(Operation::Acquire(1, None), stranger, &mut answers);
+        for token in [token, 0, token + 1, u64::MAX] {
+            lock.apply(Operation::Release(token), Waiter { call: 2, ..stranger }, &mut answers);
+            let slept = lock.apply(Operation::Sleep(token, None), Waiter { call: 3, ..stranger }, &mut answers);
+            assert!(matches!(slept, Done::Answer(Body::Failed(CallError::NotHeld))));
+            assert!(answers.is_empty(), "nobody else got it");
+        }
+        lock.apply(Operation::Release(token), Waiter { call: 2, ..owner }, &mut answers);
+        assert!(matches!(answers[..], [(who, Body::Locked { owner_died: false, .. })] if who == stranger));
     }
 }

@@ -73,7 +73,7 @@ struct Lives(Vec<(usize, usize, Duration)>, Vec<Bar>);
 pub struct WorkerReport {
     /// How many processes there were, one after another.
     pub processes: u64,
-    /// How many tasks they ended.
+    /// How many tasks they ended. One that is run again counts each time.
     pub tasks: u64,
     /// How long they ran tasks.
     pub busy: Duration,
@@ -96,7 +96,7 @@ impl WorkerReport {
 pub struct FunctionReport {
     /// Its name.
     pub name: &'static str,
-    /// How many tasks have ended.
+    /// How many tasks have ended. One that is run again counts each time.
     pub tasks: u64,
     /// How many of them did not return: they panicked, crashed or were killed.
     pub failed: u64,
