@@ -6,6 +6,9 @@
 //! - `--workers N`: how many processes count (default 4);
 //! - `--kill`: kills the first of them when a quarter of the files is done.
 //!
+//! The display of the progress is told by the list whenever a file is done (`watch`), so it does
+//! not ask again and again.
+//!
 //! The map holds how often each word occurs. Two workers may count the same word at once, and
 //! nothing is lost, because each addition runs in the server. The list holds the files that were
 //! read, in the order in which they were finished. The cell holds the number of the next file, so
@@ -18,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mp_core::{Process, process_fn, wait};
-use mp_manager::{Cell, List, Manager, Map};
+use mp_manager::{Cell, List, ListChange, Manager, Map};
 use walkdir::WalkDir;
 
 /// Adds one to the number of the next file.
@@ -81,14 +84,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut running = (0..workers).map(start).collect::<Result<Vec<Process<Result<u64, String>>>, _>>()?;
 
     let terminal = std::io::stderr().is_terminal();
+    let (mut finished, mut read) = (done.watch()?, 0);
     while !running.is_empty() {
-        let ended =
-            wait(&running.iter().map(|process| process as _).collect::<Vec<_>>(), Some(Duration::from_millis(10)))?;
-        let (read, different) = (done.len()?, words.len()?);
+        match finished.next_timeout(Duration::from_millis(10))? {
+            Some(ListChange::Snapshot(files)) => read = files.len(),
+            Some(ListChange::Inserted(..)) => read += 1,
+            _ => {}
+        }
         if terminal {
-            eprint!("\r{read} of {total} files, {different} words ");
+            eprint!("\r{read} of {total} files ");
             std::io::stderr().flush()?;
         }
+        let ended = wait(&running.iter().map(|process| process as _).collect::<Vec<_>>(), Some(Duration::ZERO))?;
         if kill && 4 * read >= total {
             running[0].kill()?;
             kill = false;

@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::change::Change;
 use crate::error::CallError;
-use crate::handle::{Handle, Host, encode, proxy};
-use crate::wire::{Initial, Operation, Place};
+use crate::handle::{Handle, Host, encode, proxy, unexpected};
+use crate::watch::{self, Watch};
+use crate::wire::{Body, Initial, Operation, Place};
 
 /// One value in a server. A struct in a `Cell` is what Python's `Namespace` and `Value` are.
 ///
@@ -84,10 +85,19 @@ impl<T: Serialize + DeserializeOwned> Cell<T> {
     ///
     /// As [`get`](Self::get).
     pub fn set(&self, value: T) -> Result<(), CallError> {
-        self.handle.call(Operation::Set(Place::Whole, encode(&value)?)).and_then(|body| match body {
-            crate::wire::Body::Value(_) => Ok(()),
-            other => Err(crate::handle::unexpected(other)),
-        })
+        match self.handle.call(Operation::Set(Place::Whole, encode(&value)?))? {
+            Body::Value(_) => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Follows the cell: its value, and then every one that it gets. See [`Watch`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::watch`](crate::Map::watch).
+    pub fn watch(&self) -> Result<Watch<T>, CallError> {
+        Watch::new(&self.handle, watch::cell_change)
     }
 
     /// Changes the value by a function that runs in the server. See
@@ -113,7 +123,7 @@ impl<T: Serialize + DeserializeOwned> Cell<T> {
         match exchanged {
             Ok(()) => Ok(Ok(())),
             Err(Some(found)) => Ok(Err(found)),
-            Err(None) => Err(crate::handle::unexpected(crate::wire::Body::Done)),
+            Err(None) => Err(unexpected(Body::Done)),
         }
     }
 }

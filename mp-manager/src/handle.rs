@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::CallError;
 use crate::link::{self, Link, Pending};
 use crate::value::Value;
+use crate::watch::Entry;
 use crate::wire::{Body, Initial, Operation, Timeout};
 
 /// One object of a server, and the lease that keeps it alive.
@@ -116,6 +117,19 @@ impl Handle {
     pub(crate) fn post(&self, operation: Operation) {
         // If the server has ended, there is nothing to be told.
         let _ = self.link.post(self.object, operation);
+    }
+
+    /// Asks for all values, and decodes each.
+    pub(crate) fn entries<T>(&self, decode: fn(Entry) -> Result<T, CallError>) -> Result<Vec<T>, CallError> {
+        match self.call(Operation::Entries)? {
+            Body::Entries(entries) => entries.into_iter().map(decode).collect(),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Calls an operation whose answer is another object.
+    pub(crate) fn made(&self, operation: Operation) -> Result<Self, CallError> {
+        Ok(Self { limit: self.limit, ..Self::new(&self.link, self.call(operation)?)? })
     }
 
     pub(crate) fn done(&self, operation: Operation) -> Result<(), CallError> {

@@ -40,6 +40,8 @@
 //!   sent ahead ([`Reply`]) and awaited;
 //! - [`Map::modify`]: changes a value by a function that runs in the server, so nothing is lost
 //!   between reading and writing;
+//! - [`Map::watch`]: an object, and then every change of it, as they come ([`Watch`]);
+//!   [`Map::iter`]: what it held at one instant, in pieces of bounded length;
 //! - [`Manager::publish`] and [`Manager::get`]: objects by name;
 //! - [`Manager::objects`]: what is in the server.
 //!
@@ -118,6 +120,7 @@ mod reply;
 mod semaphore;
 mod server;
 mod value;
+mod watch;
 mod wire;
 
 pub use barrier::Barrier;
@@ -197,6 +200,7 @@ pub use mp_macros::shared;
 pub use queue::Queue;
 pub use reply::Reply;
 pub use semaphore::{Permit, Semaphore};
+pub use watch::{Iter, ListChange, MapChange, Watch};
 pub use wire::ObjectInfo;
 
 #[doc(hidden)]

@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::change::Change;
 use crate::error::CallError;
-use crate::handle::{Handle, Host, decode, encode, proxy, unexpected};
-use crate::wire::{Body, Initial, Operation, Place};
+use crate::handle::{Handle, Host, encode, proxy};
+use crate::watch::{self, Iter, ListChange, Watch};
+use crate::wire::{Initial, Operation, Place};
 
 /// A list in a server.
 ///
@@ -155,10 +156,25 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`get`](Self::get).
     pub fn snapshot(&self) -> Result<Vec<T>, CallError> {
-        match self.handle.call(Operation::Values)? {
-            Body::Values(values) => values.into_iter().flatten().map(decode).collect(),
-            other => Err(unexpected(other)),
-        }
+        self.handle.entries(watch::value)
+    }
+
+    /// Returns an iterator over all values of one instant, which come in pieces of bounded length.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn iter(&self) -> Result<Iter<T>, CallError> {
+        Iter::new(&self.handle, watch::value)
+    }
+
+    /// Follows the list: a snapshot, and then every change. See [`Watch`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::watch`](crate::Map::watch).
+    pub fn watch(&self) -> Result<Watch<ListChange<T>>, CallError> {
+        Watch::new(&self.handle, watch::list_change)
     }
 
     /// Removes all values.

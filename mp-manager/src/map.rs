@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::change::Change;
 use crate::error::CallError;
-use crate::handle::{Handle, Host, decode, encode, proxy, unexpected};
+use crate::handle::{Handle, Host, encode, proxy, unexpected};
 use crate::value::Key;
+use crate::watch::{self, Iter, MapChange, Watch};
 use crate::wire::{Body, Initial, Operation, Place};
 
 /// A map in a server, with its entries in the order in which their keys were first inserted.
@@ -248,19 +249,32 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
 
     /// Returns all entries of one instant, in the order in which their keys were inserted.
     ///
-    /// They come in one message, so this process needs memory for all of them.
+    /// They come in one message, so this process needs memory for all of them;
+    /// [`iter`](Self::iter) does without.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
     pub fn snapshot(&self) -> Result<Vec<(K, V)>, CallError> {
-        match self.handle.call(Operation::Entries)? {
-            Body::Entries(entries) => {
-                let entry = |(key, value): (Key, _)| Ok((key.decode().map_err(CallError::Decode)?, decode(value)?));
-                entries.into_iter().map(entry).collect()
-            }
-            other => Err(unexpected(other)),
-        }
+        self.handle.entries(watch::entry)
+    }
+
+    /// Returns an iterator over all entries of one instant, which come in pieces of bounded length.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn iter(&self) -> Result<Iter<(K, V)>, CallError> {
+        Iter::new(&self.handle, watch::entry)
+    }
+
+    /// Follows the map: a snapshot, and then every change. See [`Watch`].
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), and [`CallError::Busy`] if 4,096 processes watch the map.
+    pub fn watch(&self) -> Result<Watch<MapChange<K, V>>, CallError> {
+        Watch::new(&self.handle, watch::map_change)
     }
 
     /// Removes all entries.

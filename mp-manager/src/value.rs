@@ -89,6 +89,11 @@ impl Value {
         Ok(same_objects && mine.message.has_bytes_of(&theirs.message)?)
     }
 
+    /// Returns how many bytes the value has.
+    pub(crate) fn length(&self) -> u64 {
+        self.0.message.encoded_len()
+    }
+
     /// Makes the value one that the server can keep.
     pub(crate) fn adopt(&mut self, known: &Known) -> io::Result<()> {
         let Some(inner) = Arc::get_mut(&mut self.0) else { return Ok(()) };
@@ -134,7 +139,7 @@ impl<'de> Deserialize<'de> for Value {
 }
 
 /// An encoded key. Keys are equal if their bytes are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Key(Arc<[u8]>);
 
 /// The longest key, in bytes.
@@ -147,6 +152,10 @@ impl Key {
             None => Ok(Self(bytes.into())),
             Some(_) => Err(ser::Error::custom("a key holds no descriptors, and is no longer than 1 MiB")),
         }
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.0.len() as u64
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {

@@ -54,11 +54,36 @@ pub(crate) enum Initial {
 pub(crate) type Timeout = Option<Duration>;
 
 /// Where in its object a value is.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Place {
     Key(Key),
     Index(u64),
     Whole,
+}
+
+/// A change of an object that holds values.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Change {
+    /// The value at a place becomes another one. In a map the key may be new.
+    Put(Place, Value),
+    /// A list gets a value at an index.
+    Insert(u64, Value),
+    Remove(Place),
+    Clear,
+}
+
+impl Change {
+    /// How many bytes its key and its value have.
+    pub(crate) fn length(&self) -> u64 {
+        let key = match self {
+            Self::Put(Place::Key(key), _) | Self::Remove(Place::Key(key)) => key.length(),
+            _ => 0,
+        };
+        match self {
+            Self::Put(_, value) | Self::Insert(_, value) => key + value.length(),
+            Self::Remove(_) | Self::Clear => key,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -101,6 +126,15 @@ pub(crate) enum Operation {
     },
     Len,
     Clear,
+    Entries,
+    /// Makes an object of the values of this instant.
+    Freeze,
+    /// Asks for what the watcher of this number has not seen.
+    Watch(u64, Timeout),
+    /// The watcher of this number has ended. There is no answer.
+    Unwatch(u64),
+    // Of such an object: some of the values, from the one of this number on.
+    Piece(u64),
     // Of a map.
     Remove(Key),
     Contains(Key),
@@ -108,13 +142,11 @@ pub(crate) enum Operation {
     GetMany(Vec<Key>),
     InsertMany(Vec<(Key, Value)>),
     Keys,
-    Entries,
     // Of a list.
     Push(Vec<Value>),
     Pop,
     Insert(u64, Value),
     RemoveAt(u64),
-    Values,
     // Of a queue.
     Put(Value, Timeout),
     Take(Timeout),
@@ -140,7 +172,10 @@ pub(crate) enum Operation {
 impl Operation {
     /// Tells whether the call may have to wait for other calls.
     pub(crate) fn may_wait(&self) -> bool {
-        matches!(self, Self::Put(..) | Self::Take(_) | Self::Acquire(..) | Self::Sleep(..) | Self::Wait(_))
+        matches!(
+            self,
+            Self::Put(..) | Self::Take(_) | Self::Acquire(..) | Self::Sleep(..) | Self::Wait(_) | Self::Watch(..)
+        )
     }
 
     /// Calls `f` with each value in it.
@@ -170,7 +205,9 @@ pub(crate) enum Body {
     Value(Option<Value>),
     Values(Vec<Option<Value>>),
     Keys(Vec<Key>),
+    /// Values with their keys; the keys are empty in a list and a cell.
     Entries(Vec<(Key, Value)>),
+    Changes(Vec<Change>),
     /// An object and a lease of it.
     Object(u64, Fd<OwnedFd>),
     Objects(Vec<ObjectInfo>),

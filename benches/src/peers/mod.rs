@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::measure::{Contender, Role};
 use crate::rows::Pace;
+use crate::rows::manager::{Access, KEYS};
 
 pub(crate) fn init() {
     ::crossmist::init();
@@ -54,6 +55,14 @@ pub(crate) fn from_bytes(bytes: &Rc<Vec<u8>>) -> Vec<Contender> {
         peer("ipc-channel, IpcSharedMemory::from_bytes", ipc_channel::from_bytes(bytes)),
         peer("CPython, SharedMemory", python::script(&["shared-memory", &bytes.len().to_string()])),
     ]
+}
+
+/// What the goal says: six times the rate.
+pub(crate) fn manager(access: Access) -> Contender {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/peers/manager.py");
+    let action = if access == Access::Get { "get" } else { "insert" };
+    let run = python::script_of(script, &[action, &KEYS.to_string()]);
+    Contender::new(Role::Limit(Some(1.0 / 6.0)), "CPython, Manager().dict()", run)
 }
 
 fn peer(name: &str, run: std::io::Result<crate::measure::Run>) -> Contender {

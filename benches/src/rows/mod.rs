@@ -4,9 +4,11 @@ mod codec;
 mod fill;
 mod flow;
 mod idle;
+pub(crate) mod manager;
 mod memory;
 mod pool;
 pub(crate) mod queue;
+mod redis;
 mod resident;
 mod round_trip;
 mod spawn;
@@ -39,6 +41,7 @@ pub fn all() -> Vec<Row> {
         queue::rows(),
         codec::rows(),
         pool::rows(),
+        manager::rows(),
     ]
     .into_iter()
     .flatten()

@@ -65,7 +65,7 @@ fn echo(connection: Connection<u64, u64>) {
     }
 }
 
-fn ours(pause: Option<Duration>) -> io::Result<Run> {
+pub(super) fn ours(pause: Option<Duration>) -> io::Result<Run> {
     let (ours, theirs) = duplex::<u64, u64>()?;
     let mut partner = Partner::new(ours, echo::spawn(theirs))?;
     Ok(exchanges(pause, move || {

@@ -62,7 +62,6 @@ impl Client {
     pub(super) fn park(&mut self, call: u64, object: u64, until: Option<Instant>) {
         self.unanswered -= 1;
         self.parked.insert(call, (object, until));
-        self.involved.insert(object);
     }
 
     /// The call waits no longer, and is about to be answered. Returns until when it would have

@@ -29,8 +29,13 @@
 
 mod client;
 mod content;
+mod data;
+mod job;
+mod object;
+mod requests;
 mod state;
 mod waiting;
+mod watchers;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -49,7 +54,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::value::Watch;
 use crate::wire::ServersEnd;
-use state::{Job, State};
+use job::Job;
+use state::State;
 
 /// What can be set for a server.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

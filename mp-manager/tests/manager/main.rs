@@ -7,3 +7,4 @@ mod objects;
 mod servers;
 mod shared;
 mod waiting;
+mod watching;

@@ -1,0 +1,233 @@
+//! What a request does to the server and to its objects.
+
+use std::io;
+use std::sync::{Arc, RwLock};
+
+use mp_core::Fd;
+use mp_core::raw::Message;
+
+use super::client::Client;
+use super::content::{self, Content, Modification, Step};
+use super::job::{Constructed, Job, Work};
+use super::object::{Object, Running};
+use super::state::State;
+use super::waiting::{Answers, Waiter};
+use crate::error::CallError;
+use crate::value::{Anchor, Reference, Value};
+use crate::wire::{Body, ObjectInfo, Operation, Place, Request};
+
+/// How many calls of a client may wait for objects.
+const MOST_PARKED: usize = 1 << 16;
+
+impl State {
+    pub(super) fn take(&mut self, client: u64, mut request: Request) {
+        let adopted = request.operation.for_each_value(|value| value.adopt(&self.known));
+        if let Err(error) = adopted {
+            let why = CallError::Busy(format!("a descriptor could not be examined: {error}"));
+            return self.answer(client, request.call, Body::Failed(why));
+        }
+        if let Operation::Construct { class, method, arguments, interface } = request.operation {
+            let work = Work::Construct { class, method, arguments: Some(arguments), interface };
+            return self.jobs.push_back(Job { client, call: request.call, object: 0, work });
+        }
+        if request.object == 0 {
+            let body = self.serve_itself(request.operation).unwrap_or_else(Body::Failed);
+            return self.answer(client, request.call, body);
+        }
+        self.apply(client, request);
+    }
+
+    /// Serves a request for the server itself.
+    fn serve_itself(&mut self, operation: Operation) -> Result<Body, CallError> {
+        match operation {
+            Operation::Ping => Ok(Body::Done),
+            Operation::Create { initial, interface } => self.insert(Content::new(initial), interface),
+            Operation::Publish { name, object } => {
+                let object = self.objects.get(&object).ok_or(CallError::NoSuchObject)?;
+                self.names.insert(name, Reference::new(&object.anchor));
+                Ok(Body::Done)
+            }
+            Operation::Unpublish(name) => Ok(Body::Flag(self.names.remove(&name).is_some())),
+            Operation::Find { name, interface } => {
+                let id = self.names.get(&name).ok_or(CallError::NoSuchObject)?.id();
+                let object = self.objects.get(&id).ok_or(CallError::NoSuchObject)?;
+                if object.interface != interface {
+                    let found = object.interface.clone();
+                    return Err(CallError::WrongType { expected: interface, found });
+                }
+                Ok(Body::Object(id, Fd(object.anchor.lease().map_err(no_lease)?)))
+            }
+            Operation::Objects => Ok(Body::Objects(self.describe())),
+            _ => Err(CallError::NoSuchObject),
+        }
+    }
+
+    fn insert(&mut self, content: Content, interface: String) -> Result<Body, CallError> {
+        let id = self.number();
+        let made = Anchor::new(id, &self.watch).and_then(|made| self.known.add(&made.0).map(|()| made));
+        let (anchor, lease) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.discard(content);
+                return Err(no_lease(error));
+            }
+        };
+        let object = Object::new(anchor, interface, content);
+        self.objects.insert(id, object);
+        Ok(Body::Object(id, Fd(lease)))
+    }
+
+    /// Drops what an object held. The `Drop` of a type of the user's may take long, panic, or call
+    /// this server, so it runs as a function does.
+    pub(super) fn discard(&mut self, content: Content) {
+        if let Content::Own(own) = content {
+            self.jobs.push_back(Job { client: 0, call: 0, object: 0, work: Work::Drop(own.value) });
+        }
+    }
+
+    fn describe(&self) -> Vec<ObjectInfo> {
+        let describe = |(id, object): (&u64, &Object)| ObjectInfo {
+            id: *id,
+            type_name: object.interface.clone(),
+            len: object.content.len(),
+            leased: object.anchor.is_leased(),
+            references: object.anchor.references(),
+        };
+        let mut objects: Vec<_> = self.objects.iter().map(describe).collect();
+        objects.sort_by_key(|object| object.id);
+        objects
+    }
+
+    /// Serves a request for an object, in its turn.
+    fn apply(&mut self, client: u64, request: Request) {
+        if let Some(object) = self.objects.get_mut(&request.object) {
+            // An exclusive call that waits is not overtaken.
+            if !object.waiting.is_empty() || !object.admits(object.content.turn(&request.operation)) {
+                return object.waiting.push_back((client, request));
+            }
+        }
+        self.start(client, request);
+    }
+
+    /// Serves a request for an object, whose turn it is.
+    fn start(&mut self, client: u64, request: Request) {
+        let Request { call, object: id, operation } = request;
+        let Some(object) = self.objects.get_mut(&id) else {
+            return self.answer(client, call, Body::Failed(CallError::NoSuchObject));
+        };
+        let turn = object.content.turn(&operation);
+        let crowded = |client: &Client| client.parked.len() >= MOST_PARKED || client.parked.contains_key(&call);
+        if operation.may_wait() && self.clients.get(&client).is_some_and(crowded) {
+            let why = CallError::Busy("too many calls of one process wait".to_owned());
+            return self.answer(client, call, Body::Failed(why));
+        }
+        if operation.may_wait() {
+            self.involve(client, id);
+        }
+        let Some(object) = self.objects.get_mut(&id) else { return };
+        let (who, mut answers) = (Waiter { client, call }, Answers::new());
+        let body = match object.content.apply(operation, who, &mut answers) {
+            Step::Answer(body) => body,
+            Step::Wait(timeout) => return self.park(who, id, timeout, answers),
+            Step::Silent => {
+                if let Some(client) = self.clients.get_mut(&client) {
+                    client.expects_nothing();
+                }
+                return self.answer_parked(answers);
+            }
+            Step::Run(Modification { place, function, old, argument }) => {
+                object.begin(turn);
+                let work = Work::Modify { place, function, values: Some((old, argument)) };
+                return self.jobs.push_back(Job { client, call, object: id, work });
+            }
+            Step::Call { value, method, arguments } => {
+                object.begin(turn);
+                let work = Work::Call { value, method, arguments: Some(arguments) };
+                return self.jobs.push_back(Job { client, call, object: id, work });
+            }
+            Step::Make(entries) => {
+                self.insert(Content::Pieces(entries), "a snapshot".to_owned()).unwrap_or_else(Body::Failed)
+            }
+            Step::Mismatch => {
+                let (expected, found) = ("an object with this method".to_owned(), object.interface.clone());
+                Body::Failed(CallError::WrongType { expected, found })
+            }
+        };
+        self.answer(client, call, body);
+        self.answer_parked(answers);
+    }
+
+    pub(super) fn has_jobs(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    pub(super) fn next_job(&mut self) -> Option<Job> {
+        self.jobs.pop_front()
+    }
+
+    /// Puts the result of a function where it belongs, and serves what has waited for that.
+    /// Returns the objects that went.
+    pub(super) fn finish(&mut self, job: Job) -> Vec<Object> {
+        let Job { client, call, object: id, work } = job;
+        let body = match work {
+            Work::Constructed(interface, constructed) => self.add(interface, constructed),
+            Work::Modified(place, changed) => changed.and_then(|(new, result)| self.change(id, place, new, result)),
+            Work::Called(result) => {
+                let object = self.objects.get_mut(&id);
+                if let Some(Object { content: Content::Own(own), running: Running::Exclusive, .. }) = object {
+                    own.poisoned |= matches!(result, Err(CallError::Panicked(_)));
+                }
+                result.map(|result| Body::Value(Some(Value::new(result))))
+            }
+            _ => Err(CallError::NoSuchObject),
+        };
+        self.answer(client, call, body.unwrap_or_else(Body::Failed));
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.end();
+        }
+        while let Some(object) = self.objects.get_mut(&id) {
+            match object.waiting.front().map(|(_, request)| object.content.turn(&request.operation)) {
+                Some(turn) if object.admits(turn) => {}
+                _ => break,
+            }
+            if let Some((client, request)) = object.waiting.pop_front() {
+                self.start(client, request);
+            }
+        }
+        self.remove_if_unused(id);
+        self.bury()
+    }
+
+    fn change(&mut self, id: u64, place: Place, new: Option<Message>, result: Message) -> Result<Body, CallError> {
+        let object = self.objects.get_mut(&id).ok_or(CallError::NoSuchObject)?;
+        let mut new = new.map(Value::new);
+        new.iter_mut().try_for_each(|value| value.adopt(&self.known)).map_err(no_lease)?;
+        let mut answers = Answers::new();
+        object.content.put(place, new, &mut answers);
+        self.answer_parked(answers);
+        Ok(Body::Value(Some(Value::new(result))))
+    }
+
+    /// Adds an object of a type of the user's, if its constructor made one.
+    fn add(&mut self, interface: String, constructed: Result<Constructed, CallError>) -> Result<Body, CallError> {
+        match constructed? {
+            (class, Some(value), _) => {
+                let value = Arc::new(RwLock::new(value));
+                self.insert(Content::Own(content::Object { class, value, poisoned: false }), interface)
+            }
+            (_, None, error) => Ok(Body::Value(Some(Value::new(error)))),
+        }
+    }
+
+    /// Removes an object that no process and no value refers to.
+    pub(super) fn remove_if_unused(&mut self, id: u64) {
+        let Some(object) = self.objects.get(&id) else { return };
+        if object.running == Running::Nothing && object.anchor.references() == 0 && !object.anchor.is_leased() {
+            self.gone.extend(self.objects.remove(&id));
+        }
+    }
+}
+
+fn no_lease(error: io::Error) -> CallError {
+    CallError::Busy(format!("no descriptor is free in the server: {error}"))
+}
