@@ -86,21 +86,27 @@
 //!
 //! # Errors
 //!
-//! The text of an error says what failed. Its [`source`](std::error::Error::source) says why, as in
-//! the standard library. The text does not repeat its source, so print the sources as well (with
-//! anyhow, `{error:#}` does):
+//! The text of an error says what failed and why, so `{error}` is all that you need to print.
+//! Errors of a process name it and its function. Match on the variants to get at the reason, such
+//! as the [`io::Error`](std::io::Error) of the operating system.
 //!
 //! ```
-//! fn explain(error: &dyn std::error::Error) -> String {
-//!     error.source().map_or(error.to_string(), |source| format!("{error}: {}", explain(source)))
+//! use mp_core::{Builder, process_fn};
+//!
+//! #[process_fn(name = "parse")]
+//! fn parse() {
+//!     std::process::exit(3)
 //! }
 //!
-//! # use mp_core::{Builder, process_fn};
-//! # #[process_fn]
-//! # fn f() {}
-//! let error = Builder::new().current_dir("/nowhere").spawn(f::call()).unwrap_err();
-//! assert_eq!(error.to_string(), "the process could not be given the working directory \"/nowhere\"");
-//! assert_eq!(explain(&error), format!("{error}: No such file or directory (os error 2)"));
+//! let error = Builder::new().name("p1").spawn(parse::call())?.join().unwrap_err();
+//! assert_eq!(error.to_string(), "process 'p1' ended with exit code 3 before `parse` returned");
+//! let error = Builder::new().current_dir("/nowhere").spawn(parse::call()).unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "the process could not be given the working directory \"/nowhere\": \
+//!      No such file or directory (os error 2)"
+//! );
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # When a process dies

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{DecodeError, EncodeError};
+use crate::current;
 use crate::message::Message;
 
 /// A panic in another process.
@@ -21,20 +22,35 @@ pub struct Panic {
     /// `RUST_LIB_BACKTRACE`). It goes from the place of the panic to the child's function, or with
     /// `full` over the whole stack. `Debug` shows only how many lines it has.
     pub backtrace: Option<String>,
+    /// The name of the process that panicked.
+    pub process: String,
+    /// The name of the function that the process ran. Empty if that is not known.
+    pub function: String,
 }
 
 impl Panic {
+    /// A panic of this process.
     pub(crate) fn new(message: String, location: Option<String>, backtrace: Option<String>) -> Self {
-        Self { message, location, backtrace }
+        Self { message, location, backtrace, process: current::name().to_owned(), function: String::new() }
+    }
+
+    /// Says which function panicked.
+    pub(crate) fn of(mut self, function: &str) -> Self {
+        self.function = function.to_owned();
+        self
     }
 }
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.location {
-            Some(location) => write!(f, "panicked at {location}: {}", self.message),
-            None => write!(f, "panicked: {}", self.message),
+        if !self.function.is_empty() {
+            write!(f, "`{}` in ", self.function)?;
         }
+        write!(f, "process '{}' panicked", self.process)?;
+        if let Some(location) = &self.location {
+            write!(f, " at {location}")?;
+        }
+        write!(f, ": {}", self.message)
     }
 }
 
@@ -45,6 +61,7 @@ impl fmt::Debug for Panic {
         let lines = self.backtrace.as_ref().map(|backtrace| backtrace.lines().count());
         let mut panic = f.debug_struct("Panic");
         panic.field("message", &self.message).field("location", &self.location);
+        panic.field("process", &self.process).field("function", &self.function);
         match lines {
             Some(lines) => panic.field("backtrace", &format_args!("Some({lines} lines)")),
             None => panic.field("backtrace", &None::<String>),
@@ -97,18 +114,18 @@ impl Outcome {
 #[non_exhaustive]
 pub enum CallError {
     /// The function panicked.
-    #[error("the function {0}")]
+    #[error("{0}")]
     Panicked(Panic),
     /// No function of this name is registered in the executable.
     #[error("no function is registered under the name `{0}`")]
     UnknownFunction(String),
     /// The process could not decode the arguments, so the function did not run.
-    #[error("the arguments could not be decoded")]
-    UndecodableArguments(#[source] DecodeError),
+    #[error("the arguments could not be decoded: {0}")]
+    UndecodableArguments(DecodeError),
     /// The process could not encode the value that the function returned.
-    #[error("the result could not be encoded")]
-    UnencodableResult(#[source] EncodeError),
+    #[error("the result could not be encoded: {0}")]
+    UnencodableResult(EncodeError),
     /// This process could not decode the value that the function returned.
-    #[error("the result could not be decoded")]
-    UndecodableResult(#[source] DecodeError),
+    #[error("the result could not be decoded: {0}")]
+    UndecodableResult(DecodeError),
 }

@@ -20,8 +20,8 @@ thread_local! {
     static LAST: Cell<Option<Panic>> = const { Cell::new(None) };
 }
 
-/// Describes the panic that `catch_unwind` just caught on this thread.
-pub(crate) fn describe(payload: Box<dyn Any + Send>) -> Panic {
+/// Describes the panic of `function` that `catch_unwind` just caught on this thread.
+pub(crate) fn describe(payload: Box<dyn Any + Send>, function: &str) -> Panic {
     let message = message(&*payload);
     // Dropping a payload runs the user's code, which may panic again.
     let dropped = panic::catch_unwind(panic::AssertUnwindSafe(|| drop(payload)));
@@ -33,6 +33,7 @@ pub(crate) fn describe(payload: Box<dyn Any + Send>) -> Panic {
         Some(last) if last.message == message => last,
         _ => Panic::new(message, None, None),
     }
+    .of(function)
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {

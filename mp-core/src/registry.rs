@@ -44,7 +44,7 @@ pub(crate) fn run_start_hooks() -> Result<(), Outcome> {
     hooks.sort_by_key(|hook| hook.name);
     for hook in hooks {
         catch_unwind(|| panic::call_as_first_frame(hook.run))
-            .map_err(|payload| Outcome::Panicked(panic::describe(payload)))?;
+            .map_err(|payload| Outcome::Panicked(panic::describe(payload, hook.name)))?;
     }
     Ok(())
 }
@@ -127,7 +127,7 @@ fn change<F: ProcessFn>(old: Option<Message>, argument: Message) -> Result<Chang
             pair::encode(&F::invoke(arguments)).map_err(Outcome::UnencodableResult)
         })
     }));
-    outcome.unwrap_or_else(|payload| Err(Outcome::Panicked(panic::describe(payload))))
+    outcome.unwrap_or_else(|payload| Err(Outcome::Panicked(panic::describe(payload, F::NAME))))
 }
 
 /// Decodes the arguments, runs the function and encodes its result, and catches its panic.
@@ -138,15 +138,20 @@ fn run<F: ProcessFn>(arguments: Arguments<'_>, result: &mut Vec<u8>, most: usize
         panic::call_as_first_frame(|| {
             let arguments = match arguments.decode() {
                 Ok(arguments) => arguments,
-                Err(error) => return Some(Outcome::UndecodableArguments(error)),
+                Err(error) => return Some(Outcome::UndecodableArguments(error.about(&quoted::<F>()))),
             };
             match Message::append_or_keep(&F::invoke(arguments), result, most) {
                 Ok(message) => message.map(Outcome::Returned),
-                Err(error) => Some(Outcome::UnencodableResult(error)),
+                Err(error) => Some(Outcome::UnencodableResult(error.about(&quoted::<F>()))),
             }
         })
     }));
-    outcome.unwrap_or_else(|payload| Some(Outcome::Panicked(panic::describe(payload))))
+    outcome.unwrap_or_else(|payload| Some(Outcome::Panicked(panic::describe(payload, F::NAME))))
+}
+
+/// Returns the name of `F` for an error's text.
+pub(crate) fn quoted<F: ProcessFn>() -> String {
+    format!("`{}`", F::NAME)
 }
 
 /// Two functions have the same name, so a child could not tell which one to run.

@@ -28,11 +28,11 @@ pub enum SendError {
     },
     /// The value cannot be expressed as JSON.
     #[cfg(feature = "json")]
-    #[error("the message could not be encoded")]
-    Json(#[source] serde_json::Error),
+    #[error("the message could not be encoded: {0}")]
+    Json(serde_json::Error),
     /// The operating system failed, for example because memory ran out.
-    #[error("the message could not be sent")]
-    Io(#[source] io::Error),
+    #[error("the message could not be sent: {0}")]
+    Io(io::Error),
 }
 
 /// Why no message was received.
@@ -68,11 +68,11 @@ pub enum RecvError {
     /// The message is not JSON, or not a value of the expected type. The next call continues after
     /// it.
     #[cfg(feature = "json")]
-    #[error("a message could not be decoded")]
-    Json(#[source] serde_json::Error),
+    #[error("a message could not be decoded: {0}")]
+    Json(serde_json::Error),
     /// The operating system failed, for example because memory ran out.
-    #[error("a message could not be received")]
-    Io(#[source] io::Error),
+    #[error("a message could not be received: {0}")]
+    Io(io::Error),
 }
 
 /// Why the peer was not authenticated. The connection is closed.
@@ -107,8 +107,8 @@ pub enum AuthenticationError {
     #[error("the handshake was not complete before the timeout; is an authentication key set on both sides?")]
     TimedOut,
     /// The operating system failed, for example because descriptors ran out.
-    #[error("the handshake failed")]
-    Io(#[source] io::Error),
+    #[error("the handshake failed: {0}")]
+    Io(io::Error),
 }
 
 /// Why a [`Client`](crate::Client) has no connection.
@@ -117,20 +117,20 @@ pub enum AuthenticationError {
 pub enum ConnectError {
     /// No program listens there, the address is invalid, the queue of the listener was full until
     /// the deadline, or the operating system failed.
-    #[error("could not connect to {address}")]
+    #[error("could not connect to {address}: {}", .r#source)]
     Connect {
         /// The address.
         address: Address,
         /// The error of the operating system, or `TimedOut` at the deadline.
-        source: io::Error,
+        r#source: io::Error,
     },
     /// A program listens there, but the two sides did not authenticate each other.
-    #[error("could not authenticate with {address}")]
+    #[error("could not authenticate with {address}: {}", .r#source)]
     Authentication {
         /// The address.
         address: Address,
         /// Why they did not.
-        source: AuthenticationError,
+        r#source: AuthenticationError,
     },
 }
 

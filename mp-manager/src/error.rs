@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub enum CallError {
     /// The function panicked in the server. The object is as it was before the call, except after
     /// a method of a type of your own that takes `&mut self`: see [`Poisoned`](Self::Poisoned).
-    #[error("the function {0}")]
+    #[error("{0}")]
     Panicked(Panic),
     /// A method that takes `&mut self` panicked in an earlier call, and may have left the object
     /// half-changed. `clear_poison` of the proxy lets it be used again.
@@ -26,12 +26,12 @@ pub enum CallError {
     #[error("two types are registered under the name `{0}`")]
     DuplicateType(String),
     /// An argument or a result could not be encoded. If it was an argument, nothing was sent.
-    #[error("a value of the call could not be encoded")]
-    Encode(#[source] EncodeError),
+    #[error("a value of the call could not be encoded: {0}")]
+    Encode(EncodeError),
     /// An argument or a result could not be decoded. If it was an argument, the object is
     /// unchanged.
-    #[error("a value of the call could not be decoded")]
-    Decode(#[source] DecodeError),
+    #[error("a value of the call could not be decoded: {0}")]
+    Decode(DecodeError),
     /// The server has no such object, or no object was published under this name.
     #[error("the server has no such object")]
     NoSuchObject,
@@ -101,18 +101,30 @@ impl CallError {
 #[non_exhaustive]
 pub enum ManagerError {
     /// The process of the server could not be started.
-    #[error("the server could not be started")]
-    Spawn(#[from] SpawnError),
-    /// The server ended before it served anything; the source says how. An initializer that fails
+    #[error("the server could not be started: {0}")]
+    Spawn(SpawnError),
+    /// The server ended before it served anything; the text says how. An initializer that fails
     /// ends it.
-    #[error("the server did not start to serve")]
-    Start(#[source] JoinError),
+    #[error("the server did not start to serve: {0}")]
+    Start(JoinError),
     /// The initializer could not be encoded.
-    #[error("the initializer could not be encoded")]
-    Encode(#[source] EncodeError),
+    #[error("the initializer could not be encoded: {0}")]
+    Encode(EncodeError),
     /// A descriptor or a thread for the server was not available.
-    #[error("the server could not be set up")]
-    Io(#[from] io::Error),
+    #[error("the server could not be set up: {0}")]
+    Io(io::Error),
+}
+
+impl From<SpawnError> for ManagerError {
+    fn from(error: SpawnError) -> Self {
+        Self::Spawn(error)
+    }
+}
+
+impl From<io::Error> for ManagerError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 /// Lets `?` convert a [`ManagerError`] in a function that returns [`io::Result`].

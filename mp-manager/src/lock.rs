@@ -157,8 +157,8 @@ pub enum LockError {
     #[error("the owner of the lock has died")]
     OwnerDied(LockGuard),
     /// The lock was not taken.
-    #[error("the lock could not be taken")]
-    Call(#[source] CallError),
+    #[error("the lock could not be taken: {0}")]
+    Call(CallError),
 }
 
 impl LockError {

@@ -199,13 +199,7 @@ impl Totals {
             writeln!(out, "\n{} failed", HumanCount(self.failed.len() as u64))?;
         }
         for (path, error) in &self.failed {
-            write!(out, "    {}: {error}", path.display())?;
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                write!(out, ": {error}")?;
-                cause = error.source();
-            }
-            writeln!(out)?;
+            writeln!(out, "    {}: {error}", path.display())?;
         }
         Ok(())
     }

@@ -186,14 +186,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mandelbrot: {}", explain(&*error));
+            eprintln!("mandelbrot: {}", error);
             ExitCode::FAILURE
         }
     }
-}
-
-fn explain(error: &dyn Error) -> String {
-    error.source().map_or(error.to_string(), |source| format!("{error}: {}", explain(source)))
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {

@@ -14,14 +14,14 @@ pub enum PoolError {
     #[error("a pool needs at least one worker")]
     NoWorkers,
     /// The arguments of the initializer could not be encoded.
-    #[error("the initializer could not be encoded")]
-    Encode(#[source] EncodeError),
+    #[error("the initializer could not be encoded: {0}")]
+    Encode(EncodeError),
     /// A worker could not be started.
-    #[error("a worker could not be started")]
-    Spawn(#[source] SpawnError),
+    #[error("a worker could not be started: {0}")]
+    Spawn(SpawnError),
     /// There was no thread or no descriptor for the pool itself.
-    #[error("the pool could not be set up")]
-    Io(#[source] io::Error),
+    #[error("the pool could not be set up: {0}")]
+    Io(io::Error),
 }
 
 /// Why a task gave no value. It concerns this task only; the pool goes on.
@@ -32,45 +32,64 @@ pub enum TaskError {
     ///
     /// In a program that is built with `panic = "abort"` a panic ends the worker, which is
     /// replaced.
-    #[error("the task {0}")]
+    #[error("{0}")]
     Panicked(Panic),
     /// The worker ended while it was running the task: it was killed, crashed, or called `exit`.
     ///
     /// A worker that dies before it has begun the task does not count: another one runs it. Only a
     /// task with descriptors in its arguments, of which no second copy is kept, is lost with the
     /// worker that they were sent to.
-    #[error("the worker ended with {status} while it ran the task, {}", attempts_text(*attempts))]
+    #[error("worker '{worker}' ended with {status} while it ran `{function}`, {}", attempts_text(*attempts))]
     Crashed {
         /// How the last worker ended.
         status: ExitStatus,
         /// How many workers ended running this task: one more than it was run again, which
         /// [`retries`](crate::PoolBuilder::retries) allows.
         attempts: u32,
+        /// The name of the last worker.
+        worker: String,
+        /// The name of the function.
+        function: &'static str,
     },
     /// The task ran for longer than it may, and was killed with its worker:
     /// [`PoolBuilder::task_timeout`](crate::PoolBuilder::task_timeout),
     /// [`TaskOptions::timeout`](crate::TaskOptions::timeout).
-    #[error("the task ran for longer than {limit:?} and was killed")]
+    #[error("`{function}` ran for longer than {limit:?} in worker '{worker}' and was killed")]
     TimedOut {
         /// How long it was allowed to run.
         limit: Duration,
+        /// The name of the worker.
+        worker: String,
+        /// The name of the function.
+        function: &'static str,
     },
     /// The worker had more memory than it may while it ran the task, and was killed:
     /// [`PoolBuilder::memory_limit`](crate::PoolBuilder::memory_limit).
-    #[error("the worker had {used} bytes of memory, more than the limit of {limit}, and was killed")]
+    #[error(
+        "worker '{worker}' had {used} bytes of memory, more than the limit of {limit}, while it ran `{function}`, and was killed"
+    )]
     OutOfMemory {
         /// How many bytes were resident.
         used: u64,
         /// How many may be.
         limit: u64,
+        /// The name of the worker.
+        worker: String,
+        /// The name of the function.
+        function: &'static str,
     },
     /// The task was [cancelled](crate::Task::cancel).
     #[error("the task was cancelled")]
     Cancelled,
     /// The worker has sent what no worker sends, while it ran the task, and was killed. Something
     /// in the task writes to descriptors or memory that are not its own.
-    #[error("the worker broke the pool's protocol while it ran the task, and was killed")]
-    Misbehaved,
+    #[error("worker '{worker}' broke the pool's protocol while it ran `{function}`, and was killed")]
+    Misbehaved {
+        /// The name of the worker.
+        worker: String,
+        /// The name of the function.
+        function: &'static str,
+    },
     /// The initializer failed in one worker after another; this is what the last one said. The pool
     /// takes no more tasks.
     #[error("no worker could be initialized: {0}")]
@@ -80,12 +99,12 @@ pub enum TaskError {
     Forked,
     /// The arguments, or the value that the function returned, could not be encoded; the error says
     /// which.
-    #[error("a value of the task could not be encoded")]
-    Encode(#[source] EncodeError),
+    #[error("a value of the task could not be encoded: {0}")]
+    Encode(EncodeError),
     /// The arguments, or the value that the function returned, could not be decoded; the error says
     /// which.
-    #[error("a value of the task could not be decoded")]
-    Decode(#[source] DecodeError),
+    #[error("a value of the task could not be decoded: {0}")]
+    Decode(DecodeError),
     /// The task could not be sent to a worker: no descriptor was free for its handles, or no
     /// memory.
     #[error("the task could not be sent to a worker: {0}")]

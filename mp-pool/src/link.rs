@@ -113,6 +113,10 @@ impl Link {
         Arc::clone(&self.ends)
     }
 
+    pub(crate) fn name(&self) -> String {
+        self.ends.process.name().to_owned()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.ends.process.pid()
     }

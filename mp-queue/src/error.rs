@@ -29,14 +29,14 @@ pub enum PutErrorReason {
     #[error("the queue had no room before the timeout")]
     TimedOut,
     /// The value could not be encoded.
-    #[error("the value could not be encoded")]
-    Encode(#[source] EncodeError),
+    #[error("the value could not be encoded: {0}")]
+    Encode(EncodeError),
     /// Another process damaged the queue's memory.
     #[error("the memory of the queue is damaged: {0}")]
     Damaged(&'static str),
     /// The operating system refused.
-    #[error("the value could not be put into the queue")]
-    Io(#[source] io::Error),
+    #[error("the value could not be put into the queue: {0}")]
+    Io(io::Error),
 }
 
 impl<T> PutError<T> {
@@ -58,11 +58,7 @@ impl<T> fmt::Display for PutError<T> {
     }
 }
 
-impl<T> std::error::Error for PutError<T> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.reason.source()
-    }
-}
+impl<T> std::error::Error for PutError<T> {}
 
 /// Several values of which some could not be put.
 pub struct PutManyError<T> {
@@ -91,11 +87,7 @@ impl<T> fmt::Display for PutManyError<T> {
     }
 }
 
-impl<T> std::error::Error for PutManyError<T> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.reason.source()
-    }
-}
+impl<T> std::error::Error for PutManyError<T> {}
 
 /// Why no value could be gotten.
 #[derive(Debug, thiserror::Error)]
@@ -109,15 +101,15 @@ pub enum GetError {
     #[error("the queue has no producer any longer")]
     Disconnected,
     /// A value could not be decoded. It was taken from the queue, which goes on.
-    #[error("a value could not be decoded")]
-    Decode(#[source] DecodeError),
+    #[error("a value could not be decoded: {0}")]
+    Decode(DecodeError),
     /// Another process damaged the queue's memory.
     #[error("the memory of the queue is damaged: {0}")]
     Damaged(&'static str),
     /// The operating system refused. If it refused the descriptors of a value, because this process
     /// has too few free, the value is lost.
-    #[error("a value could not be taken from the queue")]
-    Io(#[source] io::Error),
+    #[error("a value could not be taken from the queue: {0}")]
+    Io(io::Error),
 }
 
 /// Several values were taken from the queue, and some could not be decoded.
@@ -146,11 +138,7 @@ impl<T> fmt::Display for GetManyError<T> {
     }
 }
 
-impl<T> std::error::Error for GetManyError<T> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.reason.source()
-    }
-}
+impl<T> std::error::Error for GetManyError<T> {}
 
 /// [`JoinableQueue::task_done`](crate::JoinableQueue::task_done) was called more often than values
 /// were gotten.
@@ -172,6 +160,6 @@ pub enum JoinError {
     #[error("the queue has no consumer any longer, and tasks are left")]
     Disconnected,
     /// The operating system refused to say who holds the queue.
-    #[error("the holders of the queue could not be determined")]
-    Io(#[source] io::Error),
+    #[error("the holders of the queue could not be determined: {0}")]
+    Io(io::Error),
 }

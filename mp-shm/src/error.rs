@@ -43,8 +43,8 @@ pub enum AttachError {
         length: usize,
     },
     /// The operating system failed, for example for lack of descriptors or address space.
-    #[error("the memory could not be attached")]
-    Io(#[source] io::Error),
+    #[error("the memory could not be attached: {0}")]
+    Io(io::Error),
 }
 
 impl From<io::Error> for AttachError {

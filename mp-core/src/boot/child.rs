@@ -123,7 +123,11 @@ fn restore_program(program: Vec<u8>, constructor: Constructor) {
 }
 
 /// Sends the outcome to the parent and returns the code to exit with.
-fn report(outcome: Outcome) -> i32 {
+fn report(mut outcome: Outcome) -> i32 {
+    if let Outcome::Panicked(panic) = &mut outcome {
+        // The parent knows it, and it may be too long for a message.
+        panic.process.clear();
+    }
     let code = if matches!(outcome, Outcome::Returned(_)) { 0 } else { FAILED };
     let Some(control) = CONTROL.get() else { return code };
     match control.send(Report::Outcome(outcome)).map_err(|error| error.reason) {

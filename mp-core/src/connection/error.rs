@@ -28,11 +28,11 @@ pub enum SendErrorReason {
     #[error("the connection had no room before the timeout")]
     TimedOut,
     /// The value could not be encoded, or is longer than [`message_limit`](crate::message_limit).
-    #[error("the message could not be encoded")]
-    Encode(#[source] EncodeError),
+    #[error("the message could not be encoded: {0}")]
+    Encode(EncodeError),
     /// The operating system failed, for example because descriptors or memory ran out.
-    #[error("the message could not be sent")]
-    Io(#[source] io::Error),
+    #[error("the message could not be sent: {0}")]
+    Io(io::Error),
 }
 
 impl<T> SendError<T> {
@@ -54,11 +54,7 @@ impl<T> fmt::Display for SendError<T> {
     }
 }
 
-impl<T> std::error::Error for SendError<T> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.reason.source()
-    }
-}
+impl<T> std::error::Error for SendError<T> {}
 
 /// Why no message was received.
 ///
@@ -86,12 +82,12 @@ pub enum RecvError {
         limit: u64,
     },
     /// The message is not a value of the expected type.
-    #[error("a message could not be decoded")]
-    Decode(#[source] DecodeError),
+    #[error("a message could not be decoded: {0}")]
+    Decode(DecodeError),
     /// The message is longer than the buffer. The error holds the message.
     #[error("a message of {} bytes does not fit into the buffer", .0.len())]
     BufferTooShort(Vec<u8>),
     /// The operating system failed, for example because descriptors ran out.
-    #[error("a message could not be received")]
-    Io(#[source] io::Error),
+    #[error("a message could not be received: {0}")]
+    Io(io::Error),
 }

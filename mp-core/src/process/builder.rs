@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::child::{Child, Control, ControlSocket};
 use super::environment::{self, Environment, c_string};
 use super::limits::Limits;
+use super::record::Record;
 use super::stdio::{Stdio, Streams};
 use super::{Process, SpawnError, children};
 use crate::boot::{self, Start};
@@ -193,7 +194,7 @@ impl Builder {
     ///
     /// let builder = Builder::new().rlimit(Resource::AddressSpace, 1 << 30, 1 << 30);
     /// # let builder = builder.rlimit(Resource::CoreSize, 0, 0).stderr(mp_core::Stdio::null());
-    /// let Err(JoinError::Exited(status)) = builder.spawn(hog::call())?.join() else { panic!("there was memory") };
+    /// let Err(JoinError::Exited { status, .. }) = builder.spawn(hog::call())?.join() else { panic!("there was memory") };
     /// assert!(matches!(status, ExitStatus::Signal { .. }));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -277,7 +278,7 @@ impl Builder {
     }
 
     fn spawn_executable<F: ProcessFn, A>(self, call: Call<F, A>) -> Result<Process<F::Output>, SpawnError> {
-        let encoded = call.encode().map_err(SpawnError::Encode)?;
+        let encoded = call.encode().map_err(|error| SpawnError::Encode(error.about(&registry::quoted::<F>())))?;
         let environment = self.environment.strings()?;
         let directory = match self.directory {
             Some(directory) => Some(c_string("a working directory", directory.into_os_string().into_vec())?),
@@ -316,7 +317,7 @@ impl Builder {
         // Before any other thread can see the child, because that thread could reap it, and its pid
         // could then belong to another process.
         let limited = self.limits.apply(pid);
-        let child = Child::new(name, pid, pidfd, lifeline);
+        let child = Child::new(Record::new(name, F::NAME, pid, pidfd, lifeline));
         if let Err(error) = limited {
             child.discard();
             return Err(error);
@@ -327,7 +328,7 @@ impl Builder {
         if let Err(error) = control.send(start) {
             child.discard();
             return Err(match error.reason {
-                SendErrorReason::Encode(error) => SpawnError::Encode(error),
+                SendErrorReason::Encode(error) => SpawnError::Encode(error.about(&registry::quoted::<F>())),
                 SendErrorReason::Io(source) => SpawnError::Io { action: "sending the start message", source },
                 other => SpawnError::Io { action: "sending the start message", source: std::io::Error::other(other) },
             });

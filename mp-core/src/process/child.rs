@@ -2,17 +2,16 @@
 
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
 use super::children::{self, Key};
 use super::record::Record;
 use crate::boot::{Report, Start};
 use crate::connection::{Connection, RecvError};
 use crate::exit_status::ExitStatus;
-use crate::sys::lifeline::Lifeline;
 use crate::sys::poll::{self, Deadline};
 
 /// The owner of a child in the parent. If it is dropped, the child keeps running and is reaped
@@ -24,8 +23,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd, lifeline: Lifeline) -> Self {
-        let record = Arc::new(Record::new(name, pid, pidfd, lifeline));
+    pub(super) fn new(record: Record) -> Self {
+        let record = Arc::new(record);
         Self { key: children::add(&record), record }
     }
 

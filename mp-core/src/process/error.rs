@@ -25,8 +25,8 @@ pub enum SpawnError {
         name: &'static str,
     },
     /// The arguments cannot be encoded, or are longer than [`message_limit`](crate::message_limit).
-    #[error("the arguments could not be encoded")]
-    Encode(#[source] EncodeError),
+    #[error("the arguments could not be encoded: {0}")]
+    Encode(EncodeError),
     /// A name, an environment variable or a path contains a NUL byte, or the name of a variable is
     /// empty or contains `=`.
     #[error("{what} cannot be passed to a process: {value:?}")]
@@ -37,20 +37,20 @@ pub enum SpawnError {
         value: std::ffi::OsString,
     },
     /// The working directory, a resource limit, the processors or the niceness could not be set.
-    #[error("the process could not be given {setting}")]
+    #[error("the process could not be given {setting}: {}", .r#source)]
     Setting {
         /// The setting and its value.
         setting: String,
         /// The error of the operating system.
-        source: io::Error,
+        r#source: io::Error,
     },
     /// The operating system failed, for example for lack of processes, descriptors or memory.
-    #[error("the process could not be started: {action} failed")]
+    #[error("the process could not be started: {action} failed: {}", .r#source)]
     Io {
         /// The step that failed.
         action: &'static str,
         /// The error of the operating system.
-        source: io::Error,
+        r#source: io::Error,
     },
 }
 
@@ -77,30 +77,37 @@ impl From<SpawnError> for io::Error {
 #[non_exhaustive]
 pub enum JoinError {
     /// The function panicked. The process exited with code 1.
-    #[error("the function {0}")]
+    #[error("{0}")]
     Panicked(Panic),
     /// The process ended before its function returned: it was killed, crashed, or called `exit`.
     ///
     /// Its standard error often says why: Rust prints there that memory ran out or the stack
     /// overflowed before it aborts. [`join_with_output`](super::Process::join_with_output) returns
     /// that text.
-    #[error("the process ended with {0} before its function returned")]
-    Exited(ExitStatus),
+    #[error("process '{process}' ended with {status} before `{function}` returned")]
+    Exited {
+        /// How the process ended.
+        status: ExitStatus,
+        /// The name of the process.
+        process: String,
+        /// The name of the function.
+        function: &'static str,
+    },
     /// The child could not decode the arguments, so the function did not run, or this process could
     /// not decode the result.
-    #[error("a value could not be decoded")]
-    Decode(#[source] DecodeError),
+    #[error("a value could not be decoded: {0}")]
+    Decode(DecodeError),
     /// The function returned a value that cannot be encoded.
-    #[error("the result could not be encoded")]
-    Encode(#[source] EncodeError),
-    /// The process started, but its function did not. The text is the child's reason, or how the
-    /// child ended.
-    #[error("the process did not start its function: {0}")]
+    #[error("the result could not be encoded: {0}")]
+    Encode(EncodeError),
+    /// The process started, but its function did not. The text names both, and says what the child
+    /// gave as its reason, or how it ended.
+    #[error("{0}")]
     NotStarted(String),
     /// The result was already taken, by an earlier [`join_timeout`](super::Process::join_timeout).
     #[error("the result of the process was already taken")]
     AlreadyJoined,
     /// Waiting failed in the operating system.
-    #[error("waiting for the process failed")]
-    Io(#[source] io::Error),
+    #[error("waiting for the process failed: {0}")]
+    Io(io::Error),
 }

@@ -12,13 +12,13 @@ use serde::de::DeserializeOwned;
 
 use super::JoinError;
 use super::child::{Answer, Child, ControlSocket};
+use super::record::Record;
 use super::stdio::Pipes;
 use crate::boot::{CALL_INIT, Report};
 use crate::codec::DecodeError;
-use crate::connection::RecvError;
 use crate::exit_status::ExitStatus;
 use crate::message::Message;
-use crate::outcome::{CallError, Outcome};
+use crate::outcome::{CallError, Outcome, Panic};
 use crate::sys::poll::Deadline;
 
 /// A process that runs a function, and that can be joined for the function's value.
@@ -50,7 +50,7 @@ use crate::sys::poll::Deadline;
 /// let mut process = sleep_forever::spawn()?;
 /// assert!(process.join_timeout(Duration::from_millis(10))?.is_none());
 /// process.kill()?;
-/// let Err(JoinError::Exited(status)) = process.join() else { panic!("it was killed") };
+/// let Err(JoinError::Exited { status, .. }) = process.join() else { panic!("it was killed") };
 /// assert_eq!(status, ExitStatus::Signal { signal: 9, core_dumped: false });
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -190,7 +190,7 @@ impl<T: DeserializeOwned> Process<T> {
             None => Ok(None),
             Some((answer, status)) => {
                 self.joined = true;
-                conclude(answer, status).map(Some)
+                conclude(&self.child, answer, status).map(Some)
             }
         }
     }
@@ -198,28 +198,28 @@ impl<T: DeserializeOwned> Process<T> {
 
 /// Turns the answer and the status into a result. A value counts even if the process crashed after
 /// it sent the value.
-pub(super) fn conclude<T: DeserializeOwned>(answer: Option<Answer>, status: ExitStatus) -> Result<T, JoinError> {
+pub(super) fn conclude<T: DeserializeOwned>(
+    child: &Record,
+    answer: Option<Answer>,
+    status: ExitStatus,
+) -> Result<T, JoinError> {
     match answer {
-        Some(Answer::Report(Report::Outcome(outcome))) => value(outcome),
-        Some(Answer::Report(Report::NotStarted(why))) => Err(JoinError::NotStarted(why)),
-        Some(Answer::Malformed(RecvError::Decode(source))) => Err(JoinError::Decode(source.about("report"))),
-        // The error becomes text, so the text has to include its source.
-        Some(Answer::Malformed(RecvError::Io(source))) => {
-            Err(JoinError::Decode(DecodeError::new(format!("report: it could not be received: {source}"))))
+        Some(Answer::Report(Report::Outcome(outcome))) => value(child, outcome),
+        Some(Answer::Report(Report::NotStarted(why))) => Err(not_started(child, &why)),
+        Some(Answer::Malformed(error)) => {
+            Err(JoinError::Decode(DecodeError::new(error.to_string()).about(&of(child, "report"))))
         }
-        Some(Answer::Malformed(error)) => Err(JoinError::Decode(DecodeError::new(format!("report: {error}")))),
         Some(Answer::NoReport { unread: true }) => match why_unread(status) {
             Some(why) => {
-                let text = format!("it ended with {status} before it read its start message: {why}");
-                Err(JoinError::NotStarted(text))
+                Err(not_started(child, &format!("it ended with {status} before it read its start message: {why}")))
             }
-            None => Err(JoinError::Exited(status)),
+            None => Err(exited(child, status)),
         },
         Some(Answer::NoReport { unread: false }) | None => match status {
             // `exit(0)` is a success if no bytes decode as a value of the type, as they do for
             // `()`.
-            ExitStatus::Code(0) => Message::empty().decode().map_err(|_| JoinError::Exited(status)),
-            _ => Err(JoinError::Exited(status)),
+            ExitStatus::Code(0) => Message::empty().decode().map_err(|_| exited(child, status)),
+            _ => Err(exited(child, status)),
         },
     }
 }
@@ -241,16 +241,32 @@ fn why_unread(status: ExitStatus) -> Option<&'static str> {
 /// The exit code of the C library's loader if it cannot load a program.
 const LOADER_FAILED: i32 = 127;
 
-fn value<T: DeserializeOwned>(outcome: Outcome) -> Result<T, JoinError> {
+fn value<T: DeserializeOwned>(child: &Record, outcome: Outcome) -> Result<T, JoinError> {
     outcome.decode().map_err(|error| match error {
-        CallError::Panicked(panic) => JoinError::Panicked(panic),
-        CallError::UndecodableArguments(source) => JoinError::Decode(source.about("arguments")),
-        CallError::UndecodableResult(source) => JoinError::Decode(source.about("result")),
-        CallError::UnencodableResult(error) => JoinError::Encode(error),
-        CallError::UnknownFunction(name) => {
-            JoinError::NotStarted(format!("no function is registered under the name `{name}`"))
+        // The child's word for it is not needed, and may be missing.
+        CallError::Panicked(panic) => {
+            JoinError::Panicked(Panic { process: child.name.clone(), ..panic }.of(child.function))
         }
+        CallError::UndecodableArguments(error) => JoinError::Decode(error.about(&of(child, "arguments"))),
+        CallError::UndecodableResult(error) => {
+            JoinError::Decode(error.about(&format!("`{}`", child.function)).about(&of(child, "result")))
+        }
+        CallError::UnencodableResult(error) => JoinError::Encode(error.about(&of(child, "result"))),
+        error @ CallError::UnknownFunction(_) => not_started(child, &error.to_string()),
     })
+}
+
+fn exited(child: &Record, status: ExitStatus) -> JoinError {
+    JoinError::Exited { status, process: child.name.clone(), function: child.function }
+}
+
+fn not_started(child: &Record, why: &str) -> JoinError {
+    JoinError::NotStarted(format!("process '{}' did not start `{}`: {why}", child.name, child.function))
+}
+
+/// Names something of a child.
+fn of(child: &Record, what: &str) -> String {
+    format!("{what} of process '{}'", child.name)
 }
 
 /// The sentinel: readable once the process has ended.

@@ -45,7 +45,7 @@ use crate::reactor::Readiness;
 /// if tokio::time::timeout(Duration::from_millis(10), &mut joining).await.is_err() {
 ///     joining.process().kill()?;
 /// }
-/// assert!(matches!(joining.await, Err(JoinError::Exited(_))));
+/// assert!(matches!(joining.await, Err(JoinError::Exited { .. })));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -82,7 +82,7 @@ impl<T: DeserializeOwned> Future for JoinFuture<T> {
             if let Some((answer, status)) = process.control_socket.try_wait(&process.child).map_err(JoinError::Io)? {
                 process.joined = true;
                 *ended = None;
-                return Poll::Ready(conclude(answer, status));
+                return Poll::Ready(conclude(&process.child, answer, status));
             }
             let sentinel = ended.get_or_insert_with(|| process.child.pidfd.readable());
             if Pin::new(sentinel).poll(context).map_err(JoinError::Io)?.is_pending() {

@@ -17,6 +17,8 @@ use crate::trace;
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) name: String,
+    /// The name of the function that it runs.
+    pub(super) function: &'static str,
     pid: Pid,
     pub(super) pidfd: PollableFd,
     /// Closing it kills a child that still runs.
@@ -26,8 +28,8 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(name: String, pid: Pid, pidfd: OwnedFd, lifeline: Lifeline) -> Self {
-        Self { name, pid, pidfd: PollableFd::new(pidfd), _lifeline: lifeline, status: Mutex::new(None) }
+    pub(super) fn new(name: String, function: &'static str, pid: Pid, pidfd: OwnedFd, lifeline: Lifeline) -> Self {
+        Self { name, function, pid, pidfd: PollableFd::new(pidfd), _lifeline: lifeline, status: Mutex::new(None) }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -83,6 +85,7 @@ impl Record {
     pub(super) fn describe(&self, f: &mut fmt::Formatter<'_>, of: &str) -> fmt::Result {
         f.debug_struct(of)
             .field("name", &self.name)
+            .field("function", &self.function)
             .field("pid", &self.pid())
             .field("exit_status", &self.exit_status())
             .finish_non_exhaustive()

@@ -162,7 +162,7 @@ fn takes_spoilt(_one: &Spoilt, _text: &str) {}
 
 scenario!(what_cannot_be_encoded_is_an_error_of_spawn, {
     let spawned = takes_stubborn::spawn("", &Stubborn, &[]);
-    assert!(matches!(spawned, Err(SpawnError::Encode(error)) if error.to_string() == "not today"));
+    assert!(matches!(spawned, Err(SpawnError::Encode(error)) if error.to_string().ends_with(": not today")));
     let spawned = Builder::new().spawn(takes_stubborn::call("", &Stubborn, &[]));
     assert!(matches!(spawned, Err(SpawnError::Encode(_))));
     mp_core::set_message_limit(1 << 20);

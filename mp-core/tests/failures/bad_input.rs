@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mp_core::raw::CallError;
 use mp_core::{
-    Builder, DecodeError, ExitStatus, JoinError, Process, Receiver, Sender, SpawnError, pipe, process_fn,
+    Builder, DecodeError, ExitStatus, JoinError, Process, ProcessFn, Receiver, Sender, SpawnError, pipe, process_fn,
     set_message_limit,
 };
 use mp_testing::{PATIENCE, PROMPTLY, error_chain, nothing, run_for_ever, scenario};
@@ -66,7 +66,7 @@ scenario!(an_argument_that_cannot_be_encoded_is_the_callers_error, {
     let (ran, has_run) = pipe().unwrap();
     match take::spawn(Broken::Encoding, ran) {
         Err(SpawnError::Encode(error)) => {
-            assert_eq!(error.to_string(), "it does not want to be encoded");
+            assert_eq!(error.to_string(), format!("`{}`: it does not want to be encoded", take::NAME));
             assert!(!error.is_too_large());
         }
         other => panic!("{other:?}"),
@@ -78,7 +78,10 @@ scenario!(an_argument_that_cannot_be_decoded_is_named_and_the_function_does_not_
     let (ran, has_run) = pipe().unwrap();
     let mut process = take::spawn(Broken::Decoding, ran).unwrap();
     match process.join_timeout(PATIENCE) {
-        Err(JoinError::Decode(error)) => assert_eq!(error.to_string(), "arguments: it does not want to be decoded"),
+        Err(JoinError::Decode(error)) => assert_eq!(
+            error.to_string(),
+            format!("arguments of process '{}': `{}`: it does not want to be decoded", process.name(), take::NAME)
+        ),
         other => panic!("{other:?}"),
     }
     assert_eq!(process.exit_status(), Some(ExitStatus::Code(1)));
@@ -86,15 +89,25 @@ scenario!(an_argument_that_cannot_be_decoded_is_named_and_the_function_does_not_
 });
 
 scenario!(a_result_that_cannot_be_encoded_is_named, {
-    match failure(make::spawn(false).unwrap()) {
-        JoinError::Encode(error) => assert_eq!(error.to_string(), "it does not want to be encoded"),
+    match failure(Builder::new().name("p").spawn(make::call(false)).unwrap()) {
+        JoinError::Encode(error) => {
+            assert_eq!(
+                error.to_string(),
+                format!("result of process 'p': `{}`: it does not want to be encoded", make::NAME)
+            )
+        }
         other => panic!("{other:?}"),
     }
 });
 
 scenario!(a_result_that_cannot_be_decoded_is_named, {
-    match failure(make::spawn(true).unwrap()) {
-        JoinError::Decode(error) => assert_eq!(error.to_string(), "result: it does not want to be decoded"),
+    match failure(Builder::new().name("p").spawn(make::call(true)).unwrap()) {
+        JoinError::Decode(error) => {
+            assert_eq!(
+                error.to_string(),
+                format!("result of process 'p': `{}`: it does not want to be decoded", make::NAME)
+            )
+        }
         other => panic!("{other:?}"),
     }
 });
@@ -182,12 +195,15 @@ scenario!(a_result_beyond_the_limit_is_an_error_and_children_inherit_the_limit, 
 });
 
 scenario!(a_result_beyond_a_limit_that_was_lowered_meanwhile_is_an_error, {
-    let process = zeros::spawn(1 << 20).unwrap();
+    let process = Builder::new().name("p").spawn(zeros::call(1 << 20)).unwrap();
     set_message_limit((128 * KIB) as u64);
     match failure(process) {
         JoinError::Decode(error) => {
-            let expected = "result: a message of 1048584 bytes is longer than the limit of 131072; \
-                            raise it with `set_message_limit`";
+            let expected = format!(
+                "result of process 'p': `{}`: a message of 1048584 bytes is longer than the limit of 131072; \
+                 raise it with `set_message_limit`",
+                zeros::NAME
+            );
             assert_eq!(error.to_string(), expected);
         }
         other => panic!("{other:?}"),
@@ -218,7 +234,7 @@ scenario!(a_child_that_is_killed_at_any_moment_of_its_beginning_is_reported, {
         process.kill().unwrap();
         match process.join_timeout(PROMPTLY) {
             Ok(Some(())) => lived += 1,
-            Err(JoinError::Exited(status)) => assert_eq!(status, killed),
+            Err(JoinError::Exited { status, .. }) => assert_eq!(status, killed),
             other => panic!("killed after {round}0 µs: {other:?}"),
         }
     }
@@ -240,7 +256,7 @@ scenario!(a_child_that_is_killed_while_it_writes_its_result_gives_all_of_it_or_a
         process.kill().unwrap();
         match process.join_timeout(PROMPTLY * 5) {
             Ok(Some(result)) => assert!(result.len() == 32 << 20 && result.iter().all(|&byte| byte == 7)),
-            Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. })) => {}
+            Err(JoinError::Exited { status: ExitStatus::Signal { signal: libc::SIGKILL, .. }, .. }) => {}
             other => panic!("killed after {round} ms: {:?}", other.map(|value| value.map(|bytes| bytes.len()))),
         }
     }
@@ -252,7 +268,7 @@ scenario!(a_child_that_is_stopped_is_alive_and_can_be_killed, {
     assert!(process.join_timeout(Duration::from_millis(20)).unwrap().is_none());
     assert!(process.is_alive());
     process.kill().unwrap();
-    assert!(matches!(process.join_timeout(PROMPTLY), Err(JoinError::Exited(_))));
+    assert!(matches!(process.join_timeout(PROMPTLY), Err(JoinError::Exited { .. })));
 });
 
 #[process_fn]
@@ -270,7 +286,7 @@ scenario!(a_child_that_closes_its_control_socket_is_reported, {
     let process = Builder::new().stderr(mp_core::Stdio::null()).spawn(lose_the_control_socket::call()).unwrap();
     // How exactly depends on whether the standard library notices: it aborts when built with debug
     // assertions.
-    assert!(matches!(failure(process), JoinError::Exited(_)));
+    assert!(matches!(failure(process), JoinError::Exited { .. }));
 });
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::panic::{catch_unwind, panic_any, resume_unwind};
 
 use mp_core::raw::{EncodedCall, Outcome};
-use mp_core::{Builder, ExitStatus, JoinError, Panic, Process, Stdio, process_fn};
+use mp_core::{Builder, ExitStatus, JoinError, Panic, Process, ProcessFn, Stdio, process_fn};
 use mp_testing::{PATIENCE, scenario};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -42,7 +42,15 @@ scenario!(a_panic_has_its_message_and_its_place, {
     assert_eq!(panic.message, "cannot divide 7 by zero");
     assert_eq!(panic.location, Some(format!("{}:{LINE}:9", file!())));
     assert_eq!(panic.backtrace, None);
-    assert_eq!(panic.to_string(), format!("panicked at {}:{LINE}:9: cannot divide 7 by zero", file!()));
+    assert_eq!(
+        panic.to_string(),
+        format!(
+            "`{}` in process '{}' panicked at {}:{LINE}:9: cannot divide 7 by zero",
+            divide::NAME,
+            panic.process,
+            file!()
+        )
+    );
 });
 
 scenario!(a_panic_has_a_backtrace_if_the_environment_asks_for_one, {
@@ -253,7 +261,7 @@ scenario!(a_panic_of_another_thread_is_that_threads_affair, {
 scenario!(a_panic_during_a_panic_ends_the_process_by_abort, {
     let process = Builder::new().stderr(Stdio::null()).spawn(panic_while_unwinding::call()).unwrap();
     match process.join() {
-        Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGABRT, .. })) => {}
+        Err(JoinError::Exited { status: ExitStatus::Signal { signal: libc::SIGABRT, .. }, .. }) => {}
         other => panic!("{other:?}"),
     }
 });

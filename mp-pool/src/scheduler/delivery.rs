@@ -214,7 +214,7 @@ impl State {
         let Worker {
             link, mut sent, answered, ready, proven, condemned, expected_to_end, place, number, started, ..
         } = worker;
-        let pid = link.pid();
+        let (pid, name) = (link.pid(), link.name());
         let Some(Death { status, panic }) = link.bury() else { return };
         // Who breaks the protocol may have written over this word as well.
         let was_running = claimed.next != answered || matches!(condemned, Some(Verdict::Misbehaved));
@@ -240,6 +240,7 @@ impl State {
             let start = worker.busy_until.max(first.at);
             let mut running = first.run.split_off_front(1);
             let (function, index) = (&running.chunk.function, running.index(0));
+            let (ran, worker) = (function.name, name.clone());
             let fate = Some(reason.as_str());
             self.recorder.answered(place, function, 1, 1);
             self.recorder.ran(&Ran { place, number, function, calls: 1, failed: 1, index, start, end: now(), fate });
@@ -250,22 +251,25 @@ impl State {
                 _ if self.phase >= Phase::Terminated => self.fail(running, &TaskError::PoolClosed),
                 (Some(Verdict::TimedOut(limit)), _) => {
                     self.stats.timed_out += 1;
-                    self.fail(running, &TaskError::TimedOut { limit });
+                    self.fail(running, &TaskError::TimedOut { limit, worker, function: ran });
                 }
                 (Some(Verdict::OutOfMemory { used, limit }), _) => {
                     self.stats.out_of_memory += 1;
-                    self.fail(running, &TaskError::OutOfMemory { used, limit });
+                    self.fail(running, &TaskError::OutOfMemory { used, limit, worker, function: ran });
                 }
                 (Some(Verdict::Cancelled), _) => self.fail(running, &TaskError::Cancelled),
-                (Some(Verdict::Misbehaved), _) => self.fail(running, &TaskError::Misbehaved),
-                (None, Some(panic)) => self.fail(running, &TaskError::Panicked(panic)),
+                (Some(Verdict::Misbehaved), _) => self.fail(running, &TaskError::Misbehaved { worker, function: ran }),
+                (None, Some(mut panic)) => {
+                    ran.clone_into(&mut panic.function);
+                    self.fail(running, &TaskError::Panicked(panic));
+                }
                 (None, None) => {
                     self.stats.crashed += 1;
                     if can_be_run_again {
                         self.queue.push_front(running);
                     } else {
                         let attempts = running.attempts;
-                        self.fail(running, &TaskError::Crashed { status, attempts });
+                        self.fail(running, &TaskError::Crashed { status, attempts, worker, function: ran });
                     }
                 }
             }
@@ -277,8 +281,8 @@ impl State {
             } else if run.can_be_sent() {
                 self.queue.push_front(run);
             } else {
-                let attempts = run.attempts + 1;
-                self.fail(run, &TaskError::Crashed { status, attempts });
+                let (attempts, function) = (run.attempts + 1, run.chunk.function.name);
+                self.fail(run, &TaskError::Crashed { status, attempts, worker: name.clone(), function });
             }
         }
         self.dispatch();

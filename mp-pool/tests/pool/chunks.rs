@@ -47,7 +47,7 @@ scenario!(crashes_inside_chunks_cost_one_item_each, {
     for (index, value) in pool.imap_unordered::<crash_on>(items) {
         match value {
             Ok(value) => assert_eq!(value, index as u64),
-            Err(TaskError::Crashed { status: ExitStatus::Signal { signal: 6, .. }, attempts: 1 }) => {
+            Err(TaskError::Crashed { status: ExitStatus::Signal { signal: 6, .. }, attempts: 1, .. }) => {
                 assert!(crashed.insert(index));
             }
             Err(error) => panic!("{index}: {error}"),
@@ -277,7 +277,9 @@ scenario!(workers_killed_all_the_time_cost_what_they_run, faults::limit(faults::
                     assert_eq!(value, next * 2);
                     done += 1;
                 }
-                Err(TaskError::Crashed { status: ExitStatus::Signal { signal: 9, .. }, attempts: 1 }) => crashed += 1,
+                Err(TaskError::Crashed { status: ExitStatus::Signal { signal: 9, .. }, attempts: 1, .. }) => {
+                    crashed += 1
+                }
                 // All workers were killed again and again before they were ready.
                 Err(TaskError::NoWorker(_)) => without_worker += 1,
                 Err(error) => panic!("{next}: {error}"),

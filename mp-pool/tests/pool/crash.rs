@@ -55,7 +55,7 @@ scenario!(a_killed_worker_fails_its_task_alone_and_is_replaced, {
     let others: Vec<_> = (0..50).map(|number| pool.submit(double::call(number))).collect();
     signal(worker, Signal::KILL);
     let killed = ExitStatus::Signal { signal: 9, core_dumped: false };
-    assert_eq!(victim.join(), Err(TaskError::Crashed { status: killed, attempts: 1 }));
+    assert!(matches!(victim.join(), Err(TaskError::Crashed { status, attempts: 1, .. }) if status == killed));
     for (number, task) in (0..).zip(others) {
         assert_eq!(task.join().unwrap(), number * 2);
     }
@@ -78,7 +78,7 @@ scenario!(forty_good_tasks_survive_one_that_crashes, {
     for (number, task) in (0..).zip(tasks) {
         match task.join() {
             Ok(value) => assert_eq!(value, number),
-            Err(TaskError::Crashed { status: ExitStatus::Signal { signal: 6, .. }, attempts: 1 }) => {
+            Err(TaskError::Crashed { status: ExitStatus::Signal { signal: 6, .. }, attempts: 1, .. }) => {
                 assert_eq!(number, 20);
             }
             Err(error) => panic!("task {number}: {error}"),
@@ -94,7 +94,8 @@ scenario!(a_task_that_exits_is_an_error_that_says_so, {
     let pool = Pool::new(1).unwrap();
     for code in [0, 3] {
         let error = pool.submit(exit::call(code)).join().unwrap_err();
-        assert_eq!(error, TaskError::Crashed { status: ExitStatus::Code(code), attempts: 1 });
+        let TaskError::Crashed { status, attempts: 1, .. } = error else { panic!("{error}") };
+        assert_eq!(status, ExitStatus::Code(code));
     }
     assert_eq!(pool.submit(double::call(4)).join().unwrap(), 8);
 });
@@ -137,7 +138,7 @@ scenario!(workers_killed_at_any_moment_cost_the_tasks_that_they_run, {
                 assert_eq!(value as usize, index * 2);
                 done += 1;
             }
-            Err(TaskError::Crashed { status: ExitStatus::Signal { signal: 9, .. }, attempts: 1 }) => crashed += 1,
+            Err(TaskError::Crashed { status: ExitStatus::Signal { signal: 9, .. }, attempts: 1, .. }) => crashed += 1,
             Err(error) => panic!("task {index}: {error}"),
         }
         if index % 50 == 0 {

@@ -68,7 +68,7 @@ scenario!(a_task_past_its_time_limit_is_killed_with_its_worker_and_nothing_else,
     let start = Instant::now();
     let bad = pool.submit(hang_on::call(0, 0));
     let good: Vec<_> = (1..100).map(|number| pool.submit(hang_on::call(number, 0))).collect();
-    assert_eq!(bad.join(), Err(TaskError::TimedOut { limit }));
+    assert!(matches!(bad.join(), Err(TaskError::TimedOut { limit: passed, .. }) if passed == limit));
     assert!(start.elapsed() >= limit, "it was killed early, after {:?}", start.elapsed());
     for (number, task) in (1..).zip(good) {
         assert_eq!(task.join(), Ok(number));
@@ -87,8 +87,8 @@ scenario!(a_time_limit_is_per_item_inside_a_map, {
             Err(error) => failed.push((index, error)),
         }
     }
-    assert_eq!(failed, [(10_000, TaskError::TimedOut { limit })]);
-    assert_eq!(pool.map::<hang_on>(items()), Err(TaskError::TimedOut { limit }));
+    assert!(matches!(failed[..], [(10_000, TaskError::TimedOut { limit: passed, .. })] if passed == limit));
+    assert!(matches!(pool.map::<hang_on>(items()), Err(TaskError::TimedOut { limit: passed, .. }) if passed == limit));
 });
 
 scenario!(time_in_the_queue_does_not_count, {
@@ -274,7 +274,7 @@ scenario!(a_task_past_the_memory_limit_is_killed_and_says_so, {
     let bad = pool.submit(grow_on::call(1, 1));
     let good: Vec<_> = (2..50).map(|number| pool.submit(grow_on::call(number, 1))).collect();
     let error = bad.join().unwrap_err();
-    assert!(matches!(error, TaskError::OutOfMemory { used, limit: 0x640_0000 } if used > limit), "{error}");
+    assert!(matches!(error, TaskError::OutOfMemory { used, limit: 0x640_0000, .. } if used > limit), "{error}");
     for (number, task) in (2..).zip(good) {
         assert_eq!(task.join(), Ok(number));
     }

@@ -256,7 +256,7 @@ scenario!(a_task_that_ignores_sigterm_is_ended_all_the_same, {
     let limit = Duration::from_millis(100);
     let (running, _started) = pipe().unwrap();
     let task = pool.submit_with(TaskOptions::new().timeout(limit), ignore_sigterm::call(running));
-    assert_eq!(task.join(), Err(TaskError::TimedOut { limit }));
+    assert!(matches!(task.join(), Err(TaskError::TimedOut { limit: passed, .. }) if passed == limit));
     let (running, started) = pipe().unwrap();
     let task = pool.submit(ignore_sigterm::call(running));
     started.recv().unwrap();

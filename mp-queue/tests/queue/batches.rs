@@ -117,7 +117,7 @@ scenario!(what_comes_before_a_value_that_cannot_be_encoded_is_put, {
         assert!(got.into_iter().eq((0..150).filter(|number| *number != place).map(Picky::Good)));
     }
     let error = queue.put_many([Picky::Mute(1)]).unwrap_err();
-    assert_eq!(error.to_string(), "after 0 values: the value could not be encoded");
+    assert_eq!(error.to_string(), "after 0 values: the value could not be encoded: it is mute");
     assert_eq!(format!("{error:?}").split(',').next(), Some("PutManyError { put: 0"));
 });
 

@@ -14,13 +14,13 @@ pub enum BufferError {
     #[error("another owner has the buffer and has not dropped it")]
     InUse,
     /// The operating system could not lock the values.
-    #[error("the buffer could not be locked")]
-    Io(#[source] io::Error),
+    #[error("the buffer could not be locked: {0}")]
+    Io(io::Error),
 }
 
 /// A buffer that could not be frozen, and why.
 #[derive(thiserror::Error)]
-#[error("the buffer could not be frozen")]
+#[error("the buffer could not be frozen: {}", .r#source)]
 pub struct FreezeError<T> {
     /// The unchanged buffer. `None` if its memory could not be mapped again, because there is no
     /// address space or another process sealed it against new writers. The buffer is lost then.
@@ -28,7 +28,7 @@ pub struct FreezeError<T> {
     /// The reason: [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another process can still write
     /// to it or owns a part of it, [`InvalidInput`](io::ErrorKind::InvalidInput) if it is only a
     /// part of a buffer.
-    pub source: io::Error,
+    pub r#source: io::Error,
 }
 
 impl<T> fmt::Debug for FreezeError<T> {
@@ -39,13 +39,12 @@ impl<T> fmt::Debug for FreezeError<T> {
 
 /// Parts of a buffer that could not be rejoined, and why.
 #[derive(thiserror::Error)]
-#[error("the parts could not be rejoined")]
+#[error("the parts could not be rejoined: {reason}")]
 pub struct RejoinError<T> {
     /// The parts, in the order of their addresses. After [`Part`](RejoinErrorReason::Part) the
     /// unusable one is first.
     pub parts: Vec<Buffer<T>>,
     /// Why they could not be rejoined.
-    #[source]
     pub reason: RejoinErrorReason,
 }
 
@@ -75,9 +74,9 @@ pub enum RejoinErrorReason {
         end: usize,
     },
     /// One of the parts cannot be used. It is the first in the returned parts.
-    #[error("one of the parts cannot be used")]
-    Part(#[source] BufferError),
+    #[error("one of the parts cannot be used: {0}")]
+    Part(BufferError),
     /// The operating system failed.
-    #[error("the whole buffer could not be mapped")]
-    Io(#[source] io::Error),
+    #[error("the whole buffer could not be mapped: {0}")]
+    Io(io::Error),
 }

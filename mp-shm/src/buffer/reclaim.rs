@@ -124,12 +124,11 @@ impl<T> fmt::Debug for Reclaimer<T> {
 
 /// Values that could not be reclaimed, and why.
 #[derive(thiserror::Error)]
-#[error("the buffer could not be reclaimed")]
+#[error("the buffer could not be reclaimed: {reason}")]
 pub struct ReclaimError<T> {
     /// The reclaimer, to try again.
     pub reclaimer: Reclaimer<T>,
     /// Why they could not.
-    #[source]
     pub reason: BufferError,
 }
 
