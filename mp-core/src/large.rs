@@ -32,6 +32,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::pollable::PollableFd;
 use crate::sys::fd;
+use crate::sys::fork::forks;
 use crate::sys::memfd::MemoryFile;
 use crate::sys::poll::{self, Deadline};
 
@@ -59,8 +60,8 @@ pub struct LargeMessages {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The process to which the files belong.
-    owner: u32,
+    /// The process to which the files belong, by the number of forks before it.
+    forks: u32,
     in_flight: Vec<InFlight>,
     spare: Vec<SpareFile>,
 }
@@ -147,9 +148,9 @@ impl LargeMessages {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = std::process::id();
-        if state.owner != process {
-            *state = State { owner: process, ..State::default() };
+        let forks = forks();
+        if state.forks != forks {
+            *state = State { forks, ..State::default() };
         }
         state
     }

@@ -119,6 +119,26 @@
 //! with that thread's stack (`ulimit -s`). There, `std::thread::current().name()` is `None`,
 //! because std names only a thread that runs `main`.
 //!
+//! # When a process forks
+//!
+//! A process that calls `fork` without exec, itself or in C code, gets a copy with its memory and
+//! descriptors, and without its threads. One rule holds for all crates of this library: what
+//! belongs to a process is inert in a copy of it, or an error.
+//!
+//! - Only the process that was started reports to its parent. A copy in which the function returns
+//!   or panics as well exits, with the exit code that the original would have.
+//! - Joining a [`Process`] of the original is [`JoinError::Forked`], tasks of its pool and calls of
+//!   its managers fail, and its buffers cannot be sent. Dropping any of them does nothing.
+//! - A copy has no children at first. It can start its own, and wait for tasks by a thread of its
+//!   own.
+//! - The ends of connections work in both; each message reaches one of them.
+//! - As a copy holds what its original held, the children of the original live until both have
+//!   ended.
+//!
+//! The copy of a process with several threads can find a lock of the C library, of std or of
+//! another crate held by a thread that it does not have; this library cannot change that. A copy
+//! that the system call `clone` makes, not `fork`, is not noticed.
+//!
 //! # When resources run out
 //!
 //! If descriptors, processes or address space run out, the operation that needed them returns an

@@ -20,6 +20,10 @@
 //! 5. No descriptor is made non-blocking, because other processes share that property of the open
 //!    file.
 //!
+//! 6. The set and the thread are of one process. A copy of it, made by `fork`, begins with a set of
+//!    its own, and never changes that of its original, which both have open. A number says of
+//!    which of the two it is.
+//!
 //! The first wait makes the set and the thread, which then stay. If that fails, the wait fails, and
 //! the next one tries again.
 
@@ -30,12 +34,14 @@ use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use crate::sys::fd::above_standard_streams;
+use crate::sys::fork::{PerProcess, forks};
 use crate::sys::signals;
 
 /// What a waiter waits for. Each of these includes errors and the end of the peer.
@@ -62,9 +68,8 @@ struct Reactor {
 }
 
 /// All waiters, by the numbers of their descriptors in the set.
-#[derive(Default)]
 struct Waiters {
-    /// The last number given to a descriptor or a waiter.
+    /// The last number given to a descriptor or a waiter: see [`first_number`].
     last: u64,
     listed: HashMap<u64, Vec<Waiter>>,
 }
@@ -82,28 +87,50 @@ impl Waiters {
     }
 
     fn of(&mut self, source: &Source) -> Option<&mut Vec<Waiter>> {
-        self.listed.get_mut(source.key.get()?)
+        self.listed.get_mut(&source.key()?)
     }
 }
 
-static REACTOR: OnceLock<Arc<Reactor>> = OnceLock::new();
+/// Below the numbers of this process. A copy has others, unless it is the 2^24th.
+fn first_number() -> u64 {
+    u64::from(forks()) << NUMBERS
+}
+
+/// How many bits of a number count the descriptors and waiters of one process.
+const NUMBERS: u32 = 40;
+
+fn is_of_this_process(number: u64) -> bool {
+    number >> NUMBERS == first_number() >> NUMBERS
+}
+
+#[derive(Default)]
+struct Running {
+    starting: Mutex<()>,
+    reactor: OnceLock<Arc<Reactor>>,
+}
+
+static RUNNING: PerProcess<Running> = PerProcess::new(Running::default);
+
+fn running() -> Option<&'static Arc<Reactor>> {
+    RUNNING.get().reactor.get()
+}
 
 /// Returns the reactor, and starts it if this is the first time.
 fn reactor() -> io::Result<&'static Reactor> {
-    static STARTING: Mutex<()> = Mutex::new(());
-
-    if let Some(reactor) = REACTOR.get() {
+    let Running { starting, reactor: running } = RUNNING.get();
+    if let Some(reactor) = running.get() {
         return Ok(reactor);
     }
-    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(reactor) = REACTOR.get() {
+    let _starting = starting.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(reactor) = running.get() {
         return Ok(reactor);
     }
     let epoll = above_standard_streams(epoll::create(CreateFlags::CLOEXEC)?)?;
-    let reactor = Arc::new(Reactor { epoll, waiters: Mutex::default() });
+    let reactor =
+        Arc::new(Reactor { epoll, waiters: Mutex::new(Waiters { last: first_number(), listed: HashMap::new() }) });
     let runs = Arc::clone(&reactor);
     signals::spawn_without_signals("mp-core reactor", move || runs.run())?;
-    Ok(REACTOR.get_or_init(|| reactor))
+    Ok(running.get_or_init(|| reactor))
 }
 
 impl Reactor {
@@ -134,11 +161,11 @@ impl Reactor {
         let mut waiters = self.lock();
         let number = waiters.number();
         let flags = |flags: EventFlags| flags | EventFlags::ONESHOT;
-        let Some(&key) = source.key.get() else {
+        let Some(key) = source.key() else {
             epoll::add(&self.epoll, &source.fd, EventData::new_u64(number), flags(interest.flags()))?;
             // The lock is held, so no other thread registers the descriptor at the same time.
-            let key = *source.key.get_or_init(|| number);
-            waiters.listed.insert(key, vec![Waiter { number, interest, waker }]);
+            source.key.store(number, Ordering::Relaxed);
+            waiters.listed.insert(number, vec![Waiter { number, interest, waker }]);
             return Ok(number);
         };
         let listed = waiters.listed.entry(key).or_default();
@@ -169,16 +196,24 @@ impl Reactor {
     }
 }
 
+const NO_KEY: u64 = 0;
+
 /// A descriptor that can be waited for.
 pub(crate) struct Source {
     fd: OwnedFd,
-    /// Its number in the set, once it is in the set.
-    key: OnceLock<u64>,
+    /// Its number in the set, once it is in the set. It changes under the lock of the waiters.
+    key: AtomicU64,
 }
 
 impl Source {
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self { fd, key: OnceLock::new() }
+        Self { fd, key: AtomicU64::new(NO_KEY) }
+    }
+
+    /// Returns its number in the set of this process.
+    fn key(&self) -> Option<u64> {
+        let key = self.key.load(Ordering::Relaxed);
+        (key != NO_KEY && is_of_this_process(key)).then_some(key)
     }
 }
 
@@ -190,10 +225,10 @@ impl AsFd for Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        let (Some(key), Some(reactor)) = (self.key.get(), REACTOR.get()) else { return };
+        let (Some(key), Some(reactor)) = (self.key(), running()) else { return };
         // The descriptor is in the set, so this call does not allocate and cannot fail.
         let _ = epoll::delete(&reactor.epoll, &self.fd);
-        let none = reactor.lock().listed.remove(key);
+        let none = reactor.lock().listed.remove(&key);
         drop(none);
     }
 }
@@ -223,7 +258,7 @@ impl Future for Readiness {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let reactor = reactor()?;
         let waker = context.waker().clone();
-        match self.number {
+        match self.number.filter(|number| is_of_this_process(*number)) {
             None => self.number = Some(reactor.list(&self.source, self.interest, waker)?),
             Some(number) if reactor.is_listed(&self.source, number, waker) => {}
             Some(_) => return Poll::Ready(Ok(())),
@@ -234,7 +269,7 @@ impl Future for Readiness {
 
 impl Drop for Readiness {
     fn drop(&mut self) {
-        if let (Some(number), Some(reactor)) = (self.number, REACTOR.get()) {
+        if let (Some(number), Some(reactor)) = (self.number, running()) {
             reactor.deregister(&self.source, number);
         }
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use mp_core::raw::{LargeMessages, Message, Spins};
+use mp_core::raw::{LargeMessages, Message, Spins, forks};
 use mp_core::{Receiver, Sender};
 use mp_shm::ShmSafe;
 use mp_shm::raw::Region;
@@ -107,9 +107,9 @@ pub(crate) struct Memory {
     pub(crate) purpose: Purpose,
     /// Where this process's tasks are counted.
     pub(crate) slot: Slot,
-    /// The process to which the handles belong. The copies in the child of a fork share its
-    /// descriptors.
-    process: u32,
+    /// The number of forks before the process to which the handles belong. The copies in the child
+    /// of a fork share its descriptors.
+    forks: u32,
 }
 
 /// The smallest ring, in bytes.
@@ -159,7 +159,7 @@ impl Memory {
             asked: [AtomicU64::new(0), AtomicU64::new(0)],
             purpose,
             slot: Slot::default(),
-            process: std::process::id(),
+            forks: forks(),
             region,
         }
     }
@@ -253,7 +253,7 @@ impl Memory {
 
     /// Counts one handle of a side less. The last one tells the other side.
     pub(crate) fn leave(&self, side: Side) {
-        if self.process != std::process::id() || self.holders[side as usize].fetch_sub(1, Ordering::AcqRel) != 1 {
+        if self.forks != forks() || self.holders[side as usize].fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
         // First out, then looking for others: of two that leave at once, one sees that both have.
@@ -317,7 +317,7 @@ impl Memory {
     }
 
     pub(crate) fn serialize<S: Serializer>(&self, sides: &[Side], serializer: S) -> Result<S::Ok, S::Error> {
-        if self.process != std::process::id() {
+        if self.forks != forks() {
             return Err(ser::Error::custom("a queue cannot be sent from the child of a fork"));
         }
         self.head().was_sent.store(true, Ordering::Relaxed);

@@ -10,6 +10,7 @@
 //! });
 //! ```
 
+pub mod copies;
 pub mod faults;
 pub mod leaks;
 pub mod limits;

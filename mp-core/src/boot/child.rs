@@ -13,6 +13,7 @@ use crate::connection::{Connection, RecvError, SendErrorReason};
 use crate::outcome::Outcome;
 use crate::raw::error_chain;
 use crate::resource::Resource;
+use crate::sys::fork::forks;
 use crate::sys::{lifeline, limits, runtime, stack};
 use crate::{codec, panic, registry, trace};
 
@@ -24,10 +25,15 @@ const FAILED: i32 = 1;
 /// has a valid one.
 const REFUSED: i32 = 125;
 
-/// The child's end of the control socket.
 type Control = Connection<Report, Start>;
 
-static CONTROL: OnceLock<Control> = OnceLock::new();
+/// The child's end of the control socket, of which only this process may use it.
+struct Reporter {
+    control: Control,
+    forks: u32,
+}
+
+static REPORTER: OnceLock<Reporter> = OnceLock::new();
 
 /// Returns if this process is not a child.
 pub(super) fn run_if_marked(constructor: Option<Constructor>) {
@@ -56,7 +62,9 @@ pub(super) fn end_if_marked() {
 
 fn run(constructor: Option<Constructor>) {
     let control = match marker::take() {
-        Ok(control) => CONTROL.get_or_init(|| Control::from_fd(control)),
+        Ok(control) => {
+            &REPORTER.get_or_init(|| Reporter { control: Control::from_fd(control), forks: forks() }).control
+        }
         Err(why) => refuse(&why),
     };
     runtime::ignore_sigpipe();
@@ -101,6 +109,8 @@ fn run(constructor: Option<Constructor>) {
     trace::begins(current.name(), start.call.function());
     let code = report(start.call.run());
     trace::exits(current.name(), code);
+    // If the function has forked, the copy comes here as well. It exits as the original does, so
+    // that the original learns from the code whether it succeeded.
     exit(code);
 }
 
@@ -122,14 +132,17 @@ fn restore_program(program: Vec<u8>, constructor: Constructor) {
     unsafe { runtime::replace_first_argument(constructor.count, constructor.arguments, program) };
 }
 
-/// Sends the outcome to the parent and returns the code to exit with.
+/// Sends the outcome to the parent and returns the code to exit with. A copy that the function made
+/// by `fork` sends nothing: the parent waits for the process that it started.
 fn report(mut outcome: Outcome) -> i32 {
     if let Outcome::Panicked(panic) = &mut outcome {
         // The parent knows it, and it may be too long for a message.
         panic.process.clear();
     }
     let code = if matches!(outcome, Outcome::Returned(_)) { 0 } else { FAILED };
-    let Some(control) = CONTROL.get() else { return code };
+    let Some(Reporter { control, .. }) = REPORTER.get().filter(|reporter| reporter.forks == forks()) else {
+        return code;
+    };
     match control.send(Report::Outcome(outcome)).map_err(|error| error.reason) {
         Ok(()) => code,
         // The parent died or dropped its `Process`, so it does not need the outcome.

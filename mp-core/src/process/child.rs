@@ -28,6 +28,11 @@ impl Child {
         Self { key: children::add(&record), record }
     }
 
+    /// Tells whether this process started the child, and is not a copy of the one that did.
+    pub(super) fn is_of_this_process(&self) -> bool {
+        self.key.is_of_this_process()
+    }
+
     /// Kills a child that has not received its start message, and waits for its end.
     pub(super) fn discard(self) {
         // Neither call should fail for a child of ours. If one does, the next spawn reaps this

@@ -19,12 +19,13 @@ use rustix::process::Signal;
 
 use super::record::Record;
 use crate::exit_status::ExitStatus;
+use crate::sys::fork::{PerProcess, forks};
 use crate::sys::poll::{self, Deadline};
 
-static CHILDREN: Mutex<Children> =
-    Mutex::new(Children { started: 0, attached: BTreeMap::new(), detached: BTreeMap::new() });
+static CHILDREN: PerProcess<Mutex<Children>> = PerProcess::new(Mutex::default);
 
 /// The keys are the order in which the children were started.
+#[derive(Default)]
 struct Children {
     started: u64,
     attached: BTreeMap<u64, Arc<Record>>,
@@ -32,29 +33,42 @@ struct Children {
 }
 
 fn children() -> MutexGuard<'static, Children> {
-    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+    CHILDREN.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A child's key in the list.
 #[derive(Debug)]
-pub(super) struct Key(u64);
+pub(super) struct Key {
+    number: u64,
+    forks: u32,
+}
+
+impl Key {
+    /// Tells whether this process started the child, and is not a copy of the one that did.
+    pub(super) fn is_of_this_process(&self) -> bool {
+        self.forks == forks()
+    }
+}
 
 /// Adds a new child, which has a `Process`.
 pub(super) fn add(record: &Arc<Record>) -> Key {
     let mut children = children();
     children.started += 1;
-    let key = children.started;
-    children.attached.insert(key, Arc::clone(record));
-    Key(key)
+    let number = children.started;
+    children.attached.insert(number, Arc::clone(record));
+    Key { number, forks: forks() }
 }
 
 /// Records that the `Process` of a child was dropped.
 pub(super) fn detach(key: &Key) {
+    if !key.is_of_this_process() {
+        return;
+    }
     let mut children = children();
-    let Some(record) = children.attached.remove(&key.0) else { return };
-    children.detached.insert(key.0, Arc::clone(&record));
+    let Some(record) = children.attached.remove(&key.number) else { return };
+    children.detached.insert(key.number, Arc::clone(&record));
     drop(children);
-    forget_ended(vec![(key.0, record)]);
+    forget_ended(vec![(key.number, record)]);
 }
 
 /// Reaps the children that have ended and whose `Process` was dropped.

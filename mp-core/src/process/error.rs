@@ -107,6 +107,10 @@ pub enum JoinError {
     /// The result was already taken, by an earlier [`join_timeout`](super::Process::join_timeout).
     #[error("the result of the process was already taken")]
     AlreadyJoined,
+    /// This process is a copy, made by `fork`, of the one that started the process. Only that one
+    /// can join it.
+    #[error("the process belongs to the process that this one was forked from")]
+    Forked,
     /// Waiting failed in the operating system.
     #[error("waiting for the process failed: {0}")]
     Io(io::Error),

@@ -182,10 +182,16 @@ impl<T: DeserializeOwned> Process<T> {
         self.join_until(Deadline::after(timeout))
     }
 
-    fn join_until(&mut self, deadline: Deadline) -> Result<Option<T>, JoinError> {
-        if self.joined {
-            return Err(JoinError::AlreadyJoined);
+    /// Fails if the result was taken, or is for another process.
+    pub(super) fn check_joinable(&self) -> Result<(), JoinError> {
+        if !self.child.is_of_this_process() {
+            return Err(JoinError::Forked);
         }
+        if self.joined { Err(JoinError::AlreadyJoined) } else { Ok(()) }
+    }
+
+    fn join_until(&mut self, deadline: Deadline) -> Result<Option<T>, JoinError> {
+        self.check_joinable()?;
         match self.control_socket.wait(&self.child, deadline).map_err(JoinError::Io)? {
             None => Ok(None),
             Some((answer, status)) => {

@@ -75,9 +75,7 @@ impl<T: DeserializeOwned> Future for JoinFuture<T> {
     /// After it was ready, it returns [`JoinError::AlreadyJoined`].
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { process, ended } = self.get_mut();
-        if process.joined {
-            return Poll::Ready(Err(JoinError::AlreadyJoined));
-        }
+        process.check_joinable()?;
         loop {
             if let Some((answer, status)) = process.control_socket.try_wait(&process.child).map_err(JoinError::Io)? {
                 process.joined = true;

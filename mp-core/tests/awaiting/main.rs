@@ -2,6 +2,7 @@
 
 mod asynchronous;
 mod asynchronous_messages;
+mod forked;
 mod futures;
 #[cfg(feature = "async")]
 mod reactor;

@@ -5,6 +5,7 @@ mod detached;
 mod environment;
 mod executable;
 mod exits;
+mod forked;
 mod hooks;
 mod interrupt;
 mod join;

@@ -3,6 +3,7 @@
 mod asynchronous;
 mod byte_connection;
 mod errors;
+mod forked;
 mod hostile;
 mod listener;
 mod python;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use memmap2::MmapRaw;
+use mp_core::raw::forks;
 
 use crate::ShmSafe;
 use crate::segment::Segment;
@@ -24,6 +25,9 @@ pub(super) struct Memory<T> {
     mapped: Range<usize>,
     /// The number of the description, which several of these may share.
     description: u64,
+    /// The process that has the locks is the one with this number. A copy of it, made by `fork`,
+    /// shares the description, so it would unlock what the original owns.
+    forks: u32,
 }
 
 static DESCRIPTIONS: AtomicU64 = AtomicU64::new(0);
@@ -51,7 +55,7 @@ impl<T: ShmSafe> Memory<T> {
     pub(super) fn map(segment: Segment<T>, values: Range<usize>) -> io::Result<Self> {
         let mapping = segment.map(&values)?;
         let description = DESCRIPTIONS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { segment, mapping, mapped: values, description })
+        Ok(Self { segment, mapping, mapped: values, description, forks: forks() })
     }
 
     /// Returns memory with the same description and locks, and with all of the segment mapped.
@@ -59,7 +63,7 @@ impl<T: ShmSafe> Memory<T> {
         let file = memfd::duplicate(self.segment.as_fd())?;
         let segment = self.segment.with_file(file);
         let everything = 0..segment.len();
-        Ok(Self { description: self.description, ..Self::map(segment, everything)? })
+        Ok(Self { description: self.description, forks: self.forks, ..Self::map(segment, everything)? })
     }
 }
 
@@ -94,11 +98,15 @@ impl<T> Memory<T> {
     /// Locks the values if no other description has any of them locked, and tells whether it
     /// succeeded.
     pub(super) fn try_own(&self, values: &Range<usize>) -> io::Result<bool> {
+        self.check_process()?;
         ranges::try_take(self.segment.as_fd(), self.segment.bytes(values))
     }
 
     /// Unlocks the values.
     pub(super) fn disown(&self, values: &Range<usize>) {
+        if self.check_process().is_err() {
+            return;
+        }
         // This fails if the kernel has no memory to split a locked range. Then the values stay
         // locked until this is dropped.
         let _ = ranges::give_back(self.segment.as_fd(), self.segment.bytes(values));
@@ -106,7 +114,16 @@ impl<T> Memory<T> {
 
     /// Opens a new description for another process, which has none of the locks.
     pub(super) fn for_others(&self) -> io::Result<OwnedFd> {
+        self.check_process()?;
         memfd::reopen(self.segment.as_fd())
+    }
+
+    /// Fails in a copy of the process that has the locks.
+    fn check_process(&self) -> io::Result<()> {
+        if self.forks == forks() {
+            return Ok(());
+        }
+        Err(io::Error::other("the buffer belongs to the process that this one was forked from"))
     }
 
     /// Allocates the pages of these values.

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io;
 
+use mp_core::raw::forks;
+
 use super::companion::Companion;
 use super::error::SharedMemoryError as Error;
 use super::name::Name;
@@ -17,12 +19,13 @@ const ATTEMPTS: u32 = 16;
 #[derive(Debug)]
 pub(super) struct Ownership {
     companion: Companion,
-    process: u32,
+    /// The number of forks before that process.
+    forks: u32,
 }
 
 impl Ownership {
     pub(super) fn is_here(&self) -> bool {
-        self.process == std::process::id()
+        self.forks == forks()
     }
 
     pub(super) fn companion(&self) -> &Companion {
@@ -53,7 +56,7 @@ pub(super) fn create(
             .and_then(|()| give_name(&companion, name));
         match made {
             Ok(Some(name)) => {
-                let ownership = Ownership { companion, process: std::process::id() };
+                let ownership = Ownership { companion, forks: forks() };
                 return Ok(Created { file, name, ownership });
             }
             Ok(None) => {}

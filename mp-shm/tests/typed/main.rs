@@ -5,6 +5,7 @@ mod buffer;
 mod delivery;
 mod derive;
 mod errors;
+mod forked;
 mod frozen;
 mod layout;
 mod programs;
