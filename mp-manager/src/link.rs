@@ -18,7 +18,7 @@
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::task::{Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -46,16 +46,27 @@ impl Link {
     /// Returns the link through `door`: the one that this process has, or a new one.
     pub(crate) fn through(door: Sender<ServersEnd>) -> std::io::Result<Arc<Self>> {
         let inode = inode(door.as_fd())?;
-        let mut links = LINKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = match LINKS.try_lock() {
+            // In a copy made by fork, the thread that has the lock may not exist. A link that is
+            // not in the table costs one more connection.
+            Err(TryLockError::WouldBlock) if forks() > 0 => return Ok(Arc::new(Self::new(door))),
+            Err(TryLockError::WouldBlock) => LINKS.lock().unwrap_or_else(PoisonError::into_inner),
+            Ok(links) => links,
+            Err(TryLockError::Poisoned(links)) => links.into_inner(),
+        };
         let links = links.get_or_insert_default();
         if let Some(link) = links.get(&inode).and_then(Weak::upgrade).filter(|link| link.forks == forks()) {
             return Ok(link);
         }
         links.retain(|_, link| link.strong_count() > 0);
-        let link = Arc::new(Self { door, forks: forks(), wire: Mutex::default() });
+        let link = Arc::new(Self::new(door));
         // The inode is not used again while the link has the door open.
         links.insert(inode, Arc::downgrade(&link));
         Ok(link)
+    }
+
+    fn new(door: Sender<ServersEnd>) -> Self {
+        Self { door, forks: forks(), wire: Mutex::default() }
     }
 
     /// Tells whether this process made the link, and is no copy of it.
@@ -84,13 +95,20 @@ impl Link {
     }
 
     fn wire(&self, deadline: Deadline) -> Result<Arc<Wire>, CallError> {
-        let mut current = lock(&self.wire);
-        if let Some(wire) = current.as_ref().filter(|wire| !lock(&wire.calls).ended) {
-            return Ok(Arc::clone(wire));
+        let open = |current: &Option<Arc<Wire>>| current.clone().filter(|wire| !lock(&wire.calls).ended);
+        let found = open(&lock(&self.wire));
+        if let Some(wire) = found {
+            return Ok(wire);
         }
+        // Without the lock, so that each thread waits for its own deadline. If two threads do it at
+        // once, the first connection is used, and the other one closed.
         let (mine, theirs) = duplex().map_err(|error| CallError::Busy(format!("no socket is free here: {error}")))?;
         let wait = deadline.left().unwrap_or(Duration::MAX);
         self.door.send_timeout(theirs, wait).map_err(|error| not_sent(error.reason))?;
+        let mut current = lock(&self.wire);
+        if let Some(wire) = open(&current) {
+            return Ok(wire);
+        }
         let wire = Arc::new(Wire { connection: mine, calls: Mutex::default() });
         *current = Some(Arc::clone(&wire));
         Ok(wire)
@@ -174,10 +192,12 @@ impl Calls {
         Ok(self.last)
     }
 
-    fn deliver(&mut self, response: Response) {
-        if let Some(state) = self.open.get_mut(&response.call) {
-            if let State::Awaited(waiter) = std::mem::replace(state, State::Answered(response.body)) {
-                waiter.wake();
+    fn deliver(&mut self, responses: Vec<Response>) {
+        for Response { call, body } in responses {
+            if let Some(state) = self.open.get_mut(&call) {
+                if let State::Awaited(waiter) = std::mem::replace(state, State::Answered(body)) {
+                    waiter.wake();
+                }
             }
         }
     }
@@ -238,7 +258,7 @@ impl Wire {
         let mut calls = lock(&self.calls);
         while !calls.reading && !calls.ended {
             match self.connection.try_recv() {
-                Ok(Some(response)) => calls.deliver(response),
+                Ok(Some(responses)) => calls.deliver(responses),
                 Ok(None) => return,
                 Err(_) => calls.end(),
             }
@@ -279,7 +299,7 @@ impl Wire {
         }
     }
 
-    /// Waits for one answer, and gives it to its call.
+    /// Waits for answers, and gives each to its call.
     fn read<'a>(&'a self, mut calls: MutexGuard<'a, Calls>, deadline: Deadline) -> MutexGuard<'a, Calls> {
         calls.reading = true;
         drop(calls);
@@ -290,7 +310,7 @@ impl Wire {
         calls = lock(&self.calls);
         calls.reading = false;
         match received {
-            Ok(Some(response)) => calls.deliver(response),
+            Ok(Some(responses)) => calls.deliver(responses),
             Ok(None) => {}
             // The server has ended; or an answer is lost, and nothing says whose.
             Err(_) => calls.end(),

@@ -94,6 +94,11 @@ impl Value {
         self.0.message.encoded_len()
     }
 
+    /// Tells whether it is short and has no descriptors.
+    pub(crate) fn is_small(&self) -> bool {
+        self.length() <= 1024 && self.0.held.is_empty() && !self.0.message.has_descriptors()
+    }
+
     /// Makes the value one that the server can keep.
     pub(crate) fn adopt(&mut self, known: &Known) -> io::Result<()> {
         let Some(inner) = Arc::get_mut(&mut self.0) else { return Ok(()) };

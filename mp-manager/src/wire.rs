@@ -1,7 +1,8 @@
 //! What processes and the server say to each other.
 //!
 //! A process that uses a server makes a pair of sockets and sends one end through the server's
-//! door, which every proxy holds. From then on each packet is one [`Request`] or one [`Response`].
+//! door, which every proxy holds. From then on each packet is one [`Request`], or several
+//! [`Response`]s, which are sent together if they are ready at the same time.
 //! The server may answer in another order than it was asked.
 
 use mp_core::{Connection, Fd};
@@ -13,10 +14,10 @@ use crate::error::CallError;
 use crate::value::{Key, Value};
 
 /// The server's end of a connection, which goes through the door.
-pub(crate) type ServersEnd = Connection<Response, Request>;
+pub(crate) type ServersEnd = Connection<Vec<Response>, Request>;
 
 /// The other end.
-pub(crate) type ClientsEnd = Connection<Request, Response>;
+pub(crate) type ClientsEnd = Connection<Request, Vec<Response>>;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
@@ -193,6 +194,17 @@ impl Operation {
             Self::InsertMany(pairs) => pairs.iter_mut().try_for_each(|(_, value)| f(value)),
             Self::Push(values) => values.iter_mut().try_for_each(f),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Body {
+    /// Tells whether it can share a packet with other answers: it is short, and without descriptors.
+    pub(crate) fn is_small(&self) -> bool {
+        match self {
+            Self::Done | Self::Flag(_) | Self::Number(_) | Self::Locked { .. } | Self::Failed(_) => true,
+            Self::Value(value) | Self::Unequal(value) => value.as_ref().is_none_or(Value::is_small),
+            _ => false,
         }
     }
 }

@@ -11,6 +11,9 @@ use rustix::event::epoll::EventFlags;
 use crate::error::CallError;
 use crate::wire::{Body, Request, Response, ServersEnd};
 
+/// How many answers one packet holds at most.
+const TOGETHER: usize = 64;
+
 pub(super) struct Client {
     pub(super) connection: ServersEnd,
     /// In the order in which they are sent.
@@ -89,26 +92,30 @@ impl Client {
         wanted
     }
 
-    pub(super) fn answer(&mut self, call: u64, body: Body) -> Sending {
+    /// Adds an answer to those that will be sent. Returns whether it is the only one.
+    pub(super) fn answer(&mut self, call: u64, body: Body) -> bool {
         self.outgoing.push_back(Response { call, body });
-        if self.outgoing.len() == 1 { self.flush() } else { Sending::Blocked }
+        self.outgoing.len() == 1
     }
 
-    /// Sends what there is room for.
+    /// Sends what there is room for, and small answers together.
     pub(super) fn flush(&mut self) -> Sending {
         self.lacks_credit = false;
-        while let Some(response) = self.outgoing.pop_front() {
-            let call = response.call;
-            let error = match self.connection.try_send(response) {
+        let mut most = TOGETHER;
+        while !self.outgoing.is_empty() {
+            let small = self.outgoing.iter().take(most).take_while(|response| response.body.is_small()).count();
+            let packet: Vec<_> = self.outgoing.drain(..small.max(1)).collect();
+            let count = packet.len();
+            let mut error = match self.connection.try_send(packet) {
                 Ok(()) => {
-                    self.unanswered -= 1;
+                    self.unanswered -= count;
                     continue;
                 }
                 Err(error) => error,
             };
             let why = match error.reason {
                 SendErrorReason::Full | SendErrorReason::TimedOut => {
-                    self.outgoing.push_front(error.value);
+                    self.put_back(error.value);
                     self.lacks_credit = writable(self.connection.as_fd(), Deadline::PASSED).unwrap_or(true);
                     return Sending::Blocked;
                 }
@@ -118,11 +125,18 @@ impl Client {
                 SendErrorReason::Io(error) => CallError::Busy(format!("the answer could not be sent: {error}")),
                 _ => return Sending::Dead,
             };
-            if matches!(error.value.body, Body::Failed(_)) {
-                return Sending::Dead;
+            match &mut error.value[..] {
+                // Nothing says which of them cannot be sent.
+                [_, _, ..] => most = 1,
+                [Response { body: Body::Failed(_), .. }] => return Sending::Dead,
+                alone => alone.iter_mut().for_each(|response| response.body = Body::Failed(why.clone())),
             }
-            self.outgoing.push_front(Response { call, body: Body::Failed(why) });
+            self.put_back(error.value);
         }
         Sending::Done
+    }
+
+    fn put_back(&mut self, packet: Vec<Response>) {
+        packet.into_iter().rev().for_each(|response| self.outgoing.push_front(response));
     }
 }

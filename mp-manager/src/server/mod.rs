@@ -23,6 +23,8 @@
 //! 4. All state is under one lock, which no thread holds while it waits or runs a function.
 //! 5. The leader runs a function itself only if a thread watches, and `turn` becomes odd under the
 //!    lock under which that thread would stop to watch.
+//! 6. Answers that are ready at the same time are sent together: before the leader waits or gives up
+//!    the lead, and after a function that was not short.
 //!
 //! A process that dies leaves nothing in the server but what the kernel closes: the socket of its
 //! connection, and its leases.
@@ -209,7 +211,14 @@ impl Server {
     fn run(&self, job: Job) {
         let mut next = Some(job);
         while let Some(job) = next {
-            next = self.run_one(job, State::next_job);
+            let more;
+            (next, more) = self.run_one(job, |state| {
+                state.send_answers();
+                (state.next_job(), state.has_jobs() || state.pause().is_some())
+            });
+            if more {
+                self.wake_leader();
+            }
         }
     }
 
@@ -217,18 +226,22 @@ impl Server {
     fn run_one<R>(&self, mut job: Job, then: impl FnOnce(&mut State) -> R) -> R {
         let begun = Instant::now();
         job.run();
-        self.shortness.note(begun.elapsed() < SHORT);
+        let short = begun.elapsed() < SHORT;
+        self.shortness.note(short);
         let mut state = lock(&self.state);
         let spent = state.finish(job);
+        if !short {
+            state.send_answers();
+        }
         let result = then(&mut state);
-        let more = state.has_jobs() || state.pause().is_some();
         drop(state);
         drop_all(spent);
-        if more {
-            // It fails only if the leader has been woken very often and will be awake.
-            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        }
         result
+    }
+
+    fn wake_leader(&self) {
+        // It fails only if the leader has been woken very often and will be awake.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
     /// Begins a function that the leader runs itself; `None` if it should not.
@@ -316,10 +329,12 @@ impl Server {
                         self.run_one(job, |_| ());
                     }
                     if !self.take_turn(turn) {
+                        self.wake_leader();
                         return Next::Replaced;
                     }
                     continue;
                 }
+                state.send_answers();
                 if self.hand_over() {
                     // Taken under the same lock, so no other thread has taken it.
                     if let Some(job) = state.next_job() {
@@ -327,7 +342,8 @@ impl Server {
                     }
                 }
             }
-            let pause = state.pause();
+            let gone = state.send_answers();
+            let pause = if gone { Some(Duration::ZERO) } else { state.pause() };
             drop(state);
             drop_all(spent);
             let pause = if spin.sleeps() { pause } else { Some(Duration::ZERO) };

@@ -12,6 +12,8 @@ pub(super) struct Object {
     pub(super) interface: String,
     pub(super) content: Content,
     pub(super) running: Running,
+    /// It may have become unused while something ran.
+    pub(super) suspected: bool,
     /// What arrived meanwhile.
     pub(super) waiting: VecDeque<(u64, Request)>,
 }
@@ -27,7 +29,7 @@ pub(super) enum Running {
 
 impl Object {
     pub(super) fn new(anchor: Arc<Anchor>, interface: String, content: Content) -> Self {
-        Self { anchor, interface, content, running: Running::Nothing, waiting: VecDeque::new() }
+        Self { anchor, interface, content, running: Running::Nothing, suspected: false, waiting: VecDeque::new() }
     }
 
     /// Tells whether a call can run now, beside what runs already.

@@ -194,7 +194,9 @@ impl State {
                 self.start(client, request);
             }
         }
-        self.remove_if_unused(id);
+        if self.objects.get(&id).is_some_and(|object| object.suspected) {
+            self.remove_if_unused(id);
+        }
         self.bury()
     }
 
@@ -221,8 +223,9 @@ impl State {
 
     /// Removes an object that no process and no value refers to.
     pub(super) fn remove_if_unused(&mut self, id: u64) {
-        let Some(object) = self.objects.get(&id) else { return };
-        if object.running == Running::Nothing && object.anchor.references() == 0 && !object.anchor.is_leased() {
+        let Some(object) = self.objects.get_mut(&id) else { return };
+        object.suspected = object.running != Running::Nothing;
+        if !object.suspected && object.anchor.references() == 0 && !object.anchor.is_leased() {
             self.gone.extend(self.objects.remove(&id));
         }
     }

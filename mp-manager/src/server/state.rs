@@ -48,6 +48,8 @@ pub(super) struct State {
     /// Clients that were seen to have ended.
     dead: Vec<u64>,
     lacking_credit: HashSet<u64>,
+    /// Clients with answers that are about to be sent.
+    unsent: Vec<u64>,
     /// Objects that were removed.
     pub(super) gone: Vec<Object>,
 }
@@ -74,6 +76,7 @@ impl State {
             timers: BTreeMap::new(),
             dead: Vec::new(),
             lacking_credit: HashSet::new(),
+            unsent: Vec::new(),
             gone: Vec::new(),
         })
     }
@@ -245,9 +248,18 @@ impl State {
     pub(super) fn answer(&mut self, id: u64, call: u64, body: Body) {
         // The client may have ended, and then its answer is dropped.
         if let Some(client) = self.clients.get_mut(&id) {
-            let sending = client.answer(call, body);
-            self.note(id, sending);
+            if client.answer(call, body) {
+                self.unsent.push(id);
+            }
         }
+    }
+
+    /// Sends the answers that have come together. Returns whether a client was seen to have ended.
+    pub(super) fn send_answers(&mut self) -> bool {
+        while let Some(id) = self.unsent.pop() {
+            self.flush(id);
+        }
+        !self.dead.is_empty()
     }
 
     /// Removes clients and objects that have ended, and returns what is left of the objects, to be
