@@ -296,6 +296,18 @@ impl Message {
         Ok(true)
     }
 
+    /// Copies the encoded value, without its descriptors.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a memory file cannot be read.
+    pub fn to_vec(&self) -> Result<Vec<u8>, DecodeError> {
+        match &self.bytes {
+            Bytes::Heap(bytes) => Ok(bytes.clone()),
+            Bytes::File { file, length, .. } => Input::file(&mut [], open(file, *length)?).into_vec(),
+        }
+    }
+
     /// Copies bytes of the encoded value, which has that many.
     fn read_at(&self, place: u64, into: &mut [u8]) -> Result<(), DecodeError> {
         match &self.bytes {

@@ -226,6 +226,9 @@ pub fn derive_shm_safe(item: TokenStream) -> TokenStream {
 ///
 /// - `#[shared(proxy = Name)]` gives the proxy another name;
 /// - `#[shared(name = "stable.name")]` registers the type under this name instead of its path;
+/// - `#[shared(json)]` serves the methods to programs in Python as well, if an object is published
+///   and the manager listens. Arguments and results are JSON then. It needs the feature `json` of
+///   `mp_manager`;
 /// - `#[shared(crate = path)]` gives the path of `mp_manager`, for crates that re-export it.
 ///
 /// # Errors

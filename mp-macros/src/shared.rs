@@ -35,18 +35,19 @@ pub(crate) fn shared(arguments: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 /// The possible arguments, for error messages.
-const ARGUMENTS: &str = "`proxy = Name`, `name = \"…\"` or `crate = path`";
+const ARGUMENTS: &str = "`proxy = Name`, `name = \"…\"`, `json` or `crate = path`";
 
 struct Args {
     proxy: Option<Ident>,
     name: Option<LitStr>,
+    json: Option<()>,
     krate: Path,
 }
 
 impl Args {
     fn parse_all(input: ParseStream) -> syn::Result<Self> {
         let mut errors = Errors::default();
-        let (mut proxy, mut name, mut krate) = (None, None, None);
+        let (mut proxy, mut name, mut json, mut krate) = (None, None, None, None);
         while !input.is_empty() {
             let key = input.call(Ident::parse_any);
             let argument =
@@ -59,6 +60,8 @@ impl Args {
                             return Err(Error::new(value.span(), "the name of a shared type cannot be empty"));
                         }
                         set(&mut name, value, &key)
+                    } else if key == "json" {
+                        set(&mut json, (), &key)
                     } else if key == "crate" {
                         let value = parse_value(input, &key, "crate = path::to::mp_manager")?;
                         set(&mut krate, PathArgument::into_inner(value), &key)
@@ -71,7 +74,7 @@ impl Args {
             }
             input.parse::<Option<Token![,]>>()?;
         }
-        errors.finish(Self { proxy, name, krate: krate.unwrap_or_else(|| parse_quote!(::mp_manager)) })
+        errors.finish(Self { proxy, name, json, krate: krate.unwrap_or_else(|| parse_quote!(::mp_manager)) })
     }
 }
 
@@ -145,6 +148,9 @@ impl Block {
         let later_calls =
             methods.iter().zip(0_u32..).filter_map(|(method, place)| method.later(&private, krate, place));
         let entries = methods.iter().map(|method| method.entry(&private, ty));
+        let json = methods.iter().zip(0_u32..).filter(|_| args.json.is_some());
+        let json = json.filter_map(|(method, place)| method.json(&private, place));
+        let digest = self.digest();
         let sent = methods.iter().flat_map(|method| method.types.iter().chain(method.results()));
         let proxy_docs = format!("Stands for a `{text}` in the server of a manager.");
         let later_docs = format!("Sends calls of a `{text}` whose answers are awaited later.");
@@ -157,7 +163,7 @@ impl Block {
                 types: ::core::marker::PhantomData<()>,
             }
 
-            #private::proxy!(#proxy);
+            #private::proxy!(#proxy, digest = #digest);
 
             #quiet
             #[allow(dead_code, private_interfaces, unreachable_pub)]
@@ -196,9 +202,32 @@ impl Block {
 
                 #[#private::linkme::distributed_slice(#private::CLASSES)]
                 #[linkme(crate = #private::linkme)]
-                static CLASS: #private::Class = #private::Class { name: #class, methods: &[#(#entries),*] };
+                static CLASS: #private::Class = #private::Class {
+                    name: #class,
+                    methods: &[#(#entries),*],
+                    interface: <#proxy as #private::Sealed>::interface,
+                    json: &[#(#json),*],
+                };
             };
         }
+    }
+}
+
+impl Block {
+    /// Changes with the order, the names and the types of the methods: FNV-1a of their text.
+    fn digest(&self) -> u64 {
+        let text = self.methods.iter().map(|method| {
+            let Method { name, kind, types, output, .. } = method;
+            let kind = match kind {
+                Kind::Create => "create",
+                Kind::TryCreate(_) => "try",
+                Kind::Shared => "shared",
+                Kind::Exclusive => "exclusive",
+            };
+            quote!(#kind #name (#(#types),*) -> #output;).to_string()
+        });
+        let bytes = text.flat_map(String::into_bytes);
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 }
 
@@ -329,6 +358,20 @@ impl Method {
             #visibility fn #name(&self #(, #names: #types)*) -> #krate::Reply<#output> {
                 #private::later(&self.0.handle, #place, &(#(#names,)*))
             }
+        })
+    }
+
+    /// The entry for programs in other languages.
+    fn json(&self, private: &TokenStream, place: u32) -> Option<TokenStream> {
+        let Self { name, kind, types, output, .. } = self;
+        if let Kind::Create | Kind::TryCreate(_) = kind {
+            return None;
+        }
+        let text = name.unraw().to_string();
+        // No arguments are an empty array, as which `()` is not written.
+        let arguments = if types.is_empty() { quote!([(); 0]) } else { quote!((#(#types,)*)) };
+        Some(quote_spanned! {name.span()=>
+            #private::JsonMethod { name: #text, place: #place, call: #private::json_call::<#arguments, #output> }
         })
     }
 

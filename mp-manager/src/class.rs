@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::CallError;
+use crate::handle::Handle;
 
 /// Every type of the executable that has the attribute.
 #[distributed_slice]
@@ -29,6 +30,21 @@ pub struct Class {
     pub name: &'static str,
     /// Its constructors and methods, by whose places calls name them.
     pub methods: &'static [Method],
+    /// Says of which type its proxies are.
+    pub interface: fn() -> String,
+    /// Its methods for programs in other languages; none without `json`.
+    pub json: &'static [JsonMethod],
+}
+
+/// A method whose arguments and result are JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonMethod {
+    /// Its name.
+    pub name: &'static str,
+    /// Its place among the methods.
+    pub place: u32,
+    /// Calls it with an array of arguments.
+    pub call: fn(&Handle, u32, &str) -> Result<String, String>,
 }
 
 /// A constructor or a method.

@@ -28,7 +28,7 @@ pub struct Handle {
 impl Handle {
     pub(crate) fn new(link: &Arc<Link>, body: Body) -> Result<Self, CallError> {
         match body {
-            Body::Object(object, lease) => {
+            Body::Object(object, Some(lease)) => {
                 Ok(Self { link: Arc::clone(link), object, lease: Arc::new(lease.into_inner()), limit: None })
             }
             other => Err(unexpected(other)),
@@ -191,6 +191,12 @@ impl Handle {
     }
 }
 
+/// Finds an object by its name.
+pub(crate) fn find<P: Proxy>(link: &Arc<Link>, name: &str) -> Result<P, CallError> {
+    let body = ask(link, Operation::Find { name: name.to_owned(), interface: P::interface() })?;
+    Handle::new(link, body).map(P::from_handle)
+}
+
 /// Asks the server itself.
 pub(crate) fn ask(link: &Link, operation: Operation) -> Result<Body, CallError> {
     link.begin(0, operation, Deadline::NEVER)?.finish(Deadline::NEVER)
@@ -292,9 +298,13 @@ pub(crate) mod sealed {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __proxy {
-    ($name:ident) => { $crate::__proxy!($name<>); };
-    ($name:ident<$($parameter:ident),*>) => {
+    ($name:ident $(, digest = $digest:literal)?) => { $crate::__proxy!($name<> $(, digest = $digest)?); };
+    ($name:ident<$($parameter:ident),*> $(, digest = $digest:literal)?) => {
         impl<$($parameter),*> $crate::__private::Sealed for $name<$($parameter),*> {
+            $(fn interface() -> String {
+                format!("{} {:016x}", std::any::type_name::<Self>(), $digest)
+            })?
+
             fn from_handle(handle: $crate::__private::Handle) -> Self {
                 Self { handle, types: std::marker::PhantomData }
             }

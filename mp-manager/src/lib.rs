@@ -110,12 +110,16 @@ mod condition;
 mod error;
 mod event;
 mod handle;
+#[cfg(feature = "json")]
+mod json;
 mod link;
 mod list;
 mod lock;
 mod manager;
 mod map;
 mod queue;
+mod relay;
+mod remote;
 mod reply;
 mod semaphore;
 mod server;
@@ -198,6 +202,7 @@ pub use map::Map;
 ///
 pub use mp_macros::shared;
 pub use queue::Queue;
+pub use remote::{Remote, RemoteError};
 pub use reply::Reply;
 pub use semaphore::{Permit, Semaphore};
 pub use watch::{Iter, ListChange, MapChange, Watch};
@@ -206,3 +211,5 @@ pub use wire::ObjectInfo;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+#[cfg(feature = "json")]
+use __private as private;

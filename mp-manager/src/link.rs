@@ -102,9 +102,7 @@ impl Link {
         }
         // Without the lock, so that each thread waits for its own deadline. If two threads do it at
         // once, the first connection is used, and the other one closed.
-        let (mine, theirs) = duplex().map_err(|error| CallError::Busy(format!("no socket is free here: {error}")))?;
-        let wait = deadline.left().unwrap_or(Duration::MAX);
-        self.door.send_timeout(theirs, wait).map_err(|error| not_sent(error.reason))?;
+        let mine = self.connect(deadline)?;
         let mut current = lock(&self.wire);
         if let Some(wire) = open(&current) {
             return Ok(wire);
@@ -112,6 +110,14 @@ impl Link {
         let wire = Arc::new(Wire { connection: mine, calls: Mutex::default() });
         *current = Some(Arc::clone(&wire));
         Ok(wire)
+    }
+
+    /// Makes a connection of its own.
+    pub(crate) fn connect(&self, deadline: Deadline) -> Result<ClientsEnd, CallError> {
+        let (mine, theirs) = duplex().map_err(|error| CallError::Busy(format!("no socket is free here: {error}")))?;
+        let wait = deadline.left().unwrap_or(Duration::MAX);
+        self.door.send_timeout(theirs, wait).map_err(|error| not_sent(error.reason))?;
+        Ok(mine)
     }
 }
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use mp_core::raw::{Deadline, EncodedCall, Outcome, ignore_interrupts, readable};
 use mp_core::{Builder, Call, ExitStatus, Process, ProcessFn, Receiver, Sender, pipe, process_fn};
+use mp_listener::{Address, AuthKey};
 
 use crate::error::{CallError, ManagerError};
 use crate::handle::sealed::Hosted;
-use crate::handle::{Handle, Proxy, ask, unexpected};
+use crate::handle::{Proxy, ask, find, unexpected};
 use crate::link::Link;
+use crate::remote::{Listening, check_local, listen};
 use crate::server::{Limits, Server};
 use crate::wire::{Body, ObjectInfo, Operation, ServersEnd};
 
@@ -57,6 +59,8 @@ pub struct Manager {
     server: Running,
     /// Closing it ends the server.
     stop: Mutex<Option<Sender<()>>>,
+    listening: Mutex<Vec<Listening>>,
+    heartbeat: Duration,
 }
 
 enum Running {
@@ -86,6 +90,10 @@ fn serve(
 }
 
 impl Manager {
+    fn new(link: Arc<Link>, server: Running, stop: Sender<()>, heartbeat: Duration) -> Self {
+        Self { link, server, stop: Mutex::new(Some(stop)), listening: Mutex::default(), heartbeat }
+    }
+
     /// Starts a server in a process of its own.
     ///
     /// # Errors
@@ -107,7 +115,12 @@ impl Manager {
 
     /// Sets what a server may have, before it is started.
     pub fn builder() -> ManagerBuilder {
-        ManagerBuilder { process: Builder::new().name("manager"), limits: Limits::default(), initializer: None }
+        ManagerBuilder {
+            process: Builder::new().name("manager"),
+            limits: Limits::default(),
+            initializer: None,
+            heartbeat: Duration::from_secs(5),
+        }
     }
 
     /// Gives an object a name, by which [`get`](Self::get) finds it. The name keeps the object
@@ -155,8 +168,42 @@ impl Manager {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn get<P: Proxy>(&self, name: &str) -> Result<P, CallError> {
-        let body = ask(&self.link, Operation::Find { name: name.to_owned(), interface: P::interface() })?;
-        Handle::new(&self.link, body).map(P::from_handle)
+        find(&self.link, name)
+    }
+
+    /// Listens at `address` for programs that have `key`: in Rust, which use
+    /// [`Remote`](crate::Remote), and in Python, which use the objects of types with
+    /// `#[shared(json)]`. Returns the address, with the port or the name that the kernel chose.
+    ///
+    /// Only programs on this machine can reach the address: a unix socket, or a port of the
+    /// loopback interface. To use it from another machine, forward the port with ssh, or see
+    /// [`listen_publicly`](Self::listen_publicly). Threads of this process pass on what the
+    /// programs say, until the manager is dropped or [shut down](Self::shutdown).
+    ///
+    /// Whoever has the key can call the functions and methods that are registered in this program,
+    /// and no others. Nothing that arrives is code.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if other machines can reach the address, and as
+    /// [`Listener::bind_with_key`](mp_listener::Listener::bind_with_key).
+    pub fn listen(&self, address: impl Into<Address>, key: impl Into<AuthKey>) -> io::Result<Address> {
+        let address = address.into();
+        check_local(&address)?;
+        self.listen_publicly(address, key)
+    }
+
+    /// Listens at an address that other machines may reach. **Nothing is encrypted**: whoever can
+    /// read or change the traffic can do so, with the key or without. Use it inside a tunnel such
+    /// as WireGuard.
+    ///
+    /// # Errors
+    ///
+    /// As [`listen`](Self::listen), for any address.
+    pub fn listen_publicly(&self, address: impl Into<Address>, key: impl Into<AuthKey>) -> io::Result<Address> {
+        let (address, listening) = listen(&self.link, address.into(), key.into(), self.heartbeat)?;
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).push(listening);
+        Ok(address)
     }
 
     /// Describes the objects of the server, for whoever debugs.
@@ -201,6 +248,7 @@ impl Manager {
     pub fn shutdown(&self, grace: Duration) -> io::Result<()> {
         let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(stop);
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).clear();
         match &self.server {
             Running::Process(process) => {
                 if !readable(std::os::fd::AsFd::as_fd(process), Deadline::after(grace))? {
@@ -261,6 +309,7 @@ pub struct ManagerBuilder {
     process: Builder,
     limits: Limits,
     initializer: Option<Result<EncodedCall, mp_core::EncodeError>>,
+    heartbeat: Duration,
 }
 
 impl ManagerBuilder {
@@ -281,6 +330,14 @@ impl ManagerBuilder {
     /// default is 1024. Beyond that, and when the socket is full, the callers wait.
     pub fn calls_in_flight(mut self, calls: usize) -> Self {
         self.limits.calls = calls.max(1);
+        self
+    }
+
+    /// Sets how often the manager and a program that has connected to it
+    /// ([`listen`](Manager::listen)) give each other a sign of life. After three that do not come,
+    /// the other one is taken for dead. The default is 5 seconds, the least a millisecond.
+    pub fn heartbeat(mut self, pause: Duration) -> Self {
+        self.heartbeat = pause.max(Duration::from_millis(1));
         self
     }
 
@@ -327,7 +384,7 @@ impl ManagerBuilder {
             }
             Err(error) => return Err(io::Error::other(error).into()),
         }
-        Ok(Manager { link, server: Running::Process(process), stop: Mutex::new(Some(stop)) })
+        Ok(Manager::new(link, Running::Process(process), stop, self.heartbeat))
     }
 
     /// Starts the server on threads of this process.
@@ -340,6 +397,6 @@ impl ManagerBuilder {
         let (stop, stopped) = pipe()?;
         let server = Server::start(door, way_in.try_clone()?, stopped, self.limits)?;
         let link = Link::through(way_in)?;
-        Ok(Manager { link, server: Running::Here(server), stop: Mutex::new(Some(stop)) })
+        Ok(Manager::new(link, Running::Here(server), stop, self.heartbeat))
     }
 }

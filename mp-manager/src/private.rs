@@ -7,11 +7,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use crate::__proxy as proxy;
-pub use crate::class::{CLASSES, Class, Created, Method, Own, create, exclusive, shared, try_create};
+pub use crate::class::{CLASSES, Class, Created, JsonMethod, Method, Own, create, exclusive, shared, try_create};
 use crate::error::CallError;
 pub use crate::handle::Handle;
 pub use crate::handle::sealed::Sealed;
 use crate::handle::{Host, ask, decode, encode, unexpected};
+#[cfg(feature = "json")]
+pub use crate::json::json_call;
 use crate::reply::Reply;
 use crate::wire::{Body, Operation};
 

@@ -22,6 +22,7 @@
 //! 2. The hang-up is reported once. Making a lease arms the report again, after the lease exists.
 //! 3. The last reference that is dropped reports the object as well.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -128,8 +129,27 @@ impl Held {
     }
 }
 
+thread_local! {
+    /// Whether this thread encodes and decodes what leaves the machine.
+    static LEAVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Encodes or decodes something in which values are bytes alone. Descriptors are an error then.
+pub(crate) fn leaving<R>(f: impl FnOnce() -> R) -> R {
+    LEAVES.set(true);
+    let result = f();
+    LEAVES.set(false);
+    result
+}
+
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if LEAVES.get() {
+            if self.0.message.has_descriptors() || !self.0.held.is_empty() {
+                return Err(ser::Error::custom("descriptors and proxies cannot be sent to another machine"));
+            }
+            return serializer.serialize_bytes(&self.0.message.to_vec().map_err(ser::Error::custom)?);
+        }
         match self.0.held.is_empty() {
             true => self.0.message.serialize(serializer),
             false => self.0.to_message().map_err(ser::Error::custom)?.serialize(serializer),
@@ -139,6 +159,9 @@ impl Serialize for Value {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if LEAVES.get() {
+            return Ok(Self::new(Message::from_encoded(serde_bytes::ByteBuf::deserialize(deserializer)?.into_vec())));
+        }
         Message::deserialize(deserializer).map(Self::new)
     }
 }
@@ -176,7 +199,7 @@ impl Serialize for Key {
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Vec::<u8>::deserialize(deserializer).map(|bytes| Self(bytes.into()))
+        serde_bytes::ByteBuf::deserialize(deserializer).map(|bytes| Self(bytes.into_vec().into()))
     }
 }
 

@@ -220,8 +220,8 @@ pub(crate) enum Body {
     /// Values with their keys; the keys are empty in a list and a cell.
     Entries(Vec<(Key, Value)>),
     Changes(Vec<Change>),
-    /// An object and a lease of it.
-    Object(u64, Fd<OwnedFd>),
+    /// An object and a lease of it, which does not leave the machine.
+    Object(u64, Option<Fd<OwnedFd>>),
     Objects(Vec<ObjectInfo>),
     Locked {
         token: u64,

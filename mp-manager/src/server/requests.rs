@@ -55,7 +55,7 @@ impl State {
                     let found = object.interface.clone();
                     return Err(CallError::WrongType { expected: interface, found });
                 }
-                Ok(Body::Object(id, Fd(object.anchor.lease().map_err(no_lease)?)))
+                Ok(Body::Object(id, Some(Fd(object.anchor.lease().map_err(no_lease)?))))
             }
             Operation::Objects => Ok(Body::Objects(self.describe())),
             _ => Err(CallError::NoSuchObject),
@@ -74,7 +74,7 @@ impl State {
         };
         let object = Object::new(anchor, interface, content);
         self.objects.insert(id, object);
-        Ok(Body::Object(id, Fd(lease)))
+        Ok(Body::Object(id, Some(Fd(lease))))
     }
 
     /// Drops what an object held. The `Drop` of a type of the user's may take long, panic, or call

@@ -4,6 +4,8 @@ mod deaths;
 mod hostile;
 mod lifetimes;
 mod objects;
+mod python;
+mod remote;
 mod servers;
 mod shared;
 mod waiting;

@@ -1,0 +1,313 @@
+//! A connection to a server on another machine.
+//!
+//! ```text
+//! processes ── sockets ── relay ══ stream ══ relay ── socket ── server
+//! ```
+//!
+//! Each process of the one machine has a stream of its own, so the server learns when the process
+//! ends. A relay passes on requests and answers. It replaces what cannot leave the machine: the
+//! leases. The relay beside the server keeps the lease of each object that it passed on, and the
+//! other one makes a pipe in its place and reports when that hangs up. So on both machines the
+//! kernel counts.
+//!
+//! | event | consequence |
+//! |---|---|
+//! | the process ends | `Bye`: the connection with the server is closed, and the leases are kept |
+//! | its last lease hangs up after that | the stream is closed |
+//! | the stream ends, or is silent for three beats | the connections at both ends and all leases are closed |
+//! | the server ends | the same |
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use mp_core::Fd;
+use mp_core::raw::{Message, above_standard_streams};
+use mp_listener::ByteConnection;
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::shutdown;
+use rustix::pipe::{PipeFlags, pipe_with};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::CallError;
+use crate::value::leaving;
+use crate::wire::{Body, ClientsEnd, Request, Response, ServersEnd};
+
+/// What goes over the stream, with requests the one way and answers the other.
+#[derive(Serialize, Deserialize)]
+enum Frame<T> {
+    /// This side is there.
+    Beat,
+    Message(T),
+    /// A lease of this object has hung up.
+    Release(u64),
+    /// The process has ended.
+    Bye,
+}
+
+/// After so many beats without a sound, the peer is taken for dead.
+const SILENCE: u32 = 3;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The sending half of a stream.
+struct Out {
+    stream: ByteConnection,
+    beat: Duration,
+}
+
+impl Out {
+    fn new(stream: &ByteConnection, beat: Duration) -> io::Result<Self> {
+        Ok(Self { stream: stream.try_clone()?, beat })
+    }
+
+    /// Sends a frame. The inner error says why it cannot be encoded.
+    fn send<T: Serialize>(&mut self, frame: &Frame<T>) -> io::Result<Result<(), CallError>> {
+        let encoded = leaving(|| Message::encode(frame)).map_err(CallError::Encode);
+        let bytes = encoded.and_then(|message| message.to_vec().map_err(CallError::Decode));
+        match bytes {
+            Ok(bytes) => {
+                self.stream.send_bytes_timeout(&bytes, self.beat * SILENCE).map_err(io::Error::other)?;
+                Ok(Ok(()))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Sends answers. One that cannot be encoded becomes an error of its call.
+    fn send_answers(&mut self, answers: Vec<Response>) -> io::Result<()> {
+        let frame = Frame::Message(answers);
+        if self.send(&frame)?.is_ok() {
+            return Ok(());
+        }
+        let Frame::Message(answers) = frame else { return Ok(()) };
+        for answer in answers {
+            let call = answer.call;
+            if let Err(error) = self.send(&Frame::Message(vec![answer]))? {
+                drop(self.send(&Frame::Message(vec![Response { call, body: Body::Failed(error) }]))?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Receives frames, and gives each to `take`, until that returns false or the peer is gone. After
+/// each beat without a sound it calls `quiet`, which returns false if that is an end as well.
+fn receive<T: DeserializeOwned>(
+    stream: &mut ByteConnection,
+    beat: Duration,
+    mut quiet: impl FnMut() -> bool,
+    mut take: impl FnMut(Frame<T>) -> bool,
+) {
+    let mut silence = 0;
+    while silence < SILENCE {
+        match stream.recv_bytes_timeout(beat) {
+            Ok(None) if quiet() => silence += 1,
+            Ok(Some(bytes)) => {
+                let frame = leaving(|| Message::from_encoded(bytes).decode());
+                if !frame.is_ok_and(&mut take) {
+                    return;
+                }
+                silence = 0;
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Serves a process of another machine, until it ends.
+pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat: Duration) -> io::Result<()> {
+    let leases = Arc::new(Mutex::new(HashMap::<u64, Vec<OwnedFd>>::new()));
+    let server = Arc::new(server);
+    let mut out = Out::new(&stream, beat)?;
+    let answering = {
+        let (server, leases) = (Arc::clone(&server), Arc::clone(&leases));
+        let mut out = Out::new(&stream, beat)?;
+        thread::Builder::new().name("mp-manager relay".to_owned()).spawn(move || {
+            loop {
+                let sent = match server.recv_timeout(beat) {
+                    Ok(Some(mut answers)) => {
+                        keep_leases(&mut answers, &leases);
+                        out.send_answers(answers)
+                    }
+                    Ok(None) => out.send::<()>(&Frame::Beat).map(drop),
+                    Err(_) => return,
+                };
+                if sent.is_err() {
+                    let _ = out.stream.shutdown(Shutdown::Both);
+                    return;
+                }
+            }
+        })?
+    };
+    let mut answering = Some(answering);
+    let left = Cell::new(false);
+    let beats = || !left.get() || out.send::<()>(&Frame::Beat).is_ok();
+    receive::<Request>(&mut stream, beat, beats, |frame| match frame {
+        Frame::Beat => true,
+        Frame::Message(request) => server.send(request).is_ok(),
+        Frame::Release(id) => lock(&leases).get_mut(&id).is_some_and(|of_object| of_object.pop().is_some()),
+        Frame::Bye => {
+            left.set(true);
+            let _ = shutdown(&*server, rustix::net::Shutdown::Both);
+            answering.take().is_some_and(|thread| thread.join().is_ok())
+        }
+    });
+    let _ = shutdown(&*server, rustix::net::Shutdown::Both);
+    let _ = stream.shutdown(Shutdown::Both);
+    answering.map(thread::JoinHandle::join);
+    Ok(())
+}
+
+fn keep_leases(answers: &mut [Response], leases: &Mutex<HashMap<u64, Vec<OwnedFd>>>) {
+    for answer in answers {
+        if let Body::Object(id, lease) = &mut answer.body {
+            lock(leases).entry(*id).or_default().extend(lease.take().map(Fd::into_inner));
+        }
+    }
+}
+
+/// The number under which the set reports the process. The leases have others.
+const PROCESS: u64 = 0;
+
+/// The relay beside a process.
+struct BesideProcess {
+    process: ServersEnd,
+    set: OwnedFd,
+    leases: Mutex<Leases>,
+    out: Mutex<Out>,
+}
+
+#[derive(Default)]
+struct Leases {
+    /// The last number that one got.
+    last: u64,
+    /// The object of each, and the end of its pipe that hangs up.
+    all: HashMap<u64, (u64, OwnedFd)>,
+}
+
+/// Passes on the calls of a process of this machine, on threads of their own.
+pub(crate) fn beside_process(mut stream: ByteConnection, process: ServersEnd, beat: Duration) -> io::Result<()> {
+    let set = above_standard_streams(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
+    epoll::add(&set, &process, EventData::new_u64(PROCESS), EventFlags::IN)?;
+    let out = Mutex::new(Out::new(&stream, beat)?);
+    let relay = Arc::new(BesideProcess { process, set, leases: Mutex::default(), out });
+    let requests = Arc::clone(&relay);
+    let name = || thread::Builder::new().name("mp-manager relay".to_owned());
+    let ends = Out::new(&stream, beat)?;
+    name().spawn(move || {
+        // The only error is that the stream has ended.
+        let _ = requests.pass_on_requests(beat);
+        let _ = ends.stream.shutdown(Shutdown::Both);
+    })?;
+    name().spawn(move || {
+        receive(
+            &mut stream,
+            beat,
+            || true,
+            |frame| match frame {
+                Frame::Message(answers) => relay.pass_on_answers(answers),
+                _ => true,
+            },
+        );
+        let _ = stream.shutdown(Shutdown::Both);
+        let _ = shutdown(&relay.process, rustix::net::Shutdown::Both);
+    })?;
+    Ok(())
+}
+
+impl BesideProcess {
+    fn pass_on_requests(&self, beat: Duration) -> io::Result<()> {
+        let mut events = Vec::with_capacity(64);
+        let mut ended = false;
+        while !ended || !lock(&self.leases).all.is_empty() {
+            events.clear();
+            let pause = Timespec::try_from(beat).map_err(io::Error::other)?;
+            match epoll::wait(&self.set, spare_capacity(&mut events), Some(&pause)) {
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            if events.is_empty() {
+                drop(lock(&self.out).send::<()>(&Frame::Beat)?);
+            }
+            for event in &events {
+                match event.data.u64() {
+                    PROCESS => ended = !self.pass_on_some()?,
+                    lease => self.release(lease)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&self, lease: u64) -> io::Result<()> {
+        let Some((object, _)) = lock(&self.leases).all.remove(&lease) else { return Ok(()) };
+        lock(&self.out).send::<()>(&Frame::Release(object)).map(drop)
+    }
+
+    /// Passes on the requests that have arrived. Returns false if the process has ended.
+    fn pass_on_some(&self) -> io::Result<bool> {
+        loop {
+            match self.process.try_recv() {
+                Ok(Some(request)) => {
+                    let (call, frame) = (request.call, Frame::Message(request));
+                    let sent = lock(&self.out).send(&frame)?;
+                    if let Err(error) = sent {
+                        // If the process takes no answers, it has ended.
+                        let _ = self.process.send(vec![Response { call, body: Body::Failed(error) }]);
+                    }
+                }
+                Ok(None) => return Ok(true),
+                Err(_) => {
+                    epoll::delete(&self.set, &self.process)?;
+                    drop(lock(&self.out).send::<()>(&Frame::Bye)?);
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Returns false if the stream has ended.
+    fn pass_on_answers(&self, mut answers: Vec<Response>) -> bool {
+        for answer in &mut answers {
+            if let Body::Object(id, lease) = &mut answer.body {
+                match self.lease(*id) {
+                    Ok(made) => *lease = Some(Fd(made)),
+                    Err(error) => {
+                        if lock(&self.out).send::<()>(&Frame::Release(*id)).is_err() {
+                            return false;
+                        }
+                        answer.body = Body::Failed(CallError::Busy(format!("no descriptor is free here: {error}")));
+                    }
+                }
+            }
+        }
+        // If the process has ended, its leases hang up with the answers.
+        let _ = self.process.send(answers);
+        true
+    }
+
+    fn lease(&self, id: u64) -> io::Result<OwnedFd> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (read, write) = (above_standard_streams(read)?, above_standard_streams(write)?);
+        let mut leases = lock(&self.leases);
+        leases.last += 1;
+        let number = leases.last;
+        epoll::add(&self.set, &read, EventData::new_u64(number), EventFlags::ONESHOT)?;
+        leases.all.insert(number, (id, read));
+        Ok(write)
+    }
+}
