@@ -11,8 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::CallError;
 use crate::link::{self, Link, Pending};
-use crate::value::Value;
-use crate::watch::Entry;
+use crate::value::{Entry, Value};
 use crate::wire::{Body, Initial, Operation, Timeout};
 
 /// One object of a server, and the lease that keeps it alive.

@@ -15,15 +15,12 @@ use std::sync::Arc;
 use mp_core::raw::error_chain;
 use mp_listener::ByteConnection;
 use serde::Deserialize;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::class::CLASSES;
 use crate::error::CallError;
-use crate::handle::{Handle, ask};
+use crate::handle::{Handle, ask, unexpected};
 use crate::link::Link;
-use crate::private::call;
 use crate::wire::Operation;
 
 #[derive(Deserialize)]
@@ -53,10 +50,10 @@ fn answer(link: &Arc<Link>, message: &[u8]) -> Result<Value, String> {
     let find = |interface: String| Operation::Find { name: object.clone(), interface };
     // No object has this interface, so the error names the one that it has.
     let interface = match ask(link, find(String::new())) {
-        Err(error) => return Err(text(&error)),
-        Ok(body) => match crate::handle::unexpected(body) {
+        Err(error) => return Err(error_chain(&error)),
+        Ok(body) => match unexpected(body) {
             CallError::WrongType { found, .. } => found,
-            error => return Err(text(&error)),
+            error => return Err(error_chain(&error)),
         },
     };
     let class = CLASSES.iter().find(|class| (class.interface)() == interface);
@@ -67,22 +64,8 @@ fn answer(link: &Arc<Link>, message: &[u8]) -> Result<Value, String> {
         let names: Vec<_> = json.iter().map(|known| known.name).collect();
         format!("`{object}` has only the methods {}", names.join(", "))
     })?;
-    let handle = ask(link, find(interface)).and_then(|body| Handle::new(link, body)).map_err(|error| text(&error))?;
+    let handle =
+        ask(link, find(interface)).and_then(|body| Handle::new(link, body)).map_err(|error| error_chain(&error))?;
     (method.call)(&handle, method.place, &Value::Array(args).to_string())
         .and_then(|value| serde_json::from_str(&value).map_err(|error| error.to_string()))
-}
-
-fn text(error: &CallError) -> String {
-    error_chain(error)
-}
-
-/// Calls a method with arguments and a result in JSON.
-pub fn json_call<A: Serialize + DeserializeOwned, R: Serialize + DeserializeOwned>(
-    handle: &Handle,
-    place: u32,
-    arguments: &str,
-) -> Result<String, String> {
-    let arguments: A = serde_json::from_str(arguments).map_err(|error| format!("the arguments: {error}"))?;
-    let result: R = call(handle, place, &arguments).map_err(|error| text(&error))?;
-    serde_json::to_string(&result).map_err(|error| format!("the result: {error}"))
 }

@@ -43,6 +43,7 @@
 //! - [`Map::watch`]: an object, and then every change of it, as they come ([`Watch`]);
 //!   [`Map::iter`]: what it held at one instant, in pieces of bounded length;
 //! - [`Manager::publish`] and [`Manager::get`]: objects by name;
+//! - [`Manager::listen`] and [`Remote`]: programs on this machine and on others, with a key;
 //! - [`Manager::objects`]: what is in the server.
 //!
 //! # Atomic changes
@@ -71,6 +72,20 @@
 //! A call that waits, as in [`Queue::get`], [`Lock::lock`] and [`Event::wait`], is an entry in its
 //! object and holds no thread of the server. It leaves with its process. The limit of a proxy
 //! (`with_limit`) ends a wait in the server, so what was waited for is not lost.
+//!
+//! # Other programs
+//!
+//! [`Manager::listen`] lets other programs in Rust use the objects, by [`Remote::connect`]. With the
+//! feature `json`, programs in Python call the methods of types with `#[shared(json)]`, by messages
+//! of JSON over `multiprocessing.connection.Client`; `examples/client.py` does it in 20 lines. The
+//! proxies of CPython's own managers are not served: they send pickles, and a pickle can run any
+//! code in the process that receives it. Nothing is encrypted.
+//!
+//! | message | |
+//! |---|---|
+//! | `{"object": "name", "method": "add", "args": [2]}` | a call of a published object |
+//! | `{"value": 3}` | what the method returned |
+//! | `{"error": "..."}` | why there is no value; the connection goes on |
 //!
 //! # How it works
 //!
@@ -211,5 +226,3 @@ pub use wire::ObjectInfo;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
-#[cfg(feature = "json")]
-use __private as private;

@@ -12,8 +12,6 @@ use crate::error::CallError;
 pub use crate::handle::Handle;
 pub use crate::handle::sealed::Sealed;
 use crate::handle::{Host, ask, decode, encode, unexpected};
-#[cfg(feature = "json")]
-pub use crate::json::json_call;
 use crate::reply::Reply;
 use crate::wire::{Body, Operation};
 
@@ -81,4 +79,16 @@ pub fn later<R: DeserializeOwned>(handle: &Handle, method: u32, arguments: &impl
 /// Lets an object be used again after a panic.
 pub fn clear_poison(handle: &Handle) -> Result<(), CallError> {
     handle.done(Operation::ClearPoison)
+}
+
+/// Calls a method with arguments and a result in JSON.
+#[cfg(feature = "json")]
+pub fn json_call<A: Serialize + DeserializeOwned, R: Serialize + DeserializeOwned>(
+    handle: &Handle,
+    method: u32,
+    arguments: &str,
+) -> Result<String, String> {
+    let arguments: A = serde_json::from_str(arguments).map_err(|error| format!("the arguments: {error}"))?;
+    let result: R = call(handle, method, &arguments).map_err(|error| mp_core::raw::error_chain(&error))?;
+    serde_json::to_string(&result).map_err(|error| format!("the result: {error}"))
 }

@@ -170,6 +170,9 @@ impl<'de> Deserialize<'de> for Value {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Key(Arc<[u8]>);
 
+/// A value with its key, which is empty in a list and in a cell.
+pub(crate) type Entry = (Key, Value);
+
 /// The longest key, in bytes.
 const LONGEST_KEY: usize = 1 << 20;
 

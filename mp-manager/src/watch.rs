@@ -10,10 +10,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::CallError;
 use crate::handle::{Handle, decode, unexpected};
-use crate::value::{Key, Value};
+use crate::value::{Entry, Key};
 use crate::wire::{Body, Change, Operation, Place};
-
-pub(crate) type Entry = (Key, Value);
 
 /// What a watcher is told.
 pub(crate) enum News {

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::error::CallError;
-use crate::value::{Key, Value};
+use crate::value::{Entry, Key, Value};
 
 /// The server's end of a connection, which goes through the door.
 pub(crate) type ServersEnd = Connection<Vec<Response>, Request>;
@@ -141,7 +141,7 @@ pub(crate) enum Operation {
     Contains(Key),
     GetOrInsert(Key, Value),
     GetMany(Vec<Key>),
-    InsertMany(Vec<(Key, Value)>),
+    InsertMany(Vec<Entry>),
     Keys,
     // Of a list.
     Push(Vec<Value>),
@@ -199,7 +199,7 @@ impl Operation {
 }
 
 impl Body {
-    /// Tells whether it can share a packet with other answers: it is short, and without descriptors.
+    /// Tells whether it can share a packet with other answers: it is short, and has no descriptors.
     pub(crate) fn is_small(&self) -> bool {
         match self {
             Self::Done | Self::Flag(_) | Self::Number(_) | Self::Locked { .. } | Self::Failed(_) => true,
@@ -218,7 +218,7 @@ pub(crate) enum Body {
     Values(Vec<Option<Value>>),
     Keys(Vec<Key>),
     /// Values with their keys; the keys are empty in a list and a cell.
-    Entries(Vec<(Key, Value)>),
+    Entries(Vec<Entry>),
     Changes(Vec<Change>),
     /// An object and a lease of it, which does not leave the machine.
     Object(u64, Option<Fd<OwnedFd>>),

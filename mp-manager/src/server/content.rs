@@ -6,13 +6,13 @@ use super::data::{Data, Map, Values};
 use super::waiting::{Answers, Done, Waiter, Waiting};
 use crate::class::{Class, Method, Own};
 use crate::error::CallError;
-use crate::value::{Key, Value};
+use crate::value::{Entry, Value};
 use crate::wire::{Body, Initial, Operation, Place, Timeout};
 
 pub(super) enum Content {
     Data(Data),
     /// What the values of another object were, to be read in pieces.
-    Pieces(Vec<(Key, Value)>),
+    Pieces(Vec<Entry>),
     Waiting(Waiting),
     Own(Object),
 }
@@ -42,7 +42,7 @@ pub(super) enum Step {
     /// The client expects no answer.
     Silent,
     /// The answer is a new object, to read these in pieces.
-    Make(Vec<(Key, Value)>),
+    Make(Vec<Entry>),
     /// An object of this kind has no such operation.
     Mismatch,
 }
@@ -86,10 +86,10 @@ pub(super) struct Modification {
 /// How many values, and how many bytes of them, a piece has at most, but at least one value.
 const PIECE: (usize, u64) = (1024, 64 << 10);
 
-fn piece(of: &[(Key, Value)], from: u64) -> Vec<(Key, Value)> {
+fn piece(of: &[Entry], from: u64) -> Vec<Entry> {
     let rest = of.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
     let mut left = PIECE.1;
-    let fits = |(_, value): &&(Key, Value)| {
+    let fits = |(_, value): &&Entry| {
         let had = left > 0;
         left = left.saturating_sub(value.length());
         had

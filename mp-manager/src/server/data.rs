@@ -8,7 +8,7 @@ use super::content::{Content, Modification, Step};
 use super::waiting::{Answers, Waiter};
 use super::watchers::Watchers;
 use crate::error::CallError;
-use crate::value::{Key, Value};
+use crate::value::{Entry, Key, Value};
 use crate::wire::{Body, Change, Operation, Place};
 
 pub(super) struct Data {
@@ -206,7 +206,7 @@ impl Values {
     }
 
     /// Returns all values, with their keys in a map and with empty keys elsewhere.
-    fn entries(&self) -> Vec<(Key, Value)> {
+    fn entries(&self) -> Vec<Entry> {
         let without_key = |value: &Value| (Key::default(), value.clone());
         match self {
             Self::Map(map) => {

@@ -23,8 +23,8 @@
 //! 4. All state is under one lock, which no thread holds while it waits or runs a function.
 //! 5. The leader runs a function itself only if a thread watches, and `turn` becomes odd under the
 //!    lock under which that thread would stop to watch.
-//! 6. Answers that are ready at the same time are sent together: before the leader waits or gives up
-//!    the lead, and after a function that was not short.
+//! 6. Answers that are ready at the same time are sent together: before the leader waits or gives
+//!    up the lead, and after a function that was not short.
 //!
 //! A process that dies leaves nothing in the server but what the kernel closes: the socket of its
 //! connection, and its leases.

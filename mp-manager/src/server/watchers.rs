@@ -12,7 +12,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::waiting::{Answers, Waiter};
-use crate::value::{Key, Value};
+use crate::value::Entry;
 use crate::wire::{Body, Change};
 
 /// How many changes of an object are kept.
@@ -71,7 +71,7 @@ impl Watchers {
     }
 
     /// Returns what a watcher has not seen, or notes that its call waits.
-    pub(super) fn ask(&mut self, who: Waiter, number: u64, entries: impl Fn() -> Vec<(Key, Value)>) -> Option<Body> {
+    pub(super) fn ask(&mut self, who: Waiter, number: u64, entries: impl Fn() -> Vec<Entry>) -> Option<Body> {
         self.all.entry((who.client, number)).or_default().call = Some(who.call);
         let mut answers = Answers::new();
         self.settle(entries, &mut answers);
@@ -80,7 +80,7 @@ impl Watchers {
     }
 
     /// Answers the calls of watchers for which there is something new.
-    pub(super) fn settle(&mut self, entries: impl Fn() -> Vec<(Key, Value)>, answers: &mut Answers) {
+    pub(super) fn settle(&mut self, entries: impl Fn() -> Vec<Entry>, answers: &mut Answers) {
         if self.all.is_empty() {
             return;
         }
