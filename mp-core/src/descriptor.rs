@@ -123,6 +123,13 @@ impl Collecting {
         Self(Value::begin(Activity::Encoding, Vec::new()))
     }
 
+    /// Tells whether nothing has been collected.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = STATE.get();
+        state.start() == state.end()
+    }
+
     #[inline(always)]
     pub(crate) fn finish(self) -> Vec<OwnedFd> {
         self.0.finish()

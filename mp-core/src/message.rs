@@ -90,21 +90,34 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     Ok(collecting.finish())
 }
 
+/// What an encoded value has that is not in the buffer.
+#[derive(Default)]
+pub(crate) struct Beside {
+    /// The body, if it is not in the buffer.
+    pub(crate) file: Option<Box<MemoryFile>>,
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
 /// Encodes `value` and appends the bytes to `buffer`, or writes them where `spill` says. If that
-/// fails, the buffer is unchanged.
+/// fails, the buffer is unchanged. Returns `None` if all of the value is in the buffer.
 #[inline(always)]
 pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: &mut Vec<u8>,
     spill: Spill<'_>,
-) -> Result<(Option<Box<MemoryFile>>, Vec<OwnedFd>), EncodeError> {
+) -> Result<Option<Box<Beside>>, EncodeError> {
     let start = buffer.len();
     let mut writer = Writer::new(buffer, spill);
-    let encoded = encode_into(value, &mut writer).and_then(|descriptors| Ok((writer.finish()?, descriptors)));
-    if encoded.is_err() {
+    let collecting = descriptor::Collecting::begin();
+    let encoded = codec::encode(value, &mut writer);
+    if encoded.is_ok() && writer.is_done() && collecting.is_empty() {
+        return Ok(None);
+    }
+    let finished = encoded.and_then(|()| Ok(Beside { file: writer.finish()?, descriptors: collecting.finish() }));
+    if finished.is_err() {
         buffer.truncate(start);
     }
-    encoded
+    finished.map(|beside| Some(Box::new(beside)))
 }
 
 /// Decodes one value from all of `input` and all of `descriptors`.
@@ -149,7 +162,7 @@ impl Message {
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         let mut bytes = Vec::new();
         let spill = Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create };
-        let (file, descriptors) = encode(value, &mut bytes, spill)?;
+        let Beside { file, descriptors } = encode(value, &mut bytes, spill)?.map(|beside| *beside).unwrap_or_default();
         Ok(Self { bytes: file.map_or(Bytes::Heap(bytes), Bytes::from), descriptors })
     }
 
@@ -169,21 +182,14 @@ impl Message {
         large: &LargeMessages,
     ) -> Result<Option<Self>, EncodeError> {
         let start = buffer.len();
-        let (file, descriptors) = encode(value, buffer, Spill { beyond: most, file: &|| large.file() })?;
-        if file.is_none() && descriptors.is_empty() {
-            return Ok(None);
+        match encode(value, buffer, Spill { beyond: most, file: &|| large.file() })? {
+            None => Ok(None),
+            Some(beside) => Ok(Some(Self::beside(*beside, large, buffer, start))),
         }
-        Ok(Some(Self::beside(file, large, descriptors, buffer, start)))
     }
 
-    /// Makes a message of a body that is in `file`, or at the end of `buffer`.
-    fn beside(
-        file: Option<Box<MemoryFile>>,
-        large: &LargeMessages,
-        descriptors: Vec<OwnedFd>,
-        buffer: &mut Vec<u8>,
-        start: usize,
-    ) -> Self {
+    /// Makes a message of a body that is in a file, or at the end of `buffer`.
+    fn beside(Beside { file, descriptors }: Beside, large: &LargeMessages, buffer: &mut Vec<u8>, start: usize) -> Self {
         let bytes = file.map_or_else(|| Bytes::Heap(buffer.split_off(start)), |file| Bytes::lent(*file, large));
         Self { bytes, descriptors }
     }
@@ -201,10 +207,11 @@ impl Message {
         most: usize,
     ) -> Result<Option<Self>, EncodeError> {
         let start = buffer.len();
-        let (file, descriptors) = encode(value, buffer, Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create })?;
-        if file.is_none() && descriptors.is_empty() && buffer.len() - start <= most {
+        let beside = encode(value, buffer, Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create })?;
+        if beside.is_none() && buffer.len() - start <= most {
             return Ok(None);
         }
+        let Beside { file, descriptors } = beside.map(|beside| *beside).unwrap_or_default();
         let bytes = file.map_or_else(|| Bytes::Heap(buffer.split_off(start)), Bytes::from);
         Ok(Some(Self { bytes, descriptors }))
     }
@@ -456,7 +463,7 @@ impl Message {
         if file.is_none() && descriptors.is_empty() {
             return Ok(Encoded::InBuffer);
         }
-        Ok(Encoded::Message(Self::beside(file, large, descriptors, buffer, start)))
+        Ok(Encoded::Message(Self::beside(Beside { file, descriptors }, large, buffer, start)))
     }
 }
 

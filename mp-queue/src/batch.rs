@@ -1,7 +1,7 @@
 //! Encoded messages on their way into the ring, or out of it.
 
-use std::cell::RefCell;
-use std::ops::Range;
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
 
 use mp_core::raw::{Encoded, Message, Sink, decode_plain};
 use mp_core::{DecodeError, EncodeError};
@@ -14,52 +14,77 @@ use crate::memory::Memory;
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(crate) bytes: Vec<u8>,
+    /// Where in `bytes` those of the parts begin that were not put or decoded.
+    pub(crate) start: usize,
     pub(crate) parts: Vec<Part>,
 }
 
+// Two words, which the compiler passes in registers. What is copied through memory in other pieces
+// than it was written in makes the processor wait.
 pub(crate) enum Part {
-    /// The message is in the batch's bytes.
-    Bytes(Range<usize>),
+    /// The message is the next so many of the batch's bytes.
+    Bytes(usize),
     /// It holds descriptors or is long. `None` if it was moved on.
     Message(Option<Box<Message>>),
     /// It was taken from the queue, and could not be received.
-    Failed(Failure),
+    Failed(Box<Failure>),
 }
 
 /// The most bytes that a thread keeps for its next batch.
 const MOST_KEPT: usize = 4 << 20;
 
 thread_local! {
-    /// The batch of this thread. A `Serialize` or `Deserialize` that itself uses a queue finds it
-    /// in use, and gets one of its own.
-    static BATCH: RefCell<Batch> = const { RefCell::new(Batch { bytes: Vec::new(), parts: Vec::new() }) };
+    /// The batch of this thread, for its next put or get. A `Serialize` or `Deserialize` that
+    /// itself uses a queue finds none, and makes one.
+    static KEPT: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
+}
+
+/// An empty batch. What it has allocated is kept for the thread's next one.
+pub(crate) struct Reused(Option<Box<Batch>>);
+
+impl Reused {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        // A thread that is about to end has none any longer.
+        let kept = KEPT.try_with(Cell::take).ok().flatten();
+        Self(Some(kept.unwrap_or_default()))
+    }
+}
+
+impl Deref for Reused {
+    type Target = Batch;
+
+    #[inline]
+    fn deref(&self) -> &Batch {
+        let Some(batch) = &self.0 else { unreachable!("only dropping it takes the batch") };
+        batch
+    }
+}
+
+impl DerefMut for Reused {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Batch {
+        let Some(batch) = &mut self.0 else { unreachable!("only dropping it takes the batch") };
+        batch
+    }
+}
+
+impl Drop for Reused {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(mut batch) = self.0.take() else { return };
+        batch.clear();
+        if batch.bytes.capacity() > MOST_KEPT {
+            batch.bytes = Vec::new();
+        }
+        let _ = KEPT.try_with(|kept| kept.set(Some(batch)));
+    }
 }
 
 impl Batch {
-    /// Gives an empty batch to `work`.
-    #[inline]
-    pub(crate) fn with<R>(work: impl FnOnce(&mut Self) -> R) -> R {
-        let mut work = Some(work);
-        let result = BATCH.try_with(|batch| {
-            let mut batch = batch.try_borrow_mut().ok()?;
-            batch.clear();
-            let result = work.take().map(|work| work(&mut batch));
-            batch.parts.clear();
-            if batch.bytes.capacity() > MOST_KEPT {
-                batch.bytes = Vec::new();
-            }
-            result
-        });
-        match (result, work) {
-            (Ok(Some(result)), _) => result,
-            // In use, or the thread is about to end and its own is gone.
-            (_, Some(work)) => work(&mut Self::default()),
-            (_, None) => unreachable!("the work was done, and has a result"),
-        }
-    }
-
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
+        self.start = 0;
         self.parts.clear();
     }
 
@@ -69,7 +94,7 @@ impl Batch {
         let start = self.bytes.len();
         let message = Message::append(value, &mut self.bytes, memory.most_inline(), &memory.large)?;
         self.parts.push(match message {
-            None => Part::Bytes(start..self.bytes.len()),
+            None => Part::Bytes(self.bytes.len() - start),
             Some(message) => Part::Message(Some(Box::new(message))),
         });
         Ok(())
@@ -90,21 +115,27 @@ impl Batch {
         let (most, large) = (memory.most_inline(), &memory.large);
         self.parts.push(match Message::encode_straight(value, sink, &mut self.bytes, most, large)? {
             Encoded::InSink => return Ok(true),
-            Encoded::InBuffer => Part::Bytes(start..self.bytes.len()),
+            Encoded::InBuffer => Part::Bytes(self.bytes.len() - start),
             Encoded::Message(message) => Part::Message(Some(Box::new(message))),
         });
         Ok(false)
     }
 }
 
-/// Decodes one message of a batch whose bytes these are.
-#[inline]
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &mut [u8], part: Part) -> Result<T, Failure> {
-    match part {
-        Part::Bytes(range) => decode_plain(&mut bytes[range]).map_err(Failure::Decode),
-        Part::Message(Some(message)) => message.decode().map_err(Failure::Decode),
-        Part::Message(None) => Err(Failure::Io(std::io::ErrorKind::NotFound.into())),
-        Part::Failed(failure) => Err(failure),
+impl Batch {
+    /// Decodes the next part, which was taken out.
+    #[inline(always)]
+    pub(crate) fn decode<T: DeserializeOwned>(&mut self, part: Part) -> Result<T, Failure> {
+        match part {
+            Part::Bytes(length) => {
+                let bytes = &mut self.bytes[self.start..][..length];
+                self.start += length;
+                decode_plain(bytes).map_err(Failure::Decode)
+            }
+            Part::Message(Some(message)) => message.decode().map_err(Failure::Decode),
+            Part::Message(None) => Err(Failure::Io(std::io::ErrorKind::NotFound.into())),
+            Part::Failed(failure) => Err(*failure),
+        }
     }
 }
 

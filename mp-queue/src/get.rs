@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use mp_sync::futex::Deadline;
 use serde::de::DeserializeOwned;
 
-use crate::batch::{self, Batch, Failure};
+use crate::batch::{Failure, Reused};
 use crate::error::{GetError, GetManyError};
 use crate::queue::Queue;
 use crate::role::{Both, Gets, Role};
@@ -50,13 +51,12 @@ impl<T: DeserializeOwned, R: Gets> Queue<T, R> {
 
     #[inline]
     fn get_until(&self, deadline: Deadline) -> Result<Option<T>, GetError> {
-        Batch::with(|batch| {
-            if !self.memory().get(batch, 1, deadline, R::PRODUCERS)? {
-                return Ok(None);
-            }
-            let Some(part) = batch.parts.pop() else { return Ok(None) };
-            Ok(Some(batch::decode(&mut batch.bytes, part)?))
-        })
+        let mut batch = Reused::new();
+        if !self.memory().get(&mut batch, 1, deadline, R::PRODUCERS)? {
+            return Ok(None);
+        }
+        let Some(part) = batch.parts.pop() else { return Ok(None) };
+        Ok(Some(batch.decode(part)?))
     }
 
     /// Gets the values at the front, `most` at most, waiting until there is one.
@@ -105,26 +105,27 @@ impl<T: DeserializeOwned, R: Gets> Queue<T, R> {
         if most == 0 {
             return Ok(Vec::new());
         }
-        Batch::with(|batch| {
-            if let Err(reason) = self.memory().get(batch, most, deadline, R::PRODUCERS) {
-                return Err(GetManyError { values: Vec::new(), failed: 0, reason });
-            }
-            let mut values = Vec::with_capacity(batch.parts.len());
-            let (mut failed, mut first) = (0, None);
-            for part in batch.parts.drain(..) {
-                match batch::decode(&mut batch.bytes, part) {
-                    Ok(value) => values.push(value),
-                    Err(failure) => {
-                        failed += 1;
-                        first.get_or_insert(failure);
-                    }
+        let mut batch = Reused::new();
+        if let Err(reason) = self.memory().get(&mut batch, most, deadline, R::PRODUCERS) {
+            return Err(GetManyError { values: Vec::new(), failed: 0, reason });
+        }
+        let mut values = Vec::with_capacity(batch.parts.len());
+        let (mut failed, mut first) = (0, None);
+        let mut parts = mem::take(&mut batch.parts);
+        for part in parts.drain(..) {
+            match batch.decode(part) {
+                Ok(value) => values.push(value),
+                Err(failure) => {
+                    failed += 1;
+                    first.get_or_insert(failure);
                 }
             }
-            match first {
-                None => Ok(values),
-                Some(failure) => Err(GetManyError { values, failed, reason: failure.into() }),
-            }
-        })
+        }
+        batch.parts = parts;
+        match first {
+            None => Ok(values),
+            Some(failure) => Err(GetManyError { values, failed, reason: failure.into() }),
+        }
     }
 
     /// Iterates over the values, waiting for each. The iteration ends when [`get`](Self::get) would

@@ -164,10 +164,12 @@ impl Memory {
         }
     }
 
+    #[inline]
     pub(crate) fn region(&self) -> &Region<Head> {
         &self.region
     }
 
+    #[inline]
     pub(crate) fn head(&self) -> &Head {
         self.region.head()
     }
@@ -183,6 +185,7 @@ impl Memory {
     }
 
     /// The most messages in the ring.
+    #[inline]
     pub(crate) fn limit(&self) -> usize {
         self.head().limit.load(Ordering::Relaxed) as usize
     }
@@ -194,6 +197,7 @@ impl Memory {
     }
 
     /// How many messages are in the ring.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         let indices = &self.head().indices;
         // In this order: what is taken in between was there.
@@ -202,11 +206,13 @@ impl Memory {
         (indices.tail().messages_since(head) as usize).min(self.limit()).min(self.size() / UNIT)
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.head().indices.tail().is_closed()
     }
 
     /// The size of the ring, in bytes.
+    #[inline]
     pub(crate) fn size(&self) -> usize {
         self.region.len()
     }

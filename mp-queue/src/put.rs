@@ -7,7 +7,9 @@ use std::time::Duration;
 use mp_sync::futex::Deadline;
 use serde::Serialize;
 
+#[cfg(feature = "async")]
 use crate::batch::Batch;
+use crate::batch::Reused;
 use crate::error::{PutError, PutErrorReason, PutManyError};
 use crate::queue::Queue;
 use crate::role::Puts;
@@ -53,11 +55,14 @@ impl<T: Serialize, R: Puts> Queue<T, R> {
 
     #[inline]
     fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
-        let put = Batch::with(|batch| {
-            batch.encode(&value, self.memory()).map_err(PutErrorReason::Encode)?;
-            self.memory().put(batch, deadline, R::CONSUMERS).1
-        });
-        put.map_err(|reason| PutError { value, reason })
+        let mut batch = Reused::new();
+        if let Err(error) = batch.encode(&value, self.memory()) {
+            return Err(PutError { value, reason: PutErrorReason::Encode(error) });
+        }
+        match self.memory().put(&mut batch, deadline, R::CONSUMERS).1 {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(PutError { value, reason }),
+        }
     }
 
     /// Puts values one behind the other, waiting while the queue is full, and returns how many.
@@ -89,14 +94,12 @@ impl<T: Serialize, R: Puts> Queue<T, R> {
             if some.is_empty() {
                 return Ok(total);
             }
-            let (put, result) = Batch::with(|batch| {
-                let encoded = some.iter().try_for_each(|value| batch.encode(value, self.memory()));
-                // What comes before a value that cannot be encoded is put.
-                let (put, result) = self.memory().put(batch, Deadline::NEVER, R::CONSUMERS);
-                (put, result.and(encoded.map_err(PutErrorReason::Encode)))
-            });
+            let mut batch = Reused::new();
+            let encoded = some.iter().try_for_each(|value| batch.encode(value, self.memory()));
+            // What comes before a value that cannot be encoded is put.
+            let (put, result) = self.memory().put(&mut batch, Deadline::NEVER, R::CONSUMERS);
             total += put;
-            if let Err(reason) = result {
+            if let Err(reason) = result.and(encoded.map_err(PutErrorReason::Encode)) {
                 some.drain(..put);
                 return Err(PutManyError { put: total, values: some, reason });
             }

@@ -54,7 +54,7 @@ use mp_sync::futex::Deadline;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 
-use crate::batch::{self, Batch};
+use crate::batch::Batch;
 use crate::error::{GetError, PutErrorReason};
 use crate::holder::Holder;
 use crate::memory::{Memory, Purpose};
@@ -314,7 +314,7 @@ impl<T: DeserializeOwned> Receiver<T> {
         holder.read(&mut reader, batch, 1)?;
         holder.notify_space();
         let Some(part) = batch.parts.pop() else { return Ok(None) };
-        Ok(Some(batch::decode(&mut batch.bytes, part)?))
+        Ok(Some(batch.decode(part)?))
     }
 }
 

@@ -110,6 +110,7 @@ impl Memory {
 
     /// Puts what is in `batch`, in order, and returns how many parts were put, with the reason why
     /// it is not all. `own` is how many consumers the caller is.
+    #[inline]
     pub(crate) fn put(&self, batch: &mut Batch, deadline: Deadline, own: usize) -> (usize, Result<(), PutErrorReason>) {
         self.put_by(batch, deadline, own, |batch, put| {
             let Some(mut seen) = lock(&self.head().producer.0, deadline).map_err(PutErrorReason::Io)? else {
@@ -177,28 +178,35 @@ impl Memory {
         if self.head().no_consumers.load(Ordering::Relaxed) {
             return Err(PutErrorReason::Disconnected);
         }
-        let written = self.write_parts(writer, &mut batch.parts[*put..], &batch.bytes);
+        let mut end = batch.start;
+        let written = self.write_parts(writer, &mut batch.parts[*put..], &batch.bytes, &mut end);
         reached(Instant::Written);
         match writer.publish() {
-            Ok(count) => *put += count as usize,
+            Ok(count) => {
+                *put += count as usize;
+                batch.start = end;
+            }
             Err(Closed) => return Err(PutErrorReason::Closed),
         }
         reached(Instant::Published);
         written
     }
 
+    #[inline]
     fn write_parts(
         &self,
         writer: &mut Writer<'_>,
         parts: &mut [Part],
         bytes: &[u8],
+        end: &mut usize,
     ) -> Result<Attempt, PutErrorReason> {
         for part in parts {
             match part {
-                Part::Bytes(range) => {
-                    if !writer.write(Kind::Message, &bytes[range.clone()])? {
+                Part::Bytes(length) => {
+                    if !writer.write(Kind::Message, &bytes[*end..][..*length])? {
                         return Ok(Attempt::NoRoom);
                     }
+                    *end += *length;
                 }
                 Part::Message(message) => match self.write_beside(writer, message)? {
                     Attempt::Done => {}
@@ -212,6 +220,7 @@ impl Memory {
 
     /// Moves between one message and `most` into `batch`, waiting for the first one; `false` if
     /// none came in time. `own` is how many producers the caller is.
+    #[inline]
     pub(crate) fn get(&self, batch: &mut Batch, most: usize, deadline: Deadline, own: usize) -> Result<bool, GetError> {
         let got = self.get_by(deadline, own, || {
             let Some(mut seen) = lock(&self.head().consumer.0, deadline).map_err(GetError::Io)? else {
@@ -266,6 +275,7 @@ impl Memory {
     }
 
     /// Moves the messages that are there into `batch`, `most` at most.
+    #[inline]
     pub(crate) fn read(&self, reader: &mut Reader<'_>, batch: &mut Batch, most: usize) -> Result<(), GetError> {
         while batch.parts.len() < most && batch.bytes.len() <= self.most_inline() {
             let record = match reader.find() {
@@ -279,7 +289,7 @@ impl Memory {
             reached(Instant::Copied);
             reader.pass(&record);
             if record.kind == Kind::Message {
-                batch.parts.push(Part::Bytes(start..batch.bytes.len()));
+                batch.parts.push(Part::Bytes(record.length));
                 continue;
             }
             // The record goes first: should this process die now, the message in the lane is passed
@@ -306,21 +316,24 @@ impl Memory {
 
 impl Part {
     /// How many bytes it takes in the ring, without the header.
+    #[inline]
     pub(crate) fn length_in_ring(&self) -> usize {
         match self {
-            Self::Bytes(range) => range.len(),
+            Self::Bytes(length) => *length,
             Self::Message(_) | Self::Failed(_) => size_of::<u64>(),
         }
     }
 }
 
 impl From<Damaged> for GetError {
+    #[inline]
     fn from(Damaged(what): Damaged) -> Self {
         Self::Damaged(what)
     }
 }
 
 impl From<Damaged> for PutErrorReason {
+    #[inline]
     fn from(Damaged(what): Damaged) -> Self {
         Self::Damaged(what)
     }

@@ -3,8 +3,7 @@
 use std::any::TypeId;
 
 use bincode::de::{Decode, Decoder, DecoderImpl};
-use serde::Deserialize;
-use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
+use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, Visitor};
 
 use super::error::refused;
 use super::input::TakenBytes;
@@ -100,18 +99,23 @@ impl Take for &mut Deserializer<'_> {
     type Error = DecodeError;
 
     #[inline]
-    fn request<N: Number>() -> Option<TypeId> {
-        Vec::<N>::deserialize(Probe).err().and_then(|Probed(visitor)| visitor)
+    fn request<V: DeserializeOwned>() -> Option<TypeId> {
+        V::deserialize(Probe).err().and_then(|Probed(visitor)| visitor)
     }
 
     fn take<N: Number>(self) -> Result<Vec<N>, DecodeError> {
         let count = Deserializer::take(self)?;
         self.decoder.reader().take_numbers(count)
     }
+
+    #[inline(always)]
+    fn fill(self, bytes: &mut [u8]) -> Result<(), DecodeError> {
+        self.decoder.reader().read_numbers(bytes).map_err(refused)
+    }
 }
 
-/// Finds the type of the visitor by which serde decodes a `Vec<N>`, which has no public name. That
-/// visitor makes a vector of the elements as they are. Another visitor with the same value, from
+/// Finds the type of the visitor by which serde decodes a `Vec<N>` or an array, which has no public
+/// name. That visitor takes the elements as they are. Another visitor with the same value, from
 /// `deserialize_with`, may change them.
 struct Probe;
 
@@ -133,13 +137,18 @@ impl<'de> de::Deserializer<'de> for Probe {
         Err(Probed(Some(bytes::id::<V>())))
     }
 
+    #[inline]
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Probed> {
+        Err(Probed(Some(bytes::id::<V>())))
+    }
+
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Probed> {
         Err(Probed(None))
     }
 
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct tuple tuple_struct map struct enum identifier ignored_any
+        newtype_struct tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -269,7 +278,10 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'_> {
 
     #[inline]
     fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, DecodeError> {
-        self.elements(length as u64, |elements| visitor.visit_seq(elements))
+        match bytes::fill::<V, V::Value, _>(self) {
+            Ok(numbers) => numbers,
+            Err(this) => this.elements(length as u64, |elements| visitor.visit_seq(elements)),
+        }
     }
 
     #[inline]

@@ -121,6 +121,17 @@ proptest! {
         same(&(unsigned, floats, signed));
     }
 
+    #[test]
+    fn arrays_of_numbers_are_those_of_bincode(
+        unsigned in any::<([u8; 32], [u16; 3], [u32; 1], [u64; 8], [u128; 2], [usize; 5])>(),
+        signed in any::<(i16, [i8; 7], [i64; 2])>(),
+    ) {
+        let floats = unsigned.3.map(|bits| f64::from((bits >> 40) as u32));
+        same(&unsigned.0);
+        same(&vec![unsigned.1; 3]);
+        same(&(unsigned, floats, signed));
+    }
+
     /// We accept and refuse the same bytes as bincode, except where the module promises more.
     #[test]
     fn bytes_of_chance_mean_the_same(bytes in prop::collection::vec(prop_oneof![0..3_u8, any::<u8>()], 0..64)) {

@@ -202,6 +202,23 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// Reads the bytes of an array of numbers.
+    #[inline(always)]
+    pub(super) fn read_numbers(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        if let Some(at_hand) = self.scratch.get(self.start..).and_then(|at_hand| at_hand.get(..bytes.len())) {
+            bytes.copy_from_slice(at_hand);
+            self.start += bytes.len();
+            return Ok(());
+        }
+        self.read_in_pieces(bytes)
+    }
+
+    #[cold]
+    fn read_in_pieces(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        // There is room in memory for the longest number, and perhaps not for more.
+        bytes.chunks_mut(size_of::<u128>()).try_for_each(|some| self.read(some))
+    }
+
     /// Reads numbers into their own memory. Their bytes are left in the input.
     fn take_vec<N: Number>(&mut self, count: usize) -> Result<Vec<N>, DecodeError> {
         let mut numbers = Vec::new();

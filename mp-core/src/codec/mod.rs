@@ -16,9 +16,9 @@
 //! | enums | a `u32`, the number of the variant, then its fields in order |
 //!
 //! So bytes look like a sequence of `u8`. Nothing is tagged with types or field names, because both
-//! ends of every transport run the same executable. The bytes of a `Vec` or a slice of numbers are
-//! the same in memory and on the wire. So they are copied at once, where serde would make one call
-//! for each number; see `sys::bytes`.
+//! ends of every transport run the same executable. The bytes of a `Vec`, a slice or an array of
+//! numbers are the same in memory and on the wire. So they are copied at once, where serde would
+//! make one call for each number; see `sys::bytes`.
 //!
 //! bincode's own `Encode` and `Decode` write and read the primitives. The adapter to serde is ours,
 //! because the bytes may come from a damaged or hostile process. Decoding promises:

@@ -6,7 +6,7 @@ use bincode::error::EncodeError as Failure;
 use serde::ser::{self, Serialize};
 
 use super::{EncodeError, FORMAT, Format, MAX_DEPTH};
-use crate::sys::bytes;
+use crate::sys::bytes::{self, Numbers};
 
 /// Where encoded bytes go.
 pub(crate) trait Output {
@@ -80,12 +80,13 @@ impl<'o, O: Output> Serializer<'o, O> {
         Ok(())
     }
 
-    /// Encodes a value: copies a vector or slice of numbers at once, and leaves everything else to
-    /// serde.
+    /// Encodes a value: copies a vector, slice or array of numbers at once, and leaves everything
+    /// else to serde.
     #[inline]
     pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         match bytes::of(value) {
-            Some((count, bytes)) => self.sized(count, bytes),
+            Some(Numbers { count: Some(count), bytes }) => self.sized(count, bytes),
+            Some(Numbers { count: None, bytes }) => self.plain(bytes),
             None => value.serialize(self),
         }
     }
@@ -94,6 +95,11 @@ impl<'o, O: Output> Serializer<'o, O> {
     #[inline]
     fn sized(&mut self, count: usize, bytes: &[u8]) -> Result<(), EncodeError> {
         self.put(&count)?;
+        self.plain(bytes)
+    }
+
+    #[inline]
+    fn plain(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         let written = self.encoder.writer().write(bytes);
         written.map_err(|failure| self.failed(&failure))
     }

@@ -15,7 +15,7 @@ use super::error::{RecvError, SendErrorReason};
 use super::packet::{self, BodyRef, Failure, FileBody, MAX_INLINE, MAX_PACKET, Packet, ReceivedBody};
 use crate::codec::{DecodeError, Input};
 use crate::large::{self, LargeMessages, Receipt};
-use crate::message::{self, Spill, unreadable};
+use crate::message::{self, Beside, Spill, unreadable};
 use crate::pollable::PollableFd;
 use crate::spin::Spins;
 use crate::sys::memfd::{MemoryFile, Reader};
@@ -60,7 +60,8 @@ impl Socket {
     pub(super) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Outgoing, SendErrorReason> {
         let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
         let mut buffer = encoding_buffer();
-        let (file, descriptors) = message::encode(value, &mut buffer, spill).map_err(SendErrorReason::Encode)?;
+        let beside = message::encode(value, &mut buffer, spill).map_err(SendErrorReason::Encode)?;
+        let Beside { file, descriptors } = beside.map(|beside| *beside).unwrap_or_default();
         Ok(Outgoing::new(file, buffer, descriptors))
     }
 

@@ -30,6 +30,13 @@ impl<'a> Writer<'a> {
         Self { start: buffer.len(), bytes: buffer, file: None, spill, limit: message_limit() }
     }
 
+    /// Tells whether all of the body is in the buffer, and may stay there.
+    #[inline(always)]
+    pub(super) fn is_done(&self) -> bool {
+        let length = self.in_buffer().len();
+        self.file.is_none() && length <= self.spill.beyond && length as u64 <= self.limit
+    }
+
     /// Returns the file, if the body is not in the buffer.
     #[inline(always)]
     pub(super) fn finish(mut self) -> Result<Option<Box<MemoryFile>>, EncodeError> {

@@ -1,9 +1,9 @@
-//! Vectors and slices of numbers as bytes, in generic code that does not know its types.
+//! Vectors, slices and arrays of numbers as bytes, in generic code that does not know its types.
 //!
-//! serde treats a vector of numbers as a sequence, with one call for each element. The codec asks
-//! this module whether the bytes of a value in memory are those on the wire, and then copies them
-//! at once. `numbers!` lists the types. On targets that are not 64-bit little-endian, only `u8` and
-//! `i8` are among them.
+//! serde treats a vector or an array of numbers as a sequence, with one call for each element. The
+//! codec asks this module whether the bytes of a value in memory are those on the wire, and then
+//! copies them at once. `numbers!` lists the types. On targets that are not 64-bit little-endian,
+//! only `u8` and `i8` are among them.
 
 use std::any::{TypeId, type_name};
 use std::marker::PhantomData;
@@ -19,14 +19,26 @@ use serde::de::DeserializeOwned;
 /// The type has no padding, and any bytes are a valid value.
 pub(crate) unsafe trait Number: Copy + DeserializeOwned + 'static {}
 
-/// What reads a vector of numbers.
+/// What reads numbers.
 pub(crate) trait Take {
     type Error;
 
-    /// Returns the ID of the type by which a `Vec<N>` is asked for.
-    fn request<N: Number>() -> Option<TypeId>;
+    /// Returns the ID of the type by which a `V` is asked for, which is a sequence or a tuple.
+    fn request<V: DeserializeOwned>() -> Option<TypeId>;
 
+    /// Reads a vector: the number of elements, and their bytes.
     fn take<N: Number>(self) -> Result<Vec<N>, Self::Error>;
+
+    /// Reads an array: its bytes.
+    fn fill(self, bytes: &mut [u8]) -> Result<(), Self::Error>;
+}
+
+/// Numbers in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Numbers<'a> {
+    /// How many there are, if the type does not say it.
+    pub(crate) count: Option<usize>,
+    pub(crate) bytes: &'a [u8],
 }
 
 /// Returns what `TypeId::of` would return for `T` if all its lifetimes were `'static`.
@@ -64,6 +76,38 @@ fn bytes<N: Number>(numbers: &[N]) -> &[u8] {
     unsafe { slice::from_raw_parts(numbers.as_ptr().cast::<u8>(), size_of_val(numbers)) }
 }
 
+/// serde has arrays of these lengths, and the empty one.
+macro_rules! lengths {
+    ($($length:literal)+) => {
+        /// The ID of the array of so many numbers.
+        #[inline]
+        fn array_id<N: Number>(length: usize) -> Option<TypeId> {
+            match length {
+                $($length => Some(TypeId::of::<[N; $length]>()),)+
+                _ => None,
+            }
+        }
+
+        /// The ID of the type by which that array is asked for.
+        #[inline]
+        fn array_request<N: Number, T: Take>(length: usize) -> Option<TypeId> {
+            match length {
+                $($length => T::request::<[N; $length]>(),)+
+                _ => None,
+            }
+        }
+    };
+}
+
+lengths!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+
+/// Tells whether `T` may be an array of numbers. If std changed the names of types, numbers would
+/// be treated one by one.
+#[inline]
+fn may_be_array<T: ?Sized>() -> bool {
+    !mem::needs_drop::<T>() && type_name::<T>().as_bytes().first() == Some(&b'[')
+}
+
 macro_rules! numbers {
     ($($number:ty),+ $(,)?) => {
         $(
@@ -71,17 +115,18 @@ macro_rules! numbers {
             unsafe impl Number for $number {}
         )+
 
-        /// Returns the number of elements of `value`, and their bytes, if it is a `Vec` of numbers,
-        /// a slice of them, or a reference to either.
+        /// Returns the numbers in `value`, if it is a `Vec` or an array of numbers, a slice of
+        /// them, or a reference to a `Vec` or a slice.
         #[inline]
-        pub(crate) fn of<T: ?Sized>(value: &T) -> Option<(usize, &[u8])> {
+        pub(crate) fn of<T: ?Sized>(value: &T) -> Option<Numbers<'_>> {
             // This rules out most values. It costs nothing with optimisation, and little without.
             // The name of a type tells whether it is a reference; if std changed the names, numbers
             // would be written one by one.
             let is_slice = size_of::<&T>() == size_of::<&[u8]>();
             let is_vec = !is_slice && size_of_val(value) == size_of::<Vec<u8>>() && mem::needs_drop::<T>();
             let is_reference = !is_slice && !is_vec && type_name::<T>().as_bytes().first() == Some(&b'&');
-            if !(is_slice || is_vec || is_reference) {
+            let is_array = !is_slice && !is_vec && !is_reference && may_be_array::<T>();
+            if !(is_slice || is_vec || is_reference || is_array) {
                 return None;
             }
             let id = id::<T>();
@@ -91,25 +136,32 @@ macro_rules! numbers {
                     // SAFETY: `T` is `Vec<$number>`, which has no lifetimes, so this is the
                     // reference `value` itself.
                     let numbers = unsafe { &*place.cast::<Vec<$number>>() };
-                    return Some((numbers.len(), bytes(numbers)));
+                    return Some(Numbers { count: Some(numbers.len()), bytes: bytes(numbers) });
                 }
                 if is_reference && id == TypeId::of::<&[$number]>() {
                     // SAFETY: `T` is `&'a [$number]` for some `'a`. The slice is used no longer
                     // than `value` is borrowed, and `'a` outlives that borrow.
                     let numbers = unsafe { *place.cast::<&[$number]>() };
-                    return Some((numbers.len(), bytes(numbers)));
+                    return Some(Numbers { count: Some(numbers.len()), bytes: bytes(numbers) });
                 }
                 if is_reference && id == TypeId::of::<&Vec<$number>>() {
                     // SAFETY: as for the reference to a slice.
                     let numbers = unsafe { *place.cast::<&Vec<$number>>() };
-                    return Some((numbers.len(), bytes(numbers)));
+                    return Some(Numbers { count: Some(numbers.len()), bytes: bytes(numbers) });
                 }
                 if is_slice && id == TypeId::of::<[$number]>() {
                     let length = size_of_val(value) / size_of::<$number>();
                     // SAFETY: `T` is `[$number]`, so these are the pointer and the length of
                     // `value` itself, borrowed for as long.
                     let numbers = unsafe { slice::from_raw_parts(place.cast::<$number>(), length) };
-                    return Some((length, bytes(numbers)));
+                    return Some(Numbers { count: Some(length), bytes: bytes(numbers) });
+                }
+                let length = size_of_val(value) / size_of::<$number>();
+                if is_array && Some(id) == array_id::<$number>(length) {
+                    // SAFETY: `T` is `[$number; length]`, so this is the memory of its elements,
+                    // borrowed as long as `value`.
+                    let numbers = unsafe { slice::from_raw_parts(place.cast::<$number>(), length) };
+                    return Some(Numbers { count: None, bytes: bytes(numbers) });
                 }
             )+
             None
@@ -124,12 +176,34 @@ macro_rules! numbers {
             }
             let (request, value) = (Some(id::<R>()), id::<V>());
             $(
-                if value == TypeId::of::<Vec<$number>>() && request == T::request::<$number>() {
+                if value == TypeId::of::<Vec<$number>>() && request == T::request::<Vec<$number>>() {
                     return Ok(take.take::<$number>().map(|numbers| {
                         let numbers = ManuallyDrop::new(numbers);
                         // SAFETY: `V` is `Vec<$number>`, which has no lifetimes, so this moves the
                         // value. The original is not dropped.
                         unsafe { mem::transmute_copy::<ManuallyDrop<Vec<$number>>, V>(&numbers) }
+                    }));
+                }
+            )+
+            Err(take)
+        }
+
+        /// The same for an array of numbers.
+        #[inline]
+        pub(crate) fn fill<R, V, T: Take>(take: T) -> Result<Result<V, T::Error>, T> {
+            if !may_be_array::<V>() {
+                return Err(take);
+            }
+            let (request, value) = (Some(id::<R>()), Some(id::<V>()));
+            $(
+                let length = size_of::<V>() / size_of::<$number>();
+                if value == array_id::<$number>(length) && request == array_request::<$number, T>(length) {
+                    let mut array = MaybeUninit::<V>::zeroed();
+                    // SAFETY: the memory of `array`, which is initialised and borrowed exclusively.
+                    let bytes = unsafe { slice::from_raw_parts_mut(array.as_mut_ptr().cast::<u8>(), size_of::<V>()) };
+                    return Ok(take.fill(bytes).map(|()| {
+                        // SAFETY: `V` is `[$number; length]`, and any bytes are one.
+                        unsafe { array.assume_init() }
                     }));
                 }
             )+
@@ -214,21 +288,34 @@ pub(crate) fn append<N: Number, E>(
 mod tests {
     use super::*;
 
+    fn vec(count: usize, bytes: &[u8]) -> Option<Numbers<'_>> {
+        Some(Numbers { count: Some(count), bytes })
+    }
+
     #[test]
     fn numbers_are_their_bytes_and_nothing_else_is() {
         let numbers = [1_u16, 2, 3];
         let all = [1, 0, 2, 0, 3, 0];
-        assert_eq!(of(&numbers[..]), Some((3, &all[..])));
-        assert_eq!(of(&&numbers[1..]), Some((2, &all[2..])));
-        assert_eq!(of(&numbers.to_vec()), Some((3, &all[..])));
-        assert_eq!(of(&&numbers.to_vec()), Some((3, &all[..])));
-        assert_eq!(of::<[u8]>(&[]), Some((0, &[][..])));
-        assert_eq!(of(&Vec::<f64>::new()), Some((0, &[][..])));
-        assert_eq!(of(&[1.5_f32][..]), Some((1, &1.5_f32.to_le_bytes()[..])));
-        assert_eq!(of(&vec![-2_i128]), Some((1, &(-2_i128).to_le_bytes()[..])));
+        assert_eq!(of(&numbers[..]), vec(3, &all[..]));
+        assert_eq!(of(&&numbers[1..]), vec(2, &all[2..]));
+        assert_eq!(of(&numbers.to_vec()), vec(3, &all[..]));
+        assert_eq!(of(&&numbers.to_vec()), vec(3, &all[..]));
+        assert_eq!(of::<[u8]>(&[]), vec(0, &[][..]));
+        assert_eq!(of(&Vec::<f64>::new()), vec(0, &[][..]));
+        assert_eq!(of(&[1.5_f32][..]), vec(1, &1.5_f32.to_le_bytes()[..]));
+        assert_eq!(of(&vec![-2_i128]), vec(1, &(-2_i128).to_le_bytes()[..]));
 
-        assert_eq!(of(&numbers), None);
+        assert_eq!(of(&numbers), Some(Numbers { count: None, bytes: &all }));
+        assert_eq!(of(&[-2_i8]), Some(Numbers { count: None, bytes: &[0xfe] }));
+        assert_eq!(of(&[1.5_f64; 32]).unwrap().bytes, 1.5_f64.to_le_bytes().repeat(32));
+
         assert_eq!(of(&&numbers), None);
+        assert_eq!(of(&[0_u8; 33]), None);
+        assert_eq!(of::<[u8; 0]>(&[]), None);
+        assert_eq!(of(&[[1_u8; 2]; 2]), None);
+        assert_eq!(of(&[true; 2]), None);
+        assert_eq!(of(&[Some(1_u8)]), None);
+        assert_eq!(of(&[MaybeUninit::<u8>::uninit()]), None);
         assert_eq!(of(&&&numbers[..]), None);
         assert_eq!(of(&[true][..]), None);
         assert_eq!(of(&['a'][..]), None);
@@ -246,8 +333,8 @@ mod tests {
     #[test]
     fn the_memory_is_the_same() {
         let numbers = vec![1_u8, 2, 3];
-        assert!(ptr::eq(of(&numbers).unwrap().1, &raw const numbers[..]));
-        assert!(ptr::eq(of(&&numbers[1..]).unwrap().1, &raw const numbers[1..]));
+        assert!(ptr::eq(of(&numbers).unwrap().bytes, &raw const numbers[..]));
+        assert!(ptr::eq(of(&&numbers[1..]).unwrap().bytes, &raw const numbers[1..]));
     }
 
     struct Two;
@@ -255,8 +342,8 @@ mod tests {
     impl Take for Two {
         type Error = ();
 
-        fn request<N: Number>() -> Option<TypeId> {
-            Some(TypeId::of::<PhantomData<Vec<N>>>())
+        fn request<V: DeserializeOwned>() -> Option<TypeId> {
+            Some(id::<PhantomData<V>>())
         }
 
         fn take<N: Number>(self) -> Result<Vec<N>, ()> {
@@ -269,6 +356,24 @@ mod tests {
             })?;
             Ok(numbers)
         }
+
+        fn fill(self, bytes: &mut [u8]) -> Result<(), ()> {
+            bytes.fill(1);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_the_request_for_an_array_of_numbers_is_one() {
+        assert_eq!(fill::<PhantomData<[u32; 2]>, [u32; 2], _>(Two).ok(), Some(Ok([0x0101_0101; 2])));
+        assert_eq!(fill::<PhantomData<[i8; 32]>, [i8; 32], _>(Two).ok(), Some(Ok([1; 32])));
+        assert!(fill::<PhantomData<[u8; 0]>, [u8; 0], _>(Two).is_err());
+        assert!(fill::<PhantomData<[u8; 33]>, [u8; 33], _>(Two).is_err());
+        assert!(fill::<PhantomData<[bool; 2]>, [bool; 2], _>(Two).is_err());
+        assert!(fill::<PhantomData<(u8, u8)>, (u8, u8), _>(Two).is_err());
+        // A request of another type for the same value, and one for a different value.
+        assert!(fill::<u8, [u8; 2], _>(Two).is_err());
+        assert!(fill::<PhantomData<[u8; 2]>, [i8; 2], _>(Two).is_err());
     }
 
     #[test]

@@ -67,6 +67,7 @@ impl<'a> Ring<'a> {
     /// From `start`, which is aligned to units, `size` bytes are mapped for reading and writing for
     /// as long as `'a`, and this process has no reference to them. `size` is a power of two of at
     /// least one unit.
+    #[inline]
     pub(crate) unsafe fn new(indices: &'a Indices, start: NonNull<u8>, size: usize, limit: u32) -> Self {
         Self { indices, start, size, limit, memory: PhantomData }
     }
@@ -102,6 +103,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Copies the bytes from `offset` on into all of `to`.
+    #[inline]
     fn read<'b>(&self, offset: usize, to: &'b mut [MaybeUninit<u8>]) -> &'b mut [u8] {
         let from = self.place(offset, to.len());
         let to = ptr::from_mut(to);
@@ -114,6 +116,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Appends the bytes from `offset` on to `bytes`.
+    #[inline]
     fn append(&self, offset: usize, length: usize, bytes: &mut Vec<u8>) {
         bytes.reserve(length);
         let read = self.read(offset, &mut bytes.spare_capacity_mut()[..length]).len();
@@ -127,6 +130,7 @@ impl<'a> Ring<'a> {
         self.write(offset, &word.to_ne_bytes());
     }
 
+    #[inline]
     fn read_word(&self, offset: usize) -> u64 {
         let place = self.place(offset, UNIT).cast::<u64>();
         // SAFETY: a word is mapped there, and any bytes are one. It is read once, so that what is
@@ -152,6 +156,7 @@ pub(crate) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// `head` is an earlier head of the ring, to save a look at the word that the other side
     /// writes.
+    #[inline]
     pub(crate) fn new(ring: Ring<'a>, head: Index) -> Self {
         let tail = ring.indices.tail();
         let writer = Self { ring, published: tail.open(), next: tail.open(), head };
@@ -164,6 +169,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The same, where `next` is behind messages that were written and not published.
+    #[inline]
     pub(crate) fn resume(ring: Ring<'a>, head: Index, next: Index) -> Self {
         let writer = Self::new(ring, head);
         let resumed = Self { next, ..writer };
@@ -176,11 +182,13 @@ impl<'a> Writer<'a> {
     }
 
     /// What the consumer had taken when it was last looked at.
+    #[inline]
     pub(crate) fn head(&self) -> Index {
         self.head
     }
 
     /// Behind the messages that were written.
+    #[inline]
     pub(crate) fn next(&self) -> Index {
         self.next
     }
@@ -204,6 +212,7 @@ impl<'a> Writer<'a> {
 
     /// Tells whether a message of `length` bytes can be published, and nothing has to be waited
     /// for.
+    #[inline]
     pub(crate) fn has_room(&mut self, length: usize) -> Result<bool, Damaged> {
         self.find(units_of(length)).map(|place| place.is_some())
     }
@@ -242,6 +251,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes a record, to be published with the others; `false` if there is no room for it.
+    #[inline]
     pub(crate) fn write(&mut self, kind: Kind, bytes: &[u8]) -> Result<bool, Damaged> {
         let units = units_of(bytes.len());
         let Some(skip) = self.find(units)? else { return Ok(false) };
@@ -269,6 +279,7 @@ impl<'a> Writer<'a> {
     }
 
     /// How many bytes of records [`write_records`](Self::write_records) has room for now.
+    #[inline]
     pub(crate) fn room(&self) -> Result<usize, Damaged> {
         let head = self.ring.indices.head();
         if !self.is_possible(head) {
@@ -291,6 +302,7 @@ impl<'a> Writer<'a> {
 
     /// The place for a message of which the length is not known yet. `None` if there is none for a
     /// short one.
+    #[inline]
     pub(crate) fn sink(&mut self) -> Result<Option<RingSink<'a>>, Damaged> {
         // Two units are a message of eight bytes.
         let Some(skip) = self.find(2)? else { return Ok(None) };
@@ -302,6 +314,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes what is in the sink, which is the last one, a message to be published with the others.
+    #[inline]
     pub(crate) fn commit(&mut self, sink: &RingSink<'a>) {
         self.skip(sink.skip);
         self.ring.write_word(sink.start - HEADER, (sink.length as u64) << 2 | Kind::Message as u64);
@@ -309,6 +322,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Publishes what was written, if anything was. Returns how many messages that is.
+    #[inline]
     pub(crate) fn publish(&mut self) -> Result<u32, Closed> {
         let count = self.next.messages_since(self.published);
         if count == 0 {
@@ -358,6 +372,7 @@ impl Sink for RingSink<'_> {
         true
     }
 
+    #[inline]
     fn take_back(&mut self, buffer: &mut Vec<u8>) {
         self.ring.append(self.start, self.length, buffer);
         self.length = 0;
@@ -395,6 +410,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// `tail` is an earlier tail of the ring, to save a look at the word that the other side
     /// writes.
+    #[inline]
     pub(crate) fn new(ring: Ring<'a>, tail: Index) -> Self {
         let head = ring.indices.head();
         let reader = Self { ring, taken: head, next: head, tail };
@@ -403,10 +419,12 @@ impl<'a> Reader<'a> {
     }
 
     /// What was published when it was last looked at.
+    #[inline]
     pub(crate) fn tail(&self) -> Index {
         self.tail
     }
 
+    #[inline]
     fn is_possible(&self, tail: Index) -> bool {
         // What was passed over still counts: otherwise a producer that is out of order could
         // publish for as long as this consumer reads.
@@ -421,6 +439,7 @@ impl<'a> Reader<'a> {
 
     /// Appends all records that were published, as they stand in the ring, to `bytes`, and takes
     /// them. What is in them is not looked at.
+    #[inline]
     pub(crate) fn take_all(&mut self, bytes: &mut Vec<u8>) -> Result<(), Damaged> {
         let tail = self.ring.indices.tail();
         if !self.is_possible(tail) {
@@ -437,6 +456,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Looks for the next message.
+    #[inline]
     pub(crate) fn find(&mut self) -> Result<Found, Damaged> {
         let mut skipped = false;
         loop {
@@ -475,21 +495,25 @@ impl<'a> Reader<'a> {
     }
 
     /// Appends the bytes of a record, which [`find`](Self::find) has just returned, to `bytes`.
+    #[inline]
     pub(crate) fn copy(&self, record: &Record, bytes: &mut Vec<u8>) {
         self.ring.append(record.offset, record.length, bytes);
     }
 
     /// Passes over a record, to be taken with the others.
+    #[inline]
     pub(crate) fn pass(&mut self, record: &Record) {
         self.next = record.after;
     }
 
     /// How many messages were passed over and not taken.
+    #[inline]
     pub(crate) fn passed(&self) -> u32 {
         self.next.messages_since(self.taken)
     }
 
     /// Takes what was passed over.
+    #[inline]
     pub(crate) fn take(&mut self) {
         if self.next != self.taken {
             self.ring.indices.take(self.next);
@@ -505,12 +529,14 @@ pub(crate) struct InRing<'a> {
 }
 
 impl Source for InRing<'_> {
+    #[inline]
     fn read(&self, position: usize, to: &mut [u8]) {
         let from = self.ring.place(self.record.offset + position, to.len());
         // SAFETY: as in `Ring::read`, of memory that is initialised.
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_mut_ptr(), to.len()) };
     }
 
+    #[inline]
     fn fill<'b>(&self, position: usize, to: &'b mut [MaybeUninit<u8>]) -> &'b mut [u8] {
         self.ring.read(self.record.offset + position, to)
     }

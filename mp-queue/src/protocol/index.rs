@@ -58,49 +58,59 @@ pub(crate) const UNIT: usize = 8;
 pub(crate) const LARGEST: usize = (1 << 30) * UNIT;
 
 impl Index {
+    #[inline]
     fn new(count: u32, position: u32) -> Self {
         Self(u64::from(count & MOST_MESSAGES) << 32 | u64::from(position))
     }
 
     /// The index of these bits, which may be any.
+    #[inline]
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
+    #[inline]
     pub(crate) fn bits(self) -> u64 {
         self.0
     }
 
     /// The position, in units.
+    #[inline]
     pub(crate) fn position(self) -> u32 {
         self.0 as u32
     }
 
     /// How many messages, modulo one more than [`MOST_MESSAGES`].
+    #[inline]
     pub(crate) fn count(self) -> u32 {
         (self.0 >> 32) as u32 & MOST_MESSAGES
     }
 
+    #[inline]
     pub(crate) fn is_closed(self) -> bool {
         self.0 & CLOSED != 0
     }
 
     /// The index behind so many more units and messages.
+    #[inline]
     pub(crate) fn plus(self, units: u32, messages: u32) -> Self {
         Self::new(self.count().wrapping_add(messages), self.position().wrapping_add(units))
     }
 
     /// How many units there are from `earlier` up to here.
+    #[inline]
     pub(crate) fn units_since(self, earlier: Self) -> u32 {
         self.position().wrapping_sub(earlier.position())
     }
 
     /// How many messages there are from `earlier` up to here.
+    #[inline]
     pub(crate) fn messages_since(self, earlier: Self) -> u32 {
         self.count().wrapping_sub(earlier.count()) & MOST_MESSAGES
     }
 
     /// The index without the bit that closes the ring.
+    #[inline]
     pub(crate) fn open(self) -> Self {
         Self(self.0 & !CLOSED)
     }
@@ -131,6 +141,7 @@ pub(crate) struct Line<T>(pub(crate) T);
 impl Indices {
     /// Returns those of an empty ring.
     #[allow(clippy::new_without_default, reason = "they are placed in shared memory, once for each ring")]
+    #[inline]
     pub fn new() -> Self {
         Self {
             tail: Line(AtomicU64::new(0)),
@@ -151,12 +162,14 @@ impl Indices {
 
     /// What was published, and whether the ring is closed. Whoever waits for it looks here after it
     /// set its bit.
+    #[inline]
     pub(crate) fn tail(&self) -> Index {
         // Acquire, for the bytes before it; in the order of all, for the sleepers.
         Index(self.tail.0.load(Ordering::SeqCst))
     }
 
     /// What was taken.
+    #[inline]
     pub(crate) fn head(&self) -> Index {
         // Acquire: the consumer has read the bytes before it, and they may be written now.
         Index(self.head.0.load(Ordering::SeqCst))
@@ -164,6 +177,7 @@ impl Indices {
 
     /// Publishes what the producer has written from `old` up to `new`. The producer then owes a
     /// [`Signal::notify`] of `items`.
+    #[inline]
     pub(crate) fn publish(&self, old: Index, new: Index) -> Result<(), Closed> {
         // Release: the bytes are written before.
         match self.tail.0.compare_exchange(old.0, new.0, Ordering::SeqCst, Ordering::Relaxed) {
@@ -182,12 +196,14 @@ impl Indices {
     }
 
     /// Takes what is before `new`. The consumer then owes a [`Signal::notify`] of `space`.
+    #[inline]
     pub(crate) fn take(&self, new: Index) {
         // Release: the bytes were read before.
         self.head.0.store(new.0, Ordering::SeqCst);
     }
 
     /// Closes the ring. The caller then owes a [`Signal::notify`] of both signals.
+    #[inline]
     pub(crate) fn close(&self) {
         self.tail.0.fetch_or(CLOSED, Ordering::SeqCst);
     }
@@ -207,6 +223,7 @@ const ONE: u32 = 1 << 2;
 pub(crate) struct Signal(Futex);
 
 impl Signal {
+    #[inline]
     pub(crate) fn new() -> Self {
         Self(Futex::new(0))
     }
@@ -221,6 +238,7 @@ impl Signal {
     }
 
     /// The same for all threads that sleep.
+    #[inline]
     pub(crate) fn notify_all(&self, write: impl FnOnce()) {
         if self.has_waiters() {
             self.notify_waiters(u32::MAX >> 1, write);
@@ -251,6 +269,7 @@ impl Signal {
     }
 
     /// Sleeps for a while unless `ready`, which looks at the index of the other side.
+    #[inline]
     pub(crate) fn sleep(&self, ready: impl FnOnce() -> bool, deadline: Deadline) -> Slept {
         let mut word = self.0.load(Ordering::SeqCst);
         let announced = loop {
@@ -264,6 +283,7 @@ impl Signal {
     }
 
     /// Announces a waiter for the eventfd, who then looks at the index of the other side.
+    #[inline]
     pub(crate) fn watch(&self) {
         self.0.fetch_or(WATCHED, Ordering::SeqCst);
     }

@@ -58,9 +58,9 @@ impl Memory {
                 Ok(Some(_)) => continue,
                 Ok(None) => break,
                 // Hardly ever another one than ours.
-                Err(RecvError::Decode(error)) => Part::Failed(Failure::Decode(error)),
-                Err(RecvError::Io(error)) => Part::Failed(Failure::Io(error)),
-                Err(error) => Part::Failed(Failure::Io(io::Error::other(error))),
+                Err(RecvError::Decode(error)) => Part::Failed(Box::new(Failure::Decode(error))),
+                Err(RecvError::Io(error)) => Part::Failed(Box::new(Failure::Io(error))),
+                Err(error) => Part::Failed(Box::new(Failure::Io(io::Error::other(error)))),
             };
         }
         missing("another process has taken the descriptors of the value")
@@ -90,5 +90,5 @@ impl Memory {
 }
 
 fn missing(what: &'static str) -> Part {
-    Part::Failed(Failure::Io(io::Error::new(io::ErrorKind::InvalidData, what)))
+    Part::Failed(Box::new(Failure::Io(io::Error::new(io::ErrorKind::InvalidData, what))))
 }

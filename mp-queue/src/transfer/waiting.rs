@@ -97,8 +97,9 @@ impl Memory {
         }
         let patience = *waiting.patience.get_or_insert_with(|| Deadline::after(LONG_WAIT));
         if length > self.size() / 16 && patience.has_passed() {
-            if let Some(Part::Bytes(range)) = batch.parts.get(put) {
-                let message = Message::from_encoded(batch.bytes[range.clone()].to_vec());
+            if let Some(Part::Bytes(length)) = batch.parts.get(put) {
+                let message = Message::from_encoded(batch.bytes[batch.start..][..*length].to_vec());
+                batch.start += length;
                 batch.parts[put] = Part::Message(Some(Box::new(message)));
                 return Ok(());
             }
