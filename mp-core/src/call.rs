@@ -98,7 +98,7 @@ impl<F: ProcessFn, A> Call<F, A> {
     pub fn encode(&self) -> Result<EncodedCall, EncodeError> {
         // Nothing but a value without bytes is short enough to be written there.
         let arguments = self.encode_arguments(&mut Vec::new(), 0)?;
-        Ok(EncodedCall { function: Cow::Borrowed(F::NAME), arguments: arguments.unwrap_or_else(Message::empty) })
+        Ok(EncodedCall { function: Cow::Borrowed(F::ID), arguments: arguments.unwrap_or_else(Message::empty) })
     }
 
     /// Appends the encoded arguments to `bytes` if they take at most `most` bytes and contain no
@@ -124,7 +124,7 @@ impl<F: ProcessFn, A: Clone> Clone for Call<F, A> {
     }
 }
 
-/// A call without its types: the function's name and the encoded arguments. It can be run, and sent
+/// A call without its types: the function's ID and the encoded arguments. It can be run, and sent
 /// as a value.
 ///
 /// # Examples
@@ -143,14 +143,16 @@ impl<F: ProcessFn, A: Clone> Clone for Call<F, A> {
 /// ```
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EncodedCall {
+    /// The ID of the function.
     function: Cow<'static, str>,
     arguments: Message,
 }
 
 impl EncodedCall {
-    /// Returns the name of the function.
+    /// Returns the name of the function. If this executable does not have the function, it is its
+    /// ID.
     pub fn function(&self) -> &str {
-        &self.function
+        registry::find(&self.function).map_or(&self.function, |function| function.name())
     }
 
     /// Tells whether the arguments contain descriptors.
@@ -180,7 +182,7 @@ impl EncodedCall {
 ///     a + b
 /// }
 ///
-/// let function = RawFunction::find(add::NAME).unwrap();
+/// let function = RawFunction::find(add::ID).unwrap();
 /// let (mut arguments, mut result) = (Vec::new(), Vec::new());
 /// assert!(add::call(1, 2).encode_arguments(&mut arguments, 64)?.is_none());
 /// assert!(function.run_bytes(&mut arguments, &mut result, 64).is_none());
@@ -191,9 +193,9 @@ impl EncodedCall {
 pub struct RawFunction(&'static Registration);
 
 impl RawFunction {
-    /// Finds the function of this name in the executable.
-    pub fn find(name: &str) -> Option<Self> {
-        registry::find(name).map(Self)
+    /// Finds the function of this [`ID`](ProcessFn::ID) in the executable.
+    pub fn find(id: &str) -> Option<Self> {
+        registry::find(id).map(Self)
     }
 
     /// Runs the function in this process, with the arguments in bytes from

@@ -9,8 +9,12 @@ use serde::de::DeserializeOwned;
 /// Do not implement it by hand: only the attribute registers a function, and a child finds only
 /// registered functions.
 pub trait ProcessFn: Sized + 'static {
-    /// The name by which a child finds the function: its path, or the name from `name = ".."`.
+    /// The name of the function: its path, or the name from `name = ".."`.
     const NAME: &'static str;
+    /// What a child finds the function by: the name and the place in the source, or the name from
+    /// `name = ".."` alone. So two versions of a crate can be in one program, and the bodies of two
+    /// functions can each contain one of the same name.
+    const ID: &'static str = Self::NAME;
     /// The types of the parameters: `()`, the one type, or a tuple. For a reference it is the owned
     /// type: `String` for `&str`, `Vec<T>` for `&[T]`, `T` for `&T`.
     type Args: Serialize + DeserializeOwned;

@@ -1,13 +1,12 @@
-//! The functions of this executable, by name.
+//! The functions of this executable, by ID.
 //!
 //! The linker collects the registrations in one slice, so no code has to run to register a
 //! function. The first look-up makes the index over the slice, which never changes.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-use linkme::distributed_slice;
+use mp_macros::versioned_slice;
 use serde::de::DeserializeOwned;
 
 use crate::codec::DecodeError;
@@ -17,11 +16,11 @@ use crate::outcome::Outcome;
 use crate::panic;
 
 /// Every function of the executable that has the attribute.
-#[distributed_slice]
+#[versioned_slice]
 pub static FUNCTIONS: [Registration];
 
 /// Every function of the executable that has the attribute `on_start`.
-#[distributed_slice]
+#[versioned_slice]
 pub static START_HOOKS: [StartHook];
 
 /// A function that runs when a child starts.
@@ -53,7 +52,8 @@ pub(crate) fn run_start_hooks() -> Result<(), Outcome> {
 #[derive(Debug)]
 pub struct Registration {
     name: &'static str,
-    location: Location,
+    id: &'static str,
+    place: &'static str,
     run: fn(Arguments<'_>, &mut Vec<u8>, usize) -> Option<Outcome>,
     change: fn(Option<Message>, Message) -> Result<Change, Outcome>,
 }
@@ -77,24 +77,14 @@ impl Arguments<'_> {
     }
 }
 
-/// Where a function is in the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Location {
-    file: &'static str,
-    line: u32,
-    column: u32,
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
-
 impl Registration {
     /// Describes the function `F`, which is at the given place in the source.
-    pub const fn of<F: ProcessFn>(file: &'static str, line: u32, column: u32) -> Self {
-        Self { name: F::NAME, location: Location { file, line, column }, run: run::<F>, change: change::<F> }
+    pub const fn of<F: ProcessFn>(place: &'static str) -> Self {
+        Self { name: F::NAME, id: F::ID, place, run: run::<F>, change: change::<F> }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Runs the function.
@@ -154,18 +144,16 @@ pub(crate) fn quoted<F: ProcessFn>() -> String {
     format!("`{}`", F::NAME)
 }
 
-/// Two functions have the same name, so a child could not tell which one to run.
-///
-/// The name of a function is its module and its own name, even if it is inside the body of another
-/// function. `#[process_fn(name = "..")]` gives it a different name.
+/// Two functions have the same name from `#[process_fn(name = "..")]`, or one macro makes both in
+/// the same place, so a child could not tell which one to run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "two functions are registered under the name `{name}`, at {first} and at {second}: give one of them another with `#[process_fn(name = \"..\")]`"
 )]
 pub struct DuplicateFunction {
     name: &'static str,
-    first: Location,
-    second: Location,
+    first: &'static str,
+    second: &'static str,
 }
 
 impl DuplicateFunction {
@@ -176,7 +164,7 @@ impl DuplicateFunction {
 }
 
 struct Index {
-    /// Sorted by name. Functions of the same name are in the order of the linker.
+    /// Sorted by ID. Functions of the same ID are in the order of the linker.
     functions: Vec<&'static Registration>,
     duplicate: Option<DuplicateFunction>,
 }
@@ -187,24 +175,25 @@ fn index() -> &'static Index {
     // than building a hash table.
     INDEX.get_or_init(|| {
         let mut functions: Vec<_> = FUNCTIONS.iter().collect();
-        functions.sort_by_key(|function| function.name);
+        functions.sort_by_key(|function| function.id);
         let duplicate = functions.windows(2).find_map(|pair| {
             let [first, second] = pair else { return None };
-            let (name, first, second_location) = (first.name, first.location, second.location);
-            (name == second.name).then_some(DuplicateFunction { name, first, second: second_location })
+            let (name, first_place, second_place) = (first.name, first.place, second.place);
+            let duplicate = DuplicateFunction { name, first: first_place, second: second_place };
+            (first.id == second.id).then_some(duplicate)
         });
         Index { functions, duplicate }
     })
 }
 
 /// Finds a function.
-pub(crate) fn find(name: &str) -> Option<&'static Registration> {
+pub(crate) fn find(id: &str) -> Option<&'static Registration> {
     let functions = &index().functions;
-    let index = functions.binary_search_by_key(&name, |function| function.name).ok()?;
+    let index = functions.binary_search_by_key(&id, |function| function.id).ok()?;
     Some(functions[index])
 }
 
-/// Checks that every name is unique.
+/// Checks that every ID is unique.
 pub(crate) fn check() -> Result<(), DuplicateFunction> {
     index().duplicate.clone().map_or(Ok(()), Err)
 }

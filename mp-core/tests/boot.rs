@@ -14,8 +14,15 @@ use mp_core::{Builder, ExitStatus, JoinError, ProcessFn, Resource, SpawnError, p
 use mp_testing::{error_chain, nothing, scenario, this_executable};
 
 /// The variable that makes a process a child.
-const MARKER: &str =
-    concat!("MP_CORE_", env!("CARGO_PKG_VERSION_MAJOR"), "_", env!("CARGO_PKG_VERSION_MINOR"), "_CHILD");
+const MARKER: &str = concat!(
+    "MP_CORE_",
+    env!("CARGO_PKG_VERSION_MAJOR"),
+    "_",
+    env!("CARGO_PKG_VERSION_MINOR"),
+    "_",
+    env!("CARGO_PKG_VERSION_PATCH"),
+    "_CHILD"
+);
 
 inventory::submit!(Plugin("early"));
 
@@ -169,4 +176,20 @@ scenario!(a_function_that_is_not_registered_does_not_start, {
     let outcome = call().encode().unwrap().run().decode::<()>();
     assert_eq!(outcome, Err(CallError::UnknownFunction(Unregistered::NAME.to_owned())));
     assert!(error_chain(&outcome.unwrap_err()).contains(Unregistered::NAME));
+});
+
+scenario!(the_body_of_a_function_can_contain_one_of_any_name, {
+    #[process_fn]
+    fn value() -> u8 {
+        1
+    }
+    assert_eq!(value::spawn().unwrap().join().unwrap(), 1);
+});
+
+scenario!(another_body_can_contain_one_of_the_same_name, {
+    #[process_fn]
+    fn value() -> u8 {
+        2
+    }
+    assert_eq!(value::spawn().unwrap().join().unwrap(), 2);
 });

@@ -49,6 +49,8 @@ struct Expansion<'a> {
     carried: Carried,
     /// The value of `ProcessFn::NAME`.
     registered: TokenStream,
+    /// The value of `ProcessFn::ID`, if it is another.
+    id: Option<TokenStream>,
     /// The name of the function, and of the type.
     name: Ident,
     /// The type `ProcessFn::Args`.
@@ -68,7 +70,11 @@ impl<'a> Expansion<'a> {
                 quote!(::core::concat!(::core::module_path!(), "::", #last))
             }
         };
+        // The path of the file tells two versions of a package apart.
+        let place = place(name.span());
+        let id = args.name.is_none().then(|| quote!(::core::concat!(#registered, " (", #place, ")")));
         Self {
+            id,
             krate: &args.krate,
             executor: args.executor.as_ref().map(|executor| &executor.path),
             function,
@@ -110,6 +116,7 @@ impl<'a> Expansion<'a> {
 
     fn implementation(&self) -> TokenStream {
         let Self { krate, registered, name, args, output, .. } = self;
+        let id = self.id.iter();
         let conditions = &self.carried.conditions;
         let quiet = quiet();
         let locals = self.locals();
@@ -131,6 +138,7 @@ impl<'a> Expansion<'a> {
             #[automatically_derived]
             impl #krate::ProcessFn for #name {
                 const NAME: &'static ::core::primitive::str = #registered;
+                #(const ID: &'static ::core::primitive::str = #id;)*
                 #types
 
                 fn invoke(#unpacked: Self::Args) -> Self::Output {
@@ -176,9 +184,7 @@ impl<'a> Expansion<'a> {
         let Self { krate, name, .. } = self;
         let conditions = &self.carried.conditions;
         let quiet = quiet();
-        // These have the location of the function's name as well. Otherwise they would report the
-        // place of the attribute.
-        let place = quote_spanned!(self.function.name.span()=> ::core::file!(), ::core::line!(), ::core::column!());
+        let place = place(self.function.name.span());
         quote! {
             #(#conditions)*
             #quiet
@@ -186,7 +192,7 @@ impl<'a> Expansion<'a> {
                 #[#krate::__private::linkme::distributed_slice(#krate::__private::FUNCTIONS)]
                 #[linkme(crate = #krate::__private::linkme)]
                 static REGISTRATION: #krate::__private::Registration =
-                    #krate::__private::Registration::of::<#name>(#place);
+                    #krate::__private::Registration::of::<#name>(::core::concat!(#place));
             };
         }
     }
@@ -198,6 +204,12 @@ impl ToTokens for Expansion<'_> {
         tokens.extend(self.borrowing());
         tokens.extend(self.registration());
     }
+}
+
+/// The parts of a text that says where a function is. They have the location of its name. Otherwise
+/// they would report the place of the attribute.
+fn place(span: Span) -> TokenStream {
+    quote_spanned!(span=> ::core::file!(), ":", ::core::line!(), ":", ::core::column!())
 }
 
 /// `()`, `a` or `(a, b, …)`.

@@ -16,6 +16,7 @@ mod parameter;
 mod qualifiers;
 mod shared;
 mod shm_safe;
+mod slice;
 mod types;
 
 use proc_macro::TokenStream;
@@ -133,6 +134,15 @@ pub fn process_fn(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn on_start(arguments: TokenStream, item: TokenStream) -> TokenStream {
     on_start::expand(arguments.into(), item.into()).into()
+}
+
+/// Declares a slice that the linker collects, as linkme's `distributed_slice` does, for mp-core
+/// alone. The name of its section contains the version of the package, because two versions of
+/// mp-core can be in one executable.
+#[doc(hidden)]
+#[proc_macro_attribute]
+pub fn versioned_slice(_arguments: TokenStream, item: TokenStream) -> TokenStream {
+    slice::versioned(item.into()).into()
 }
 
 /// The reference of the derive. `mp_shm::ShmSafe` has the examples, because this crate cannot

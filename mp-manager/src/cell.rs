@@ -108,7 +108,7 @@ impl<T: Serialize + DeserializeOwned> Cell<T> {
     ///
     /// As [`Map::modify`](crate::Map::modify).
     pub fn modify<F: Change<T>>(&self, argument: F::Argument) -> Result<F::Result, CallError> {
-        let (function, argument) = (F::NAME.to_owned(), encode(&argument)?);
+        let (function, argument) = (F::ID.to_owned(), encode(&argument)?);
         self.handle.certain(Operation::Modify { place: Place::Whole, function, argument })
     }
 

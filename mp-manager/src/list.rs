@@ -128,7 +128,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`Map::modify`](crate::Map::modify), and [`CallError::OutOfBounds`].
     pub fn modify<F: Change<T>>(&self, index: usize, argument: F::Argument) -> Result<F::Result, CallError> {
-        let (function, argument) = (F::NAME.to_owned(), encode(&argument)?);
+        let (function, argument) = (F::ID.to_owned(), encode(&argument)?);
         self.handle.certain(Operation::Modify { place: Place::Index(index as u64), function, argument })
     }
 

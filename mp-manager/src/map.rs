@@ -179,7 +179,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     ///
     /// If the caller dies, the function runs to its end, and the change holds.
     pub fn modify<F: Change<V>>(&self, of: &K, argument: F::Argument) -> Result<F::Result, CallError> {
-        let function = F::NAME.to_owned();
+        let function = F::ID.to_owned();
         let argument = encode(&argument)?;
         self.handle.certain(Operation::Modify { place: place(of)?, function, argument })
     }

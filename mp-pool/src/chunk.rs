@@ -17,6 +17,8 @@ use crate::wire::SharedMessage;
 #[derive(Debug)]
 pub(crate) struct Function {
     pub(crate) name: &'static str,
+    /// What a worker finds it by.
+    pub(crate) key: &'static str,
     /// Which function of the pool it is.
     pub(crate) id: usize,
     /// How many of its calls were submitted as tasks.
@@ -26,8 +28,8 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    pub(crate) fn new(name: &'static str, id: usize) -> Self {
-        Self { name, id, submitted: AtomicU64::new(0), estimate: AtomicU64::new(0) }
+    pub(crate) fn new(name: &'static str, key: &'static str, id: usize) -> Self {
+        Self { name, key, id, submitted: AtomicU64::new(0), estimate: AtomicU64::new(0) }
     }
 
     /// The index of the next task.

@@ -173,7 +173,7 @@ impl Pool {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn submit_with<F: ProcessFn, A>(&self, options: TaskOptions, call: Call<F, A>) -> Task<F::Output> {
-        let function = self.scheduler.function(F::NAME);
+        let function = self.scheduler.function::<F>();
         let slot = Arc::new(Slot::new(function.next_index()));
         let mut calls = Calls::default();
         match calls.add(|bytes, most| call.encode_arguments(bytes, most)) {

@@ -5,10 +5,16 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use crate::sys::{control, credentials, runtime};
 
-/// The name of the variable. Two incompatible versions of this crate in one executable each look
-/// for their own.
-pub(crate) const MARKER: &str =
-    concat!("MP_CORE_", env!("CARGO_PKG_VERSION_MAJOR"), "_", env!("CARGO_PKG_VERSION_MINOR"), "_CHILD");
+/// The name of the variable. Two versions of this crate in one executable each look for their own.
+pub(crate) const MARKER: &str = concat!(
+    "MP_CORE_",
+    env!("CARGO_PKG_VERSION_MAJOR"),
+    "_",
+    env!("CARGO_PKG_VERSION_MINOR"),
+    "_",
+    env!("CARGO_PKG_VERSION_PATCH"),
+    "_CHILD"
+);
 
 /// The value of a child's marker.
 pub(crate) fn value() -> String {

@@ -263,7 +263,7 @@ impl Builder {
         }
         children::sweep();
         registry::check()?;
-        if registry::find(F::NAME).is_none() {
+        if registry::find(F::ID).is_none() {
             return Err(SpawnError::Unregistered { name: F::NAME });
         }
         let name = self.name.clone();

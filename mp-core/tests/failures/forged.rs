@@ -15,8 +15,15 @@ use rustix::fs::StatVfsMountFlags;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 
-const MARKER: &str =
-    concat!("MP_CORE_", env!("CARGO_PKG_VERSION_MAJOR"), "_", env!("CARGO_PKG_VERSION_MINOR"), "_CHILD");
+const MARKER: &str = concat!(
+    "MP_CORE_",
+    env!("CARGO_PKG_VERSION_MAJOR"),
+    "_",
+    env!("CARGO_PKG_VERSION_MINOR"),
+    "_",
+    env!("CARGO_PKG_VERSION_PATCH"),
+    "_CHILD"
+);
 
 /// Users that own nothing.
 const NOBODY: u32 = 65534;

@@ -61,7 +61,7 @@ impl<'pool, F: ProcessFn, Items: Iterator<Item: Serialize>> Feed<'pool, F, Items
         Self {
             pool,
             items: items.fuse(),
-            function: pool.scheduler().function(F::NAME),
+            function: pool.scheduler().function::<F>(),
             batch: Arc::new(Batch::default()),
             arrived: VecDeque::new(),
             encoded: Default::default(),

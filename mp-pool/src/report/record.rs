@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_sums_are_not_rounded() {
         let mut recorder = Recorder::new();
-        let functions = [Function::new("one", 0), Function::new("other", 1)];
+        let functions = [Function::new("one", "one", 0), Function::new("other", "other", 1)];
         let calls = 10 * MOST_BARS as u64;
         for call in 0..calls {
             let start = recorder.began + 1_000 * call;
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn long_calls_keep_bars_of_their_own() {
         let mut recorder = Recorder::new();
-        let (short, long) = (Function::new("short", 0), Function::new("long", 1));
+        let (short, long) = (Function::new("short", "short", 0), Function::new("long", "long", 1));
         for call in 0..2 * MOST_BARS as u64 {
             recorder.ran(&ran(&short, 0, recorder.began + 1_000 * call, 900));
         }
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn times_from_a_hostile_worker_are_only_wrong() {
         let mut recorder = Recorder::new();
-        let function = Function::new("f", 0);
+        let function = Function::new("f", "f", 0);
         for (start, end) in [(u64::MAX, 0), (0, u64::MAX), (u64::MAX, u64::MAX), (0, 0)] {
             recorder.ran(&Ran { end, calls: u64::from(u32::MAX), index: u64::MAX - 1, ..ran(&function, 0, start, 0) });
         }

@@ -100,7 +100,7 @@ impl State {
                 (letter.entries.len(), !told.is_some_and(|told| Arc::ptr_eq(&told.0, function) && told.1 == timeout));
             if is_new {
                 let limit = timeout.map_or(0, nanoseconds);
-                let bytes = [&limit.to_le_bytes(), function.name.as_bytes()].concat();
+                let bytes = [&limit.to_le_bytes(), function.key.as_bytes()].concat();
                 packed::append_bytes(&mut letter.entries, Kind::Function, &bytes);
                 worker.function = Some((Arc::clone(function), timeout));
             }

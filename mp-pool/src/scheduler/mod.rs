@@ -54,7 +54,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mp_core::raw::{Deadline, Spins, forks};
-use mp_core::{SendErrorReason, Sender, pipe};
+use mp_core::{ProcessFn, SendErrorReason, Sender, pipe};
 
 use crate::batch::Batch;
 use crate::chunk::{Chunk, Function, Terms};
@@ -128,12 +128,12 @@ impl Scheduler {
         self.terms
     }
 
-    pub(crate) fn function(&self, name: &'static str) -> Arc<Function> {
-        let known = self.functions.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+    pub(crate) fn function<F: ProcessFn>(&self) -> Arc<Function> {
+        let known = self.functions.read().unwrap_or_else(PoisonError::into_inner).get(F::ID).cloned();
         known.unwrap_or_else(|| {
             let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
             let id = functions.len();
-            Arc::clone(functions.entry(name).or_insert_with(|| Arc::new(Function::new(name, id))))
+            Arc::clone(functions.entry(F::ID).or_insert_with(|| Arc::new(Function::new(F::NAME, F::ID, id))))
         })
     }
 
