@@ -171,8 +171,12 @@ impl Block {
                 #(#calls)*
 
                 /// Returns the same methods, which send a call and do not wait for its answer.
+                ///
+                /// Calls through one value of this type are sent together: when it is dropped, when
+                /// 64 have come together, or when a thread or a task waits for an answer of this
+                /// server. `later().method()` drops it at once.
                 pub fn later(&self) -> #later<'_> {
-                    #later(self)
+                    #later(#private::together(&self.handle))
                 }
 
                 /// Lets the value be used again after a panic in a method that takes `&mut self`.
@@ -187,8 +191,8 @@ impl Block {
 
             #[doc = #later_docs]
             #[allow(unreachable_pub)]
-            #[derive(::core::fmt::Debug, ::core::clone::Clone, ::core::marker::Copy)]
-            pub struct #later<'a>(&'a #proxy);
+            #[derive(::core::fmt::Debug)]
+            pub struct #later<'a>(#private::Together<'a>);
 
             #quiet
             #[allow(dead_code, private_interfaces, unreachable_pub)]
@@ -356,7 +360,7 @@ impl Method {
         Some(quote_spanned! {name.span()=>
             #[doc = #docs]
             #visibility fn #name(&self #(, #names: #types)*) -> #krate::Reply<#output> {
-                #private::later(&self.0.handle, #place, &(#(#names,)*))
+                #private::later(&self.0, #place, &(#(#names,)*))
             }
         })
     }

@@ -59,6 +59,14 @@ impl Handle {
         self.link.begin(self.object, operation, deadline)
     }
 
+    /// Sends a request together with others if it is short, without waiting for the answer.
+    pub(crate) fn begin_later(&self, operation: Operation, deadline: Deadline) -> Result<Pending, CallError> {
+        match &operation {
+            Operation::Call(_, value) if value.is_small() => self.link.begin_later(self.object, operation, deadline),
+            _ => self.begin(operation, deadline),
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Deadline {
         Deadline::from_timeout(self.limit)
     }
@@ -242,6 +250,16 @@ impl<'de> Deserialize<'de> for Handle {
         }
         let Received { link, object, lease } = Received::deserialize(deserializer)?;
         Ok(Self { link, object, lease: Arc::new(lease), limit: None })
+    }
+}
+
+/// Lets calls of one proxy be sent together: when it is dropped.
+#[derive(Debug)]
+pub struct Together<'a>(pub(crate) &'a Handle);
+
+impl Drop for Together<'_> {
+    fn drop(&mut self) {
+        self.0.link.send_together();
     }
 }
 

@@ -75,11 +75,11 @@
 //!
 //! # Other programs
 //!
-//! [`Manager::listen`] lets other programs in Rust use the objects, by [`Remote::connect`]. With the
-//! feature `json`, programs in Python call the methods of types with `#[shared(json)]`, by messages
-//! of JSON over `multiprocessing.connection.Client`; `examples/client.py` does it in 20 lines. The
-//! proxies of CPython's own managers are not served: they send pickles, and a pickle can run any
-//! code in the process that receives it. Nothing is encrypted.
+//! [`Manager::listen`] lets other programs in Rust use the objects, by [`Remote::connect`]. With
+//! the feature `json`, programs in Python call the methods of types with `#[shared(json)]`. They
+//! send messages of JSON over `multiprocessing.connection.Client`; `examples/client.py` does it in
+//! 20 lines. The proxies of CPython's own managers are not served: they send pickles, and a pickle
+//! can run any code in the process that receives it. Nothing is encrypted.
 //!
 //! | message | |
 //! |---|---|
@@ -199,8 +199,9 @@ pub use map::Map;
 /// }
 /// assert_eq!(counter.value()?, 200);
 ///
-/// // Sixteen calls on their way at once.
-/// let replies: Vec<_> = (0..16).map(|_| counter.later().add(1)).collect();
+/// // Sixteen calls on their way at once, which are sent together.
+/// let later = counter.later();
+/// let replies: Vec<_> = (0..16).map(|_| later.add(1)).collect();
 /// for (reply, value) in replies.into_iter().zip(201..) {
 ///     assert_eq!(reply.join()?, value);
 /// }

@@ -29,7 +29,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::CallError;
 use crate::value::{Inode, inode};
-use crate::wire::{Body, ClientsEnd, Operation, Request, Response, ServersEnd};
+use crate::wire::{Body, ClientsEnd, Operation, Request, Response, ServersEnd, TOGETHER};
 
 /// The way to one server.
 #[derive(Debug)]
@@ -82,8 +82,40 @@ impl Link {
         let wire = self.wire(deadline)?;
         let call = lock(&wire.calls).open()?;
         let pending = Pending { wire, call, forks: self.forks };
-        pending.wire.send(Request { call, object, operation }, deadline)?;
+        pending.wire.send(Some(Request { call, object, operation }), deadline)?;
         Ok(pending)
+    }
+
+    /// Adds a short request to those that are sent together.
+    pub(crate) fn begin_later(
+        &self,
+        object: u64,
+        operation: Operation,
+        deadline: Deadline,
+    ) -> Result<Pending, CallError> {
+        if !self.is_ours() {
+            return Err(CallError::Forked);
+        }
+        let wire = self.wire(deadline)?;
+        let mut calls = lock(&wire.calls);
+        let call = calls.open()?;
+        calls.unsent.push(Request { call, object, operation });
+        let full = calls.unsent.len() >= TOGETHER;
+        drop(calls);
+        let pending = Pending { wire, call, forks: self.forks };
+        if full {
+            pending.wire.send(None, deadline)?;
+        }
+        Ok(pending)
+    }
+
+    /// Sends what has come together.
+    pub(crate) fn send_together(&self) {
+        let wire = if self.is_ours() { lock(&self.wire).clone() } else { None };
+        if let Some(wire) = wire {
+            // The calls learn an error as their answer.
+            let _ = wire.send(None, Deadline::NEVER);
+        }
     }
 
     /// Sends a request that has no answer.
@@ -91,7 +123,7 @@ impl Link {
         if !self.is_ours() {
             return Err(CallError::Forked);
         }
-        self.wire(Deadline::NEVER)?.send(Request { call: 0, object, operation }, Deadline::NEVER)
+        self.wire(Deadline::NEVER)?.send(Some(Request { call: 0, object, operation }), Deadline::NEVER)
     }
 
     fn wire(&self, deadline: Deadline) -> Result<Arc<Wire>, CallError> {
@@ -151,6 +183,8 @@ struct Wire {
 struct Calls {
     last: u64,
     open: HashMap<u64, State>,
+    /// Requests that are about to be sent together.
+    unsent: Vec<Request>,
     /// A thread reads.
     reading: bool,
     ended: bool,
@@ -234,22 +268,35 @@ impl Calls {
 }
 
 impl Wire {
-    fn send(&self, mut request: Request, deadline: Deadline) -> Result<(), CallError> {
+    /// Sends what has come together, and a request behind it.
+    fn send(&self, request: Option<Request>, deadline: Deadline) -> Result<(), CallError> {
+        let mut packet = std::mem::take(&mut lock(&self.calls).unsent);
+        let others = packet.len();
+        packet.extend(request);
+        if packet.is_empty() {
+            return Ok(());
+        }
         let mut patience = Duration::from_millis(1);
         loop {
             let wait = deadline.left().map_or(patience, |left| left.min(patience));
-            match self.connection.send_timeout(request, wait) {
+            match self.connection.send_timeout(packet, wait) {
                 Ok(()) => return Ok(()),
                 Err(error) if matches!(error.reason, SendErrorReason::TimedOut | SendErrorReason::Full) => {
+                    packet = error.value;
                     if deadline.has_passed() {
+                        lock(&self.calls).unsent.splice(0..0, packet.drain(..others));
                         return Err(CallError::TimedOut);
                     }
-                    request = error.value;
                 }
                 Err(error) => {
                     let why = not_sent(error.reason);
+                    let mut calls = lock(&self.calls);
                     if matches!(why, CallError::Disconnected { .. }) {
-                        lock(&self.calls).end();
+                        calls.end();
+                    } else {
+                        let failed =
+                            |request: Request| Response { call: request.call, body: Body::Failed(why.clone()) };
+                        calls.deliver(error.value.into_iter().map(failed).collect());
                     }
                     return Err(why);
                 }
@@ -257,6 +304,18 @@ impl Wire {
             self.take_in();
             patience = (patience * 2).min(LONGEST_WAIT_FOR_ROOM);
         }
+    }
+
+    /// Sends what has come together, before a caller waits.
+    fn sent(&self, deadline: Deadline) -> MutexGuard<'_, Calls> {
+        let calls = lock(&self.calls);
+        if calls.unsent.is_empty() {
+            return calls;
+        }
+        drop(calls);
+        // The calls learn an error as their answer, or try again.
+        let _ = self.send(None, deadline);
+        lock(&self.calls)
     }
 
     /// Receives the answers that have arrived, unless another thread reads.
@@ -272,7 +331,7 @@ impl Wire {
     }
 
     fn finish(&self, call: u64, deadline: Deadline) -> Result<Body, CallError> {
-        let mut calls = lock(&self.calls);
+        let mut calls = self.sent(deadline);
         loop {
             match calls.open.remove(&call) {
                 Some(State::Answered(body)) => {
@@ -325,7 +384,7 @@ impl Wire {
     }
 
     fn poll(self: &Arc<Self>, call: u64, waker: &Waker) -> Poll<Result<Body, CallError>> {
-        let mut calls = lock(&self.calls);
+        let mut calls = self.sent(Deadline::NEVER);
         match calls.open.remove(&call) {
             Some(State::Answered(body)) => {
                 if !calls.reading {
@@ -390,7 +449,7 @@ impl Pending {
     pub(crate) fn acknowledge(&self, object: u64) {
         let operation = Operation::Acknowledge(self.call);
         // If the connection has ended, the server has taken the value back.
-        let _ = self.wire.send(Request { call: 0, object, operation }, Deadline::NEVER);
+        let _ = self.wire.send(Some(Request { call: 0, object, operation }), Deadline::NEVER);
     }
 }
 

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 pub use crate::__proxy as proxy;
 pub use crate::class::{CLASSES, Class, Created, JsonMethod, Method, Own, create, exclusive, shared, try_create};
 use crate::error::CallError;
-pub use crate::handle::Handle;
 pub use crate::handle::sealed::Sealed;
+pub use crate::handle::{Handle, Together};
 use crate::handle::{Host, ask, decode, encode, unexpected};
 use crate::reply::Reply;
 use crate::wire::{Body, Operation};
@@ -68,10 +68,11 @@ pub fn call<R: DeserializeOwned>(handle: &Handle, method: u32, arguments: &impl 
 }
 
 /// Sends a call of a method.
-pub fn later<R: DeserializeOwned>(handle: &Handle, method: u32, arguments: &impl Serialize) -> Reply<R> {
+pub fn later<R: DeserializeOwned>(together: &Together<'_>, method: u32, arguments: &impl Serialize) -> Reply<R> {
+    let handle = together.0;
     let sent = encode(arguments).and_then(|arguments| {
         let deadline = handle.deadline();
-        Ok((handle.begin(Operation::Call(method, arguments), deadline)?, deadline))
+        Ok((handle.begin_later(Operation::Call(method, arguments), deadline)?, deadline))
     });
     Reply::new(handle, sent)
 }
@@ -91,4 +92,9 @@ pub fn json_call<A: Serialize + DeserializeOwned, R: Serialize + DeserializeOwne
     let arguments: A = serde_json::from_str(arguments).map_err(|error| format!("the arguments: {error}"))?;
     let result: R = call(handle, method, &arguments).map_err(|error| mp_core::raw::error_chain(&error))?;
     serde_json::to_string(&result).map_err(|error| format!("the result: {error}"))
+}
+
+/// Lets calls of an object be sent together.
+pub fn together(handle: &Handle) -> Together<'_> {
+    Together(handle)
 }

@@ -155,9 +155,9 @@ pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat
     let mut answering = Some(answering);
     let left = Cell::new(false);
     let beats = || !left.get() || out.send::<()>(&Frame::Beat).is_ok();
-    receive::<Request>(&mut stream, beat, beats, |frame| match frame {
+    receive::<Vec<Request>>(&mut stream, beat, beats, |frame| match frame {
         Frame::Beat => true,
-        Frame::Message(request) => server.send(request).is_ok(),
+        Frame::Message(requests) => server.send(requests).is_ok(),
         Frame::Release(id) => lock(&leases).get_mut(&id).is_some_and(|of_object| of_object.pop().is_some()),
         Frame::Bye => {
             left.set(true);
@@ -262,12 +262,14 @@ impl BesideProcess {
     fn pass_on_some(&self) -> io::Result<bool> {
         loop {
             match self.process.try_recv() {
-                Ok(Some(request)) => {
-                    let (call, frame) = (request.call, Frame::Message(request));
-                    let sent = lock(&self.out).send(&frame)?;
-                    if let Err(error) = sent {
-                        // If the process takes no answers, it has ended.
-                        let _ = self.process.send(vec![Response { call, body: Body::Failed(error) }]);
+                Ok(Some(requests)) => {
+                    for request in requests {
+                        let (call, frame) = (request.call, Frame::Message(vec![request]));
+                        let sent = lock(&self.out).send(&frame)?;
+                        if let Err(error) = sent {
+                            // If the process takes no answers, it has ended.
+                            let _ = self.process.send(vec![Response { call, body: Body::Failed(error) }]);
+                        }
                     }
                 }
                 Ok(None) => return Ok(true),

@@ -47,7 +47,7 @@ const MOST: usize = 1024;
 /// # Process death
 ///
 /// If a process dies, the server learns it as if it were on the same machine: its locks and permits
-/// are free. If the machine or the network goes silent, both sides take the other one for dead after
+/// are free. If the machine or the network goes silent, each side takes the other for dead after
 /// three heartbeats ([`ManagerBuilder::heartbeat`](crate::ManagerBuilder::heartbeat)). Calls fail
 /// with [`CallError::Disconnected`] then. The next call connects again; but an object that had no
 /// other proxy and no name is gone.

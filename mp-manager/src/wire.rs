@@ -1,8 +1,8 @@
 //! What processes and the server say to each other.
 //!
 //! A process that uses a server makes a pair of sockets and sends one end through the server's
-//! door, which every proxy holds. From then on each packet is one [`Request`], or several
-//! [`Response`]s, which are sent together if they are ready at the same time.
+//! door, which every proxy holds. From then on each packet is some [`Request`]s or some
+//! [`Response`]s, as many as are ready at the same time.
 //! The server may answer in another order than it was asked.
 
 use mp_core::{Connection, Fd};
@@ -14,10 +14,13 @@ use crate::error::CallError;
 use crate::value::{Entry, Key, Value};
 
 /// The server's end of a connection, which goes through the door.
-pub(crate) type ServersEnd = Connection<Vec<Response>, Request>;
+pub(crate) type ServersEnd = Connection<Vec<Response>, Vec<Request>>;
 
 /// The other end.
-pub(crate) type ClientsEnd = Connection<Request, Vec<Response>>;
+pub(crate) type ClientsEnd = Connection<Vec<Request>, Vec<Response>>;
+
+/// How many requests or answers share a packet at most.
+pub(crate) const TOGETHER: usize = 64;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {

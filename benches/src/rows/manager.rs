@@ -4,7 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use mp_core::{Connection, duplex, process_fn};
-use mp_manager::{Manager, Map};
+use mp_manager::{Manager, Map, MapChange};
 
 use super::{pinned, round_trip, row};
 use crate::measure::{Contender, Row, Run};
@@ -28,6 +28,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("manager/map-get", |_| map(Access::Get)),
         row("manager/map-insert", |_| map(Access::Insert)),
         row("manager/four-clients", |_| clients()),
+        Row { single: true, ..row("manager/watch-100k", |_| watched()) },
     ]
 }
 
@@ -65,7 +66,8 @@ fn sixteen_ahead(counter: &CounterProxy, operations: u32) -> io::Result<()> {
     let mut left = operations;
     while left > 0 {
         let some = left.min(AHEAD);
-        let replies: Vec<_> = (0..some).map(|_| counter.later().add(1)).collect();
+        let later = counter.later();
+        let replies: Vec<_> = (0..some).map(|_| later.add(1)).collect();
         replies.into_iter().try_for_each(|reply| reply.join().map(drop)).map_err(failed)?;
         left -= some;
     }
@@ -165,6 +167,58 @@ fn divided(among: u32) -> io::Result<Run> {
         }
         for partner in &mut partners {
             partner.channels()?.recv().map_err(failed)?;
+        }
+        Ok(start.elapsed())
+    }))
+}
+
+const CHANGES: u32 = 100_000;
+
+fn watched() -> Vec<Contender> {
+    vec![
+        Contender::ours("100,000 changes, watched by another process", changed(true)),
+        Contender::limit("100,000 changes that nobody watches", None, changed(false)),
+    ]
+}
+
+/// Inserts as often as it is told to, each time with a number that is one greater.
+#[process_fn]
+fn insert(map: Map<u64, u64>, turns: Connection<u64, u64>) {
+    while let Ok(from) = turns.recv() {
+        let numbers = from..from + u64::from(CHANGES);
+        let done = numbers.clone().try_for_each(|number| map.insert(number % KEYS, number).map(drop));
+        if done.is_err() || turns.send(numbers.end).is_err() {
+            return;
+        }
+    }
+}
+
+fn changed(watched: bool) -> io::Result<Run> {
+    let manager = Manager::spawn()?;
+    let map = filled(&manager)?;
+    let (ours, theirs) = duplex::<u64, u64>()?;
+    let mut partner = Partner::new(ours, insert::spawn(map.clone(), theirs))?;
+    let mut watch = if watched { Some(map.watch().map_err(failed)?) } else { None };
+    let mut next = KEYS;
+    Ok(Box::new(move |operations| {
+        let _manager = &manager;
+        let start = Instant::now();
+        for _ in 0..operations {
+            let last = next + u64::from(CHANGES) - 1;
+            partner.channels()?.send(next).map_err(failed)?;
+            // A snapshot in between is of all keys, and has the newest as well.
+            let newest = |change| match change {
+                MapChange::Set(_, value) => value,
+                MapChange::Snapshot(entries) => entries.into_iter().map(|(_, value)| value).max().unwrap_or(0),
+                _ => 0,
+            };
+            while let Some(watch) = &mut watch {
+                let change = watch.next().ok_or_else(|| failed("the watch has ended"))?;
+                if newest(change.map_err(failed)?) == last {
+                    break;
+                }
+            }
+            next = partner.channels()?.recv().map_err(failed)?;
         }
         Ok(start.elapsed())
     }))

@@ -9,10 +9,7 @@ use mp_core::{RecvError, SendErrorReason};
 use rustix::event::epoll::EventFlags;
 
 use crate::error::CallError;
-use crate::wire::{Body, Request, Response, ServersEnd};
-
-/// How many answers one packet holds at most.
-const TOGETHER: usize = 64;
+use crate::wire::{Body, Request, Response, ServersEnd, TOGETHER};
 
 pub(super) struct Client {
     pub(super) connection: ServersEnd,
@@ -53,11 +50,14 @@ impl Client {
         }
     }
 
-    /// Receives a request, if one has arrived.
-    pub(super) fn receive(&mut self) -> Result<Option<Request>, RecvError> {
-        let request = self.connection.try_recv()?;
-        self.unanswered += usize::from(request.is_some());
-        Ok(request)
+    /// Receives the next requests; none if none have arrived.
+    pub(super) fn receive(&mut self) -> Result<Vec<Request>, RecvError> {
+        let requests = self.connection.try_recv()?.unwrap_or_default();
+        if requests.len() > 2 * TOGETHER {
+            return Err(RecvError::Malformed("it holds more requests than a client sends together"));
+        }
+        self.unanswered += requests.len();
+        Ok(requests)
     }
 
     /// A call waits for an object. It does not count as unanswered meanwhile, because the call that

@@ -125,7 +125,8 @@ impl State {
 
     /// Serves requests of a client, which may have ended after it sent them.
     fn read(&mut self, id: u64, ended: bool) {
-        for _ in 0..TURN {
+        let mut served = 0;
+        while served < TURN {
             let Some(client) = self.clients.get_mut(&id) else { return };
             if client.is_full(self.limits.calls) {
                 // What a client has sent that is gone and was not read is not served.
@@ -135,8 +136,11 @@ impl State {
                 break;
             }
             match client.receive() {
-                Ok(Some(request)) => self.take(id, request),
-                Ok(None) => break,
+                Ok(requests) if requests.is_empty() => break,
+                Ok(requests) => {
+                    served += requests.len();
+                    requests.into_iter().for_each(|request| self.take(id, request));
+                }
                 // It has ended, or it sends what no client sends.
                 Err(_) => {
                     self.dead.push(id);

@@ -77,8 +77,9 @@ scenario!(whatever_comes_over_a_connection_only_that_connection_ends, {
             std::thread::yield_now();
         }
         drop(theirs);
-        // A request begins with the numbers of call and object and that of the operation.
-        let mut body = Vec::new();
+        // How many requests there are. A request begins with the numbers of call and object and
+        // that of the operation.
+        let mut body = 1_u64.to_le_bytes().to_vec();
         body.extend(round.to_le_bytes());
         body.extend(random.below(4).to_le_bytes());
         body.extend((random.below(32) as u32).to_le_bytes());

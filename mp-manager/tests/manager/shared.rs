@@ -289,3 +289,28 @@ scenario!(the_death_of_the_server_ends_calls_that_were_sent, {
     assert_eq!(second, Err(CallError::Disconnected { sent: true }));
     assert!(killed.elapsed() < PROMPTLY);
 });
+
+scenario!(calls_of_one_later_are_sent_when_it_is_dropped_or_somebody_waits, {
+    let manager = Manager::spawn().unwrap();
+    let account = AccountProxy::new(&manager, 0).unwrap();
+    let later = account.later();
+    let first = later.pay_in(1);
+    let second = later.pay_in(2);
+    // A call of the same process is sent behind them.
+    assert_eq!(account.balance().unwrap(), 3);
+    let third = later.pay_in(3);
+    assert_eq!(third.join().unwrap(), 6);
+    let dropped: Vec<_> = (0..200).map(|_| later.pay_in(1)).collect();
+    drop((later, dropped));
+    eventually("the calls run", || account.balance().unwrap() == 206);
+    assert_eq!((first.join().unwrap(), second.join().unwrap()), (1, 3));
+    // Nobody waits, and another process sees it.
+    let observer = balance_of::spawn(account.clone(), 207).unwrap();
+    drop(account.later().pay_in(1));
+    observer.join().unwrap();
+});
+
+#[process_fn]
+fn balance_of(account: AccountProxy, expected: u64) {
+    eventually("the call runs", || account.balance().unwrap() == expected);
+}
