@@ -77,6 +77,10 @@ fn run(constructor: Option<Constructor>) {
         Err(RecvError::Disconnected) => exit(FAILED),
         Err(error) => not_started(control, format!("its start message could not be read: {}", error_chain(&error))),
     };
+    // Before the lifeline is tied, because the kernel asks who tied it when it is to send a signal.
+    if let Err(why) = start.own.apply() {
+        not_started(control, why);
+    }
     let tied = if start.outlive_parent { Ok(true) } else { lifeline::tie(start.lifeline.as_fd()) };
     match tied {
         Ok(true) => lifeline::keep(start.lifeline),

@@ -22,11 +22,13 @@ mod child;
 #[cfg(feature = "auto-init")]
 mod entry;
 mod marker;
+mod own;
 mod start;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use marker::{MARKER, value as marker_value};
+pub(crate) use own::OwnSettings;
 pub(crate) use start::{Report, Start};
 
 /// Whether this process has found out what it is.

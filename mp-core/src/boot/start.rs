@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
+use super::OwnSettings;
 use crate::call::EncodedCall;
 use crate::current::Identity;
 use crate::descriptor;
@@ -24,6 +25,7 @@ pub(crate) struct Start {
     #[serde(with = "serde_bytes")]
     pub(crate) program: Option<Vec<u8>>,
     pub(crate) message_limit: u64,
+    pub(crate) own: OwnSettings,
 }
 
 /// From the child: how the call ended. A child that is killed sends none.

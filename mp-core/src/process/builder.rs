@@ -11,7 +11,7 @@ use super::limits::Limits;
 use super::record::Record;
 use super::stdio::{Stdio, Streams};
 use super::{Process, SpawnError, children};
-use crate::boot::{self, Start};
+use crate::boot::{self, OwnSettings, Start};
 use crate::call::Call;
 use crate::codec::message_limit;
 use crate::connection::SendErrorReason;
@@ -69,6 +69,9 @@ pub struct Builder {
     directory: Option<PathBuf>,
     streams: [Stdio; 3],
     limits: Limits,
+    own: OwnSettings,
+    process_group: bool,
+    kill_on_drop: bool,
     outlive_parent: bool,
     start_method: StartMethod,
 }
@@ -88,6 +91,9 @@ impl Builder {
             directory: None,
             streams: [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()],
             limits: Limits::default(),
+            own: OwnSettings::default(),
+            process_group: false,
+            kill_on_drop: false,
             outlive_parent: false,
             start_method: StartMethod::default(),
         }
@@ -231,6 +237,83 @@ impl Builder {
         self
     }
 
+    /// Sets the file mode creation mask: the permissions that files which the process creates do
+    /// not get, such as `0o077`.
+    pub fn umask(mut self, mask: u32) -> Self {
+        self.own.umask = Some(mask);
+        self
+    }
+
+    /// Sets the user, by number. If this process runs as root, the new one has no supplementary
+    /// groups.
+    ///
+    /// The process becomes that user before any code of yours runs in it. To start processes in its
+    /// turn it needs the permission to execute the program's file.
+    ///
+    /// # Errors
+    ///
+    /// If this process may not do that, joining the new one returns
+    /// [`JoinError::NotStarted`](super::JoinError::NotStarted), and the function does not run. The
+    /// same holds for [`gid`](Self::gid).
+    pub fn uid(mut self, user: u32) -> Self {
+        self.own.user = Some(user);
+        self
+    }
+
+    /// Sets the group, by number.
+    pub fn gid(mut self, group: u32) -> Self {
+        self.own.group = Some(group);
+        self
+    }
+
+    /// Sets whether the process gives up new privileges: programs that it executes are not run with
+    /// their set-user-ID bits or file capabilities, and neither are those of its children. It
+    /// cannot be undone.
+    pub fn no_new_privs(mut self, give_up: bool) -> Self {
+        self.own.no_new_privileges = give_up;
+        self
+    }
+
+    /// Sets whether the process leads a process group of its own, which
+    /// [`kill`](super::Process::kill), [`terminate`](super::Process::terminate) and
+    /// [`interrupt`](super::Process::interrupt) then signal as a whole: the process, and everything
+    /// that it started and that stayed in the group, such as a `std::process::Command` or the
+    /// copies that C code makes by `fork`.
+    ///
+    /// Once the process has ended and its status was taken, the group is signalled no more. Such a
+    /// process does not receive SIGINT when the user types Ctrl-C, and cannot read from the
+    /// terminal. If its parent ends, the kernel kills the process alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::process::Command;
+    /// use std::time::Duration;
+    ///
+    /// use mp_core::{Builder, process_fn};
+    ///
+    /// #[process_fn]
+    /// fn convert() -> bool {
+    ///     Command::new("sleep").arg("1000").status().unwrap().success()
+    /// }
+    ///
+    /// let mut process = Builder::new().process_group(true).spawn(convert::call())?;
+    /// assert!(process.join_timeout(Duration::from_millis(50))?.is_none());
+    /// process.kill()?; // `sleep` as well
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn process_group(mut self, own: bool) -> Self {
+        self.process_group = own;
+        self
+    }
+
+    /// Sets whether dropping the [`Process`], or a future that joins it, kills the process. By
+    /// default it runs on.
+    pub fn kill_on_drop(mut self, kill: bool) -> Self {
+        self.kill_on_drop = kill;
+        self
+    }
+
     /// Lets the process live on when this one ends. By default the kernel kills it then.
     ///
     /// Such a process leads a session of its own, so it receives no signal when the user types
@@ -304,6 +387,7 @@ impl Builder {
             stack: self.limits.stack(),
             program,
             message_limit: message_limit(),
+            own: self.own,
         };
         let (pid, pidfd) = spawn::spawn(&spawn::Request {
             arguments: &arguments,
@@ -312,12 +396,14 @@ impl Builder {
             standard_streams: streams.ends(),
             control: theirs.as_fd(),
             new_session: outlive_parent,
+            new_group: self.process_group,
         })
         .map_err(|source| what_failed(directory.as_deref(), source))?;
         // Before any other thread can see the child, because that thread could reap it, and its pid
         // could then belong to another process.
         let limited = self.limits.apply(pid);
-        let child = Child::new(Record::new(name, F::NAME, pid, pidfd, lifeline));
+        let record = Record::new((name, F::NAME), (pid, pidfd), lifeline, self.process_group);
+        let child = Child::new(record, self.kill_on_drop);
         if let Err(error) = limited {
             child.discard();
             return Err(error);

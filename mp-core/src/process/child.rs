@@ -1,13 +1,14 @@
 //! A child as its parent sees it: its state and its report.
 
 use std::io;
+use std::mem;
 use std::ops::Deref;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Signal;
 
-use super::children::{self, Key};
+use super::children::{self, ChildInfo, Key};
 use super::record::Record;
 use crate::boot::{Report, Start};
 use crate::connection::{Connection, RecvError};
@@ -20,12 +21,18 @@ use crate::sys::poll::{self, Deadline};
 pub(super) struct Child {
     record: Arc<Record>,
     key: Key,
+    pub(super) kill_on_drop: bool,
 }
 
 impl Child {
-    pub(super) fn new(record: Record) -> Self {
+    pub(super) fn new(record: Record, kill_on_drop: bool) -> Self {
         let record = Arc::new(record);
-        Self { key: children::add(&record), record }
+        Self { key: children::add(&record), record, kill_on_drop }
+    }
+
+    /// Describes the child, for code that has to outlive this.
+    pub(super) fn info(&self) -> ChildInfo {
+        ChildInfo::new(Arc::clone(&self.record))
     }
 
     /// Tells whether this process started the child, and is not a copy of the one that did.
@@ -53,6 +60,9 @@ impl Deref for Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
+        if self.kill_on_drop && self.is_of_this_process() {
+            self.record.kill_if_running();
+        }
         children::detach(&self.key);
     }
 }
@@ -77,14 +87,22 @@ pub(super) type End = (Option<Answer>, ExitStatus);
 
 /// The parent's end of the control socket, which receives at most one message.
 #[derive(Debug)]
-pub(super) struct ControlSocket {
-    control: Option<Control>,
-    answer: Option<Answer>,
+pub(super) struct ControlSocket(Mutex<Received>);
+
+#[derive(Debug)]
+enum Received {
+    NotYet(Control),
+    Answer(Answer),
+    Taken,
 }
 
 impl ControlSocket {
     pub(super) fn new(control: Control) -> Self {
-        Self { control: Some(control), answer: None }
+        Self(Mutex::new(Received::NotYet(control)))
+    }
+
+    fn received(&self) -> MutexGuard<'_, Received> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the child has ended, and returns its answer. Returns `None` if it still runs at
@@ -114,19 +132,25 @@ impl ControlSocket {
     }
 
     fn end(&mut self, status: ExitStatus) -> End {
-        // The child has ended, so its report, if it sent one, is in the socket.
-        self.receive();
-        (self.answer.take(), status)
+        self.close();
+        match mem::replace(&mut *self.received(), Received::Taken) {
+            Received::Answer(answer) => (Some(answer), status),
+            Received::NotYet(_) | Received::Taken => (None, status),
+        }
     }
 
-    fn receive(&mut self) {
-        let Some(control) = self.control.take() else { return };
-        self.answer = Some(match control.try_recv() {
+    /// Receives the answer of a child that has ended, and closes the socket.
+    pub(super) fn close(&self) {
+        let mut received = self.received();
+        let Received::NotYet(control) = &*received else { return };
+        // The child has ended, so its report, if it sent one, is in the socket.
+        let answer = match control.try_recv() {
             Ok(Some(report)) => Answer::Report(report),
             // There may be no end of the stream, because a descendant of the child may hold a copy
             // of its descriptor.
             Ok(None) | Err(RecvError::Disconnected) => Answer::NoReport { unread: control.peer_left_unread() },
             Err(error) => Answer::Malformed(error),
-        });
+        };
+        *received = Received::Answer(answer);
     }
 }

@@ -134,12 +134,13 @@ pub fn active_children() -> Vec<ChildInfo> {
     active.retain(|(_, record)| !record.has_ended());
     forget_ended(detached);
     active.sort_by_key(|(key, _)| *key);
-    active.into_iter().map(|(_, record)| ChildInfo { record }).collect()
+    active.into_iter().map(|(_, record)| ChildInfo::new(record)).collect()
 }
 
-/// A child of this process, as [`active_children`] lists it.
+/// A child of this process, from [`active_children`] or [`Process::info`](crate::Process::info).
 ///
-/// It can observe the child and signal it. Only its [`Process`](crate::Process) can get its value.
+/// It can observe the child and signal it, from any thread. Only its [`Process`](crate::Process)
+/// can get its value.
 ///
 /// # Process death
 ///
@@ -151,6 +152,10 @@ pub struct ChildInfo {
 }
 
 impl ChildInfo {
+    pub(super) fn new(record: Arc<Record>) -> Self {
+        Self { record }
+    }
+
     /// Returns the process ID.
     pub fn pid(&self) -> u32 {
         self.record.pid()

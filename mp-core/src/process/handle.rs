@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::JoinError;
 use super::child::{Answer, Child, ControlSocket};
+use super::children::ChildInfo;
+use super::output::Reading;
 use super::record::Record;
 use super::stdio::Pipes;
 use crate::boot::{CALL_INIT, Report};
@@ -26,7 +28,8 @@ use crate::sys::poll::Deadline;
 /// `f::spawn(..)` and [`Builder::spawn`](super::Builder::spawn) return it.
 ///
 /// Dropping it detaches the process, which runs on and still dies with this process. Its value is
-/// lost. The next spawn in this process reaps it.
+/// lost. The next spawn in this process reaps it. With
+/// [`kill_on_drop`](super::Builder::kill_on_drop), dropping it kills the process.
 ///
 /// # Process death
 ///
@@ -59,13 +62,14 @@ pub struct Process<T> {
     pub(super) child: Child,
     pub(super) control_socket: ControlSocket,
     pub(super) pipes: Pipes,
+    pub(super) reading: Reading,
     pub(super) joined: bool,
     value: PhantomData<fn() -> T>,
 }
 
 impl<T> Process<T> {
     pub(super) fn new(child: Child, control_socket: ControlSocket, pipes: Pipes) -> Self {
-        Self { child, control_socket, pipes, joined: false, value: PhantomData }
+        Self { child, control_socket, pipes, reading: Reading::default(), joined: false, value: PhantomData }
     }
 
     /// Returns the process ID.
@@ -89,8 +93,15 @@ impl<T> Process<T> {
     }
 
     /// Returns how the process ended, or `None` while it runs.
+    ///
+    /// Once it has ended, the sentinel is the only descriptor that is left of it, besides those
+    /// that its value contains.
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        self.child.exit_status()
+        let status = self.child.exit_status();
+        if status.is_some() && self.child.is_of_this_process() {
+            self.control_socket.close();
+        }
+        status
     }
 
     /// Sends SIGINT. Does nothing to a process that has ended.
@@ -121,8 +132,39 @@ impl<T> Process<T> {
         self.child.signal(Signal::KILL)
     }
 
-    /// Lets the process run on, as dropping it does.
-    pub fn detach(self) {}
+    /// Returns a description of the process, through which another thread can watch and signal it
+    /// while this one joins it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    ///
+    /// use mp_core::process_fn;
+    ///
+    /// #[process_fn]
+    /// fn sleep_forever() {
+    ///     loop {
+    ///         std::thread::park();
+    ///     }
+    /// }
+    ///
+    /// let process = sleep_forever::spawn()?;
+    /// let info = process.info();
+    /// let joining = thread::spawn(move || process.join());
+    /// info.kill()?;
+    /// assert!(joining.join().unwrap().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn info(&self) -> ChildInfo {
+        self.child.info()
+    }
+
+    /// Lets the process run on, even if it was started with
+    /// [`kill_on_drop`](super::Builder::kill_on_drop).
+    pub fn detach(mut self) {
+        self.child.kill_on_drop = false;
+    }
 
     /// Takes the pipe to the process's standard input, if it has one from
     /// [`Stdio::piped`](super::Stdio::piped).
@@ -190,7 +232,7 @@ impl<T: DeserializeOwned> Process<T> {
         if self.joined { Err(JoinError::AlreadyJoined) } else { Ok(()) }
     }
 
-    fn join_until(&mut self, deadline: Deadline) -> Result<Option<T>, JoinError> {
+    pub(super) fn join_until(&mut self, deadline: Deadline) -> Result<Option<T>, JoinError> {
         self.check_joinable()?;
         match self.control_socket.wait(&self.child, deadline).map_err(JoinError::Io)? {
             None => Ok(None),

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal};
 
 use crate::exit_status::ExitStatus;
 use crate::pollable::PollableFd;
 use crate::sys::lifeline::Lifeline;
+use crate::sys::poll::{self, Deadline};
 use crate::sys::process;
 use crate::trace;
 
@@ -21,15 +22,40 @@ pub(super) struct Record {
     pub(super) function: &'static str,
     pid: Pid,
     pub(super) pidfd: PollableFd,
-    /// Closing it kills a child that still runs.
-    _lifeline: Lifeline,
-    /// Set once the child was reaped.
-    status: Mutex<Option<ExitStatus>>,
+    /// Whether signals go to the process group that the child leads.
+    leads_group: bool,
+    life: Mutex<Life>,
+}
+
+#[derive(Debug)]
+enum Life {
+    /// Closing the lifeline kills a child that still runs.
+    Running(#[expect(dead_code, reason = "it is held, and nothing else")] Lifeline),
+    Reaped(ExitStatus),
+}
+
+impl Life {
+    fn status(&self) -> Option<ExitStatus> {
+        match self {
+            Self::Running(_) => None,
+            Self::Reaped(status) => Some(*status),
+        }
+    }
 }
 
 impl Record {
-    pub(super) fn new(name: String, function: &'static str, pid: Pid, pidfd: OwnedFd, lifeline: Lifeline) -> Self {
-        Self { name, function, pid, pidfd: PollableFd::new(pidfd), _lifeline: lifeline, status: Mutex::new(None) }
+    pub(super) fn new(
+        (name, function): (String, &'static str),
+        (pid, pidfd): (Pid, OwnedFd),
+        lifeline: Lifeline,
+        leads_group: bool,
+    ) -> Self {
+        let life = Mutex::new(Life::Running(lifeline));
+        Self { name, function, pid, pidfd: PollableFd::new(pidfd), leads_group, life }
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -38,26 +64,27 @@ impl Record {
 
     /// Reaps the child if it has ended.
     pub(super) fn status(&self) -> io::Result<Option<ExitStatus>> {
-        let reaped = {
-            let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-            if status.is_some() {
-                return Ok(*status);
-            }
-            *status = process::reap(self.as_fd())?;
-            *status
-        };
-        if let Some(status) = reaped {
-            self.trace_end(status);
+        let mut life = self.life();
+        if let Some(status) = life.status() {
+            return Ok(Some(status));
         }
-        Ok(reaped)
+        let Some(status) = process::reap(self.as_fd())? else { return Ok(None) };
+        *life = Life::Reaped(status);
+        drop(life);
+        self.trace_end(status);
+        Ok(Some(status))
     }
 
     /// Waits until the child has ended, and reaps it.
     pub(super) fn wait(&self) -> io::Result<Option<ExitStatus>> {
         // The lock is not held while waiting, so that other threads can ask for the status. If one
         // of them reaps the child first, it stores the status.
-        if let Some(reaped) = process::wait(self.as_fd())? {
-            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(reaped);
+        if self.leads_group {
+            // It is reaped under the lock, so that `signal` knows whether its number is still its
+            // own.
+            poll::readable(self.as_fd(), Deadline::NEVER)?;
+        } else if let Some(reaped) = process::wait(self.as_fd())? {
+            *self.life() = Life::Reaped(reaped);
             self.trace_end(reaped);
         }
         self.status()
@@ -94,7 +121,24 @@ impl Record {
     /// Sends a signal, or does nothing if the child has ended.
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
         trace::signalled(&self.name, self.pid(), signal.as_raw());
-        process::signal(self.as_fd(), signal)
+        if !self.leads_group {
+            return process::signal(self.as_fd(), signal);
+        }
+        // The number of the group is the child's, until the child is reaped.
+        let life = self.life();
+        match life.status() {
+            None => process::signal_group(self.pid, self.as_fd(), signal),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Kills the child, unless it was reaped.
+    pub(super) fn kill_if_running(&self) {
+        let running = self.life().status().is_none();
+        if running {
+            // It fails only for a child that changed its user.
+            let _ = self.signal(Signal::KILL);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod limits;
 pub(crate) mod memfd;
 pub(crate) mod pages;
 pub(crate) mod poll;
+pub(crate) mod privileges;
 pub(crate) mod process;
 pub(crate) mod runtime;
 #[cfg(feature = "async")]

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpgid, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitid,
 };
 
 use super::fd::above_standard_streams;
@@ -62,6 +63,22 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
         Err(Errno::SRCH) => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// Sends a signal to the process group that a child leads, and to the child if it has left that
+/// group. Does nothing if other code reaped the child: its number may be another's then.
+///
+/// The caller sees to it that this process does not reap the child meanwhile.
+pub(crate) fn signal_group(child: Pid, pidfd: BorrowedFd<'_>, to_send: Signal) -> io::Result<()> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if matches!(rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options)), Err(Errno::CHILD)) {
+        return Ok(());
+    }
+    let group = match kill_process_group(child, to_send) {
+        Err(Errno::SRCH) => Ok(()),
+        other => Ok(other?),
+    };
+    if getpgid(Some(child)) == Ok(child) { group } else { signal(pidfd, to_send) }
 }
 
 /// Kills a child that cannot be used, and reaps it.

@@ -33,6 +33,8 @@ pub(crate) struct Request<'a> {
     pub(crate) control: BorrowedFd<'a>,
     /// Whether the child leads a session of its own.
     pub(crate) new_session: bool,
+    /// Whether the child leads a process group of its own.
+    pub(crate) new_group: bool,
 }
 
 /// Starts the child and opens its pidfd. On an error there is no child.
@@ -49,7 +51,7 @@ pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
     // After the streams, because one of them may have the number that the control socket gets.
     actions.duplicate(request.control, control::NUMBER)?;
     actions.close_from(control::NUMBER + 1)?;
-    let attributes = Attributes::with_empty_signal_mask(request.new_session)?;
+    let attributes = Attributes::with_empty_signal_mask(request.new_session, request.new_group)?;
 
     let arguments = pointers(request.arguments);
     let environment = pointers(request.environment);
@@ -172,7 +174,7 @@ struct Attributes(libc::posix_spawnattr_t);
 impl Attributes {
     /// The child's signal mask is empty, as with `std::process::Command`. Otherwise a thread that
     /// blocks signals would start children that SIGTERM cannot end.
-    fn with_empty_signal_mask(new_session: bool) -> io::Result<Self> {
+    fn with_empty_signal_mask(new_session: bool, new_group: bool) -> io::Result<Self> {
         let mut attributes = MaybeUninit::uninit();
         // SAFETY: the call initialises the value.
         check(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
@@ -183,8 +185,14 @@ impl Attributes {
         unsafe { libc::sigemptyset(mask.as_mut_ptr()) };
         // SAFETY: both are initialised; the call copies the mask.
         check(unsafe { libc::posix_spawnattr_setsigmask(&raw mut attributes.0, mask.as_ptr()) })?;
-        let session = if new_session { i32::from(libc::POSIX_SPAWN_SETSID) } else { 0 };
-        let flags = libc::POSIX_SPAWN_SETSIGMASK | session;
+        let alone = match (new_session, new_group) {
+            // The leader of a session leads a group as well, and cannot be put into one.
+            (true, _) => i32::from(libc::POSIX_SPAWN_SETSID),
+            // The group of an initialised value is 0, which means a new one.
+            (false, true) => libc::POSIX_SPAWN_SETPGROUP,
+            (false, false) => 0,
+        };
+        let flags = libc::POSIX_SPAWN_SETSIGMASK | alone;
         // SAFETY: `attributes` is initialised; the call records the flags.
         check(unsafe { libc::posix_spawnattr_setflags(&raw mut attributes.0, flags as _) })?;
         Ok(attributes)
@@ -213,7 +221,7 @@ mod tests {
         actions.duplicate(writer.as_fd(), 1).unwrap();
         actions.duplicate(writer.as_fd(), control::NUMBER).unwrap();
         close(&mut actions).unwrap();
-        let attributes = Attributes::with_empty_signal_mask(false).unwrap();
+        let attributes = Attributes::with_empty_signal_mask(false, false).unwrap();
         let arguments = [c"sh", c"-c", c"for fd in /proc/$$/fd/*; do echo ${fd##*/}; done"].map(CStr::to_owned);
         let environment = [CString::from(c"PATH=/usr/bin:/bin")];
         let mut child = 0;

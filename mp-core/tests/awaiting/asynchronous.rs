@@ -228,3 +228,28 @@ async_scenario!(the_future_can_go_to_another_thread, {
     drop(gate);
     assert_eq!(other.join().unwrap(), 9);
 });
+
+/// Prints more than a pipe holds, in both streams.
+#[process_fn]
+fn print_much() -> u32 {
+    for _ in 0..1000 {
+        println!("{}", "o".repeat(999));
+        eprintln!("{}", "e".repeat(999));
+    }
+    7
+}
+
+async_scenario!(all_output_arrives_whatever_becomes_of_the_futures, {
+    let mut process = Builder::new().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn(print_much::call()).unwrap();
+    let (result, output) = on_tokio(async {
+        loop {
+            let joining = process.join_with_output_async();
+            if let Ok(ended) = tokio::time::timeout(Duration::from_micros(100), joining).await {
+                break ended;
+            }
+        }
+    });
+    assert_eq!((result.unwrap(), output.stdout.len(), output.stderr.len()), (7, 1_000_000, 1_000_000));
+    let (result, _) = on_tokio(process.join_with_output_async());
+    assert!(matches!(result, Err(JoinError::AlreadyJoined)));
+});

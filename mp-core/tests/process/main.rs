@@ -1,5 +1,6 @@
 //! One process: how it is started, what it is given, how it ends, and what its parent learns.
 
+mod control;
 mod descriptors;
 mod detached;
 mod environment;
