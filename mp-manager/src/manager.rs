@@ -64,7 +64,7 @@ pub struct Manager {
 }
 
 enum Running {
-    Process(Process<()>),
+    Process(Box<Process<()>>),
     Here(Arc<Server>),
 }
 
@@ -384,7 +384,7 @@ impl ManagerBuilder {
             }
             Err(error) => return Err(io::Error::other(error).into()),
         }
-        Ok(Manager::new(link, Running::Process(process), stop, self.heartbeat))
+        Ok(Manager::new(link, Running::Process(Box::new(process)), stop, self.heartbeat))
     }
 
     /// Starts the server on threads of this process.
