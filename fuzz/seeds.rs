@@ -17,7 +17,7 @@ use serde_bytes::ByteBuf;
 fn main() -> io::Result<()> {
     let folder = std::env::args_os().nth(1).ok_or(io::ErrorKind::InvalidInput)?;
     let mut seeds = Seeds { folder: Path::new(&folder), count: 0 };
-    for target in ["codec", "packet"] {
+    for target in ["codec", "packet", "manager"] {
         fs::create_dir_all(seeds.folder.join(target))?;
     }
     for value in samples() {
@@ -41,6 +41,7 @@ fn main() -> io::Result<()> {
     let (near, _far) = pair(SocketType::SEQPACKET);
     seeds.add(1, &Handles::File(Opened(near)), &[5])?;
     seeds.sealed(b"\x05\0\0\0\0\0\0\0hello")?;
+    seeds.requests()?;
     println!("{} seeds for each target", seeds.count);
     Ok(())
 }
@@ -83,6 +84,20 @@ impl Seeds<'_> {
         let body = [&[1, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0][..], &[0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]].concat();
         let packet = [&header(0, 1, 3)[..], &body].concat();
         self.write("packet", &[&[1, 0x81][..], &bundle, &[packet.len() as u8, 0], &packet].concat())
+    }
+
+    /// One request of each kind for each of the first objects, with nothing in it.
+    fn requests(&self) -> io::Result<()> {
+        for kind in 0..48_u32 {
+            let requests = (0..10_u64).map(|object| {
+                let body = [&1_u64.to_le_bytes()[..], &[object as u8 + 1, 0, 0, 0, 0, 0, 0, 0], &object.to_le_bytes()];
+                let body = [&body.concat()[..], &kind.to_le_bytes(), &[0; 32]].concat();
+                [&[0, body.len() as u8, 0][..], &body].concat()
+            });
+            let path = self.folder.join("manager").join(format!("seed-{kind}"));
+            fs::write(path, requests.collect::<Vec<_>>().concat())?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, target: &str, seed: &[u8]) -> io::Result<()> {

@@ -48,6 +48,7 @@ pub fn hold(body: impl FnOnce() -> usize) {
     assert_eq!(descriptors(), open, "a descriptor is left open");
 }
 
-fn descriptors() -> usize {
+/// Returns how many descriptors are open.
+pub fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").expect("/proc is mounted").count()
 }

@@ -1,7 +1,7 @@
 //! Objects for programs in Python: calls as messages of JSON.
 //!
-//! A program connects as CPython's `multiprocessing.connection.Client` does, with the key, and sends
-//! a message for each call; the answer is one message:
+//! A program connects as CPython's `multiprocessing.connection.Client` does, with the key. It sends
+//! a message for each call, and the answer is one message:
 //!
 //! | message | |
 //! |---|---|

@@ -17,11 +17,11 @@
 //! | the stream ends, or is silent for three beats | the connections at both ends and all leases are closed |
 //! | the server ends | the same |
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -132,8 +132,9 @@ pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat
     let leases = Arc::new(Mutex::new(HashMap::<u64, Vec<OwnedFd>>::new()));
     let server = Arc::new(server);
     let mut out = Out::new(&stream, beat)?;
+    let left = Arc::new(AtomicBool::new(false));
     let answering = {
-        let (server, leases) = (Arc::clone(&server), Arc::clone(&leases));
+        let (server, leases, left) = (Arc::clone(&server), Arc::clone(&leases), Arc::clone(&left));
         let mut out = Out::new(&stream, beat)?;
         thread::Builder::new().name("mp-manager relay".to_owned()).spawn(move || {
             loop {
@@ -143,7 +144,8 @@ pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat
                         out.send_answers(answers)
                     }
                     Ok(None) => out.send::<()>(&Frame::Beat).map(drop),
-                    Err(_) => return,
+                    Err(_) if left.load(Ordering::Acquire) => return,
+                    Err(error) => Err(io::Error::other(error)),
                 };
                 if sent.is_err() {
                     let _ = out.stream.shutdown(Shutdown::Both);
@@ -153,14 +155,13 @@ pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat
         })?
     };
     let mut answering = Some(answering);
-    let left = Cell::new(false);
-    let beats = || !left.get() || out.send::<()>(&Frame::Beat).is_ok();
+    let beats = || !left.load(Ordering::Acquire) || out.send::<()>(&Frame::Beat).is_ok();
     receive::<Vec<Request>>(&mut stream, beat, beats, |frame| match frame {
         Frame::Beat => true,
         Frame::Message(requests) => server.send(requests).is_ok(),
         Frame::Release(id) => lock(&leases).get_mut(&id).is_some_and(|of_object| of_object.pop().is_some()),
         Frame::Bye => {
-            left.set(true);
+            left.store(true, Ordering::Release);
             let _ = shutdown(&*server, rustix::net::Shutdown::Both);
             answering.take().is_some_and(|thread| thread.join().is_ok())
         }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use mp_core::{Builder, Call, ExitStatus, Sender, process_fn};
-use mp_manager::{CallError, Cell, List, Manager, Map};
+use mp_manager::{CallError, Cell, List, Lock, LockError, Manager, Map, Queue, Semaphore};
 use mp_testing::faults::{Random, count, limit};
 use mp_testing::victims::{kill_at_random, soon, was_killed};
 use mp_testing::{PROMPTLY, eventually, holds_within, procfs, scenario};
@@ -257,4 +257,63 @@ scenario!(a_server_without_descriptors_says_so_and_recovers, {
     map.insert(1, 1).unwrap();
     lists.clear();
     eventually("there is room again", || List::<u64>::new(&manager).is_ok());
+});
+
+/// Tells whether an error is one that the death of the server makes.
+fn is_end(error: &CallError) -> bool {
+    matches!(error, CallError::Disconnected { .. })
+}
+
+scenario!(fault_a_server_that_is_killed_in_any_state_ends_every_call_at_once, limit(count(20)), {
+    let mut random = Random::new();
+    for _ in 0..count(20) {
+        let manager = Manager::spawn().unwrap();
+        let (map, list) = (Map::<u64, u64>::new(&manager).unwrap(), List::<u64>::new(&manager).unwrap());
+        let (queue, lock) = (Queue::<u64>::new(&manager).unwrap(), Lock::new(&manager).unwrap());
+        let (semaphore, began) = (Semaphore::new(&manager, 1).unwrap(), Cell::new(&manager, false).unwrap());
+        let remote = manager.listen(mp_listener::Address::Abstract(Vec::new()), b"key").unwrap();
+        let remote = mp_manager::Remote::connect(remote, b"key").unwrap();
+        let mut watch = map.watch().unwrap();
+        let until_the_end = |mut call: Box<dyn FnMut() -> Result<(), CallError> + Send>| {
+            thread::spawn(move || {
+                loop {
+                    if let Err(error) = call() {
+                        assert!(is_end(&error), "{error:?}");
+                        return;
+                    }
+                }
+            })
+        };
+        let (changed, made) = (map.clone(), map.clone());
+        let calls: Vec<Box<dyn FnMut() -> Result<(), CallError> + Send>> = vec![
+            Box::new(move || changed.modify::<bump>(&1, 1).map(drop)),
+            Box::new(move || List::new(&made)?.extend(0..100_u64)),
+            Box::new(move || list.extend(0..10).and_then(|()| list.iter()?.try_for_each(|value| value.map(drop)))),
+            Box::new(move || queue.get().map(drop)),
+            Box::new(move || match lock.lock() {
+                Ok(_) | Err(LockError::OwnerDied(_)) => Ok(()),
+                Err(LockError::Call(error)) => Err(error),
+                Err(error) => panic!("{error}"),
+            }),
+            Box::new(move || semaphore.acquire().map(drop)),
+            Box::new(move || Map::<u64, Vec<u8>>::new(&remote)?.insert(1, vec![1; 100_000]).map(drop)),
+            Box::new(move || {
+                watch.next().map_or(Err(CallError::Disconnected { sent: true }), |change| change.map(drop))
+            }),
+        ];
+        let mut threads: Vec<_> = calls.into_iter().map(until_the_end).collect();
+        let slow = map.clone();
+        threads.push(thread::spawn(move || {
+            let ended = slow.modify::<never>(&2, began);
+            assert!(is_end(&ended.unwrap_err()));
+        }));
+        thread::sleep(random.moment(Duration::from_millis(30)));
+        rustix::process::kill_process(procfs::number_of(manager.pid()), rustix::process::Signal::KILL).unwrap();
+        let killed = std::time::Instant::now();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(killed.elapsed() < PROMPTLY);
+        eventually("its end is known", || {
+            matches!(manager.exit_status(), Some(ExitStatus::Signal { signal: libc::SIGKILL, .. }))
+        });
+    }
 });
