@@ -1,4 +1,4 @@
-//! Redis, over a unix socket: what people take instead of a manager. Its server has to be installed.
+//! Redis, over a unix socket: what people take instead of a manager. It has to be installed.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
