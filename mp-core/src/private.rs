@@ -17,7 +17,11 @@ pub use crate::registry::{FUNCTIONS, Registration, START_HOOKS, StartHook};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a process function",
     label = "cannot be sent to another process",
-    note = "arguments are sent to the other process by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it; send a file or a socket as an `mp_core::Fd`"
+    note = "a type of your own: add `#[derive(serde::Serialize, serde::Deserialize)]` to it and to the types inside it",
+    note = "an error such as `std::io::Error`: return a `Result<_, String>`, by `.map_err(|error| error.to_string())`",
+    note = "a file or a socket: send it as an `mp_core::Fd`",
+    note = "what threads share, such as an `Arc`: an `mp_shm::Value` or `mp_shm::Shared`",
+    note = "a closure or a trait object: an enum that says what to do"
 )]
 pub trait Argument: Serialize + DeserializeOwned {}
 
@@ -36,7 +40,11 @@ where
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned by a process function",
     label = "cannot be sent to another process",
-    note = "results are sent back by serde: add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and the types inside it; send a file or a socket as an `mp_core::Fd`"
+    note = "a type of your own: add `#[derive(serde::Serialize, serde::Deserialize)]` to it and to the types inside it",
+    note = "an error such as `std::io::Error`: return a `Result<_, String>`, by `.map_err(|error| error.to_string())`",
+    note = "a file or a socket: send it as an `mp_core::Fd`",
+    note = "what threads share, such as an `Arc`: an `mp_shm::Value` or `mp_shm::Shared`",
+    note = "a closure or a trait object: an enum that says what to do"
 )]
 pub trait Output: Serialize + DeserializeOwned {}
 

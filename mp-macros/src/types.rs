@@ -4,8 +4,8 @@ use std::fmt;
 
 use syn::visit::{self, Visit};
 use syn::{
-    Expr, Lifetime, Macro, ParenthesizedGenericArguments, Path, TraitBound, Type, TypeFnPtr, TypeImplTrait, TypeInfer,
-    TypePtr, TypeReference,
+    Expr, GenericArgument, Lifetime, Macro, ParenthesizedGenericArguments, Path, PathArguments, TraitBound, Type,
+    TypeFnPtr, TypeImplTrait, TypeInfer, TypeParamBound, TypePtr, TypeReference,
 };
 
 use crate::errors::{Errors, display};
@@ -166,6 +166,64 @@ fn owned(ty: &Type) -> String {
     }
 }
 
+/// What to do with an error that cannot be sent.
+const AN_ERROR: &str = "return a `Result<_, String>`, by `.map_err(|error| error.to_string())`";
+
+/// Says what to use in place of a type of std that people try first, and that cannot be sent or
+/// would be copied. `io::Error` is recognised, and `Error` is not, which may be another type.
+fn std_type(path: &Path) -> Option<&'static str> {
+    let mut segments = path.segments.iter().rev();
+    let (last, module) = (segments.next()?, segments.next());
+    let is_in = |name: &str| module.is_some_and(|module| module.ident == name);
+    match last.ident.to_string().as_str() {
+        "Result" | "Error" if is_in("io") || is_in("anyhow") => Some(AN_ERROR),
+        "File" if is_in("fs") => Some("send it as an `mp_core::Fd`"),
+        "TcpStream" | "TcpListener" | "UdpSocket" | "UnixStream" | "UnixListener" | "UnixDatagram" if is_in("net") => {
+            Some("send it as an `mp_core::Fd`")
+        }
+        "Box" | "Arc" | "Rc" if is_dyn(&last.arguments, &["Error"]) => Some(AN_ERROR),
+        "Box" | "Arc" | "Rc" if is_dyn(&last.arguments, &["Fn", "FnMut", "FnOnce"]) => {
+            Some("use a value that says what to do, such as an enum")
+        }
+        "Arc" | "Rc" if shares_a_lock(&last.arguments) => {
+            Some("each process would have its own; share memory with an `mp_shm::Value` or an `mp_shm::Shared`")
+        }
+        _ => None,
+    }
+}
+
+/// Returns the types in angle brackets.
+fn inside(arguments: &PathArguments) -> impl Iterator<Item = &Type> {
+    let arguments = match arguments {
+        PathArguments::AngleBracketed(arguments) => Some(&arguments.args),
+        _ => None,
+    };
+    arguments.into_iter().flatten().filter_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(bare(ty)),
+        _ => None,
+    })
+}
+
+/// Tells whether a type in angle brackets is an object of a trait of these names.
+fn is_dyn(arguments: &PathArguments, names: &[&str]) -> bool {
+    inside(arguments).any(|ty| {
+        let Type::TraitObject(object) = ty else { return false };
+        object.bounds.iter().any(|bound| {
+            let TypeParamBound::Trait(bound) = bound else { return false };
+            bound.path.segments.last().is_some_and(|last| names.iter().any(|name| last.ident == name))
+        })
+    })
+}
+
+/// Tells whether a type in angle brackets is a lock, a cell or an atomic.
+fn shares_a_lock(arguments: &PathArguments) -> bool {
+    inside(arguments).any(|ty| {
+        let Type::Path(ty) = ty else { return false };
+        let last = ty.path.segments.last().map(|last| last.ident.to_string()).unwrap_or_default();
+        ["Mutex", "RwLock", "RefCell", "Cell"].contains(&last.as_str()) || last.starts_with("Atomic")
+    })
+}
+
 impl<'ast> Visit<'ast> for Check<'_> {
     /// Does not check inside the reference, so that there is one error for it.
     fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
@@ -213,6 +271,14 @@ impl<'ast> Visit<'ast> for Check<'_> {
     }
 
     fn visit_path(&mut self, path: &'ast Path) {
+        if path.segments.last().is_some_and(|last| last.ident == "Fd") {
+            // It sends what it is given as a descriptor.
+            return;
+        }
+        if let Some(instead) = std_type(path) {
+            self.errors.at(path, format!("`{}` cannot be sent to another process: {instead}", display(path)));
+            return;
+        }
         if path.is_ident("Self") || path.segments.first().is_some_and(|first| first.ident == "Self") {
             self.errors.at(
                 &path.segments[0],

@@ -37,6 +37,22 @@ impl<G> LockError<G> {
         }
     }
 
+    /// Drops the guard, if there is one, and so releases the lock. What is left can be returned as a
+    /// `Box<dyn Error>`, from which the guard keeps the error: it borrows the lock.
+    ///
+    /// ```
+    /// use mp_sync::{LockError, Mutex};
+    ///
+    /// fn count(count: &Mutex<u64>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     *count.lock().map_err(LockError::without_guard)? += 1;
+    ///     Ok(())
+    /// }
+    /// # count(&Mutex::new(0)).unwrap();
+    /// ```
+    pub fn without_guard(self) -> LockError<()> {
+        self.map(drop)
+    }
+
     /// Replaces the guard in the error, for types that build on these locks and have guards of
     /// their own, or that return the value and release the lock.
     ///
