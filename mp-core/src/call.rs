@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::EncodeError;
 use crate::function::{Borrowing, ProcessFn};
+use crate::large::LargeMessages;
 use crate::message::Message;
 use crate::outcome::Outcome;
 use crate::registry::{self, Arguments, Registration};
@@ -56,14 +57,14 @@ pub struct Call<F: ProcessFn, A = <F as ProcessFn>::Args> {
     run: fn(A) -> F::Output,
 }
 
-type EncodeOnto<A> = fn(&A, &mut Vec<u8>, usize) -> Result<Option<Message>, EncodeError>;
+type EncodeOnto<A> = fn(&A, &mut Vec<u8>, usize, Option<&LargeMessages>) -> Result<Option<Message>, EncodeError>;
 
 impl<F: ProcessFn> Call<F> {
     /// Makes a call of `F` that owns `arguments`: `()`, the one argument, or a tuple of the
     /// arguments in order. For a parameter that is a reference, pass the owned type: a `String` for
     /// `&str`, a `Vec<T>` for `&[T]`, a `T` for `&T`.
     pub fn new(arguments: F::Args) -> Self {
-        Self { arguments, encode: Message::append_or_keep, run: F::invoke }
+        Self { arguments, encode: Message::append, run: F::invoke }
     }
 }
 
@@ -73,7 +74,7 @@ impl<'a, F: Borrowing> Call<F, F::Arguments<'a>> {
     where
         F::Arguments<'a>: Serialize,
     {
-        Self { arguments, encode: Message::append_or_keep, run: F::run }
+        Self { arguments, encode: Message::append, run: F::run }
     }
 }
 
@@ -97,18 +98,23 @@ impl<F: ProcessFn, A> Call<F, A> {
     /// [`message_limit`](crate::message_limit).
     pub fn encode(&self) -> Result<EncodedCall, EncodeError> {
         // Nothing but a value without bytes is short enough to be written there.
-        let arguments = self.encode_arguments(&mut Vec::new(), 0)?;
+        let arguments = self.encode_arguments(&mut Vec::new(), 0, None)?;
         Ok(EncodedCall { function: Cow::Borrowed(F::ID), arguments: arguments.unwrap_or_else(Message::empty) })
     }
 
     /// Appends the encoded arguments to `bytes` if they take at most `most` bytes and contain no
-    /// descriptors. Otherwise returns them as a message. See [`Message::append_or_keep`].
+    /// descriptors. Otherwise returns them as a message. See [`Message::append`].
     ///
     /// # Errors
     ///
     /// As [`encode`](Self::encode).
-    pub fn encode_arguments(&self, bytes: &mut Vec<u8>, most: usize) -> Result<Option<Message>, EncodeError> {
-        (self.encode)(&self.arguments, bytes, most)
+    pub fn encode_arguments(
+        &self,
+        bytes: &mut Vec<u8>,
+        most: usize,
+        large: Option<&LargeMessages>,
+    ) -> Result<Option<Message>, EncodeError> {
+        (self.encode)(&self.arguments, bytes, most, large)
     }
 }
 
@@ -184,8 +190,8 @@ impl EncodedCall {
 ///
 /// let function = RawFunction::find(add::ID).unwrap();
 /// let (mut arguments, mut result) = (Vec::new(), Vec::new());
-/// assert!(add::call(1, 2).encode_arguments(&mut arguments, 64)?.is_none());
-/// assert!(function.run_bytes(&mut arguments, &mut result, 64).is_none());
+/// assert!(add::call(1, 2).encode_arguments(&mut arguments, 64, None)?.is_none());
+/// assert!(function.run_bytes(&mut arguments, &mut result, 64, None).is_none());
 /// assert_eq!(decode_plain::<u64>(&mut result)?, 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -205,8 +211,14 @@ impl RawFunction {
     /// the value to `result` and returns `None`. The content of `arguments` is unspecified
     /// afterwards.
     #[inline]
-    pub fn run_bytes(&self, arguments: &mut [u8], result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
-        self.0.run_onto(Arguments::Bytes(arguments), result, most)
+    pub fn run_bytes(
+        &self,
+        arguments: &mut [u8],
+        result: &mut Vec<u8>,
+        most: usize,
+        large: Option<&LargeMessages>,
+    ) -> Option<Outcome> {
+        self.0.run_onto(Arguments::Bytes(arguments), result, most, large)
     }
 
     /// Runs a function `fn(Option<V>, A) -> (Option<V>, R)`, for code that keeps a `V` encoded: the
@@ -221,7 +233,13 @@ impl RawFunction {
     }
 
     /// Does the same as [`run_bytes`](Self::run_bytes) with arguments in a message.
-    pub fn run_message(&self, arguments: Message, result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
-        self.0.run_onto(Arguments::Message(arguments), result, most)
+    pub fn run_message(
+        &self,
+        arguments: Message,
+        result: &mut Vec<u8>,
+        most: usize,
+        large: Option<&LargeMessages>,
+    ) -> Option<Outcome> {
+        self.0.run_onto(Arguments::Message(arguments), result, most, large)
     }
 }

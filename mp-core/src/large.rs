@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Resource, getrlimit};
 
 use crate::pollable::PollableFd;
 use crate::sys::fd;
@@ -40,7 +41,7 @@ use crate::sys::poll::{self, Deadline};
 const MOST_IN_FLIGHT: usize = 2;
 
 /// How many nested messages of an end are in files that will be used again.
-const MOST_LENT: usize = 8;
+const MOST_LENT: usize = 16;
 
 /// How many bytes of memory this process keeps in spare files, of all ends together.
 const MOST_SPARE: u64 = 96 << 20;
@@ -98,6 +99,19 @@ impl LargeMessages {
             }
             None => MemoryFile::create(),
         }
+    }
+
+    /// The same for a nested message; `None` if as many as may be are lent, or there is no
+    /// descriptor for another one.
+    pub(crate) fn file_to_lend(&self) -> Option<MemoryFile> {
+        let lent = {
+            let mut state = self.lock();
+            state.collect().ok()?;
+            state.in_flight.len()
+        };
+        // Each takes up to five descriptors, and the program needs some as well.
+        let most = getrlimit(Resource::Nofile).current.map_or(MOST_LENT, |limit| (limit / 64) as usize);
+        if lent < most.min(MOST_LENT) { self.file().ok() } else { None }
     }
 
     /// Takes a credit if there is one. Otherwise returns the receipts, one of which has to be
@@ -180,7 +194,7 @@ impl State {
     }
 
     fn keep(&mut self, file: MemoryFile) {
-        if self.spare.len() <= MOST_IN_FLIGHT {
+        if self.spare.len() < MOST_LENT {
             self.spare.extend(SpareFile::new(file));
         }
     }

@@ -90,6 +90,15 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     Ok(collecting.finish())
 }
 
+impl<'a> Spill<'a> {
+    /// For a message that is not part of what is around it, if it is longer than `most`.
+    #[inline(always)]
+    fn beside(most: usize, large: Option<&'a LargeMessages>) -> Self {
+        let lent = large.map(|large| (most.max(MOST_NESTED), large));
+        Self { beyond: most.max(MOST_ON_HEAP), lent, file: &MemoryFile::create }
+    }
+}
+
 /// What an encoded value has that is not in the buffer.
 #[derive(Default)]
 pub(crate) struct Beside {
@@ -161,59 +170,45 @@ impl Message {
     #[inline(always)]
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         let mut bytes = Vec::new();
-        let spill = Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create };
+        let spill = Spill { beyond: MOST_ON_HEAP, lent: None, file: &MemoryFile::create };
         let Beside { file, descriptors } = encode(value, &mut bytes, spill)?.map(|beside| *beside).unwrap_or_default();
         Ok(Self { bytes: file.map_or(Bytes::Heap(bytes), Bytes::from), descriptors })
     }
 
     /// Appends the encoded form of `value` to `buffer`, if the value contains no descriptors and
     /// takes at most `most` bytes. Otherwise it returns the value as a message, and the buffer is
-    /// unchanged. [`decode_plain`] decodes the bytes. A message that is longer is in memory of
-    /// `large`, for transports that send it at once.
+    /// unchanged. [`decode_plain`] decodes the bytes.
     ///
-    /// # Errors
-    ///
-    /// As [`encode`](Self::encode).
-    #[inline]
-    pub fn append<T: Serialize + ?Sized>(
-        value: &T,
-        buffer: &mut Vec<u8>,
-        most: usize,
-        large: &LargeMessages,
-    ) -> Result<Option<Self>, EncodeError> {
-        let start = buffer.len();
-        match encode(value, buffer, Spill { beyond: most, file: &|| large.file() })? {
-            None => Ok(None),
-            Some(beside) => Ok(Some(Self::beside(*beside, large, buffer, start))),
-        }
-    }
-
-    /// Makes a message of a body that is in a file, or at the end of `buffer`.
-    fn beside(Beside { file, descriptors }: Beside, large: &LargeMessages, buffer: &mut Vec<u8>, start: usize) -> Self {
-        let bytes = file.map_or_else(|| Bytes::Heap(buffer.split_off(start)), |file| Bytes::lent(*file, large));
-        Self { bytes, descriptors }
-    }
-
-    /// Does the same as [`append`](Self::append), but returns a message of up to 1 MiB on the heap,
-    /// and a longer one in memory of its own, for messages that wait before they are sent.
+    /// A message of more than 16 KiB is in memory of `large`, unless too many are. A message of up
+    /// to 1 MiB is then on the heap, so that messages can wait without descriptors.
     ///
     /// # Errors
     ///
     /// As [`encode`](Self::encode).
     #[inline(always)]
-    pub fn append_or_keep<T: Serialize + ?Sized>(
+    pub fn append<T: Serialize + ?Sized>(
         value: &T,
         buffer: &mut Vec<u8>,
         most: usize,
+        large: Option<&LargeMessages>,
     ) -> Result<Option<Self>, EncodeError> {
         let start = buffer.len();
-        let beside = encode(value, buffer, Spill { beyond: MOST_ON_HEAP, file: &MemoryFile::create })?;
+        let beside = encode(value, buffer, Spill::beside(most, large))?;
         if beside.is_none() && buffer.len() - start <= most {
             return Ok(None);
         }
+        Ok(Some(Self::beside(beside, large, buffer, start)))
+    }
+
+    /// Makes a message of a body that is in a file, or at the end of `buffer`.
+    fn beside(beside: Option<Box<Beside>>, large: Option<&LargeMessages>, buffer: &mut Vec<u8>, start: usize) -> Self {
         let Beside { file, descriptors } = beside.map(|beside| *beside).unwrap_or_default();
-        let bytes = file.map_or_else(|| Bytes::Heap(buffer.split_off(start)), Bytes::from);
-        Ok(Some(Self { bytes, descriptors }))
+        let bytes = match (file, large) {
+            (Some(file), Some(large)) => Bytes::lent(*file, large),
+            (Some(file), None) => Bytes::from(file),
+            (None, _) => Bytes::Heap(buffer.split_off(start)),
+        };
+        Self { bytes, descriptors }
     }
 
     /// Makes a message from bytes that [`append`](Self::append) appended.
@@ -437,8 +432,7 @@ impl Message {
         large: &LargeMessages,
     ) -> Result<Encoded, EncodeError> {
         let start = buffer.len();
-        let make = || large.file();
-        let spill = Spill { beyond: most, file: &make };
+        let spill = Spill::beside(most, Some(large));
         let mut straight = Straight { sink: Some(sink), length: 0, writer: Writer::new(buffer, spill) };
         let encoded = encode_into(value, &mut straight);
         let Straight { mut sink, length, mut writer } = straight;
@@ -460,10 +454,11 @@ impl Message {
                 return Err(error);
             }
         };
-        if file.is_none() && descriptors.is_empty() {
+        if file.is_none() && descriptors.is_empty() && buffer.len() - start <= most {
             return Ok(Encoded::InBuffer);
         }
-        Ok(Encoded::Message(Self::beside(Beside { file, descriptors }, large, buffer, start)))
+        let beside = Box::new(Beside { file, descriptors });
+        Ok(Encoded::Message(Self::beside(Some(beside), Some(large), buffer, start)))
     }
 }
 

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::DecodeError;
 use crate::function::ProcessFn;
+use crate::large::LargeMessages;
 use crate::message::{Message, decode_plain, pair};
 use crate::outcome::Outcome;
 use crate::panic;
@@ -54,7 +55,7 @@ pub struct Registration {
     name: &'static str,
     id: &'static str,
     place: &'static str,
-    run: fn(Arguments<'_>, &mut Vec<u8>, usize) -> Option<Outcome>,
+    run: fn(Arguments<'_>, &mut Vec<u8>, usize, Option<&LargeMessages>) -> Option<Outcome>,
     change: fn(Option<Message>, Message) -> Result<Change, Outcome>,
 }
 
@@ -90,7 +91,7 @@ impl Registration {
     /// Runs the function.
     pub(crate) fn run(&self, arguments: Message) -> Outcome {
         // Only a value without bytes is short enough to be appended.
-        let outcome = (self.run)(Arguments::Message(arguments), &mut Vec::new(), 0);
+        let outcome = (self.run)(Arguments::Message(arguments), &mut Vec::new(), 0, None);
         outcome.unwrap_or_else(|| Outcome::Returned(Message::empty()))
     }
 
@@ -102,8 +103,14 @@ impl Registration {
     /// Runs the function. If it returns a value that takes at most `most` bytes and contains no
     /// descriptors, the value is appended to `result`, and there is no outcome.
     #[inline]
-    pub(crate) fn run_onto(&self, arguments: Arguments<'_>, result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
-        (self.run)(arguments, result, most)
+    pub(crate) fn run_onto(
+        &self,
+        arguments: Arguments<'_>,
+        result: &mut Vec<u8>,
+        most: usize,
+        large: Option<&LargeMessages>,
+    ) -> Option<Outcome> {
+        (self.run)(arguments, result, most, large)
     }
 }
 
@@ -121,7 +128,12 @@ fn change<F: ProcessFn>(old: Option<Message>, argument: Message) -> Result<Chang
 }
 
 /// Decodes the arguments, runs the function and encodes its result, and catches its panic.
-fn run<F: ProcessFn>(arguments: Arguments<'_>, result: &mut Vec<u8>, most: usize) -> Option<Outcome> {
+fn run<F: ProcessFn>(
+    arguments: Arguments<'_>,
+    result: &mut Vec<u8>,
+    most: usize,
+    large: Option<&LargeMessages>,
+) -> Option<Outcome> {
     // Unwinding drops the arguments, and whoever catches a panic drops the result, so no code sees
     // them in a broken state.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -130,7 +142,7 @@ fn run<F: ProcessFn>(arguments: Arguments<'_>, result: &mut Vec<u8>, most: usize
                 Ok(arguments) => arguments,
                 Err(error) => return Some(Outcome::UndecodableArguments(error.about(&quoted::<F>()))),
             };
-            match Message::append_or_keep(&F::invoke(arguments), result, most) {
+            match Message::append(&F::invoke(arguments), result, most, large) {
                 Ok(message) => message.map(Outcome::Returned),
                 Err(error) => Some(Outcome::UnencodableResult(error.about(&quoted::<F>()))),
             }

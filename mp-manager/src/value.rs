@@ -179,7 +179,7 @@ const LONGEST_KEY: usize = 1 << 20;
 impl Key {
     pub(crate) fn encode<T: Serialize + ?Sized>(key: &T) -> Result<Self, EncodeError> {
         let mut bytes = Vec::new();
-        match Message::append_or_keep(key, &mut bytes, LONGEST_KEY)? {
+        match Message::append(key, &mut bytes, LONGEST_KEY, None)? {
             None => Ok(Self(bytes.into())),
             Some(_) => Err(ser::Error::custom("a key holds no descriptors, and is no longer than 1 MiB")),
         }

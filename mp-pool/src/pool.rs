@@ -176,7 +176,7 @@ impl Pool {
         let function = self.scheduler.function::<F>();
         let slot = Arc::new(Slot::new(function.next_index()));
         let mut calls = Calls::default();
-        match calls.add(|bytes, most| call.encode_arguments(bytes, most)) {
+        match calls.add(|bytes, most| call.encode_arguments(bytes, most, Some(self.scheduler.large()))) {
             Ok(()) => {
                 let usual = self.scheduler.terms();
                 let terms = Terms {

@@ -92,7 +92,7 @@ impl Batch {
     #[inline]
     pub(crate) fn encode<T: Serialize>(&mut self, value: &T, memory: &Memory) -> Result<(), EncodeError> {
         let start = self.bytes.len();
-        let message = Message::append(value, &mut self.bytes, memory.most_inline(), &memory.large)?;
+        let message = Message::append(value, &mut self.bytes, memory.most_inline(), Some(&memory.large))?;
         self.parts.push(match message {
             None => Part::Bytes(self.bytes.len() - start),
             Some(message) => Part::Message(Some(Box::new(message))),

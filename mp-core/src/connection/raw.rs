@@ -51,14 +51,14 @@ impl Socket {
     }
 
     pub(super) fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendErrorReason> {
-        let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
+        let spill = Spill { beyond: MAX_INLINE, lent: None, file: &|| self.large.file() };
         let mut buffer = encoding_buffer();
         let file = message::encode_bytes(bytes, &mut buffer, spill).map_err(SendErrorReason::Encode)?;
         self.send_by(Outgoing::new(file, buffer, Vec::new()), Deadline::NEVER)
     }
 
     pub(super) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Outgoing, SendErrorReason> {
-        let spill = Spill { beyond: MAX_INLINE, file: &|| self.large.file() };
+        let spill = Spill { beyond: MAX_INLINE, lent: None, file: &|| self.large.file() };
         let mut buffer = encoding_buffer();
         let beside = message::encode(value, &mut buffer, spill).map_err(SendErrorReason::Encode)?;
         let Beside { file, descriptors } = beside.map(|beside| *beside).unwrap_or_default();

@@ -4,12 +4,15 @@
 use std::io;
 
 use crate::codec::{EncodeError, Output, message_limit};
+use crate::large::LargeMessages;
 use crate::sys::memfd::MemoryFile;
 
 /// When a body goes into a memory file.
 pub(crate) struct Spill<'a> {
     /// The longest body that stays on the heap, in bytes.
     pub(crate) beyond: usize,
+    /// The length beyond which a body goes into memory that was used before, if there is some.
+    pub(crate) lent: Option<(usize, &'a LargeMessages)>,
     /// Makes the file.
     pub(crate) file: &'a dyn Fn() -> io::Result<MemoryFile>,
 }
@@ -34,18 +37,16 @@ impl<'a> Writer<'a> {
     #[inline(always)]
     pub(super) fn is_done(&self) -> bool {
         let length = self.in_buffer().len();
-        self.file.is_none() && length <= self.spill.beyond && length as u64 <= self.limit
+        let most = self.spill.lent.map_or(self.spill.beyond, |(most, _)| most);
+        self.file.is_none() && length <= most && length as u64 <= self.limit
     }
 
     /// Returns the file, if the body is not in the buffer.
     #[inline(always)]
     pub(super) fn finish(mut self) -> Result<Option<Box<MemoryFile>>, EncodeError> {
         self.check_limit(0)?;
-        if self.file.is_none() && self.in_buffer().len() > self.spill.beyond {
-            // The buffer has more capacity than the longest body that stays on the heap.
-            self.file = Some(Box::new((self.spill.file)().map_err(no_memory)?));
-        }
-        if self.file.is_some() {
+        // The buffer may have more capacity than the longest body that stays on the heap.
+        if self.spills(self.in_buffer().len())? {
             self.move_to_file()?;
         }
         Ok(self.file)
@@ -76,16 +77,26 @@ impl<'a> Writer<'a> {
         if length > self.limit { Err(EncodeError::too_large(self.limit)) } else { Ok(()) }
     }
 
+    /// Tells whether a body of so many bytes goes into the file, and makes one if it does.
+    fn spills(&mut self, length: usize) -> Result<bool, EncodeError> {
+        if self.file.is_none() {
+            if let Some((_, large)) = self.spill.lent.take_if(|(most, _)| length > *most) {
+                self.file = large.file_to_lend().map(Box::new);
+            }
+        }
+        if self.file.is_none() && length > self.spill.beyond {
+            self.file = Some(Box::new((self.spill.file)().map_err(no_memory)?));
+        }
+        Ok(self.file.is_some())
+    }
+
     /// Writes bytes for which the buffer has no room.
     #[cold]
     fn write_beyond(&mut self, more: &[u8]) -> Result<(), EncodeError> {
         self.check_limit(more.len())?;
         let length = self.in_buffer().len() + more.len();
-        if self.file.is_none() {
-            if length <= self.spill.beyond {
-                return self.grow(length, more);
-            }
-            self.file = Some(Box::new((self.spill.file)().map_err(no_memory)?));
+        if !self.spills(length)? {
+            return self.grow(length, more);
         }
         self.move_to_file()?;
         if let Some(file) = self.file.as_mut().filter(|_| more.len() >= CHUNK) {

@@ -124,7 +124,8 @@ impl<'pool, F: ProcessFn, Items: Iterator<Item: Serialize>> Feed<'pool, F, Items
         if calls.count() == 0 {
             *first = index;
         }
-        if let Err(error) = calls.add(|bytes, most| Message::append_or_keep(item, bytes, most)) {
+        let large = Some(self.pool.scheduler().large());
+        if let Err(error) = calls.add(|bytes, most| Message::append(item, bytes, most, large)) {
             self.submit();
             self.under_way += 1;
             let ends = Ends::Failed(TaskError::Encode(error.within(ARGUMENTS)));

@@ -53,7 +53,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mp_core::raw::{Deadline, Spins, forks};
+use mp_core::raw::{Deadline, LargeMessages, Spins, forks};
 use mp_core::{ProcessFn, SendErrorReason, Sender, pipe};
 
 use crate::batch::Batch;
@@ -78,6 +78,8 @@ pub(crate) struct Scheduler {
     /// Whether looking for results before sleeping over them has paid.
     spins: Spins,
     functions: RwLock<HashMap<&'static str, Arc<Function>>>,
+    /// The memory of long arguments.
+    large: LargeMessages,
     callbacks: OnceLock<mpsc::Sender<Later>>,
     terms: Terms,
     workers: AtomicUsize,
@@ -104,6 +106,7 @@ impl Scheduler {
             wake,
             spins: Spins::new(),
             functions: RwLock::default(),
+            large: LargeMessages::default(),
             callbacks: OnceLock::new(),
             terms,
             workers: AtomicUsize::new(workers),
@@ -121,6 +124,10 @@ impl Scheduler {
     /// the supervisor nor, maybe, the thread that holds the lock.
     pub(crate) fn is_copy(&self) -> bool {
         forks() != self.forks
+    }
+
+    pub(crate) fn large(&self) -> &LargeMessages {
+        &self.large
     }
 
     /// What holds for a call unless something else is said.

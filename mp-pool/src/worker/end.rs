@@ -275,7 +275,7 @@ impl WorkerEnd {
         let mut long = None;
         let encoded = packed::append(entry, |entry| {
             let is_message = matches!(outcome, Outcome::Returned(_));
-            if is_message || Message::append_or_keep(&outcome, entry, packed::MOST)?.is_some() {
+            if is_message || Message::append(&outcome, entry, packed::MOST, None)?.is_some() {
                 long = Some(());
                 return Ok(Kind::Message);
             }
@@ -296,7 +296,7 @@ impl WorkerEnd {
         };
         entry.clear();
         let encoded = packed::append(entry, |entry| {
-            Message::append_or_keep(&Outcome::UnencodableResult(failure), entry, packed::MOST).map(|_| Kind::Outcome)
+            Message::append(&Outcome::UnencodableResult(failure), entry, packed::MOST, None).map(|_| Kind::Outcome)
         });
         if let Err(error) = encoded {
             panic!("the result of a task could not be sent: {}", error_chain(&error));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mp_core::process_fn;
-use mp_core::raw::{Outcome, RawFunction, error_chain, forks, ignore_interrupts};
+use mp_core::raw::{LargeMessages, Outcome, RawFunction, error_chain, forks, ignore_interrupts};
 
 use crate::error::TaskError;
 use crate::packed::{self, HEADER, Kind};
@@ -79,6 +79,8 @@ fn work(link: &mut WorkerEnd) -> ! {
     let mut function = Err(String::new());
     let mut limit = None;
     let mut entry = Vec::with_capacity(64);
+    let large = LargeMessages::default();
+    let large = Some(&large);
     loop {
         let item = link.next();
         let run = match &item {
@@ -97,8 +99,10 @@ fn work(link: &mut WorkerEnd) -> ! {
                 link.answer_unreadable(run, &why, &mut entry);
                 continue;
             }
-            (Item::Inline(_), Ok(function)) => function.run_bytes(link.bytes(), &mut entry, packed::MOST),
-            (Item::Message(Ok(message), _), Ok(function)) => function.run_message(message, &mut entry, packed::MOST),
+            (Item::Inline(_), Ok(function)) => function.run_bytes(link.bytes(), &mut entry, packed::MOST, large),
+            (Item::Message(Ok(message), _), Ok(function)) => {
+                function.run_message(message, &mut entry, packed::MOST, large)
+            }
             (_, Err(name)) => Some(Outcome::UnknownFunction(name.clone())),
             (Item::Function, _) => None,
         };

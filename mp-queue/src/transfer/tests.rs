@@ -130,7 +130,7 @@ scenario!(what_comes_too_late_for_a_closed_queue_is_closed, {
 /// Puts a value as a producer does that is killed before it wakes anybody.
 fn put_silently(memory: &Memory, value: &u32) {
     let mut bytes = Vec::new();
-    assert!(Message::append(value, &mut bytes, 100, &LargeMessages::default()).unwrap().is_none());
+    assert!(Message::append(value, &mut bytes, 100, Some(&LargeMessages::default())).unwrap().is_none());
     let mut writer = Writer::new(memory.ring(), memory.head().indices.head());
     assert!(writer.write(Kind::Message, &bytes).unwrap());
     assert_eq!(writer.publish(), Ok(1));
