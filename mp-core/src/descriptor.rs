@@ -13,6 +13,7 @@ mod carried;
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -65,8 +66,11 @@ impl State {
 
 thread_local! {
     static STATE: Cell<State> = const { Cell::new(State::new(Activity::Nothing, 0, 0)) };
-    /// The descriptors that were collected, or that are offered and not yet taken.
-    static DESCRIPTORS: RefCell<Vec<Option<OwnedFd>>> = const { RefCell::new(Vec::new()) };
+    /// The descriptors that were collected, or that are offered and not yet taken. It has no
+    /// destructor, because destructors of other thread-locals may send and receive. Between two
+    /// values it has no memory.
+    static DESCRIPTORS: RefCell<ManuallyDrop<Vec<Option<OwnedFd>>>> =
+        const { RefCell::new(ManuallyDrop::new(Vec::new())) };
 }
 
 /// Marks that a value is being encoded or decoded on this thread. Dropping it restores the outer
@@ -99,7 +103,11 @@ impl Value {
         if state.start() == state.end() {
             Vec::new()
         } else {
-            DESCRIPTORS.with_borrow_mut(|all| all.drain(state.start()..).flatten().collect())
+            DESCRIPTORS.with_borrow_mut(|all| {
+                let descriptors = all.drain(state.start()..).flatten().collect();
+                free_if_empty(all);
+                descriptors
+            })
         }
     }
 }
@@ -109,8 +117,17 @@ impl Drop for Value {
     fn drop(&mut self) {
         let state = STATE.replace(self.outer);
         if state.start() != state.end() {
-            DESCRIPTORS.with_borrow_mut(|all| all.truncate(state.start()));
+            DESCRIPTORS.with_borrow_mut(|all| {
+                all.truncate(state.start());
+                free_if_empty(all);
+            });
         }
+    }
+}
+
+fn free_if_empty(all: &mut Vec<Option<OwnedFd>>) {
+    if all.is_empty() {
+        *all = Vec::new();
     }
 }
 

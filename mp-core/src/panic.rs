@@ -28,7 +28,7 @@ pub(crate) fn describe(payload: Box<dyn Any + Send>, function: &str) -> Panic {
     if let Err(again) = dropped {
         std::mem::forget(again);
     }
-    match LAST.take() {
+    match LAST.try_with(Cell::take).ok().flatten() {
         // The kept panic may be an older one, which the function itself caught.
         Some(last) if last.message == message => last,
         _ => Panic::new(message, None, None),
@@ -64,7 +64,8 @@ pub(crate) fn install_hook(abort: fn(Outcome)) {
         if cfg!(panic = "abort") {
             abort(Outcome::Panicked(panic));
         } else {
-            LAST.set(Some(panic));
+            // The thread may be ending, and the variable be gone.
+            let _ = LAST.try_with(|last| last.set(Some(panic)));
         }
     }));
 }

@@ -26,6 +26,7 @@ pub use crate::reactor::Readiness;
 pub use crate::spin::{Spins, Wait};
 pub use crate::sys::fd::above_standard_streams;
 pub use crate::sys::fork::forks;
+pub use crate::sys::limits::file_size_limit;
 pub use crate::sys::poll::{Deadline, readable, writable};
 pub use crate::sys::runtime::ignore_interrupts;
 

@@ -244,7 +244,7 @@ impl Anchor {
 
     /// Makes one more lease of the object.
     pub(crate) fn lease(&self) -> io::Result<OwnedFd> {
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.read));
+        let path = format!("/proc/thread-self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.read));
         let lease = open(path, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
         epoll::modify(&self.watch.epoll, &self.read, EventData::new_u64(self.id << 2 | LEASE), EventFlags::ONESHOT)?;
         above_standard_streams(lease)

@@ -201,6 +201,13 @@ impl PoolBuilder {
         self
     }
 
+    /// Sets the program that the workers run, as
+    /// [`Builder::program`](mp_core::Builder::program) does.
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.settings.program = Some(program.into());
+        self
+    }
+
     /// Sets a variable of the workers' environment.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.settings.environment.push(Environment::Set(name.into(), value.into()));

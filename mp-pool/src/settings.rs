@@ -29,6 +29,7 @@ pub(crate) struct Settings {
     pub(crate) affinity: Affinity,
     pub(crate) nice: i32,
     pub(crate) start_method: StartMethod,
+    pub(crate) program: Option<PathBuf>,
     pub(crate) ignore_interrupts: bool,
     pub(crate) initializer: Option<Initializer>,
 }
@@ -95,6 +96,7 @@ impl Default for Settings {
             affinity: Affinity::Inherited,
             nice: 0,
             start_method: StartMethod::default(),
+            program: None,
             ignore_interrupts: true,
             initializer: None,
         }
@@ -119,6 +121,9 @@ impl Settings {
                 Environment::Remove(name) => builder.env_remove(name),
                 Environment::Clear => builder.env_clear(),
             };
+        }
+        if let Some(program) = &self.program {
+            builder = builder.program(program);
         }
         if let Some(directory) = &self.directory {
             builder = builder.current_dir(directory);

@@ -23,7 +23,7 @@ const FAILED: i32 = 1;
 
 /// The exit code of a process whose marker is not from its parent, or whose `main` ran although it
 /// has a valid one.
-const REFUSED: i32 = 125;
+pub(crate) const REFUSED: i32 = 125;
 
 type Control = Connection<Report, Start>;
 

@@ -27,12 +27,16 @@ mod start;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(crate) use child::REFUSED;
 pub(crate) use marker::{MARKER, value as marker_value};
 pub(crate) use own::OwnSettings;
 pub(crate) use start::{Report, Start};
 
 /// Whether this process has found out what it is.
 static DECIDED: AtomicBool = AtomicBool::new(false);
+
+/// Whether `init` was called.
+static CALLED: AtomicBool = AtomicBool::new(false);
 
 /// The part of several error messages that says what is missing.
 pub(crate) const CALL_INIT: &str =
@@ -62,9 +66,15 @@ pub(crate) const CALL_INIT: &str =
 /// }
 /// ```
 pub fn init() {
+    CALLED.store(true, Ordering::Release);
     if !DECIDED.swap(true, Ordering::AcqRel) {
         child::run_if_marked(None);
     }
+}
+
+/// Tells whether this process has called [`init`], and so does that in its children as well.
+pub(crate) fn is_called_by_host() -> bool {
+    CALLED.load(Ordering::Acquire)
 }
 
 /// Tells whether children of this process will find out that they are children. If this process was

@@ -1,6 +1,6 @@
 //! Starting a process, and its settings.
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ use crate::current::Identity;
 use crate::function::ProcessFn;
 use crate::registry;
 use crate::resource::Resource;
-use crate::sys::{lifeline, socket, spawn};
+use crate::sys::program::{self, Program};
+use crate::sys::{credentials, lifeline, socket, spawn};
 use crate::trace;
 
 /// How a new process is made.
@@ -74,6 +75,7 @@ pub struct Builder {
     kill_on_drop: bool,
     outlive_parent: bool,
     start_method: StartMethod,
+    program: Option<PathBuf>,
 }
 
 impl Default for Builder {
@@ -96,6 +98,7 @@ impl Builder {
             kill_on_drop: false,
             outlive_parent: false,
             start_method: StartMethod::default(),
+            program: None,
         }
     }
 
@@ -325,6 +328,24 @@ impl Builder {
         self
     }
 
+    /// Sets the program that the process runs, instead of this executable.
+    ///
+    /// It has to contain the function, under the same [`ID`](ProcessFn::ID), and use the same
+    /// version of mp-core; its `main` does not run. A library that a program of another kind has
+    /// loaded, such as an extension module of Python, needs this, because a child of that program
+    /// does not find the function before its `main` has run. `docs/EXTENSIONS.md` in the repository
+    /// says more.
+    ///
+    /// # Errors
+    ///
+    /// [`spawn`](Self::spawn) fails if the file cannot be executed. If the program does not contain
+    /// the function, or does not use mp-core, joining the process returns
+    /// [`JoinError::NotStarted`](super::JoinError::NotStarted).
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+
     /// Sets how the process is made.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
@@ -361,6 +382,7 @@ impl Builder {
     }
 
     fn spawn_executable<F: ProcessFn, A>(self, call: Call<F, A>) -> Result<Process<F::Output>, SpawnError> {
+        let program_file = program(self.program)?;
         let encoded = call.encode().map_err(|error| SpawnError::Encode(error.about(&registry::quoted::<F>())))?;
         let environment = self.environment.strings()?;
         let directory = match self.directory {
@@ -390,6 +412,7 @@ impl Builder {
             own: self.own,
         };
         let (pid, pidfd) = spawn::spawn(&spawn::Request {
+            program: &program_file,
             arguments: &arguments,
             environment: &environment,
             directory: directory.as_deref(),
@@ -398,7 +421,7 @@ impl Builder {
             new_session: outlive_parent,
             new_group: self.process_group,
         })
-        .map_err(|source| what_failed(directory.as_deref(), source))?;
+        .map_err(|failure| what_failed(directory.as_deref(), failure))?;
         // Before any other thread can see the child, because that thread could reap it, and its pid
         // could then belong to another process.
         let limited = self.limits.apply(pid);
@@ -424,13 +447,29 @@ impl Builder {
     }
 }
 
+/// Returns the path of the program that a child runs.
+fn program(given: Option<PathBuf>) -> Result<CString, SpawnError> {
+    if credentials::makes_privileged_children() {
+        return Err(SpawnError::MixedUsers);
+    }
+    match given {
+        Some(path) => c_string("the path of a program", path.into_os_string().into_vec()),
+        None => match program::of_children() {
+            Program::Library(library) if !boot::is_called_by_host() => Err(SpawnError::Library { library }),
+            Program::Same | Program::Library(_) => Ok(program::SAME.to_owned()),
+            Program::At(path) => Ok(path),
+            Program::Gone(program) => Err(SpawnError::ProgramGone { program }),
+        },
+    }
+}
+
 /// posix_spawn does not say which of its steps failed. Only entering the directory depends on the
 /// caller, so this checks whether that is possible.
-fn what_failed(directory: Option<&CStr>, source: std::io::Error) -> SpawnError {
+fn what_failed(directory: Option<&CStr>, (action, source): spawn::Failure) -> SpawnError {
     if let Some(directory) = directory.map(|directory| Path::new(OsStr::from_bytes(directory.to_bytes()))) {
         if directory.join(".").metadata().is_err() {
             return SpawnError::Setting { setting: format!("the working directory {directory:?}"), source };
         }
     }
-    SpawnError::Io { action: "posix_spawn", source }
+    SpawnError::Io { action, source }
 }

@@ -18,6 +18,28 @@ pub enum SpawnError {
     /// Two functions of the executable have the same name.
     #[error(transparent)]
     Duplicate(#[from] DuplicateFunction),
+    /// The real and the effective user or group of this process differ, as between `seteuid` and
+    /// its undoing. The kernel would start a child as a privileged program, which must not trust
+    /// its caller.
+    #[error(
+        "the real and the effective user or group of this process differ, and a child would not trust it: start processes before `seteuid` or `setegid`, or change both with `setresuid` and `setresgid`"
+    )]
+    MixedUsers,
+    /// This code is in a library that a program of another kind has loaded. A child would run the
+    /// `main` of that program.
+    #[error(
+        "the functions are in the library {library:?}, and the program that has loaded it would run its own `main` in a child: name a program that contains the functions with `Builder::program`, or call `mp_core::init()` in the first line of the program's `main`"
+    )]
+    Library {
+        /// The path of the library.
+        library: String,
+    },
+    /// This program was started through the loader, and its file was deleted since then.
+    #[error("this program was started through the loader, and its file is gone: {program:?}")]
+    ProgramGone {
+        /// The path that the file had.
+        program: String,
+    },
     /// The function is not registered. `#[process_fn]` registers it.
     #[error("no function is registered under the name `{name}`: annotate it with `#[process_fn]`")]
     Unregistered {

@@ -16,7 +16,7 @@ use super::children::ChildInfo;
 use super::output::Reading;
 use super::record::Record;
 use super::stdio::Pipes;
-use crate::boot::{CALL_INIT, Report};
+use crate::boot::{CALL_INIT, REFUSED, Report};
 use crate::codec::DecodeError;
 use crate::exit_status::ExitStatus;
 use crate::message::Message;
@@ -277,6 +277,7 @@ pub(super) fn conclude<T: DeserializeOwned>(
 fn why_unread(status: ExitStatus) -> Option<&'static str> {
     match status {
         ExitStatus::Code(LOADER_FAILED) => Some("it could not be loaded, for lack of memory or of a library"),
+        ExitStatus::Code(REFUSED) => Some("it refused to be a child, and its standard error says why"),
         ExitStatus::Code(_) => Some(CALL_INIT),
         ExitStatus::Signal {
             signal: libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT | libc::SIGILL | libc::SIGSYS,

@@ -11,6 +11,13 @@ pub(crate) fn is_privileged() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
+/// Tells whether the kernel runs the children of this process with privileges that their caller
+/// does not have: see ld.so(8), "Secure-execution mode".
+pub(crate) fn makes_privileged_children() -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    getuid() != geteuid() || getgid() != getegid()
+}
+
 /// Checks that the socket `fd` was made by this process's parent, under this process's user.
 ///
 /// The kernel records the credentials of the process that called socketpair(2): see unix(7),

@@ -26,7 +26,7 @@ pub fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
 
 /// The path at which this process can open the file of `fd` again.
 pub(crate) fn path_of(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
+    format!("/proc/thread-self/fd/{}", fd.as_raw_fd())
 }
 
 /// Sets close-on-exec.

@@ -18,6 +18,16 @@ pub(crate) fn set_resource(process: Option<Pid>, resource: Resource, soft: u64, 
     Ok(())
 }
 
+/// Returns the size beyond which writing to a file would raise SIGXFSZ, which ends the process.
+/// `None` if there is no such size, or if the system refuses to say.
+pub fn file_size_limit() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // rustix's `getrlimit` panics if a filter of system calls refuses the call. SAFETY: the place
+    // is valid for the call.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
 fn number(resource: Resource) -> rustix::process::Resource {
     use rustix::process::Resource as Kernel;
     match resource {

@@ -20,10 +20,10 @@ use std::ptr::NonNull;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create, open};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use rustix::process::{Resource, getrlimit};
 
 use super::bytes::Room;
 use super::fd::{above_standard_streams, path_of};
+use super::limits::file_size_limit;
 
 /// A memory file that this process writes, one message after another.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl MemoryFile {
     fn append_by_call(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         // A write beyond RLIMIT_FSIZE would raise SIGXFSZ, which ends the process.
         let end = self.length + bytes.len() as u64;
-        if !bytes.is_empty() && getrlimit(Resource::Fsize).current.is_some_and(|limit| end > limit) {
+        if !bytes.is_empty() && file_size_limit().is_some_and(|limit| end > limit) {
             return Err(Errno::FBIG.into());
         }
         while !bytes.is_empty() {

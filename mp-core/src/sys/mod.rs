@@ -17,6 +17,7 @@ pub(crate) mod pages;
 pub(crate) mod poll;
 pub(crate) mod privileges;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod runtime;
 #[cfg(feature = "async")]
 pub(crate) mod signals;

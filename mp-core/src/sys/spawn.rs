@@ -1,4 +1,4 @@
-//! Starting this same executable again with posix_spawn(3).
+//! Starting a program, mostly this same executable, with posix_spawn(3).
 //!
 //! glibc and musl implement it as `clone(CLONE_VM | CLONE_VFORK)`: the child runs in the parent's
 //! memory until it calls exec. So the cost does not grow with the parent's memory, and no state of
@@ -20,11 +20,9 @@ use rustix::process::Pid;
 use super::control;
 use super::process;
 
-/// The executable of this process, even if its file was replaced or deleted.
-const THIS_EXECUTABLE: &CStr = c"/proc/self/exe";
-
 /// What a child is started with.
 pub(crate) struct Request<'a> {
+    pub(crate) program: &'a CStr,
     pub(crate) arguments: &'a [CString],
     pub(crate) environment: &'a [CString],
     pub(crate) directory: Option<&'a CStr>,
@@ -37,8 +35,25 @@ pub(crate) struct Request<'a> {
     pub(crate) new_group: bool,
 }
 
+/// A step that failed, and why.
+pub(crate) type Failure = (&'static str, io::Error);
+
 /// Starts the child and opens its pidfd. On an error there is no child.
-pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
+pub(crate) fn spawn(request: &Request<'_>) -> Result<(Pid, OwnedFd), Failure> {
+    let child = start(request).map_err(|error| ("posix_spawn", error))?;
+    // If this fails, no code of the user has run, because the child waits for its start message.
+    let pidfd = process::open(child).map_err(|error| {
+        // If the child no longer exists, other code reaped it, and its pid may now belong to
+        // another process.
+        if error.raw_os_error() != Some(libc::ESRCH) {
+            process::discard(child);
+        }
+        ("pidfd_open", error)
+    })?;
+    Ok((child, pidfd))
+}
+
+fn start(request: &Request<'_>) -> io::Result<Pid> {
     let mut actions = FileActions::new()?;
     if let Some(directory) = request.directory {
         actions.change_directory(directory)?;
@@ -62,7 +77,7 @@ pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
     let result = unsafe {
         libc::posix_spawn(
             &raw mut child,
-            THIS_EXECUTABLE.as_ptr(),
+            request.program.as_ptr(),
             &raw const actions.0,
             &raw const attributes.0,
             arguments.as_ptr(),
@@ -70,16 +85,7 @@ pub(crate) fn spawn(request: &Request<'_>) -> io::Result<(Pid, OwnedFd)> {
         )
     };
     check(result)?;
-    let child = Pid::from_raw(child).ok_or_else(|| io::Error::other("posix_spawn returned no process"))?;
-    // If this fails, no code of the user has run, because the child waits for its start message.
-    let pidfd = process::open(child).inspect_err(|error| {
-        // If the child no longer exists, other code reaped it, and its pid may now belong to
-        // another process.
-        if error.raw_os_error() != Some(libc::ESRCH) {
-            process::discard(child);
-        }
-    })?;
-    Ok((child, pidfd))
+    Pid::from_raw(child).ok_or_else(|| io::Error::other("posix_spawn returned no process"))
 }
 
 fn pointers(strings: &[CString]) -> Vec<*mut c_char> {
@@ -134,7 +140,7 @@ impl FileActions {
     fn close_those_open(&mut self, lowest: RawFd) -> io::Result<()> {
         // Another thread may open a descriptor after this. If it does so through std, it is
         // close-on-exec. Closing a number that is no longer open is not an error in the child.
-        for entry in std::fs::read_dir("/proc/self/fd")? {
+        for entry in std::fs::read_dir("/proc/thread-self/fd")? {
             if let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
                 if fd >= lowest {
                     self.close(fd)?;

@@ -17,4 +17,6 @@ mod overflow;
 mod panics;
 mod privileges;
 mod stdio;
+mod surroundings;
+mod thread_ends;
 mod tracing;

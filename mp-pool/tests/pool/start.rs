@@ -157,3 +157,14 @@ scenario!(sixty_four_workers_start_and_end, {
     drop(pool);
     assert!(mp_testing::procfs::children(std::process::id()).is_empty());
 });
+
+scenario!(workers_run_the_program_that_is_named, {
+    #[process_fn]
+    fn program() -> std::path::PathBuf {
+        std::env::current_exe().unwrap()
+    }
+    let copy = tempfile::NamedTempFile::new_in("/var/tmp").unwrap().into_temp_path();
+    std::fs::copy(mp_testing::this_executable(), &copy).unwrap();
+    let pool = Pool::builder().workers(1).program(&*copy).build().unwrap();
+    assert_eq!(pool.submit(program::call()).join().unwrap(), &*copy);
+});

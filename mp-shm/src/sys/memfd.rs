@@ -11,13 +11,12 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use mp_core::raw::above_standard_streams;
+use mp_core::raw::{above_standard_streams, file_size_limit};
 use rustix::fs::{
     FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
     fstatfs, ftruncate, memfd_create, open, seek,
 };
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
-use rustix::process::{Resource, getrlimit};
 
 use super::pages;
 
@@ -47,7 +46,7 @@ const PIECE: u64 = 16 << 20;
 /// operating system.
 pub(crate) fn create(size: u64) -> io::Result<OwnedFd> {
     // Setting a size beyond RLIMIT_FSIZE would raise SIGXFSZ, which ends the process.
-    if getrlimit(Resource::Fsize).current.is_some_and(|limit| size > limit) {
+    if file_size_limit().is_some_and(|limit| size > limit) {
         return Err(Errno::FBIG.into());
     }
     if size > UNCHECKED && pages::most_available().is_some_and(|most| size > most) {
@@ -205,7 +204,7 @@ pub(crate) fn read_at(file: BorrowedFd<'_>, mut bytes: &mut [u8], mut offset: u6
 
 /// Opens the file again. The new description has its own locks.
 pub(crate) fn reopen(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let path = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
     // If another process has a lease on the file, as its sender may, `open` would wait for most of
     // a minute. With this flag it is an error. The flag has no effect on an open memory file.
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;

@@ -8,12 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirEntryExt;
 
 use memmap2::{MmapOptions, MmapRaw};
+use mp_core::raw::file_size_limit;
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, Stat, fallocate, fcntl_getfl, fstat, fstatfs, linkat, open,
     statat, unlink,
 };
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite, retry_on_intr};
-use rustix::process::{Resource, geteuid, getrlimit};
+use rustix::process::geteuid;
 
 const DIRECTORY: &str = "/dev/shm";
 
@@ -135,7 +136,7 @@ pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
 
 /// Beyond RLIMIT_FSIZE the kernel would raise SIGXFSZ, which ends the process.
 fn within_file_limit(end: u64) -> io::Result<()> {
-    match getrlimit(Resource::Fsize).current {
+    match file_size_limit() {
         Some(limit) if end > limit => Err(Errno::FBIG.into()),
         _ => Ok(()),
     }

@@ -12,4 +12,5 @@ mod programs;
 mod reclaim;
 mod scarcity;
 mod shared;
+mod surroundings;
 mod value;

@@ -49,7 +49,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::io;
 use std::mem::offset_of;
-use std::ptr::{null, null_mut};
+use std::ptr::{self, null, null_mut};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicUsize, compiler_fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -85,7 +85,7 @@ impl Link {
     /// There is a link at the address, in memory that stays mapped while the reference is used.
     unsafe fn at<'a>(address: usize) -> &'a Self {
         // SAFETY: the caller guarantees that, and a link is a transparent atomic.
-        unsafe { &*std::ptr::with_exposed_provenance::<Self>(address) }
+        unsafe { &*ptr::with_exposed_provenance::<Self>(address) }
     }
 }
 
@@ -145,6 +145,7 @@ fn records() -> MutexGuard<'static, Records> {
 }
 
 thread_local! {
+    /// It has no destructor, so it is there until the thread has ended.
     static CURRENT: Cell<Option<&'static Record>> = const { Cell::new(None) };
 }
 
@@ -359,7 +360,7 @@ fn address(link: &Link) -> usize {
 unsafe fn word_at<'a>(address: usize) -> &'a AtomicUsize {
     // SAFETY: the caller guarantees that. Only this thread, the kernel and the C library use these
     // words, and this thread is not inside a function of the C library now.
-    unsafe { AtomicUsize::from_ptr(std::ptr::with_exposed_provenance_mut(address)) }
+    unsafe { AtomicUsize::from_ptr(ptr::with_exposed_provenance_mut(address)) }
 }
 
 /// Tells whether a thread of this process holds a lock in that memory, by the threads' own records.
@@ -401,7 +402,6 @@ static NOWHERE: Head = Head { next: AtomicUsize::new(0), offset: 0, pending: Ato
 
 #[cold]
 fn register() -> &'static Record {
-    let key = key();
     let record = {
         let mut records = records();
         if let Some(record) = records.idle.pop() {
@@ -417,12 +417,41 @@ fn register() -> &'static Record {
         Ok(head) => enter_list(record, head),
         Err(_) => record.head.set(&NOWHERE),
     }
-    // SAFETY: the key exists, and its destructor takes a pointer to a record.
-    let result = unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(record).cast()) };
-    // Without this, another thread would get a lock whose guard this thread forgot when this thread
-    // ends.
-    assert_eq!(result, 0, "pthread_setspecific: {}", io::Error::from_raw_os_error(result));
+    if !calls_at_end(record) {
+        // Its variables are gone already, and there is no key. Without the call, another thread
+        // would get a lock whose guard this thread forgot when this thread ends, so the kernel must
+        // not see its locks.
+        if !ptr::eq(record.head.get(), &raw const NOWHERE) {
+            leave_list(record);
+        }
+        record.head.set(&NOWHERE);
+    }
     record
+}
+
+/// Arranges that [`ended`] is called at the end of this thread, and tells whether it will be.
+fn calls_at_end(record: &'static Record) -> bool {
+    let by_key = key().is_some_and(|key| {
+        // SAFETY: the key exists, and its destructor takes a pointer to a record.
+        unsafe { libc::pthread_setspecific(key, ptr::from_ref(record).cast()) == 0 }
+    });
+    by_key || ENDING.try_with(|ending| ending.0.set(Some(record))).is_ok()
+}
+
+/// Stands in for the key if a program has used up all keys. Its destructor may run before those of
+/// other thread-locals, which then make this thread an owner a second time.
+struct Ending(Cell<Option<&'static Record>>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(record) = self.0.take() {
+            ended(record);
+        }
+    }
+}
+
+thread_local! {
+    static ENDING: Ending = const { Ending(Cell::new(None)) };
 }
 
 fn new_record() -> &'static Record {
@@ -472,27 +501,32 @@ fn leave_list(record: &Record) {
 
 /// The key calls [`thread_ends`] at the end of each thread that has a value for it, after the
 /// destructors of thread-locals, which may still use locks.
-fn key() -> libc::pthread_key_t {
-    static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+///
+/// `None` if a program has used up all keys.
+fn key() -> Option<libc::pthread_key_t> {
+    static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
     *KEY.get_or_init(|| {
         let mut key = 0;
         // SAFETY: the function takes the values that are set for the key.
         let result = unsafe { libc::pthread_key_create(&raw mut key, Some(thread_ends)) };
-        assert_eq!(result, 0, "pthread_key_create: {}", io::Error::from_raw_os_error(result));
-        // SAFETY: the function only does what is allowed in a forked child.
-        let result = unsafe { libc::pthread_atfork(None, None, Some(was_forked)) };
-        assert_eq!(result, 0, "pthread_atfork: {}", io::Error::from_raw_os_error(result));
-        key
+        // It fails for lack of memory alone. SAFETY: the function only does what is allowed in a
+        // forked child.
+        let registered = unsafe { libc::pthread_atfork(None, None, Some(was_forked)) };
+        assert_eq!(registered, 0, "pthread_atfork: {}", io::Error::from_raw_os_error(registered));
+        (result == 0).then_some(key)
     })
 }
 
-/// Establishes invariant 5, and makes the record available for another thread.
 unsafe extern "C" fn thread_ends(record: *mut c_void) {
-    // SAFETY: `register` set the value, and records are never freed.
-    let record = unsafe { &*record.cast::<Record>().cast_const() };
+    // SAFETY: `calls_at_end` set the value, and records are never freed.
+    ended(unsafe { &*record.cast::<Record>().cast_const() });
+}
+
+/// Establishes invariant 5, and makes the record available for another thread.
+fn ended(record: &'static Record) {
     CURRENT.set(None);
     record.first.next.store(record.nodes[0].address(), Relaxed);
-    if !std::ptr::eq(record.head.get(), &raw const NOWHERE) {
+    if !ptr::eq(record.head.get(), &raw const NOWHERE) {
         leave_list(record);
         Thread(record).end();
     }
@@ -506,6 +540,9 @@ unsafe extern "C" fn thread_ends(record: *mut c_void) {
 /// locks, and the C library has begun a new list for it.
 extern "C" fn was_forked() {
     CURRENT.set(None);
-    // SAFETY: the key was made before this function was registered.
-    let _ = unsafe { libc::pthread_setspecific(key(), null_mut::<c_void>()) };
+    match key() {
+        // SAFETY: the key exists, and a null pointer means no value.
+        Some(key) => drop(unsafe { libc::pthread_setspecific(key, null_mut::<c_void>()) }),
+        None => drop(ENDING.try_with(|ending| ending.0.set(None))),
+    }
 }

@@ -3,6 +3,7 @@
 mod barrier;
 mod condvar;
 mod event;
+mod keys;
 mod memory;
 mod mutex;
 mod once_lock;
