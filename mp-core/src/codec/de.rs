@@ -142,12 +142,17 @@ impl<'de> de::Deserializer<'de> for Probe {
         Err(Probed(Some(bytes::id::<V>())))
     }
 
+    #[inline]
+    fn deserialize_string<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Probed> {
+        Err(Probed(Some(bytes::id::<V>())))
+    }
+
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Probed> {
         Err(Probed(None))
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str bytes byte_buf option unit unit_struct
         newtype_struct tuple_struct map struct enum identifier ignored_any
     }
 }
@@ -209,11 +214,14 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'_> {
         match self.take_sized()? {
             TakenBytes::Shown(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => visitor.visit_str(text),
-                Err(error) => Err(no_text(error)),
+                Err(error) => path_or::<V>(bytes.to_vec(), error),
             },
             TakenBytes::Owned(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => visitor.visit_string(text),
-                Err(error) => Err(no_text(error.utf8_error())),
+                Err(error) => {
+                    let why = error.utf8_error();
+                    path_or::<V>(error.into_bytes(), why)
+                }
             },
         }
     }
@@ -331,6 +339,12 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'_> {
 #[cold]
 fn no_option(other: u8) -> DecodeError {
     DecodeError::new(format!("{other} is not an Option"))
+}
+
+/// Makes a path of bytes that are no text, or says what they are not.
+#[cold]
+fn path_or<'de, V: Visitor<'de>>(bytes: Vec<u8>, error: std::str::Utf8Error) -> Result<V::Value, DecodeError> {
+    bytes::path_from::<V, V::Value, &mut Deserializer<'_>>(bytes).ok_or_else(|| no_text(error))
 }
 
 #[cold]

@@ -6,8 +6,11 @@
 //! only `u8` and `i8` are among them.
 
 use std::any::{TypeId, type_name};
+use std::ffi::OsString;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::{ptr, slice};
 
 use serde::de::DeserializeOwned;
@@ -108,6 +111,45 @@ fn may_be_array<T: ?Sized>() -> bool {
     !mem::needs_drop::<T>() && type_name::<T>().as_bytes().first() == Some(&b'[')
 }
 
+/// Returns the path in `value`, if that is one, or a reference to one, and `id` is that of its type.
+///
+/// serde encodes a path as a text, and refuses one that is not UTF-8. The bytes of a text are those
+/// of a path, so a path that is UTF-8 is the same on the wire in both ways.
+#[inline]
+fn path<T: ?Sized>(value: &T, id: TypeId) -> Option<&Path> {
+    let place = ptr::from_ref(value).cast::<()>();
+    if id == TypeId::of::<PathBuf>() {
+        // SAFETY: `T` is `PathBuf`, which has no lifetimes, so this is the reference `value` itself.
+        return Some(unsafe { &*place.cast::<PathBuf>() });
+    }
+    if id == TypeId::of::<&Path>() {
+        // SAFETY: `T` is `&'a Path` for some `'a`. The path is used no longer than `value` is
+        // borrowed, and `'a` outlives that borrow.
+        return Some(unsafe { *place.cast::<&Path>() });
+    }
+    if id == TypeId::of::<&PathBuf>() {
+        // SAFETY: as for the reference to a path.
+        return Some(unsafe { *place.cast::<&PathBuf>() });
+    }
+    if id == TypeId::of::<Path>() {
+        // SAFETY: `T` is `Path`, so both are the type `&Path`.
+        return Some(unsafe { mem::transmute_copy::<&T, &Path>(&value) });
+    }
+    None
+}
+
+/// Makes the value of a path of any bytes, if `R` is the request for a `PathBuf` and `V` is that.
+#[cold]
+pub(crate) fn path_from<R, V, T: Take>(bytes: Vec<u8>) -> Option<V> {
+    if id::<V>() != TypeId::of::<PathBuf>() || Some(id::<R>()) != T::request::<PathBuf>() {
+        return None;
+    }
+    let path = ManuallyDrop::new(PathBuf::from(OsString::from_vec(bytes)));
+    // SAFETY: `V` is `PathBuf`, which has no lifetimes, so this moves the value. The original is not
+    // dropped.
+    Some(unsafe { mem::transmute_copy::<ManuallyDrop<PathBuf>, V>(&path) })
+}
+
 macro_rules! numbers {
     ($($number:ty),+ $(,)?) => {
         $(
@@ -131,6 +173,10 @@ macro_rules! numbers {
             }
             let id = id::<T>();
             let place = ptr::from_ref(value).cast::<()>();
+            if let Some(path) = path(value, id) {
+                let bytes = path.as_os_str().as_bytes();
+                return Some(Numbers { count: Some(bytes.len()), bytes });
+            }
             $(
                 if is_vec && id == TypeId::of::<Vec<$number>>() {
                     // SAFETY: `T` is `Vec<$number>`, which has no lifetimes, so this is the

@@ -2,5 +2,6 @@
 
 mod borrowed;
 mod json;
+mod paths;
 mod travel;
 mod values;
