@@ -96,6 +96,7 @@ struct Options {
     memory: Option<u64>,
     report: Option<PathBuf>,
     list: bool,
+    help: bool,
 }
 
 fn number<N: std::str::FromStr>(text: &OsStr) -> Result<N, String> {
@@ -106,7 +107,7 @@ impl Options {
     fn parse() -> Result<Self, String> {
         let directory = PathBuf::from(".");
         let (workers, crash, timeout, memory, report) = (None, None, None, None, None);
-        let mut options = Self { directory, workers, crash, timeout, memory, report, list: false };
+        let mut options = Self { directory, workers, crash, timeout, memory, report, list: false, help: false };
         let mut named = false;
         let mut arguments = std::env::args_os().skip(1);
         while let Some(argument) = arguments.next() {
@@ -118,6 +119,7 @@ impl Options {
                 Some("--crash") => options.crash = Some(value()?.to_string_lossy().into_owned()),
                 Some("--report") => options.report = Some(PathBuf::from(value()?)),
                 Some("--list") => options.list = true,
+                Some("--help" | "-h") => options.help = true,
                 Some(unknown) if unknown.starts_with('-') => return Err(format!("unknown option {unknown}")),
                 _ if named => return Err("there is more than one directory".to_owned()),
                 _ => {
@@ -280,11 +282,17 @@ const USAGE: &str = "usage: digest [--workers N] [--crash PATTERN] [--timeout SE
 
 fn main() -> ExitCode {
     let outcome = match Options::parse() {
+        Ok(options) if options.help => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
         Ok(options) => run(&options),
         Err(error) => Err(format!("{error}\n{USAGE}").into()),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        // The files that failed were listed.
+        Ok(false) => ExitCode::FAILURE,
         // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -298,7 +306,8 @@ fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+/// Tells whether every file was digested.
+fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     if let Err(error) = std::fs::metadata(&options.directory) {
         return Err(format!("{}: {error}", options.directory.display()).into());
     }
@@ -346,5 +355,5 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         totals.print_problems(&mut out)?;
         out.flush()?;
     }
-    Ok(())
+    Ok(totals.unreadable.is_empty() && totals.failed.is_empty())
 }
