@@ -63,6 +63,21 @@ impl Parent {
         !poll::hung_up(self.lifeline, Deadline::PASSED).unwrap_or(false)
     }
 
+    /// Makes the kernel kill this process when its parent ends, as it does from the start.
+    ///
+    /// Call it after this process has changed its user, unless the process that became another user
+    /// was root of the machine: the kernel sends the signal only if the user who asked for it may
+    /// signal the one that the process has become. If the parent has ended already, this kills the
+    /// process. In a process that may outlive its parent it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails in a copy that `fork` made of this process, and if the descriptors of this process
+    /// were closed.
+    pub fn rearm(&self) -> io::Result<()> {
+        lifeline::tie_again()
+    }
+
     /// Waits until the parent has ended.
     ///
     /// # Errors

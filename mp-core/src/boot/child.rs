@@ -15,7 +15,7 @@ use crate::raw::error_chain;
 use crate::resource::Resource;
 use crate::sys::fork::forks;
 use crate::sys::{lifeline, limits, runtime, stack};
-use crate::{codec, panic, registry, trace};
+use crate::{codec, current, panic, registry, trace};
 
 /// The exit code of a child whose function did not return a value: that of a Python process after
 /// an exception.
@@ -83,7 +83,13 @@ fn run(constructor: Option<Constructor>) {
     }
     let tied = if start.outlive_parent { Ok(true) } else { lifeline::tie(start.lifeline.as_fd()) };
     match tied {
-        Ok(true) => lifeline::keep(start.lifeline),
+        Ok(true) => {
+            lifeline::keep(start.lifeline);
+            let tied = if start.outlive_parent { Ok(()) } else { lifeline::is_tied() };
+            if let Err(error) = tied {
+                not_started(control, format!("it could not be tied to its parent's life: {error}"));
+            }
+        }
         Ok(false) => exit(FAILED),
         Err(error) => not_started(control, format!("it could not be tied to its parent's life: {error}")),
     }
@@ -153,7 +159,11 @@ fn report(mut outcome: Outcome) -> i32 {
         Err(SendErrorReason::Disconnected) => code,
         Err(error) => {
             let error = EncodeError::new(error_chain(&error));
-            let _ = control.send(Report::Outcome(Outcome::UnencodableResult(error)));
+            if let Err(error) = control.send(Report::Outcome(Outcome::UnencodableResult(error))) {
+                // The function may have closed the descriptor, as helpers for daemons do.
+                let (name, why) = (current::name(), error_chain(&error.reason));
+                let _ = writeln!(io::stderr(), "process '{name}' cannot send its result to its parent: {why}");
+            }
             FAILED
         }
     }

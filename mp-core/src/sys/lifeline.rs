@@ -2,7 +2,7 @@
 //!
 //! | | holds |
 //! |---|---|
-//! | parent | the only write end of a pipe for each child, until the child has ended |
+//! | parent | the only write end of a pipe for each child, and its read end as well, until the child has ended |
 //! | child | the read end; the kernel sends SIGKILL to the child when the pipe changes state |
 //!
 //! 1. No process writes to the pipe, so its only possible change of state is that its write end
@@ -16,29 +16,47 @@
 //!    them takes longer than making a pipe.)
 //! 5. After the child has armed the pipe, it polls once, in case the parent died before that.
 //!
+//! 6. A child may close all its descriptors, or call exec. The parent's read end is of the same
+//!    description, so the signal stays armed. When the parent ends, the kernel closes descriptors
+//!    in the order of their numbers, and releases last what it closed first (task_work is a stack).
+//!    So the read end has the lower number, and is there when the write end is released.
+//! 7. The kernel does not let this signal kill the first process of a PID namespace. There a thread
+//!    waits for the end of the pipe, and ends the process.
+//! 8. The kernel asks whether the one who armed the pipe may signal the process. A process that
+//!    changes its user without being root of the machine has to arm it again.
+//!
 //! `PR_SET_PDEATHSIG` would not do: it sends the signal when the thread that started the child
 //! ends, not when the process ends. fcntl(2) documents this mechanism under "Managing signals".
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{OnceLock, mpsc};
 
 use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::process::Pid;
 
+use super::fd::is_open;
+use super::fork::forks;
 use super::poll::{self, Deadline};
+use super::signals::spawn_without_signals;
 
 /// Sets the signal that an `O_ASYNC` description sends. The number is from Linux's
 /// asm-generic/fcntl.h, which x86_64 and aarch64 use; libc does not define it.
 const F_SETSIG: libc::c_int = 10;
 
-/// The parent's end. It exists so that the kernel closes it when this process ends.
+/// The parent's ends. They exist so that the kernel closes them when this process ends.
 #[derive(Debug)]
-pub(crate) struct Lifeline(#[expect(dead_code, reason = "it is held, and nothing else")] OwnedFd);
+pub(crate) struct Lifeline {
+    // Dropped in this order.
+    _write: OwnedFd,
+    _read: OwnedFd,
+}
 
 /// Makes the lifeline of a new child, and the child's end of it.
 pub(crate) fn new() -> io::Result<(Lifeline, OwnedFd)> {
     let (read, write) = super::fd::pipe()?;
-    Ok((Lifeline(write), read))
+    let childs_end = super::fd::duplicate(read.as_fd())?;
+    Ok((Lifeline { _write: write, _read: read }, childs_end))
 }
 
 /// Lets this process die when the last write end of `pipe` closes, for as long as `pipe` is open.
@@ -57,10 +75,76 @@ pub(crate) fn tie(pipe: BorrowedFd<'_>) -> io::Result<bool> {
 /// The child's end, kept open until the process ends.
 static KEPT: OnceLock<OwnedFd> = OnceLock::new();
 
+/// The process that is tied, by the number of forks before it.
+static TIED: OnceLock<u32> = OnceLock::new();
+
 /// Keeps the pipe to this process's parent open. [`of_parent`] returns it.
 pub(crate) fn keep(pipe: OwnedFd) {
     // A process has one parent, so this is called once.
     let _ = KEPT.set(pipe);
+}
+
+/// Does what remains to do for a process that is tied to the pipe that it keeps.
+///
+/// # Errors
+///
+/// Fails if this process is the first of a PID namespace, and the thread that it needs cannot be
+/// started.
+pub(crate) fn is_tied() -> io::Result<()> {
+    let _ = TIED.set(forks());
+    match of_parent() {
+        Some(pipe) if rustix::process::getpid() == Pid::INIT => watch(pipe),
+        _ => Ok(()),
+    }
+}
+
+/// Starts a thread that ends this process when the pipe is at its end. The function may close the
+/// pipe, so the thread has a table of descriptors of its own, with nothing else in it.
+fn watch(pipe: BorrowedFd<'static>) -> io::Result<()> {
+    let (ready, is_ready) = mpsc::channel();
+    spawn_without_signals("mp-core lifeline", move || {
+        // SAFETY: it concerns this thread alone, which uses no descriptors but the pipe.
+        if unsafe { libc::unshare(libc::CLONE_FILES) } == 0 {
+            close_all_but(pipe);
+        }
+        let _ = ready.send(());
+        while !poll::hung_up(pipe, Deadline::NEVER).unwrap_or(false) {}
+        // Otherwise the table is shared, because the system call was refused, and it was closed.
+        if is_open(pipe) {
+            // SAFETY: it ends the process, and runs none of its code.
+            unsafe { libc::_exit(128 + libc::SIGKILL) };
+        }
+    })?;
+    let _ = is_ready.recv();
+    Ok(())
+}
+
+/// Closes all descriptors of this thread's own table but one.
+fn close_all_but(kept: BorrowedFd<'_>) {
+    let Ok(entries) = std::fs::read_dir("/proc/thread-self/fd") else { return };
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let numbers: Vec<RawFd> = numbers.filter(|number| *number != kept.as_raw_fd()).collect();
+    for number in numbers {
+        // SAFETY: the caller's thread alone has the table, and uses no other descriptor of it.
+        unsafe { libc::close(number) };
+    }
+}
+
+/// Ties this process again, under the user that it is now. If its parent has ended, it ends too.
+///
+/// # Errors
+///
+/// Fails in a copy that `fork` made, because its original would not be tied then, and if the
+/// descriptor was closed.
+pub(crate) fn tie_again() -> io::Result<()> {
+    let (Some(pipe), Some(tied)) = (of_parent(), TIED.get()) else { return Ok(()) };
+    if *tied != forks() {
+        return Err(io::Error::other("the process that this one was forked from is tied to the parent"));
+    }
+    if !tie(pipe)? {
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?;
+    }
+    Ok(())
 }
 
 /// Returns the pipe that is at its end once the parent has ended. `None` in a process that this

@@ -134,7 +134,7 @@ scenario!(a_process_costs_its_parent_a_bounded_number_of_descriptors, {
     let before = descriptors().len();
     let processes: Vec<_> = (0..20).map(|_| mp_testing::run_for_ever::spawn().unwrap()).collect();
     // The pidfd, the control socket and the lifeline.
-    assert_eq!(descriptors().len(), before + 3 * 20);
+    assert_eq!(descriptors().len(), before + 4 * 20);
     for process in &processes {
         process.kill().unwrap();
     }

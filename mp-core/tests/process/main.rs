@@ -20,3 +20,4 @@ mod stdio;
 mod surroundings;
 mod thread_ends;
 mod tracing;
+mod unholdable;
