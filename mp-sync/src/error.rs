@@ -37,8 +37,8 @@ impl<G> LockError<G> {
         }
     }
 
-    /// Drops the guard, if there is one, and so releases the lock. What is left can be returned as a
-    /// `Box<dyn Error>`, from which the guard keeps the error: it borrows the lock.
+    /// Drops the guard, if there is one, and so releases the lock. What is left can be returned as
+    /// a `Box<dyn Error>`, from which the guard keeps the error: it borrows the lock.
     ///
     /// ```
     /// use mp_sync::{LockError, Mutex};

@@ -111,7 +111,7 @@ fn may_be_array<T: ?Sized>() -> bool {
     !mem::needs_drop::<T>() && type_name::<T>().as_bytes().first() == Some(&b'[')
 }
 
-/// Returns the path in `value`, if that is one, or a reference to one, and `id` is that of its type.
+/// Returns the path in `value`, if that is one or a reference to one. `id` is that of its type.
 ///
 /// serde encodes a path as a text, and refuses one that is not UTF-8. The bytes of a text are those
 /// of a path, so a path that is UTF-8 is the same on the wire in both ways.
@@ -119,7 +119,8 @@ fn may_be_array<T: ?Sized>() -> bool {
 fn path<T: ?Sized>(value: &T, id: TypeId) -> Option<&Path> {
     let place = ptr::from_ref(value).cast::<()>();
     if id == TypeId::of::<PathBuf>() {
-        // SAFETY: `T` is `PathBuf`, which has no lifetimes, so this is the reference `value` itself.
+        // SAFETY: `T` is `PathBuf`, which has no lifetimes, so this is the reference `value`
+        // itself.
         return Some(unsafe { &*place.cast::<PathBuf>() });
     }
     if id == TypeId::of::<&Path>() {
@@ -145,8 +146,8 @@ pub(crate) fn path_from<R, V, T: Take>(bytes: Vec<u8>) -> Option<V> {
         return None;
     }
     let path = ManuallyDrop::new(PathBuf::from(OsString::from_vec(bytes)));
-    // SAFETY: `V` is `PathBuf`, which has no lifetimes, so this moves the value. The original is not
-    // dropped.
+    // SAFETY: `V` is `PathBuf`, which has no lifetimes, so this moves the value. The original is
+    // not dropped.
     Some(unsafe { mem::transmute_copy::<ManuallyDrop<PathBuf>, V>(&path) })
 }
 
