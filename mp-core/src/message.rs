@@ -80,7 +80,7 @@ const MOST_ON_HEAP: usize = 1 << 20;
 const MOST_NESTED: usize = 16 << 10;
 
 /// Encodes `value` into `output` and returns its descriptors, duplicated.
-#[inline(always)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     output: &mut impl Output,
@@ -363,103 +363,6 @@ pub fn decode_from<T: DeserializeOwned>(
 ) -> Result<T, DecodeError> {
     buffer.resize(Input::AT_ONCE.min(length), 0);
     decode(Input::foreign(buffer, source, length), Vec::new())
-}
-
-/// Memory of a transport that a value is encoded straight into, as far as there is room.
-pub trait Sink {
-    /// Appends `bytes`; `false` if there is no room for them.
-    fn write(&mut self, bytes: &[u8]) -> bool;
-
-    /// Takes back all that was written, and appends it to `buffer`.
-    fn take_back(&mut self, buffer: &mut Vec<u8>);
-}
-
-/// Where [`Message::encode_straight`] has put a value.
-#[derive(Debug)]
-pub enum Encoded {
-    /// In the sink.
-    InSink,
-    /// At the end of the buffer: there was no room in the sink.
-    InBuffer,
-    /// In a message of its own: it holds descriptors or is long.
-    Message(Message),
-}
-
-/// An output that goes into a sink until that is full.
-struct Straight<'a, S> {
-    sink: Option<&'a mut S>,
-    /// How many bytes are in the sink.
-    length: u64,
-    writer: Writer<'a>,
-}
-
-impl<S: Sink> Output for Straight<'_, S> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        if let Some(sink) = &mut self.sink {
-            if sink.write(bytes) {
-                self.length += bytes.len() as u64;
-                return Ok(());
-            }
-        }
-        self.write_beside(bytes)
-    }
-}
-
-impl<S: Sink> Straight<'_, S> {
-    #[cold]
-    fn write_beside(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        if let Some(sink) = self.sink.take() {
-            self.writer.take_over(|buffer| sink.take_back(buffer));
-        }
-        self.writer.write(bytes)
-    }
-}
-
-impl Message {
-    /// Encodes `value` straight into `sink`, or, if it finds no room there, as
-    /// [`append`](Self::append) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`encode`](Self::encode).
-    #[inline]
-    pub fn encode_straight<T: Serialize + ?Sized, S: Sink>(
-        value: &T,
-        sink: &mut S,
-        buffer: &mut Vec<u8>,
-        most: usize,
-        large: &LargeMessages,
-    ) -> Result<Encoded, EncodeError> {
-        let start = buffer.len();
-        let spill = Spill::beside(most, Some(large));
-        let mut straight = Straight { sink: Some(sink), length: 0, writer: Writer::new(buffer, spill) };
-        let encoded = encode_into(value, &mut straight);
-        let Straight { mut sink, length, mut writer } = straight;
-        if encoded.as_ref().is_ok_and(|descriptors| !descriptors.is_empty()) {
-            if let Some(sink) = sink.take() {
-                writer.take_over(|buffer| sink.take_back(buffer));
-            }
-        }
-        let finished = match (encoded, sink) {
-            (Ok(_), Some(_)) if length <= message_limit() => return Ok(Encoded::InSink),
-            (Ok(_), Some(_)) => Err(EncodeError::too_large(message_limit())),
-            (Ok(descriptors), None) => writer.finish().map(|file| (file, descriptors)),
-            (Err(error), _) => Err(error),
-        };
-        let (file, descriptors) = match finished {
-            Ok(finished) => finished,
-            Err(error) => {
-                buffer.truncate(start);
-                return Err(error);
-            }
-        };
-        if file.is_none() && descriptors.is_empty() && buffer.len() - start <= most {
-            return Ok(Encoded::InBuffer);
-        }
-        let beside = Box::new(Beside { file, descriptors });
-        Ok(Encoded::Message(Self::beside(Some(beside), Some(large), buffer, start)))
-    }
 }
 
 impl fmt::Debug for Message {

@@ -16,7 +16,7 @@ pub use crate::call::{EncodedCall, RawFunction};
 pub use crate::codec::Source;
 use crate::codec::{DecodeError, EncodeError};
 pub use crate::large::LargeMessages;
-pub use crate::message::{Encoded, Message, Sink, decode_from, decode_plain};
+pub use crate::message::{Message, decode_from, decode_plain};
 use crate::outcome::Panic;
 pub use crate::outcome::{CallError, Outcome};
 use crate::panic;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
-use mp_core::raw::{Encoded, Message, Sink, decode_plain};
+use mp_core::raw::{Message, decode_plain};
 use mp_core::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -98,27 +98,6 @@ impl Batch {
             Some(message) => Part::Message(Some(Box::new(message))),
         });
         Ok(())
-    }
-}
-
-impl Batch {
-    /// Encodes a value into `sink`, or appends it if it finds no room there. Tells whether it is in
-    /// the sink.
-    #[inline]
-    pub(crate) fn encode_straight<T: Serialize>(
-        &mut self,
-        value: &T,
-        sink: &mut impl Sink,
-        memory: &Memory,
-    ) -> Result<bool, EncodeError> {
-        let start = self.bytes.len();
-        let (most, large) = (memory.most_inline(), &memory.large);
-        self.parts.push(match Message::encode_straight(value, sink, &mut self.bytes, most, large)? {
-            Encoded::InSink => return Ok(true),
-            Encoded::InBuffer => Part::Bytes(self.bytes.len() - start),
-            Encoded::Message(message) => Part::Message(Some(Box::new(message))),
-        });
-        Ok(false)
     }
 }
 

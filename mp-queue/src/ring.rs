@@ -59,7 +59,7 @@ use crate::error::{GetError, PutErrorReason};
 use crate::holder::Holder;
 use crate::memory::{Memory, Purpose};
 use crate::protocol::access::{Found, InRing, Kind, Reader, Record, Writer};
-use crate::protocol::index::{Closed, Index};
+use crate::protocol::index::Index;
 use crate::role::{Get, Put, Role};
 use crate::transfer::Got;
 
@@ -97,10 +97,7 @@ struct End<R: Role> {
     holder: Holder<R>,
     /// The other side's index when it was last looked at.
     seen: Index,
-    /// Of a sender: behind the messages that are in the ring and were not published.
-    next: Index,
-    /// Of a sender: the messages that were pushed and found no room. Of a receiver: the one that is
-    /// being received.
+    /// Of a sender: the messages that were pushed. Of a receiver: the one that is being received.
     batch: Batch,
     /// It is in another process, or on its way.
     is_given: AtomicBool,
@@ -111,8 +108,8 @@ impl<R: Role> End<R> {
         let indices = &holder.head().indices;
         // The ring may hold messages: a sender takes it for as full as it is, and a receiver, which
         // takes it for empty, looks first.
-        let (seen, next) = (indices.head(), indices.tail().open());
-        Self { holder, seen, next, batch: Batch::default(), is_given: AtomicBool::new(false) }
+        let seen = indices.head();
+        Self { holder, seen, batch: Batch::default(), is_given: AtomicBool::new(false) }
     }
 
     fn is_given(&mut self) -> bool {
@@ -181,24 +178,8 @@ impl<T: Serialize> Sender<T> {
     /// [`PutErrorReason::Encode`]. The others stay.
     #[inline]
     pub fn push(&mut self, message: &T) -> Result<(), PutErrorReason> {
-        let End { holder, seen, next, batch, .. } = &mut self.end;
-        if !batch.parts.is_empty() {
-            return batch.encode(message, holder).map_err(PutErrorReason::Encode);
-        }
-        let mut writer = Writer::resume(holder.ring(), *seen, *next);
-        let sink = writer.sink()?;
-        let encoded = match sink {
-            Some(mut sink) => {
-                let encoded = batch.encode_straight(message, &mut sink, holder);
-                if let Ok(true) = encoded {
-                    writer.commit(&sink);
-                }
-                encoded.map(drop)
-            }
-            None => batch.encode(message, holder),
-        };
-        (*seen, *next) = (writer.head(), writer.next());
-        encoded.map_err(PutErrorReason::Encode)
+        let End { holder, batch, .. } = &mut self.end;
+        batch.encode(message, holder).map_err(PutErrorReason::Encode)
     }
 
     /// Sends what was pushed, in order, waiting while the ring is full. If there is room for all,
@@ -217,18 +198,10 @@ impl<T: Serialize> Sender<T> {
             self.end.batch.clear();
             return Err(PutErrorReason::Closed);
         }
-        let End { holder, seen, next, batch, .. } = &mut self.end;
-        let mut writer = Writer::resume(holder.ring(), *seen, *next);
-        let result = match writer.publish() {
-            Ok(count) => {
-                if count > 0 {
-                    holder.notify_items();
-                }
-                holder.put_by(batch, deadline, 0, |batch, put| holder.write(&mut writer, batch, put)).1
-            }
-            Err(Closed) => Err(PutErrorReason::Closed),
-        };
-        (*seen, *next) = (writer.head(), writer.next());
+        let End { holder, seen, batch, .. } = &mut self.end;
+        let mut writer = Writer::new(holder.ring(), *seen);
+        let result = holder.put_by(batch, deadline, 0, |batch, put| holder.write(&mut writer, batch, put)).1;
+        *seen = writer.head();
         batch.clear();
         result
     }
@@ -339,8 +312,7 @@ impl Drop for Taking<'_> {
 
 impl<T> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let tail = self.end.holder.head().indices.tail().open();
-        if self.end.next != tail || !self.end.batch.parts.is_empty() {
+        if !self.end.batch.parts.is_empty() {
             return Err(ser::Error::custom("an end of a ring cannot be sent while pushed messages are not published"));
         }
         self.end.serialize(serializer)

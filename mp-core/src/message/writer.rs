@@ -52,12 +52,6 @@ impl<'a> Writer<'a> {
         Ok(self.file)
     }
 
-    /// Takes over what another output has of the value, which `take` appends to the buffer. This
-    /// one has nothing yet.
-    pub(super) fn take_over(&mut self, take: impl FnOnce(&mut Vec<u8>)) {
-        take(self.bytes);
-    }
-
     #[inline(always)]
     fn in_buffer(&self) -> &[u8] {
         &self.bytes[self.start..]

@@ -21,7 +21,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
-use mp_core::raw::{Sink, Source};
+use mp_core::raw::Source;
 
 use super::index::{Closed, Index, Indices, UNIT};
 
@@ -168,29 +168,10 @@ impl<'a> Writer<'a> {
         Self { head: writer.published.plus(ring.units().wrapping_neg(), 0), ..writer }
     }
 
-    /// The same, where `next` is behind messages that were written and not published.
-    #[inline]
-    pub(crate) fn resume(ring: Ring<'a>, head: Index, next: Index) -> Self {
-        let writer = Self::new(ring, head);
-        let resumed = Self { next, ..writer };
-        // Another process may have changed what was published.
-        if resumed.is_possible(resumed.head) && next.units_since(resumed.published) <= ring.units() {
-            resumed
-        } else {
-            writer
-        }
-    }
-
     /// What the consumer had taken when it was last looked at.
     #[inline]
     pub(crate) fn head(&self) -> Index {
         self.head
-    }
-
-    /// Behind the messages that were written.
-    #[inline]
-    pub(crate) fn next(&self) -> Index {
-        self.next
     }
 
     #[inline]
@@ -300,27 +281,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The place for a message of which the length is not known yet. `None` if there is none for a
-    /// short one.
-    #[inline]
-    pub(crate) fn sink(&mut self) -> Result<Option<RingSink<'a>>, Damaged> {
-        // Two units are a message of eight bytes.
-        let Some(skip) = self.find(2)? else { return Ok(None) };
-        let place = self.next.plus(skip, 0);
-        let offset = self.ring.offset(place);
-        let free = self.ring.units() - place.units_since(self.head);
-        let room = free.min(self.ring.units() - offset) as usize * UNIT - HEADER;
-        Ok(Some(RingSink { ring: self.ring, skip, start: offset as usize * UNIT + HEADER, length: 0, room }))
-    }
-
-    /// Makes what is in the sink, which is the last one, a message to be published with the others.
-    #[inline]
-    pub(crate) fn commit(&mut self, sink: &RingSink<'a>) {
-        self.skip(sink.skip);
-        self.ring.write_word(sink.start - HEADER, (sink.length as u64) << 2 | Kind::Message as u64);
-        self.next = self.next.plus(units_of(sink.length), 1);
-    }
-
     /// Publishes what was written, if anything was. Returns how many messages that is.
     #[inline]
     pub(crate) fn publish(&mut self) -> Result<u32, Closed> {
@@ -347,35 +307,6 @@ impl Writer<'_> {
     pub(crate) fn publish_by_store(&mut self) {
         self.ring.indices.store(self.next);
         self.published = self.next;
-    }
-}
-
-/// The place in the ring of a message that is being encoded.
-pub(crate) struct RingSink<'a> {
-    ring: Ring<'a>,
-    /// How many units are skipped before it.
-    skip: u32,
-    /// In bytes, as all of these.
-    start: usize,
-    length: usize,
-    room: usize,
-}
-
-impl Sink for RingSink<'_> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> bool {
-        if bytes.len() > self.room - self.length {
-            return false;
-        }
-        self.ring.write(self.start + self.length, bytes);
-        self.length += bytes.len();
-        true
-    }
-
-    #[inline]
-    fn take_back(&mut self, buffer: &mut Vec<u8>) {
-        self.ring.append(self.start, self.length, buffer);
-        self.length = 0;
     }
 }
 

@@ -5,7 +5,6 @@ use proptest::prelude::*;
 
 use super::access::{Damaged, Found, Kind, Reader, Ring, Writer};
 use super::index::{Closed, Index, Indices, UNIT};
-use mp_core::raw::Sink;
 
 /// A ring in memory of this process alone.
 struct Memory {
@@ -30,8 +29,6 @@ impl Memory {
 #[derive(Debug, Clone)]
 enum Step {
     Write(usize),
-    /// Bytes in pieces, whose length is not known before.
-    Straight(Vec<usize>),
     Publish,
     Find,
     Take,
@@ -41,8 +38,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let length = || prop_oneof![8 => 0_usize..40, 2 => 0_usize..2040, 1 => Just(2040_usize), 1 => 2041_usize..5000];
     let step = prop_oneof![
-        6 => length().prop_map(Step::Write),
-        4 => prop::collection::vec(length(), 0..4).prop_map(Step::Straight),
+        10 => length().prop_map(Step::Write),
         8 => Just(Step::Publish),
         10 => Just(Step::Find),
         6 => Just(Step::Take),
@@ -65,13 +61,12 @@ proptest! {
         let ring = memory.ring(limit);
         let mut model: VecDeque<Vec<u8>> = VecDeque::new();
         let (mut written, mut published, mut found) = (0_usize, 0_usize, 0_usize);
-        let (mut seen_head, mut seen_tail, mut next) = (ring.indices.head(), ring.indices.tail(), ring.indices.tail());
+        let mut seen_tail = ring.indices.tail();
         let mut closed = false;
         let mut number = 0_u8;
         let mut reader = Reader::new(ring, seen_tail);
+        let mut writer = Writer::new(ring, ring.indices.head());
         for step in steps {
-            let head = remember(seen_head, remembers, ring.indices.head());
-            let mut writer = Writer::resume(ring, head, next);
             match step {
                 Step::Write(length) => {
                     number = number.wrapping_add(1);
@@ -86,29 +81,6 @@ proptest! {
                     }
                     prop_assert!(model.len() <= limit as usize);
                 }
-                Step::Straight(pieces) => {
-                    if let Some(mut sink) = writer.sink().unwrap() {
-                        let mut bytes = Vec::new();
-                        let mut all = true;
-                        for length in pieces {
-                            number = number.wrapping_add(1);
-                            if all && sink.write(&vec![number; length]) {
-                                bytes.resize(bytes.len() + length, number);
-                            } else {
-                                all = false;
-                            }
-                        }
-                        if all {
-                            writer.commit(&sink);
-                            model.push_back(bytes);
-                            written += 1;
-                        } else {
-                            let mut back = vec![7];
-                            sink.take_back(&mut back);
-                            prop_assert_eq!(&back[1..], &bytes[..]);
-                        }
-                    }
-                }
                 Step::Publish => {
                     let expected = if closed { Err(Closed) } else { Ok(written as u32) };
                     prop_assert_eq!(writer.publish(), expected);
@@ -118,6 +90,7 @@ proptest! {
                         published += written;
                     }
                     written = 0;
+                    writer = Writer::new(ring, remember(writer.head(), remembers, ring.indices.head()));
                 }
                 Step::Find => match reader.find().unwrap() {
                     Found::Record(record) => {
@@ -145,7 +118,6 @@ proptest! {
                     closed = true;
                 }
             }
-            (seen_head, next) = (writer.head(), writer.next());
         }
     }
 
@@ -153,7 +125,7 @@ proptest! {
     fn whatever_the_words_are_a_reader_and_a_writer_stay_in_the_ring_and_come_to_an_end(
         words in prop::collection::vec(prop_oneof![any::<u64>(), 0_u64..20_000], 64),
         (head, tail) in prop_oneof![any::<(u64, u64)>(), (0_u64..200, 0_u64..200)],
-        (seen, other, next) in any::<(u64, u64, u64)>(),
+        (seen, other) in any::<(u64, u64)>(),
         limit in 1_u32..100,
     ) {
         let mut memory = Memory::new(512);
@@ -175,7 +147,7 @@ proptest! {
         bytes.clear();
         let taken = Reader::new(ring, Index::from_bits(seen)).take_all(&mut bytes);
         prop_assert!(bytes.len() <= taken.map_or(0, |()| 512));
-        let mut writer = Writer::resume(ring, Index::from_bits(other), Index::from_bits(next));
+        let mut writer = Writer::new(ring, Index::from_bits(other));
         let mut left = 1000;
         while let (Ok(room), 1..) = (writer.room(), left) {
             prop_assert!(room <= 512);
@@ -190,10 +162,6 @@ proptest! {
                 Ok(true) => {}
                 Ok(false) | Err(Damaged(_)) => break,
             }
-        }
-        if let Ok(Some(mut sink)) = writer.sink() {
-            while sink.write(&[2; 10]) {}
-            writer.commit(&sink);
         }
         let _ = writer.publish();
     }
@@ -226,13 +194,13 @@ fn a_ring_that_was_taken_for_full_and_is_empty_has_room_for_many() {
     let remembered = ring.indices.head();
     for _ in 0..10_000 {
         let mut writer = Writer::new(ring, remembered);
-        let before = writer.next();
+        let before = ring.indices.tail();
         assert_eq!(writer.write(Kind::Message, &[1; 64]), Ok(true));
-        let used = writer.next().units_since(before) as usize * UNIT;
+        writer.publish().unwrap();
+        let used = ring.indices.tail().units_since(before) as usize * UNIT;
         // A record, or with what is skipped about every 64 KiB.
         let crosses = before.position() as usize * UNIT % (64 << 10) + 72 >= (64 << 10);
         assert!(used == 72 || crosses, "{used} bytes at {}", before.position() as usize * UNIT);
-        writer.publish().unwrap();
         let mut reader = Reader::new(ring, ring.indices.tail());
         let Ok(Found::Record(record)) = reader.find() else { panic!("it was published") };
         reader.pass(&record);
