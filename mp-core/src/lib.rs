@@ -87,8 +87,9 @@
 //! # Errors
 //!
 //! The text of an error says what failed and why, so `{error}` is all that you need to print.
-//! Errors of a process name it and its function. Match on the variants to get at the reason, such
-//! as the [`io::Error`](std::io::Error) of the operating system.
+//! Those of a process name it and its function, but for its end, which `join` returns to whoever
+//! has its handle. Match on the variants to get at the reason, such as the
+//! [`io::Error`](std::io::Error) of the operating system.
 //!
 //! ```
 //! use mp_core::{Builder, process_fn};
@@ -99,7 +100,7 @@
 //! }
 //!
 //! let error = Builder::new().name("p1").spawn(parse::call())?.join().unwrap_err();
-//! assert_eq!(error.to_string(), "process 'p1' ended with exit code 3 before `parse` returned");
+//! assert_eq!(error.to_string(), "the process ended with exit code 3 before its function returned");
 //! let error = Builder::new().current_dir("/nowhere").spawn(parse::call()).unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),

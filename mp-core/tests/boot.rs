@@ -77,11 +77,11 @@ scenario!(a_constructor_that_ends_the_process_is_reported, {
         other => panic!("{other:?}"),
     }
     match join(Builder::new().env("MP_TEST_EXIT_LATE", "")) {
-        Err(JoinError::Exited { status: ExitStatus::Code(3), .. }) => {}
+        Err(JoinError::Exited(ExitStatus::Code(3))) => {}
         other => panic!("{other:?}"),
     }
     match join(Builder::new().env("MP_TEST_EARLY", "kill")) {
-        Err(JoinError::Exited { status: ExitStatus::Signal { signal: libc::SIGKILL, .. }, .. }) => {}
+        Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. })) => {}
         other => panic!("{other:?}"),
     }
 });

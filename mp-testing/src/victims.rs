@@ -35,7 +35,7 @@ impl Held {
 #[track_caller]
 pub fn was_killed(process: Process<()>) {
     match process.join() {
-        Err(JoinError::Exited { status: ExitStatus::Signal { signal: libc::SIGKILL, .. }, .. }) => {}
+        Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. })) => {}
         other => panic!("it was to be killed: {other:?}"),
     }
 }

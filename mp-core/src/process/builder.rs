@@ -203,7 +203,7 @@ impl Builder {
     ///
     /// let builder = Builder::new().rlimit(Resource::AddressSpace, 1 << 30, 1 << 30);
     /// # let builder = builder.rlimit(Resource::CoreSize, 0, 0).stderr(mp_core::Stdio::null());
-    /// let Err(JoinError::Exited { status, .. }) = builder.spawn(hog::call())?.join() else { panic!("there was memory") };
+    /// let Err(JoinError::Exited(status)) = builder.spawn(hog::call())?.join() else { panic!("there was memory") };
     /// assert!(matches!(status, ExitStatus::Signal { .. }));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

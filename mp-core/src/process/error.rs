@@ -106,15 +106,8 @@ pub enum JoinError {
     /// Its standard error often says why: Rust prints there that memory ran out or the stack
     /// overflowed before it aborts. [`join_with_output`](super::Process::join_with_output) returns
     /// that text.
-    #[error("process '{process}' ended with {status} before `{function}` returned")]
-    Exited {
-        /// How the process ended.
-        status: ExitStatus,
-        /// The name of the process.
-        process: String,
-        /// The name of the function.
-        function: &'static str,
-    },
+    #[error("the process ended with {0} before its function returned")]
+    Exited(ExitStatus),
     /// The child could not decode the arguments, so the function did not run, or this process could
     /// not decode the result.
     #[error("a value could not be decoded: {0}")]

@@ -53,7 +53,7 @@ use crate::sys::poll::Deadline;
 /// let mut process = sleep_forever::spawn()?;
 /// assert!(process.join_timeout(Duration::from_millis(10))?.is_none());
 /// process.kill()?;
-/// let Err(JoinError::Exited { status, .. }) = process.join() else { panic!("it was killed") };
+/// let Err(JoinError::Exited(status)) = process.join() else { panic!("it was killed") };
 /// assert_eq!(status, ExitStatus::Signal { signal: 9, core_dumped: false });
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -261,13 +261,13 @@ pub(super) fn conclude<T: DeserializeOwned>(
             Some(why) => {
                 Err(not_started(child, &format!("it ended with {status} before it read its start message: {why}")))
             }
-            None => Err(exited(child, status)),
+            None => Err(JoinError::Exited(status)),
         },
         Some(Answer::NoReport { unread: false }) | None => match status {
             // `exit(0)` is a success if no bytes decode as a value of the type, as they do for
             // `()`.
-            ExitStatus::Code(0) => Message::empty().decode().map_err(|_| exited(child, status)),
-            _ => Err(exited(child, status)),
+            ExitStatus::Code(0) => Message::empty().decode().map_err(|_| JoinError::Exited(status)),
+            _ => Err(JoinError::Exited(status)),
         },
     }
 }
@@ -303,10 +303,6 @@ fn value<T: DeserializeOwned>(child: &Record, outcome: Outcome) -> Result<T, Joi
         CallError::UnencodableResult(error) => JoinError::Encode(error.about(&of(child, "result"))),
         error @ CallError::UnknownFunction(_) => not_started(child, &error.to_string()),
     })
-}
-
-fn exited(child: &Record, status: ExitStatus) -> JoinError {
-    JoinError::Exited { status, process: child.name.clone(), function: child.function }
 }
 
 fn not_started(child: &Record, why: &str) -> JoinError {

@@ -45,7 +45,7 @@ use crate::reactor::Readiness;
 /// if tokio::time::timeout(Duration::from_millis(10), &mut joining).await.is_err() {
 ///     joining.process().kill()?;
 /// }
-/// assert!(matches!(joining.await, Err(JoinError::Exited { .. })));
+/// assert!(matches!(joining.await, Err(JoinError::Exited(_))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -19,7 +19,6 @@ pub(crate) mod privileges;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod runtime;
-#[cfg(feature = "async")]
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spawn;

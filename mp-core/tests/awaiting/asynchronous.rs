@@ -49,14 +49,11 @@ async fn values_and_errors() {
         other => panic!("it did not panic: {other:?}"),
     }
     let exited = exits::spawn(3).unwrap().await;
-    assert!(matches!(exited, Err(JoinError::Exited { status: ExitStatus::Code(3), .. })), "{exited:?}");
+    assert!(matches!(exited, Err(JoinError::Exited(ExitStatus::Code(3)))), "{exited:?}");
     let killed = run_for_ever::spawn().unwrap();
     killed.kill().unwrap();
     let killed = killed.await;
-    assert!(
-        matches!(killed, Err(JoinError::Exited { status: ExitStatus::Signal { signal: 9, .. }, .. })),
-        "{killed:?}"
-    );
+    assert!(matches!(killed, Err(JoinError::Exited(ExitStatus::Signal { signal: 9, .. }))), "{killed:?}");
     // Some that are in the control socket when the child ends, and some that are too large to be.
     for length in [0, 60_000, 70_000, 10 << 20] {
         assert_eq!(bytes::spawn(length).unwrap().await.unwrap(), vec![7; length], "{length}");
@@ -76,10 +73,7 @@ async_scenario!(a_process_that_is_killed_while_it_is_awaited_says_so, {
         assert!(block_on(poll_once(&mut joining)).is_none());
         joining.process().kill().unwrap();
         let killed = block_on(&mut joining);
-        assert!(
-            matches!(killed, Err(JoinError::Exited { status: ExitStatus::Signal { signal: 9, .. }, .. })),
-            "{killed:?}"
-        );
+        assert!(matches!(killed, Err(JoinError::Exited(ExitStatus::Signal { signal: 9, .. }))), "{killed:?}");
         assert!(matches!(block_on(&mut joining), Err(JoinError::AlreadyJoined)));
         let taken = joining.into_process().join();
         assert!(matches!(taken, Err(JoinError::AlreadyJoined)), "{taken:?}");
@@ -186,7 +180,7 @@ fn wait_without_descriptors() {
     assert_eq!(message.unwrap(), 1);
     assert!(block_on(poll_once(&mut joining)).is_none());
     joining.process().kill().unwrap();
-    assert!(matches!(block_on(joining), Err(JoinError::Exited { .. })));
+    assert!(matches!(block_on(joining), Err(JoinError::Exited(_))));
 }
 
 scenario!(the_first_wait_fails_without_descriptors_and_the_next_does_not, {

@@ -41,10 +41,6 @@ fn system() -> io::Error {
     io::Error::from_raw_os_error(libc::EMFILE)
 }
 
-fn exited(status: ExitStatus) -> JoinError {
-    JoinError::Exited { status, process: "the process".to_owned(), function: "a::b" }
-}
-
 fn every_error() -> Vec<Box<dyn Error>> {
     vec![
         Box::new(SpawnError::NotInitialized),
@@ -52,9 +48,9 @@ fn every_error() -> Vec<Box<dyn Error>> {
         Box::new(SpawnError::Encode(encode())),
         Box::new(SpawnError::InvalidInput { what: "a name", value: "\0".into() }),
         Box::new(SpawnError::Io { action: "posix_spawn", source: system() }),
-        Box::new(exited(ExitStatus::Code(7))),
-        Box::new(exited(ExitStatus::Signal { signal: 11, core_dumped: true })),
-        Box::new(exited(ExitStatus::Unknown)),
+        Box::new(JoinError::Exited(ExitStatus::Code(7))),
+        Box::new(JoinError::Exited(ExitStatus::Signal { signal: 11, core_dumped: true })),
+        Box::new(JoinError::Exited(ExitStatus::Unknown)),
         Box::new(JoinError::Decode(decode())),
         Box::new(JoinError::Encode(encode())),
         Box::new(JoinError::NotStarted("the reason".to_owned())),
@@ -140,8 +136,8 @@ scenario!(the_text_of_an_error_names_the_process_and_the_function_and_says_why, 
     let panicked = text(How::Panic);
     assert!(panicked.starts_with("`fails` in process 'p1' panicked at "), "{panicked}");
     assert!(panicked.ends_with(": as told"), "{panicked}");
-    assert_eq!(text(How::Exit), "process 'p1' ended with exit code 3 before `fails` returned");
-    assert_eq!(text(How::Abort), "process 'p1' ended with signal 6 (SIGABRT) before `fails` returned");
+    assert_eq!(text(How::Exit), "the process ended with exit code 3 before its function returned");
+    assert_eq!(text(How::Abort), "the process ended with signal 6 (SIGABRT) before its function returned");
     assert_eq!(text(How::Return), "the result could not be encoded: result of process 'p1': `fails`: the reason");
     let error = named().spawn(picky::call(Picky)).unwrap().join().unwrap_err();
     assert_eq!(error.to_string(), "a value could not be decoded: arguments of process 'p1': `picky`: the reason");

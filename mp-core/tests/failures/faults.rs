@@ -129,10 +129,7 @@ scenario!(
                     value.check(KINDS[result], salt.wrapping_add(1));
                     true
                 }
-                Err(JoinError::Exited {
-                    status: ExitStatus::Signal { signal: libc::SIGKILL, core_dumped: false },
-                    ..
-                }) => false,
+                Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, core_dumped: false })) => false,
                 Err(other) => panic!("round {round}, {:?} to {:?}: {other:?}", KINDS[argument], KINDS[result]),
             };
             // It ends, so nobody holds the child's end any more.
@@ -248,7 +245,7 @@ scenario!(what_a_parent_that_is_killed_at_any_instant_had_started_is_gone_within
         busy(random.moment(Duration::from_millis(25)));
         parent.kill().unwrap();
         match parent.join() {
-            Err(JoinError::Exited { status: ExitStatus::Signal { signal: libc::SIGKILL, .. }, .. }) => {}
+            Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. })) => {}
             other => panic!("round {round}: {other:?}"),
         }
         orphans += reap_orphans();

@@ -163,10 +163,7 @@ scenario!(a_collection_that_finds_no_memory_ends_the_child_by_a_signal_that_is_n
     let builder = Builder::new().stderr(Stdio::null());
     let process = with_memory(8 << 10, || builder.spawn(count::call(pairs))).unwrap();
     let error = process.join().unwrap_err();
-    assert!(
-        matches!(error, JoinError::Exited { status: ExitStatus::Signal { signal: libc::SIGABRT, .. }, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGABRT, .. })), "{error:?}");
 });
 
 scenario!(a_spawn_without_memory_is_an_error_or_a_child_whose_end_is_named, {
@@ -190,7 +187,7 @@ scenario!(a_spawn_without_memory_is_an_error_or_a_child_whose_end_is_named, {
             // It is under the same limit, and may not come far.
             Ok(process) => match process.join() {
                 Ok(()) => true,
-                Err(JoinError::Exited { .. } | JoinError::NotStarted(_)) => {
+                Err(JoinError::Exited(_) | JoinError::NotStarted(_)) => {
                     named += 1;
                     false
                 }

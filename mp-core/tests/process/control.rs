@@ -11,7 +11,7 @@ use mp_testing::procfs::runs;
 use mp_testing::{PATIENCE, PROMPTLY, eventually, nothing, run_for_ever, scenario};
 
 fn killed<T>(result: Result<T, JoinError>) -> bool {
-    matches!(result, Err(JoinError::Exited { status: ExitStatus::Signal { signal: 9, .. }, .. }))
+    matches!(result, Err(JoinError::Exited(ExitStatus::Signal { signal: 9, .. })))
 }
 
 scenario!(another_thread_kills_a_process_that_is_being_joined, {

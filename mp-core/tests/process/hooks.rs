@@ -57,5 +57,5 @@ scenario!(a_hook_that_fails_ends_the_process_and_its_parent_is_told, {
     let with = |how| Builder::new().env("MP_TEST_HOOK", how).spawn(noted::call()).unwrap().join();
     let Err(JoinError::Panicked(panic)) = with("panics") else { panic!("it panics") };
     assert!(panic.message.contains("the hook was told to") && panic.location.is_some());
-    assert!(matches!(with("exits"), Err(JoinError::Exited { status, .. }) if status == ExitStatus::Code(7)));
+    assert!(matches!(with("exits"), Err(JoinError::Exited(status)) if status == ExitStatus::Code(7)));
 });

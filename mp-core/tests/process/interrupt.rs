@@ -98,7 +98,7 @@ scenario!(ctrl_c_at_a_terminal_ends_every_process, {
     let program = builder.spawn(innocent::call(pids)).unwrap();
     let watched = watch(&started, WORKERS);
     terminal.press_ctrl_c();
-    let Err(JoinError::Exited { status, .. }) = program.join() else { panic!("it was not interrupted") };
+    let Err(JoinError::Exited(status)) = program.join() else { panic!("it was not interrupted") };
     assert_eq!(status, ExitStatus::Signal { signal: libc::SIGINT, core_dumped: false });
     assert_gone(&watched);
     // Nothing but the echo of the key.
@@ -162,10 +162,7 @@ scenario!(ctrl_c_at_a_terminal_ends_everything_with_one_message, {
     let printed = terminal.printed();
     let lines: Vec<_> = printed.trim().lines().map(|line| line.trim().trim_start_matches("^C")).collect();
     assert_eq!(lines.iter().filter(|line| !line.is_empty()).count(), 1, "{printed}");
-    assert!(
-        printed.contains("interrupted: process '") && printed.contains("ended with signal 2 (SIGINT)"),
-        "{printed}"
-    );
+    assert!(printed.contains("interrupted: the process ended with signal 2 (SIGINT)"), "{printed}");
 });
 
 /// The end of the terminal, which is what closing its window is.

@@ -101,7 +101,7 @@ scenario!(a_process_that_wants_more_memory_than_it_may_have_is_the_only_one_to_n
         builder.rlimit(Resource::CoreSize, 0, 0).stderr(Stdio::null())
     };
     assert_eq!(limited().spawn(allocate::call(1 << 20)).unwrap().join().unwrap(), 1 << 20);
-    let Err(JoinError::Exited { status, .. }) = limited().spawn(allocate::call(2 << 30)).unwrap().join() else {
+    let Err(JoinError::Exited(status)) = limited().spawn(allocate::call(2 << 30)).unwrap().join() else {
         panic!("there was memory")
     };
     assert_eq!(status, ExitStatus::Signal { signal: libc::SIGABRT, core_dumped: false });
@@ -109,7 +109,7 @@ scenario!(a_process_that_wants_more_memory_than_it_may_have_is_the_only_one_to_n
 
 scenario!(processor_time_runs_out, {
     let builder = Builder::new().rlimit(Resource::CpuTime, 1, 5).rlimit(Resource::CoreSize, 0, 0);
-    let Err(JoinError::Exited { status, .. }) = builder.spawn(spin::call()).unwrap().join() else {
+    let Err(JoinError::Exited(status)) = builder.spawn(spin::call()).unwrap().join() else {
         panic!("it came to an end")
     };
     assert_eq!(status, ExitStatus::Signal { signal: libc::SIGXCPU, core_dumped: false });

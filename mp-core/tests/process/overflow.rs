@@ -30,10 +30,7 @@ scenario!(a_stack_overflow_says_so_and_aborts, {
     let mut output = tempfile::tempfile().unwrap();
     let builder = Builder::new().name("deep").stderr(output.try_clone().unwrap());
     let error = builder.spawn(recurse::call(0)).unwrap().join().unwrap_err();
-    assert!(
-        matches!(error, JoinError::Exited { status: ExitStatus::Signal { signal: libc::SIGABRT, .. }, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGABRT, .. })), "{error:?}");
     let text = printed(&mut output);
     assert!(text.contains("process 'deep' (") && text.contains("has overflowed its stack"), "{text}");
 });
@@ -42,9 +39,6 @@ scenario!(another_fault_stays_what_it_is, {
     let mut output = tempfile::tempfile().unwrap();
     let builder = Builder::new().stderr(output.try_clone().unwrap());
     let error = builder.spawn(read_from::call(16)).unwrap().join().unwrap_err();
-    assert!(
-        matches!(error, JoinError::Exited { status: ExitStatus::Signal { signal: libc::SIGSEGV, .. }, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: libc::SIGSEGV, .. })), "{error:?}");
     assert_eq!(printed(&mut output), "");
 });

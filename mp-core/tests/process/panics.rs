@@ -261,7 +261,7 @@ scenario!(a_panic_of_another_thread_is_that_threads_affair, {
 scenario!(a_panic_during_a_panic_ends_the_process_by_abort, {
     let process = Builder::new().stderr(Stdio::null()).spawn(panic_while_unwinding::call()).unwrap();
     match process.join() {
-        Err(JoinError::Exited { status: ExitStatus::Signal { signal: libc::SIGABRT, .. }, .. }) => {}
+        Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGABRT, .. })) => {}
         other => panic!("{other:?}"),
     }
 });

@@ -177,7 +177,7 @@ scenario!(all_that_is_printed_is_there_with_the_value_and_without, {
         assert!(String::from_utf8(output.stderr[length..].to_vec()).unwrap().contains("the end"));
 
         let (result, output) = spawn("abort").join_with_output();
-        assert!(matches!(result, Err(JoinError::Exited { .. })), "{result:?}");
+        assert!(matches!(result, Err(JoinError::Exited(_))), "{result:?}");
         assert_eq!((output.stdout.len(), output.stderr.len()), (length, length));
     }
 });

@@ -28,7 +28,7 @@ fn kill(process: Process<()>) {
 #[track_caller]
 fn was_killed(process: Process<()>) {
     match process.join() {
-        Err(JoinError::Exited { status: ExitStatus::Signal { signal: libc::SIGKILL, .. }, .. }) => {}
+        Err(JoinError::Exited(ExitStatus::Signal { signal: libc::SIGKILL, .. })) => {}
         other => panic!("it was to be killed: {other:?}"),
     }
 }

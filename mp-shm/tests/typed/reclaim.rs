@@ -125,7 +125,7 @@ scenario!(a_buffer_has_one_owner_and_is_had_again_whoever_is_killed_when, limit(
         drop((to_first, answers));
         for process in processes {
             match process.join() {
-                Ok(()) | Err(JoinError::Exited { .. }) => {}
+                Ok(()) | Err(JoinError::Exited(_)) => {}
                 Err(error) => panic!("in round {round}: {error}"),
             }
         }
