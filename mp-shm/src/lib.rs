@@ -69,7 +69,7 @@
 //! | | what another process that has it can do |
 //! |---|---|
 //! | `Shared`, `Value`, `Array` | anything to the contents: wrong values, locks that are never released. Share them only with processes that you trust like your own. |
-//! | `Buffer` | if it kept a mapping or a descriptor by other means: change values after it gave them away |
+//! | `Buffer` | if it kept a mapping or a descriptor by other means: change values after it gave them away, while another process has references to them |
 //! | `FrozenBuffer` | nothing |
 //! | `SharedMemory`, `ShareableList` | anything: write other bytes, or shorten the file, so that touching a mapping raises SIGBUS |
 //!
@@ -80,8 +80,9 @@
 //! checked, or returns an error: an [`AttachError`], or a decoding error with the same text.
 //!
 //! A value with invalid bytes, such as a `bool` of 2, is undefined behaviour in Rust, and any
-//! process that shares memory can write one. So buffers hold only types for which all bytes are
-//! valid, and `Shared`, `Value` and `Array` are for processes that trust each other.
+//! process that shares memory can write one. So is a value that changes while there is a reference
+//! to it. Buffers hold only types for which all bytes are valid, which makes the first impossible,
+//! and not the second. All of these but `FrozenBuffer` are for processes that trust each other.
 //!
 //! # When a process dies
 //!

@@ -104,10 +104,20 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 ///
 /// # Trust
 ///
-/// A process that once had the memory can keep it mapped by means other than this library, and
-/// change it later. It cannot make another process read or write outside of the memory, or raise
-/// SIGBUS, with one exception: without overcommit (`vm.overcommit_memory` is 2) it can take pages
-/// away, and the kernel may have no new ones. Freeze or copy what must not change.
+/// One owner at a time is what processes agree on that use this library. The kernel does not hold
+/// a process to it that once had the memory, and kept it mapped by other means: it can change the
+/// values while you own them. Rust takes for granted that what a slice refers to does not change by
+/// itself, so that is undefined behaviour in your process. A value that was checked can be another
+/// one when it is used.
+///
+/// What such a process cannot do is change the size of the memory, raise SIGBUS (with one
+/// exception: without overcommit, which is when `vm.overcommit_memory` is 2, it can take pages
+/// away, and the kernel may have no new ones), or mislead this library, which reads nothing in it.
+///
+/// So exchange buffers with processes whose code you trust not to do this, as you would with
+/// threads. A crash does no such thing: a process that dies leaves what it wrote, and no more.
+/// From others take a copy through a connection, or a [`FrozenBuffer`](crate::FrozenBuffer), which
+/// the kernel lets nobody write.
 ///
 /// # Examples
 ///
