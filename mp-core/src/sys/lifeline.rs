@@ -31,6 +31,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::Pid;
@@ -46,17 +48,18 @@ const F_SETSIG: libc::c_int = 10;
 
 /// The parent's ends. They exist so that the kernel closes them when this process ends.
 #[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "they are held, and nothing else"))]
 pub(crate) struct Lifeline {
     // Dropped in this order.
-    _write: OwnedFd,
-    _read: OwnedFd,
+    write: OwnedFd,
+    read: OwnedFd,
 }
 
 /// Makes the lifeline of a new child, and the child's end of it.
 pub(crate) fn new() -> io::Result<(Lifeline, OwnedFd)> {
     let (read, write) = super::fd::pipe()?;
     let childs_end = super::fd::duplicate(read.as_fd())?;
-    Ok((Lifeline { _write: write, _read: read }, childs_end))
+    Ok((Lifeline { write, read }, childs_end))
 }
 
 /// Lets this process die when the last write end of `pipe` closes, for as long as `pipe` is open.
@@ -108,7 +111,10 @@ fn watch(pipe: BorrowedFd<'static>) -> io::Result<()> {
             close_all_but(pipe);
         }
         let _ = ready.send(());
-        while !poll::hung_up(pipe, Deadline::NEVER).unwrap_or(false) {}
+        while !poll::hung_up(pipe, Deadline::NEVER).unwrap_or(false) {
+            // It woke for no reason, or there was no memory to wait with.
+            thread::sleep(Duration::from_millis(10));
+        }
         // Otherwise the table is shared, because the system call was refused, and it was closed.
         if is_open(pipe) {
             // SAFETY: it ends the process, and runs none of its code.
@@ -171,11 +177,12 @@ mod tests {
     #[process_fn]
     fn hold_another(living: bool) -> bool {
         let (lifeline, pipe) = super::new().unwrap();
-        let lifeline = living.then_some(lifeline);
+        let super::Lifeline { write, read } = lifeline;
+        let write = living.then_some(write);
         let lives = super::tie(pipe.as_fd()).unwrap();
         // In this order, because otherwise the kernel would send the signal.
-        drop(pipe);
-        drop(lifeline);
+        drop((pipe, read));
+        drop(write);
         lives
     }
 

@@ -25,6 +25,7 @@ scenario!(locks_work_without_a_key, {
     });
     assert_eq!(*mutex.lock().unwrap(), 10_000);
     // A thread that forgets a guard keeps the lock, as with a key: others may have references.
-    thread::scope(|scope| drop(scope.spawn(|| forget(mutex.lock().unwrap()))));
+    // The scope alone would not wait for the thread's end, until which the memory stays mapped.
+    thread::scope(|scope| scope.spawn(|| forget(mutex.lock().unwrap())).join().unwrap());
     assert!(mutex.try_lock().unwrap().is_none());
 });
