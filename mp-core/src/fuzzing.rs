@@ -43,7 +43,8 @@ impl Start {
     pub fn new(name: Option<String>, call: EncodedCall, lifeline: OwnedFd, program: Option<Vec<u8>>) -> Self {
         let identity = current::Identity::of_next_child(name);
         let message_limit = codec::message_limit();
-        Self(boot::Start { identity, call, lifeline, outlive_parent: false, stack: None, program, message_limit })
+        let own = boot::OwnSettings::default();
+        Self(boot::Start { identity, call, lifeline, outlive_parent: false, stack: None, program, message_limit, own })
     }
 
     /// The call that the child is to run.

@@ -109,9 +109,7 @@ impl LargeMessages {
             state.collect().ok()?;
             state.in_flight.len()
         };
-        // Each takes up to five descriptors, and the program needs some as well.
-        let most = getrlimit(Resource::Nofile).current.map_or(MOST_LENT, |limit| (limit / 64) as usize);
-        if lent < most.min(MOST_LENT) { self.file().ok() } else { None }
+        if lent < most_lent() { self.file().ok() } else { None }
     }
 
     /// Takes a credit if there is one. Otherwise returns the receipts, one of which has to be
@@ -150,7 +148,7 @@ impl LargeMessages {
     pub(crate) fn lend(&self, file: MemoryFile) -> (OwnedFd, Option<OwnedFd>) {
         let mut state = self.lock();
         // There may be no descriptor left for it. The message can be sent all the same.
-        if state.collect().is_err() || state.in_flight.len() >= MOST_LENT {
+        if state.collect().is_err() || state.in_flight.len() >= most_lent() {
             return (file.into_reader().0, None);
         }
         let (Ok((mine, receivers_end)), Ok(reader)) = (fd::pipe(), file.reader().try_clone_to_owned()) else {
@@ -168,6 +166,13 @@ impl LargeMessages {
         }
         state
     }
+}
+
+/// How many nested messages of an end may be in files that will be used again. Each takes up to five
+/// descriptors, and the program needs some as well.
+fn most_lent() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(MOST_LENT, |limit| usize::try_from(limit / 64).unwrap_or(MOST_LENT).min(MOST_LENT))
 }
 
 impl State {
