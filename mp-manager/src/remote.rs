@@ -114,8 +114,8 @@ impl Hosted for Remote {
 #[non_exhaustive]
 pub enum RemoteError {
     /// No program listens there, or it has another key.
-    #[error("the manager could not be reached")]
-    Connect(#[from] ConnectError),
+    #[error("the manager could not be reached: {0}")]
+    Connect(ConnectError),
     /// The other program is built with another version of this crate, or is no manager.
     #[error("the other side is `{theirs}`, and this one `{ours}`: build both with the same version")]
     Build {
@@ -125,11 +125,23 @@ pub enum RemoteError {
         theirs: String,
     },
     /// The manager closed the connection before it answered.
-    #[error("the manager did not answer")]
-    Call(#[source] CallError),
+    #[error("the manager did not answer: {0}")]
+    Call(CallError),
     /// A descriptor or a thread was not available here.
-    #[error("the connection could not be set up")]
-    Io(#[from] io::Error),
+    #[error("the connection could not be set up: {0}")]
+    Io(io::Error),
+}
+
+impl From<ConnectError> for RemoteError {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(error)
+    }
+}
+
+impl From<io::Error> for RemoteError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 /// Connects, and says what this side is. The other side says what it is, and how often it gives a

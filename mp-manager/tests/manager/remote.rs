@@ -67,7 +67,11 @@ scenario!(programs_use_a_manager_over_unix_sockets_and_tcp, {
     eventually("the objects of the programs go", || manager.objects().unwrap().len() == 1);
     manager.shutdown(Duration::ZERO).unwrap();
     assert!(!Path::exists(&path), "the socket is left behind");
-    assert!(matches!(Remote::connect(path, KEY), Err(RemoteError::Connect(ConnectError::Connect { .. }))));
+    let error = Remote::connect(path, KEY).unwrap_err();
+    assert!(matches!(error, RemoteError::Connect(ConnectError::Connect { .. })), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("could not be reached") && text.contains("No such file"), "{text}");
+    assert!(std::error::Error::source(&error).is_none());
 });
 
 #[process_fn]

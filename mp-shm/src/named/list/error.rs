@@ -55,9 +55,15 @@ pub enum ShareableListError {
         reason: &'static str,
     },
     /// This process has no memory for a copy of the values.
-    #[error("there is no memory for a copy of the list's values")]
-    OutOfMemory(#[from] TryReserveError),
+    #[error("there is no memory for a copy of the list's values: {0}")]
+    OutOfMemory(TryReserveError),
     /// An error of the shared memory itself.
     #[error(transparent)]
     Memory(#[from] SharedMemoryError),
+}
+
+impl From<TryReserveError> for ShareableListError {
+    fn from(error: TryReserveError) -> Self {
+        Self::OutOfMemory(error)
+    }
 }
