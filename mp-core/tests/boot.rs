@@ -11,18 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use late_constructor::Plugin;
 use mp_core::raw::CallError;
 use mp_core::{Builder, ExitStatus, JoinError, ProcessFn, Resource, SpawnError, process_fn};
-use mp_testing::{error_chain, nothing, scenario, this_executable};
-
-/// The variable that makes a process a child.
-const MARKER: &str = concat!(
-    "MP_CORE_",
-    env!("CARGO_PKG_VERSION_MAJOR"),
-    "_",
-    env!("CARGO_PKG_VERSION_MINOR"),
-    "_",
-    env!("CARGO_PKG_VERSION_PATCH"),
-    "_CHILD"
-);
+use mp_testing::{MARKER, error_chain, nothing, scenario, this_executable};
 
 inventory::submit!(Plugin("early"));
 

@@ -49,6 +49,17 @@ macro_rules! scenario {
     };
 }
 
+/// The variable that makes a process a child of mp-core, whose version is that of this package too.
+pub const MARKER: &str = concat!(
+    "MP_CORE_",
+    env!("CARGO_PKG_VERSION_MAJOR"),
+    "_",
+    env!("CARGO_PKG_VERSION_MINOR"),
+    "_",
+    env!("CARGO_PKG_VERSION_PATCH"),
+    "_CHILD"
+);
+
 /// How long a test may take before it counts as hung.
 pub const LIMIT: Duration = Duration::from_secs(60);
 

@@ -10,20 +10,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use mp_testing::{scenario, this_executable};
+use mp_testing::{MARKER, scenario, this_executable};
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
-
-const MARKER: &str = concat!(
-    "MP_CORE_",
-    env!("CARGO_PKG_VERSION_MAJOR"),
-    "_",
-    env!("CARGO_PKG_VERSION_MINOR"),
-    "_",
-    env!("CARGO_PKG_VERSION_PATCH"),
-    "_CHILD"
-);
 
 /// Users that own nothing.
 const NOBODY: u32 = 65534;

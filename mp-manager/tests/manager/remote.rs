@@ -169,7 +169,12 @@ scenario!(a_silent_or_dead_manager_ends_every_call, {
         let list = remote.get::<List<u64>>("list").unwrap();
         let queue = Queue::<u64>::new(&remote).unwrap();
         list.push(1).unwrap();
-        let waiting = std::thread::spawn(move || queue.get());
+        let (begins, begun) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            begins.send(()).unwrap();
+            queue.get()
+        });
+        begun.recv().unwrap();
         std::thread::sleep(Duration::from_millis(20));
         signal(owner.pid(), how);
         let begun = Instant::now();
