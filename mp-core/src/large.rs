@@ -168,8 +168,8 @@ impl LargeMessages {
     }
 }
 
-/// How many nested messages of an end may be in files that will be used again. Each takes up to five
-/// descriptors, and the program needs some as well.
+/// How many nested messages of an end may be in files that will be used again. Each takes up to
+/// five descriptors, and the program needs some as well.
 fn most_lent() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     limit.map_or(MOST_LENT, |limit| usize::try_from(limit / 64).unwrap_or(MOST_LENT).min(MOST_LENT))
