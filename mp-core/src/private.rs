@@ -2,6 +2,7 @@
 //! at any time.
 
 pub use linkme;
+pub use mp_macros::beside;
 pub use pollster::block_on;
 
 pub use crate::state::with_state;
@@ -12,6 +13,14 @@ use crate::call::Call;
 pub use crate::function::Borrowing;
 pub use crate::referent::{EncodableReferent, Referent};
 pub use crate::registry::{FUNCTIONS, Registration, START_HOOKS, StartHook};
+
+/// Its name is the message for a function of an `impl`.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! move_the_function_out_of_the_impl {
+    ([$($before:tt)*] $name:ident) => { $($before)* struct $name {} };
+}
+pub use move_the_function_out_of_the_impl;
 
 /// A type that a parameter can have.
 #[diagnostic::on_unimplemented(

@@ -92,7 +92,6 @@ impl<'a> Expansion<'a> {
     /// Makes rustc point at a type that cannot be sent.
     fn assertions(&self) -> TokenStream {
         let Self { krate, .. } = self;
-        let conditions = &self.carried.conditions;
         let quiet = quiet();
         let arguments = self.function.parameters.iter().map(|parameter| match &parameter.reference {
             Some(TypeReference { elem, .. }) => quote!(#krate::__private::assert_referent::<#elem>()),
@@ -104,7 +103,6 @@ impl<'a> Expansion<'a> {
         let outputs = self.function.output.iter();
         let states = self.function.state.iter().map(|state| &state.ty);
         quote! {
-            #(#conditions)*
             #quiet
             const _: () = {
                 #(#arguments;)*
@@ -117,7 +115,6 @@ impl<'a> Expansion<'a> {
     fn implementation(&self) -> TokenStream {
         let Self { krate, registered, name, args, output, .. } = self;
         let id = self.id.iter();
-        let conditions = &self.carried.conditions;
         let quiet = quiet();
         let locals = self.locals();
         let unpacked = pack(&locals, Span::mixed_site());
@@ -133,7 +130,6 @@ impl<'a> Expansion<'a> {
         };
         let call = self.call(self.function.parameters.iter().zip(&locals).map(lend));
         quote! {
-            #(#conditions)*
             #quiet
             #[automatically_derived]
             impl #krate::ProcessFn for #name {
@@ -182,11 +178,9 @@ impl<'a> Expansion<'a> {
 
     fn registration(&self) -> TokenStream {
         let Self { krate, name, .. } = self;
-        let conditions = &self.carried.conditions;
         let quiet = quiet();
         let place = place(self.function.name.span());
         quote! {
-            #(#conditions)*
             #quiet
             const _: () = {
                 #[#krate::__private::linkme::distributed_slice(#krate::__private::FUNCTIONS)]
@@ -200,9 +194,7 @@ impl<'a> Expansion<'a> {
 
 impl ToTokens for Expansion<'_> {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        tokens.extend([self.facade(), self.assertions(), self.implementation()]);
-        tokens.extend(self.borrowing());
-        tokens.extend(self.registration());
+        tokens.extend(self.facade());
     }
 }
 

@@ -136,6 +136,13 @@ pub fn on_start(arguments: TokenStream, item: TokenStream) -> TokenStream {
     on_start::expand(arguments.into(), item.into()).into()
 }
 
+/// Puts its argument beside the item.
+#[doc(hidden)]
+#[proc_macro_attribute]
+pub fn beside(others: TokenStream, item: TokenStream) -> TokenStream {
+    item.into_iter().chain(others).collect()
+}
+
 /// Declares a slice that the linker collects, as linkme's `distributed_slice` does, for mp-core
 /// alone. The name of its section contains the version of the package, because two versions of
 /// mp-core can be in one executable.
@@ -156,10 +163,9 @@ pub fn versioned_slice(_arguments: TokenStream, item: TokenStream) -> TokenStrea
 /// each variant's name, discriminant and fields. So types that differ in the order, the name or the
 /// type of a field have different layouts.
 ///
-/// Zero bytes are valid for a struct if they are valid for each field. They are valid for an enum
-/// with `#[repr(C)]` or an integer such as `#[repr(u8)]` if they are valid for each field of the
-/// variant with the discriminant 0. Any bytes are valid for a struct if they are valid for each
-/// field.
+/// A struct is also `mp_shm::Zeroable` if each field is, and `mp_shm::AnyBits` if each field is. An
+/// enum with `#[repr(C)]` or an integer such as `#[repr(u8)]` is `Zeroable` if each field of the
+/// variant with the discriminant 0 is. The discriminants up to it are numbers or not written.
 ///
 /// # Types
 ///
@@ -174,7 +180,7 @@ pub fn versioned_slice(_arguments: TokenStream, item: TokenStream) -> TokenStrea
 /// # Arguments
 ///
 /// - `#[shm_safe(invariants)]` says that the type has invariants that its fields do not express.
-///   Then neither zero bytes nor any bytes count as valid. A type whose unsafe code relies on the
+///   Then it is neither `Zeroable` nor `AnyBits`. A type whose unsafe code relies on the
 ///   checks of its constructor needs this argument. The module is part of the name of such a type,
 ///   so a type of the same structure in another module or crate has another layout.
 /// - `#[shm_safe(crate = path)]` gives the path of `mp_shm`, for crates that re-export it. The

@@ -17,7 +17,7 @@ pub use self::error::ArrayError;
 pub use self::guard::ArrayGuard;
 use crate::segment::{self, HEADER, Kind, LOCK, Segment};
 use crate::sys::{mapping, memfd};
-use crate::{AttachError, ShmSafe};
+use crate::{AttachError, ShmSafe, Zeroable};
 
 /// Values in shared memory, of a number chosen at run time, with one lock.
 ///
@@ -108,23 +108,16 @@ unsafe impl<T: Send> Sync for Inner<T> {}
 impl<T: ShmSafe + Send> Array<T> {
     /// Makes an array of `len` elements of zero bytes.
     ///
-    /// It does not compile for types for which zero bytes may not be a valid value
-    /// ([`Layout::is_zeroable`](crate::Layout::is_zeroable)):
-    ///
-    /// ```compile_fail,E0080
-    /// use std::num::NonZero;
-    ///
-    /// let array = mp_shm::Array::<NonZero<u8>>::zeroed(8);
-    /// ```
-    ///
     /// # Errors
     ///
     /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is not enough memory. Other errors if
     /// there is no free descriptor or address space, or if the file would exceed the limit on file
     /// sizes. [`Unsupported`](io::ErrorKind::Unsupported) if the kernel or the C library lacks what
     /// [`SharedRegion`] needs.
-    pub fn zeroed(len: usize) -> io::Result<Self> {
-        const { assert!(T::LAYOUT.is_zeroable(), "zero bytes are not a valid value of this type") };
+    pub fn zeroed(len: usize) -> io::Result<Self>
+    where
+        T: Zeroable,
+    {
         Self::create(len, |_| Ok(()))
     }
 

@@ -12,7 +12,7 @@ use memmap2::MmapRaw;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::segment::{Kind, Segment};
-use crate::{AttachError, Buffer, ShmSafe, part};
+use crate::{AnyBits, AttachError, Buffer, part};
 
 /// Values in memory that no process can write, for any number of readers, without a copy.
 ///
@@ -66,7 +66,7 @@ unsafe impl<T: Sync> Send for FrozenBuffer<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for FrozenBuffer<T> {}
 
-impl<T: ShmSafe + Copy> FrozenBuffer<T> {
+impl<T: AnyBits + Copy> FrozenBuffer<T> {
     /// Makes a frozen buffer of copies of the values.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl<T> Deref for FrozenBuffer<T> {
     #[inline]
     fn deref(&self) -> &[T] {
         // SAFETY: these values are aligned and mapped as long as `self` exists, and any bytes are
-        // valid (`Buffer::PLAIN`, which every constructor checks). The file is sealed, so no
+        // valid (`AnyBits`, which every constructor requires). The file is sealed, so no
         // process writes the values or removes them.
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.range.len()) }
     }
@@ -169,11 +169,10 @@ impl<T> AsFd for FrozenBuffer<T> {
 /// let frozen = mp_shm::FrozenBuffer::<Wide>::try_from(file)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-impl<T: ShmSafe + Copy> TryFrom<OwnedFd> for FrozenBuffer<T> {
+impl<T: AnyBits + Copy> TryFrom<OwnedFd> for FrozenBuffer<T> {
     type Error = AttachError;
 
     fn try_from(file: OwnedFd) -> Result<Self, AttachError> {
-        let () = Buffer::<T>::PLAIN;
         let (segment, frozen) = Segment::attach(file, Kind::Buffer)?;
         let everything = 0..segment.len();
         Self::attach(segment, everything, frozen)
@@ -186,9 +185,8 @@ impl<T> Serialize for FrozenBuffer<T> {
     }
 }
 
-impl<'de, T: ShmSafe + Copy> Deserialize<'de> for FrozenBuffer<T> {
+impl<'de, T: AnyBits + Copy> Deserialize<'de> for FrozenBuffer<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let () = Buffer::<T>::PLAIN;
         let (segment, values, frozen) = part::deserialize(deserializer)?;
         Self::attach(segment, values, frozen).map_err(AttachError::explained)
     }

@@ -1,6 +1,6 @@
 //! What two processes have to agree on before they share a value in place.
 
-/// The layout of a type in memory: a digest of its structure, and which bytes are valid.
+/// The layout of a type in memory: a digest of its structure, and whether it contains locks.
 ///
 /// A memory segment contains the layout of its values. A process that attaches it as another type,
 /// or as another version of the type, gets an error. [`derive(ShmSafe)`](derive@crate::ShmSafe)
@@ -14,25 +14,28 @@
 /// ```
 /// use std::sync::atomic::AtomicU64;
 ///
-/// use mp_shm::{Layout, ShmSafe};
+/// use mp_shm::{Layout, ShmSafe, Shared, Zeroable};
 ///
 /// /// Two counts in one word: the lower half, and the upper one.
 /// pub struct Pair(AtomicU64);
 ///
-/// // SAFETY: it is an atomic and nothing else. Zeros are two counts of 0, and any other bytes are counts too.
+/// // SAFETY: it is an atomic and nothing else.
 /// unsafe impl ShmSafe for Pair {
 ///     // Another version of it would have another name.
-///     const LAYOUT: Layout = Layout::of::<Self>("example.pair.v1").any_bits();
+///     const LAYOUT: Layout = Layout::of::<Self>("example.pair.v1");
 /// }
 ///
-/// assert!(Pair::LAYOUT.is_zeroable());
+/// // SAFETY: zeros are two counts of 0.
+/// unsafe impl Zeroable for Pair {}
+///
+/// let pair = Shared::<Pair>::zeroed()?;
+/// # assert_eq!(pair.0.load(std::sync::atomic::Ordering::Relaxed), 0);
 /// assert_ne!(Pair::LAYOUT.digest(), AtomicU64::LAYOUT.digest());
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     digest: u64,
-    zeroable: bool,
-    any_bits: bool,
     locks: bool,
 }
 
@@ -43,20 +46,7 @@ impl Layout {
     /// Returns a layout that identifies `T` by `name`, its size and its alignment. The name has to
     /// change when the meaning of the bytes changes.
     pub const fn of<T>(name: &str) -> Self {
-        Self { digest: Digest::of::<T>().text(name).0, zeroable: false, any_bits: false, locks: false }
-    }
-
-    /// Returns the same layout, for a type for which zero bytes are a valid value.
-    #[must_use]
-    pub const fn zeroable(self) -> Self {
-        Self { zeroable: true, ..self }
-    }
-
-    /// Returns the same layout, for a type for which any bytes are a valid value. Such a type has
-    /// no invariants, and its padding has no meaning.
-    #[must_use]
-    pub const fn any_bits(self) -> Self {
-        Self { zeroable: true, any_bits: true, ..self }
+        Self { digest: Digest::of::<T>().text(name).0, locks: false }
     }
 
     /// Returns the same layout, for a type that contains a lock of `mp-sync` which no field of the
@@ -88,26 +78,9 @@ impl Layout {
         self
     }
 
-    /// Tells whether zero bytes are a valid value.
-    pub const fn is_zeroable(self) -> bool {
-        self.zeroable
-    }
-
-    /// Tells whether any bytes are a valid value.
-    pub const fn is_any_bits(self) -> bool {
-        self.any_bits
-    }
-
     /// Returns the digest of the type's structure, by which segments are compared.
     pub const fn digest(self) -> u64 {
         self.digest
-    }
-
-    /// Returns the same layout, for a type whose invariants the fields do not express: it is
-    /// neither zeroable, nor are any bytes valid.
-    #[must_use]
-    pub const fn with_invariants(self) -> Self {
-        Self { zeroable: false, any_bits: false, ..self }
     }
 
     /// Returns the same layout with a number in its digest that distinguishes the type from others,
@@ -121,28 +94,25 @@ impl Layout {
     /// Returns the layout of a struct or a tuple `T`, from its fields with their names and offsets.
     pub const fn structure<T>(name: &str, fields: &[(&str, usize, Self)]) -> Self {
         let mut digest = Digest::of::<T>().text("struct").text(name).number(fields.len() as u64);
-        let (mut zeroable, mut any_bits, mut locks) = (true, true, false);
+        let mut locks = false;
         let mut index = 0;
         while index < fields.len() {
             let (field, offset, layout) = fields[index];
             digest = digest.text(field).number(offset as u64).number(layout.digest);
-            zeroable &= layout.zeroable;
-            any_bits &= layout.any_bits;
             locks |= layout.locks;
             index += 1;
         }
-        Self { digest: digest.0, zeroable, any_bits, locks }
+        Self { digest: digest.0, locks }
     }
 
     /// Returns the layout of an enum `T`, from the name of each variant, its discriminant unless
     /// that is one more than the previous one, and its fields with their names.
     ///
     /// `tagged` means that the discriminant is stored at the beginning, as with `#[repr(u8)]` or
-    /// `#[repr(C)]`. Then zero bytes are a valid value if they are valid for each field of the
-    /// variant with the discriminant 0. For no enum are any bytes valid.
+    /// `#[repr(C)]`.
     pub const fn enumeration<T>(name: &str, tagged: bool, variants: &[Variant]) -> Self {
         let mut digest = Digest::of::<T>().text("enum").text(name).number(tagged as u64).number(variants.len() as u64);
-        let (mut zeroable, mut locks) = (false, false);
+        let mut locks = false;
         let mut next: i128 = 0;
         let mut index = 0;
         while index < variants.len() {
@@ -150,19 +120,16 @@ impl Layout {
             let discriminant = if let Some(explicit) = explicit { explicit } else { next };
             next = discriminant.wrapping_add(1);
             digest = digest.text(variant).number(discriminant as u64).number(fields.len() as u64);
-            let mut fields_zeroable = true;
             let mut field = 0;
             while field < fields.len() {
                 let (field_name, layout) = fields[field];
                 digest = digest.text(field_name).number(layout.digest);
-                fields_zeroable &= layout.zeroable;
                 locks |= layout.locks;
                 field += 1;
             }
-            zeroable |= tagged && discriminant == 0 && fields_zeroable;
             index += 1;
         }
-        Self { digest: digest.0, zeroable, any_bits: false, locks }
+        Self { digest: digest.0, locks }
     }
 
     /// Returns the layout of a `T` that consists of `count` values of another layout.
@@ -170,11 +137,10 @@ impl Layout {
         Self { digest: Digest::of::<T>().text("[]").number(element.digest).number(count as u64).0, ..element }
     }
 
-    /// Returns the layout of a `T` that wraps a value of another layout. Zero bytes are valid if
-    /// they are valid for that value.
+    /// Returns the layout of a `T` that wraps a value of another layout.
     pub(crate) const fn around<T>(name: &str, inner: Self) -> Self {
         let digest = Digest::of::<T>().text(name).number(inner.digest);
-        Self { digest: digest.0, zeroable: inner.zeroable, any_bits: false, locks: inner.locks }
+        Self { digest: digest.0, locks: inner.locks }
     }
 }
 

@@ -168,28 +168,29 @@ mod value;
 /// them:
 ///
 /// ```
-/// use mp_shm::ShmSafe;
+/// use mp_shm::{Buffer, ShmSafe};
 ///
-/// #[derive(ShmSafe)]
+/// #[derive(ShmSafe, Clone, Copy)]
 /// struct Ring<T, const N: usize> {
 ///     slots: [T; N],
 ///     first: u64,
 /// }
 ///
-/// assert!(Ring::<f32, 8>::LAYOUT.is_any_bits());
+/// let rings = Buffer::<Ring<f32, 8>>::zeroed(3)?;
 /// assert_ne!(Ring::<f32, 8>::LAYOUT, Ring::<u32, 8>::LAYOUT);
 ///
 /// #[derive(ShmSafe)]
 /// struct Currency<const CODE: u32>(i64);
 ///
 /// assert_ne!(Currency::<978>::LAYOUT, Currency::<840>::LAYOUT);
+/// # Ok::<(), std::io::Error>(())
 /// ```
 ///
 /// For an enum with a `repr`, zero bytes are valid if they are a valid value of the variant with
 /// discriminant 0:
 ///
 /// ```
-/// use mp_shm::ShmSafe;
+/// use mp_shm::{Array, ShmSafe};
 ///
 /// #[derive(ShmSafe)]
 /// #[repr(u8)]
@@ -198,14 +199,15 @@ mod value;
 ///     Used { by: u32 },
 /// }
 ///
-/// assert!(<[Slot; 64]>::LAYOUT.is_zeroable());
+/// let slots = Array::<Slot>::zeroed(64)?;
+/// # Ok::<(), std::io::Error>(())
 /// ```
 ///
 /// `#[shm_safe(invariants)]` is for a type that relies on the checks of its constructor. Then no
 /// value is ever made from zeros or from bytes that another process wrote:
 ///
-/// ```
-/// use mp_shm::ShmSafe;
+/// ```compile_fail,E0277
+/// use mp_shm::{Array, ShmSafe};
 ///
 /// /// Odd, always.
 /// #[derive(ShmSafe)]
@@ -218,7 +220,7 @@ mod value;
 ///     }
 /// }
 ///
-/// assert!(u64::LAYOUT.is_zeroable() && !Odd::LAYOUT.is_zeroable());
+/// let numbers = Array::<Odd>::zeroed(8);
 /// ```
 ///
 /// A type that would be meaningless in another process does not compile:
@@ -242,6 +244,6 @@ pub use self::{
     layout::Layout,
     named::{Item, Items, NameError, ShareableList, ShareableListError, SharedMemory, SharedMemoryError},
     shared::Shared,
-    shm_safe::ShmSafe,
+    shm_safe::{AnyBits, ShmSafe, Zeroable},
     value::Value,
 };

@@ -12,7 +12,7 @@ use mp_sync::SharedRegion;
 
 use crate::segment::{self, Kind, Segment};
 use crate::sys::{mapping, memfd, ranges};
-use crate::{AttachError, ShmSafe};
+use crate::{AttachError, ShmSafe, Zeroable};
 
 /// Shared memory that begins with a value of type `H`, followed by plain bytes.
 ///
@@ -114,14 +114,13 @@ impl<H: ShmSafe + Send + Sync> Region<H> {
 
     /// Makes zeroed memory that begins with an `H`, followed by `length` bytes.
     ///
-    /// It does not compile for types for which zero bytes may not be a valid value
-    /// ([`Layout::is_zeroable`](crate::Layout::is_zeroable)).
-    ///
     /// # Errors
     ///
     /// As [`create`](Self::create).
-    pub fn zeroed(length: usize) -> io::Result<Self> {
-        const { assert!(H::LAYOUT.is_zeroable(), "zero bytes are not a valid value of this type") };
+    pub fn zeroed(length: usize) -> io::Result<Self>
+    where
+        H: Zeroable,
+    {
         Self::map(Segment::create(Kind::Region, length)?)
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::raw::Region;
-use crate::{AttachError, ShmSafe};
+use crate::{AttachError, ShmSafe, Zeroable};
 
 /// A reference to a value in shared memory, like an [`Arc`] that works across processes.
 ///
@@ -73,13 +73,13 @@ impl<T: ShmSafe + Send + Sync> Shared<T> {
     /// Makes new shared memory whose value is zero bytes, without writing it. It is for values that
     /// are too large for the stack.
     ///
-    /// It does not compile for types for which zero bytes may not be a valid value
-    /// ([`Layout::is_zeroable`](crate::Layout::is_zeroable)).
-    ///
     /// # Errors
     ///
     /// As [`new`](Self::new).
-    pub fn zeroed() -> io::Result<Self> {
+    pub fn zeroed() -> io::Result<Self>
+    where
+        T: Zeroable,
+    {
         Ok(Self { region: Arc::new(Region::zeroed(0)?) })
     }
 

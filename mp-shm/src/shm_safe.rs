@@ -36,8 +36,7 @@ mod numbers;
 /// a descriptor or a thread. It does not rely on its `Drop`, because it is never dropped: the
 /// kernel frees its memory with the last process that has it. It can be used at any address, even
 /// at several at once. It changes through a shared reference only by atomics, or under a lock of
-/// `mp-sync`. [`LAYOUT`](Self::LAYOUT) differs from that of every type with other bytes, and states
-/// truthfully whether zero bytes and any bytes are valid.
+/// `mp-sync`. [`LAYOUT`](Self::LAYOUT) differs from that of every type with other bytes.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be in memory that several processes share",
     label = "is not `ShmSafe`",
@@ -48,3 +47,51 @@ pub unsafe trait ShmSafe: Sized + 'static {
     /// The layout, on which all processes have to agree.
     const LAYOUT: Layout;
 }
+
+/// A type for which zero bytes are a valid value.
+///
+/// [`derive(ShmSafe)`](derive@crate::ShmSafe) implements it for structs whose fields are all
+/// `Zeroable`, and for some enums. These types implement it: numbers, `bool`, `char`, `Duration`,
+/// atomics, the locks of `mp-sync` except `Barrier`, if their value is `Zeroable`, and arrays and
+/// tuples of such types. `NonZero` and `Option` do not.
+///
+/// ```compile_fail,E0277
+/// // A `NonZero` has no value of zero bytes.
+/// let array = mp_shm::Array::<std::num::NonZero<u8>>::zeroed(8);
+/// ```
+///
+/// # Safety
+///
+/// Zero bytes are a valid value of the type, and respect what its code relies on.
+#[diagnostic::on_unimplemented(
+    message = "zero bytes may not be a valid value of `{Self}`",
+    label = "is not `Zeroable`",
+    note = "make the values with `new` or `from_slice`, or use another type: a number with a meaning for 0 instead of a \
+            `NonZero` or an `Option`",
+    note = "`#[derive(ShmSafe)]` makes a struct `Zeroable` if all its fields are, and an enum with `#[repr(u8)]` if the \
+            fields of the variant with the discriminant 0 are"
+)]
+pub unsafe trait Zeroable: ShmSafe {}
+
+/// A type for which any bytes are a valid value: numbers, and arrays, tuples and structs of these
+/// without invariants.
+///
+/// [`derive(ShmSafe)`](derive@crate::ShmSafe) implements it for structs whose fields are all
+/// `AnyBits`.
+///
+/// ```compile_fail,E0277
+/// // Bytes of 0 and 1 only: use a `u8`.
+/// let flags = mp_shm::Buffer::<bool>::zeroed(8);
+/// ```
+///
+/// # Safety
+///
+/// Any bytes are a valid value of the type, and its code does not rely on anything about them. Its
+/// padding has no meaning.
+#[diagnostic::on_unimplemented(
+    message = "any bytes may not be a valid value of `{Self}`",
+    label = "is not `AnyBits`",
+    note = "a buffer holds numbers, and arrays, tuples and structs of them: use a `u8` for a `bool` or an enum",
+    note = "`#[derive(ShmSafe)]` makes a struct `AnyBits` if all its fields are"
+)]
+pub unsafe trait AnyBits: Zeroable {}

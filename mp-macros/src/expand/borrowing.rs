@@ -19,7 +19,6 @@ impl Expansion<'_> {
             return None;
         }
         let Self { krate, name, .. } = self;
-        let conditions = &self.carried.conditions;
         let quiet = quiet();
         let lifetime = Lifetime::new("'arguments", Span::mixed_site());
         let arguments = self.arguments(&lifetime);
@@ -28,7 +27,6 @@ impl Expansion<'_> {
         let types = quote_spanned!(name.span()=> type Arguments<#lifetime> = #arguments;);
         let call = self.call(locals.iter().map(ToTokens::to_token_stream));
         Some(quote! {
-            #(#conditions)*
             #quiet
             #[automatically_derived]
             impl #krate::__private::Borrowing for #name {

@@ -1,7 +1,7 @@
 //! The public part of the output: the type, `spawn` and `call`.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{Ident, Lifetime};
 
 use super::{Expansion, pack, quiet};
@@ -9,12 +9,38 @@ use crate::attributes::Carried;
 use crate::docs;
 
 impl Expansion<'_> {
-    /// The type and its functions.
+    /// The type, with everything else as the argument of an attribute.
+    ///
+    /// A macro cannot learn that it is in an `impl`, where the parser refuses the type. So what
+    /// follows must not be there either, and the name of the macro around it, which the error
+    /// quotes, says what to do.
     pub(super) fn facade(&self) -> TokenStream {
-        let Self { krate, name, output, .. } = self;
+        let Self { krate, name, .. } = self;
         let Carried { conditions, others } = &self.carried;
         let visibility = &self.function.visibility;
         let docs = docs::of_type(name, &self.function.attributes);
+        let quiet = quiet();
+        let rest = [Some(self.functions()), Some(self.assertions()), Some(self.implementation())];
+        let rest = rest.into_iter().chain([self.borrowing(), Some(self.registration())]);
+        quote_spanned! {name.span()=>
+            #krate::__private::move_the_function_out_of_the_impl! {
+                [
+                    #(#conditions)*
+                    #[#krate::__private::beside(#(#rest)*)]
+                    #docs
+                    #(#others)*
+                    #quiet
+                    #visibility
+                ]
+                #name
+            }
+        }
+    }
+
+    /// The functions of the type.
+    fn functions(&self) -> TokenStream {
+        let Self { krate, name, output, .. } = self;
+        let visibility = &self.function.visibility;
         let spawn_docs = docs::of_spawn(name);
         let call_docs = docs::of_call(name);
         let quiet = quiet();
@@ -26,13 +52,6 @@ impl Expansion<'_> {
         let parameters = quote!(#(#names: #references),*);
         let call = self.facade_of_call(&names);
         quote! {
-            #(#conditions)*
-            #docs
-            #(#others)*
-            #quiet
-            #visibility struct #name {}
-
-            #(#conditions)*
             #quiet
             impl #name {
                 #spawn_docs

@@ -40,10 +40,11 @@ impl<'a> Expansion<'a> {
             Shape::Enum(representation, variants) => self.enumeration(representation, variants),
         };
         layout.extend(generics::told_apart(self.generics, self.krate));
-        if self.invariants {
-            layout.extend(quote!(.with_invariants()));
-        }
         let mut tokens = self.implementation(&layout);
+        if !self.invariants {
+            tokens.extend(shape.zeroed().map(|fields| self.bytes("Zeroable", fields)));
+            tokens.extend(shape.structure().map(|fields| self.bytes("AnyBits", fields)));
+        }
         tokens.extend(self.without_drop());
         tokens.extend(self.unchanged(shape));
         tokens
@@ -52,7 +53,9 @@ impl<'a> Expansion<'a> {
     /// An implementation for a type with errors, so that uses of the type compile.
     pub(crate) fn placeholder(&self) -> TokenStream {
         let krate = self.krate;
-        self.implementation(&quote!(#krate::Layout::of::<Self>("")))
+        let mut tokens = self.implementation(&quote!(#krate::Layout::of::<Self>("")));
+        tokens.extend(["Zeroable", "AnyBits"].map(|name| self.bytes(name, &[])));
+        tokens
     }
 
     fn implementation(&self, layout: &TokenStream) -> TokenStream {
@@ -66,6 +69,30 @@ impl<'a> Expansion<'a> {
             unsafe impl #parameters #krate::ShmSafe for #name #arguments #conditions {
                 const LAYOUT: #krate::Layout = #layout;
             }
+        }
+    }
+
+    /// An implementation of a trait that says which bytes are valid, if all these fields have it.
+    fn bytes(&self, of: &str, fields: &[Field]) -> TokenStream {
+        let Self { krate, name, .. } = self;
+        let quiet = quiet();
+        let (parameters, _, conditions) = self.bounded.split_for_impl();
+        let (_, arguments, _) = self.generics.split_for_impl();
+        let of = Ident::new(of, Span::call_site());
+        let conditions = conditions.map_or_else(
+            || quote!(where),
+            |conditions| {
+                // There may be a comma at the end, and there may be none.
+                let predicates = conditions.predicates.iter();
+                quote!(where #(#predicates,)*)
+            },
+        );
+        // rustc refuses a bound without parameters that does not hold, but not with a lifetime.
+        let types = fields.iter().map(|Field { ty, .. }| quote_spanned!(at(ty)=> for<'shm_safe> #ty: #krate::#of));
+        quote! {
+            #quiet
+            #[automatically_derived]
+            unsafe impl #parameters #krate::#of for #name #arguments #conditions #(#types,)* {}
         }
     }
 

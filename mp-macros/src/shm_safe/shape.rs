@@ -1,6 +1,8 @@
 //! The parts of a type: the fields of a struct, or the variants of an enum.
 
-use syn::{Data, DeriveInput, Expr, Fields, Ident, Index, Member, Type};
+use syn::{
+    Data, DeriveInput, Expr, ExprGroup, ExprLit, ExprParen, ExprUnary, Fields, Ident, Index, Lit, Member, Type, UnOp,
+};
 
 use super::representation::Representation;
 use super::{args, types};
@@ -44,6 +46,42 @@ impl<'a> Shape<'a> {
                 None
             }
         }
+    }
+}
+
+impl Shape<'_> {
+    /// The fields of a struct.
+    pub(crate) fn structure(&self) -> Option<&[Field<'_>]> {
+        match self {
+            Self::Struct(fields) => Some(fields),
+            Self::Enum(..) => None,
+        }
+    }
+
+    /// The fields of a value of zero bytes, if the definition says that it is a struct, or a
+    /// variant with the discriminant 0. It does not for an expression.
+    pub(crate) fn zeroed(&self) -> Option<&[Field<'_>]> {
+        let (representation, variants) = match self {
+            Self::Struct(fields) => return Some(fields),
+            Self::Enum(representation, variants) => (representation, variants),
+        };
+        let mut next = Some(0);
+        let zero = variants.iter().find(|variant| {
+            let discriminant = variant.discriminant.map_or(next, literal);
+            next = discriminant.and_then(|number| number.checked_add(1));
+            discriminant == Some(0)
+        });
+        zero.filter(|_| representation.is_tagged()).map(|variant| &variant.fields[..])
+    }
+}
+
+/// The value of a discriminant that is written as a number.
+fn literal(expression: &Expr) -> Option<i128> {
+    match expression {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_parse().ok(),
+        Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) => literal(expr)?.checked_neg(),
+        Expr::Group(ExprGroup { expr, .. }) | Expr::Paren(ExprParen { expr, .. }) => literal(expr),
+        _ => None,
     }
 }
 

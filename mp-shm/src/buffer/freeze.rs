@@ -9,9 +9,9 @@ use super::memory::Memory;
 use super::{Buffer, BufferError, FreezeError, PATIENCE};
 use crate::pauses::Pauses;
 use crate::sys::memfd;
-use crate::{FrozenBuffer, ShmSafe};
+use crate::{AnyBits, FrozenBuffer};
 
-impl<T: ShmSafe + Copy> Buffer<T> {
+impl<T: AnyBits + Copy> Buffer<T> {
     /// Seals the memory permanently against writing by any process, without a copy.
     ///
     /// The values are then mapped at another address. A process that has just sent the buffer, or a

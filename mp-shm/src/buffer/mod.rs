@@ -44,10 +44,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use self::memory::Memory;
-use crate::ShmSafe;
 use crate::pauses::Pauses;
 use crate::segment::{Kind, Segment};
 use crate::sys::memfd;
+use crate::{AnyBits, ShmSafe};
 
 pub use self::error::{BufferError, FreezeError, RejoinError, RejoinErrorReason};
 pub use self::reclaim::{ReclaimError, Reclaimer};
@@ -61,12 +61,8 @@ pub use self::reclaim::{ReclaimError, Reclaimer};
 /// [`freeze`](Self::freeze) it.
 ///
 /// The values are plain data for which all bytes are valid
-/// ([`Layout::is_any_bits`](crate::Layout::is_any_bits)): numbers, arrays and tuples of numbers,
-/// and structs of these that derive [`ShmSafe`](trait@ShmSafe). Other types do not compile:
-///
-/// ```compile_fail,E0080
-/// let flags = mp_shm::Buffer::<bool>::zeroed(8); // bytes of 0 and 1 only: use a `u8`
-/// ```
+/// ([`AnyBits`]): numbers, arrays and tuples of numbers, and structs of these that derive
+/// [`ShmSafe`](trait@ShmSafe).
 ///
 /// # One owner
 ///
@@ -158,19 +154,15 @@ unsafe impl<T: Send> Send for Buffer<T> {}
 unsafe impl<T: Sync> Sync for Buffer<T> {}
 
 impl<T: ShmSafe + Copy> Buffer<T> {
-    /// A condition that each constructor checks.
-    pub(crate) const PLAIN: () = assert!(
-        T::LAYOUT.is_any_bits(),
-        "a buffer holds values for which all bytes are valid: numbers, and types made of them (use a `u8` for a `bool`)"
-    );
-
     /// Makes a buffer of `length` values of zero bytes.
     ///
     /// # Errors
     ///
     /// Fails if there is not enough memory, address space or descriptors.
-    pub fn zeroed(length: usize) -> io::Result<Self> {
-        let () = Self::PLAIN;
+    pub fn zeroed(length: usize) -> io::Result<Self>
+    where
+        T: AnyBits,
+    {
         let memory = Memory::create(Segment::create(Kind::Buffer, length)?)?;
         Ok(Self::new(Arc::new(memory), 0..length, true))
     }
@@ -182,8 +174,10 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     /// # Errors
     ///
     /// As [`zeroed`](Self::zeroed).
-    pub fn from_slice(values: &[T]) -> io::Result<Self> {
-        let () = Self::PLAIN;
+    pub fn from_slice(values: &[T]) -> io::Result<Self>
+    where
+        T: AnyBits,
+    {
         let segment = Segment::create(Kind::Buffer, values.len())?;
         write(&segment, values)?;
         let memory = Memory::create(segment)?;
@@ -402,7 +396,7 @@ impl<T> Deref for Buffer<T> {
     fn deref(&self) -> &[T] {
         self.expect_held();
         // SAFETY: these values are mapped, aligned and initialised: every byte is zero or was
-        // written, and any bytes are valid (`PLAIN`). The mapping lives as long as this buffer.
+        // written, and any bytes are valid (`AnyBits`). The mapping lives as long as this buffer.
         // Until this buffer is dropped (invariant 3), no other process owns them (invariant 1), and
         // no other buffer of this process (invariant 2).
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.range.len()) }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::memory::Memory;
 use super::{Buffer, BufferError};
-use crate::ShmSafe;
+use crate::AnyBits;
 use crate::pauses::Pauses;
 use crate::segment::Segment;
 use crate::sys::{memfd, ranges};
@@ -58,7 +58,7 @@ pub struct Reclaimer<T> {
     range: Range<usize>,
 }
 
-impl<T: ShmSafe + Copy> Buffer<T> {
+impl<T: AnyBits + Copy> Buffer<T> {
     /// Makes a right to take these values back if another process that owns them dies.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     }
 }
 
-impl<T: ShmSafe + Copy> Reclaimer<T> {
+impl<T: AnyBits + Copy> Reclaimer<T> {
     /// Takes the values back as their last owner left them.
     ///
     /// # Errors

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::memory::Memory;
 use super::{Buffer, BufferError, PATIENCE, RejoinError, RejoinErrorReason};
-use crate::ShmSafe;
+use crate::{AnyBits, ShmSafe};
 
-impl<T: ShmSafe + Copy> Buffer<T> {
+impl<T: AnyBits + Copy> Buffer<T> {
     /// Rejoins all parts of a buffer, in any order and from any processes.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl<T: ShmSafe + Copy> Buffer<T> {
     }
 }
 
-fn join<T: ShmSafe + Copy>(mut parts: Vec<Buffer<T>>, whole: bool) -> Result<Buffer<T>, RejoinError<T>> {
+fn join<T: AnyBits + Copy>(mut parts: Vec<Buffer<T>>, whole: bool) -> Result<Buffer<T>, RejoinError<T>> {
     parts.sort_by_key(|part| part.range.start);
     let reason_of = |part: &Buffer<T>| part.wait(PATIENCE).err();
     if let Some((unusable, reason)) =
@@ -74,7 +74,7 @@ fn base<T: ShmSafe>(parts: &[Buffer<T>], whole: bool) -> Result<(Arc<Memory<T>>,
 }
 
 /// Moves the locks of all parts to `memory`.
-fn transfer<T: ShmSafe + Copy>(
+fn transfer<T: AnyBits + Copy>(
     parts: Vec<Buffer<T>>,
     memory: Arc<Memory<T>>,
     range: Range<usize>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use super::Buffer;
 use super::memory::Memory;
 use crate::sys::memfd;
-use crate::{AttachError, ShmSafe, part};
+use crate::{AnyBits, AttachError, part};
 
 impl<T> Serialize for Buffer<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -21,9 +21,8 @@ impl<T> Serialize for Buffer<T> {
     }
 }
 
-impl<'de, T: ShmSafe + Copy> Deserialize<'de> for Buffer<T> {
+impl<'de, T: AnyBits + Copy> Deserialize<'de> for Buffer<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let () = Self::PLAIN;
         let (received, range, frozen) = part::deserialize::<T, D>(deserializer)?;
         if frozen {
             return Err(AttachError::Frozen.explained());

@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use super::ShmSafe;
+use super::{AnyBits, ShmSafe, Zeroable};
 use crate::Layout;
 
 // SAFETY: it consists of its elements only, so what is true of one element is true of the array.
@@ -10,10 +10,16 @@ unsafe impl<T: ShmSafe, const N: usize> ShmSafe for [T; N] {
     const LAYOUT: Layout = Layout::array::<Self>(T::LAYOUT, N);
 }
 
+// SAFETY: as above.
+unsafe impl<T: Zeroable, const N: usize> Zeroable for [T; N] {}
+
+// SAFETY: as above.
+unsafe impl<T: AnyBits, const N: usize> AnyBits for [T; N] {}
+
 // SAFETY: it contains its value or nothing. Rust does not specify in general how the two are
-// distinguished, so the layout does not claim that any bytes are valid.
+// distinguished, so it is not `Zeroable`.
 unsafe impl<T: ShmSafe> ShmSafe for Option<T> {
-    const LAYOUT: Layout = Layout::around::<Self>("Option", T::LAYOUT).with_invariants();
+    const LAYOUT: Layout = Layout::around::<Self>("Option", T::LAYOUT);
 }
 
 /// Tuples of these types.
@@ -27,6 +33,12 @@ macro_rules! tuples {
                 &[$((stringify!($index), offset_of!(Self, $index), $name::LAYOUT)),+],
             );
         }
+
+        // SAFETY: as above.
+        unsafe impl<$($name: Zeroable),+> Zeroable for ($($name,)+) {}
+
+        // SAFETY: as above.
+        unsafe impl<$($name: AnyBits),+> AnyBits for ($($name,)+) {}
     )*};
 }
 

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use mp_core::raw::Message;
-use mp_shm::{AttachError, Layout, Shared, ShmSafe};
+use mp_shm::{AttachError, Layout, Shared, ShmSafe, Zeroable};
 use mp_sync::{Barrier, Condvar, Event, Mutex, OnceLock, ReentrantMutex, RobustSemaphore, RwLock, Semaphore};
 use mp_testing::error_chain;
+
+use crate::bytes::{Bytes, bytes};
 
 /// The layout of a type `Example` that is defined by these tokens.
 macro_rules! layout {
@@ -17,6 +19,15 @@ macro_rules! layout {
         #[derive(ShmSafe)]
         $($definition)*
         Example::LAYOUT
+    }};
+}
+
+/// Which bytes are a value of such a type.
+macro_rules! bytes_of {
+    ($($definition:tt)*) => {{
+        #[derive(ShmSafe)]
+        $($definition)*
+        Bytes::of(bytes!(Example))
     }};
 }
 
@@ -150,16 +161,58 @@ fn what_has_invariants_is_not_to_be_had_from_a_type_of_the_same_name() {
 
 #[test]
 fn a_struct_is_zeros_if_each_field_may_be() {
-    for (zeroable, any_bits, layout) in [
-        (true, true, layout!(of struct Example;)),
-        (true, true, layout!(of struct Example(u8, (f32, [i64; 3]));)),
-        (true, false, layout!(of struct Example(u8, bool);)),
-        (true, false, layout!(of struct Example { a: u8, b: Mutex<(u8, char)> })),
-        (false, false, layout!(of struct Example(u8, NonZero<u8>);)),
-        (false, false, layout!(of struct Example { a: Mutex<Barrier>, b: u8 })),
-        (false, false, layout!(of #[shm_safe(invariants)] struct Example(u8);)),
+    for (expected, bytes) in [
+        (
+            Bytes::Any,
+            bytes_of!(
+                struct Example;
+            ),
+        ),
+        (
+            Bytes::Any,
+            bytes_of!(
+                struct Example(u8, (f32, [i64; 3]));
+            ),
+        ),
+        (
+            Bytes::Zeros,
+            bytes_of!(
+                struct Example(u8, bool);
+            ),
+        ),
+        (
+            Bytes::Zeros,
+            bytes_of!(
+                struct Example {
+                    a: u8,
+                    b: Mutex<(u8, char)>,
+                }
+            ),
+        ),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                struct Example(u8, NonZero<u8>);
+            ),
+        ),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                struct Example {
+                    a: Mutex<Barrier>,
+                    b: u8,
+                }
+            ),
+        ),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                #[shm_safe(invariants)]
+                struct Example(u8);
+            ),
+        ),
     ] {
-        assert_eq!((layout.is_zeroable(), layout.is_any_bits()), (zeroable, any_bits), "{layout:?}");
+        assert_eq!(bytes, expected);
     }
 }
 
@@ -167,25 +220,166 @@ const ZERO: i16 = 0;
 
 #[test]
 fn an_enum_is_zeros_if_its_variant_0_may_be() {
-    for (zeroable, layout) in [
-        (true, layout!(of #[repr(u8)] enum Example { A, B(Barrier) })),
-        (true, layout!(of #[repr(C)] enum Example { A(u8, bool), B(Barrier) })),
-        (true, layout!(of #[repr(C, u64)] enum Example { A { a: Mutex<u8> } })),
-        (true, layout!(of #[repr(isize)] enum Example { A = -2, B, C(u8), D(Barrier) })),
-        (true, layout!(of #[repr(i16)] enum Example { A(Barrier) = 7, B = ZERO })),
-        (true, layout!(of #[repr(align(4), u8)] enum Example { A })),
+    for (expected, bytes) in [
+        (
+            Bytes::Zeros,
+            bytes_of!(
+                #[repr(u8)]
+                enum Example {
+                    A,
+                    B(Barrier),
+                }
+            ),
+        ),
+        (
+            Bytes::Zeros,
+            bytes_of!(
+                #[repr(C)]
+                enum Example {
+                    A(u8, bool),
+                    B(Barrier),
+                }
+            ),
+        ),
+        (
+            Bytes::Zeros,
+            bytes_of!(
+                #[repr(C, u64)]
+                enum Example {
+                    A { a: Mutex<u8> },
+                }
+            ),
+        ),
+        (
+            Bytes::Zeros,
+            bytes_of!(
+                #[repr(isize)]
+                enum Example {
+                    A = -2,
+                    B,
+                    C(u8),
+                    D(Barrier),
+                }
+            ),
+        ),
+        (
+            Bytes::Zeros,
+            bytes_of!(
+                #[repr(i16)]
+                enum Example {
+                    A(Barrier) = 7,
+                    B = (0x0_i16),
+                }
+            ),
+        ),
+        (
+            Bytes::Zeros,
+            bytes_of!(
+                #[repr(align(4), u8)]
+                enum Example {
+                    A,
+                }
+            ),
+        ),
         // Nobody says where the discriminant is.
-        (false, layout!(of enum Example { A, B })),
-        (false, layout!(of enum Example { A = 0, B = 1 })),
-        (false, layout!(of #[repr(align(4))] enum Example { A })),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                enum Example {
+                    A,
+                    B,
+                }
+            ),
+        ),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                enum Example {
+                    A = 0,
+                    B = 1,
+                }
+            ),
+        ),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                #[repr(align(4))]
+                enum Example {
+                    A,
+                }
+            ),
+        ),
+        // The derive does not know what a constant is.
+        (
+            Bytes::Checked,
+            bytes_of!(
+                #[repr(i16)]
+                enum Example {
+                    A = ZERO,
+                }
+            ),
+        ),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                #[repr(i16)]
+                enum Example {
+                    A = ZERO - 1,
+                    B,
+                }
+            ),
+        ),
         // Zeros are another variant, or none.
-        (false, layout!(of #[repr(u8)] enum Example { A(NonZero<u8>), B })),
-        (false, layout!(of #[repr(u8)] enum Example { A = 1, B })),
-        (false, layout!(of #[repr(i8)] enum Example { A = -1, B(Barrier), C })),
-        (false, layout!(of enum Example {})),
-        (false, layout!(of #[repr(u8)] #[shm_safe(invariants)] enum Example { A, B })),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                #[repr(u8)]
+                enum Example {
+                    A(NonZero<u8>),
+                    B,
+                }
+            ),
+        ),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                #[repr(u8)]
+                enum Example {
+                    A = 1,
+                    B,
+                }
+            ),
+        ),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                #[repr(i8)]
+                enum Example {
+                    A = -1,
+                    B(Barrier),
+                    C,
+                }
+            ),
+        ),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                enum Example {}
+            ),
+        ),
+        (
+            Bytes::Checked,
+            bytes_of!(
+                #[repr(u8)]
+                #[shm_safe(invariants)]
+                enum Example {
+                    A,
+                    B,
+                }
+            ),
+        ),
     ] {
-        assert_eq!((layout.is_zeroable(), layout.is_any_bits()), (zeroable, false), "{layout:?}");
+        assert_eq!(bytes, expected);
     }
 }
 
@@ -199,7 +393,8 @@ fn zeros_are_the_variant_0() {
         Empty { since: u64, clean: bool } = 0,
     }
 
-    const { assert!(<[Slot; 2]>::LAYOUT.is_zeroable()) };
+    fn is_zeroable<T: Zeroable>() {}
+    is_zeroable::<[Slot; 2]>();
     // SAFETY: zeros are a value of it, as asserted.
     let slots: [Slot; 2] = unsafe { std::mem::zeroed() };
     assert_eq!(slots, [const { Slot::Empty { since: 0, clean: false } }; 2]);
@@ -280,7 +475,7 @@ fn a_showcase() {
     assert_eq!(shop.sold.load(Relaxed), 5 + 2 * 10);
     assert_eq!(shop.opened.get(), Some(&Duration::from_secs(8 * 60 * 60)));
     assert_eq!(shop.counters.value(), 1);
-    assert!(!Shop::LAYOUT.is_zeroable());
+    assert_eq!(Bytes::of(bytes!(Shop)), Bytes::Checked);
 }
 
 #[test]

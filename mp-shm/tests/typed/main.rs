@@ -2,6 +2,7 @@
 
 mod array;
 mod buffer;
+mod bytes;
 mod delivery;
 mod derive;
 mod errors;

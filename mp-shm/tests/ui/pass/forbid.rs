@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use mp_shm::ShmSafe;
+use mp_shm::{AnyBits, ShmSafe};
 
 #[derive(ShmSafe)]
 struct Counters {
@@ -10,9 +10,11 @@ struct Counters {
     second: u64,
 }
 
+fn is_any_bits<T: AnyBits>(_: &T) {}
+
 #[test]
 fn it_works() {
     let counters = Counters { first: 1, second: 2 };
     assert_eq!(counters.first + counters.second, 3);
-    assert!(Counters::LAYOUT.is_any_bits());
+    is_any_bits(&counters);
 }

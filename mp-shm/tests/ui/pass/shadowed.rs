@@ -24,10 +24,11 @@ mod mp_sync {}
 trait ShmSafe {
     const LAYOUT: ::core::primitive::u8 = 0;
     fn with(&self) {}
-    fn with_invariants(&self) {}
     fn digest(&self) {}
 }
 impl<T> ShmSafe for T {}
+trait Zeroable {}
+trait AnyBits {}
 
 #[derive(::mp_shm::ShmSafe)]
 #[shm_safe(invariants)]
@@ -96,5 +97,7 @@ fn it_works() {
     is_shm_safe::<Games>();
     let (four, five) = (Variants::None, Variants::Some(1));
     assert!(matches!((four, five), (Variants::None, Variants::Some(1))));
-    assert!(!<Variants as ::mp_shm::ShmSafe>::LAYOUT.is_zeroable());
+    is_shm_safe::<Variants>();
+    fn is_zeroable<T: ::mp_shm::Zeroable>() {}
+    is_zeroable::<Nothing>();
 }
