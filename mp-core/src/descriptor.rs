@@ -71,6 +71,20 @@ thread_local! {
     /// values it has no memory.
     static DESCRIPTORS: RefCell<ManuallyDrop<Vec<Option<OwnedFd>>>> =
         const { RefCell::new(ManuallyDrop::new(Vec::new())) };
+    /// How many bytes the outermost value that is being decoded has copied from memory files beside
+    /// its own bytes.
+    static COPIED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts `length` bytes beside those of the value that is being decoded, unless they and what was
+/// counted before are more than `most` together. Then it returns false.
+pub(crate) fn may_copy(length: u64, most: u64) -> bool {
+    let all = COPIED.get().saturating_add(length);
+    let may = all <= most;
+    if may {
+        COPIED.set(all);
+    }
+    may
 }
 
 /// Marks that a value is being encoded or decoded on this thread. Dropping it restores the outer
@@ -87,6 +101,9 @@ impl Value {
         let outer = STATE.get();
         let mut end = outer.end();
         if !descriptors.is_empty() {
+            if outer.is(Activity::Nothing) {
+                COPIED.set(0);
+            }
             DESCRIPTORS.with_borrow_mut(|all| {
                 all.extend(descriptors.into_iter().map(Some));
                 end = all.len();

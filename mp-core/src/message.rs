@@ -76,7 +76,8 @@ impl Bytes {
 const MOST_ON_HEAP: usize = 1 << 20;
 
 /// The longest value, in bytes, that is a part of the bytes of the message around it. A longer one
-/// is sent in a memory file, so the message limit applies to each of the two separately.
+/// is sent in a memory file, so the message limit applies to each of the two separately. It applies
+/// to all nested messages that move to the heap together: see `may_copy`.
 const MOST_NESTED: usize = 16 << 10;
 
 /// Encodes `value` into `output` and returns its descriptors, duplicated.
@@ -405,6 +406,12 @@ impl<'de> Deserialize<'de> for OwnedDescriptor {
     }
 }
 
+/// Tells whether a nested message of this length moves to the heap. All of one message together
+/// stay within the limit, because they may all be in one file. What is beyond stays in its file.
+fn may_copy(length: u64) -> bool {
+    length <= MOST_ON_HEAP as u64 && descriptor::may_copy(length, message_limit())
+}
+
 /// The form of a message inside another one: the bytes, then its descriptors.
 #[derive(Serialize)]
 enum NestedRef<'a> {
@@ -446,7 +453,7 @@ impl<'de> Deserialize<'de> for Message {
         let (bytes, descriptors) = <(Nested, Vec<OwnedDescriptor>)>::deserialize(deserializer)?;
         let bytes = match bytes {
             Nested::Inline(bytes) => Bytes::Heap(bytes),
-            Nested::File(file, length, _receipt) if length <= MOST_ON_HEAP as u64 => {
+            Nested::File(file, length, _receipt) if may_copy(length) => {
                 let bytes = open(&file.0, length).and_then(|file| Input::file(&mut [], file).into_vec());
                 Bytes::Heap(bytes.map_err(de::Error::custom)?)
             }

@@ -18,6 +18,11 @@ pub enum AttachError {
     /// The memory has to be writable, and it is frozen.
     #[error("the memory is frozen")]
     Frozen,
+    /// The memory is frozen and has pages that were never allocated. Reading them would cost this
+    /// process the memory that they did not cost its sender. [`Buffer::freeze`](crate::Buffer::freeze)
+    /// allocates them.
+    #[error("the memory is frozen, and parts of it were never allocated")]
+    Holes,
     /// It was not made by this library, or by a version with another format.
     #[error("the memory was not made by this version of the library")]
     Format,

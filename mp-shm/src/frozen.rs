@@ -12,6 +12,7 @@ use memmap2::MmapRaw;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::segment::{Kind, Segment};
+use crate::sys::memfd;
 use crate::{AnyBits, AttachError, Buffer, part};
 
 /// Values in memory that no process can write, for any number of readers, without a copy.
@@ -24,7 +25,8 @@ use crate::{AnyBits, AttachError, Buffer, part};
 ///
 /// No trust is needed. The kernel lets no process write the memory, map it for writing or shorten
 /// it. Receiving one checks that. The values are plain data for which all bytes are valid. So a
-/// frozen buffer may come from an untrusted process: whatever its values are, they do not change.
+/// frozen buffer may come from an untrusted process: whatever its values are, they do not change,
+/// and reading them allocates no memory.
 ///
 /// # Process death
 ///
@@ -86,6 +88,9 @@ impl<T: AnyBits + Copy> FrozenBuffer<T> {
     fn attach(segment: Segment<T>, values: Range<usize>, frozen: bool) -> Result<Self, AttachError> {
         if !frozen {
             return Err(AttachError::NotFrozen);
+        }
+        if !memfd::is_allocated(segment.as_fd())? {
+            return Err(AttachError::Holes);
         }
         let mapping = segment.map_to_read(&values)?;
         Ok(Self::new(segment, mapping, values))

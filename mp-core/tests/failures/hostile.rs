@@ -311,6 +311,25 @@ scenario!(huge_numbers_inside_of_a_value_take_no_memory, {
     attack.end(&[0; 8]);
 });
 
+/// The form of a message in a message: it is in a file, of this length, and has no receipt and no
+/// descriptors.
+type Nested<'a> = (u32, &'a Handle, u64, Option<()>, Vec<()>);
+
+scenario!(messages_in_a_message_that_are_all_in_one_file_take_no_more_than_the_limit, {
+    const LENGTH: usize = 1 << 20;
+    mp_core::set_message_limit(4 * LENGTH as u64);
+    let file = Handle(memory(&[7; LENGTH]));
+    let before = status_kib("VmHWM");
+    for _ in 0..2 {
+        let nested: Vec<Nested<'_>> = vec![(1, &file, LENGTH as u64, None, Vec::new()); 300];
+        let messages: Vec<Message> = Message::encode(&nested).unwrap().decode().unwrap();
+        assert!(messages.iter().all(|message| message.encoded_len() == LENGTH as u64));
+        assert_eq!(messages[299].to_vec().unwrap(), [7; LENGTH]);
+    }
+    let grown = status_kib("VmHWM") - before;
+    assert!(grown < 16 << 10, "{grown} KiB");
+});
+
 /// Numbers that are the same in every run: xorshift64*.
 struct Random(u64);
 

@@ -5,6 +5,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memmap2::MmapRaw;
+
 use super::memory::Memory;
 use super::{Buffer, BufferError, FreezeError, PATIENCE};
 use crate::pauses::Pauses;
@@ -20,11 +22,14 @@ impl<T: AnyBits + Copy> Buffer<T> {
     /// It fails if a process has mapped the memory for writing by means other than this library. So
     /// frozen values never change.
     ///
+    /// Pages that were never touched are allocated now, so that a buffer of zeros costs the process
+    /// that froze it memory, and not its readers.
+    ///
     /// # Errors
     ///
     /// Fails if this is only a part of a buffer, if another process has mapped the memory for
     /// writing, if an empty part of the buffer still exists in this process, or if there is no
-    /// address space. The error contains the buffer.
+    /// address space or memory. The error contains the buffer.
     pub fn freeze(self) -> Result<FrozenBuffer<T>, FreezeError<T>> {
         self.freeze_timeout(PATIENCE)
     }
@@ -44,7 +49,7 @@ impl<T: AnyBits + Copy> Buffer<T> {
             return Err(FreezeError { buffer: Some(self), source });
         }
         // Before the buffer is changed.
-        let frozen = match self.memory.segment().map_to_read(&self.range) {
+        let frozen = match self.prepare_to_read() {
             Ok(mapping) => mapping,
             Err(source) => return Err(FreezeError { buffer: Some(self), source }),
         };
@@ -78,6 +83,15 @@ impl<T: AnyBits + Copy> Buffer<T> {
                 }
             }
         }
+    }
+
+    /// Allocates all pages, and maps the values for reading.
+    fn prepare_to_read(&self) -> io::Result<Option<MmapRaw>> {
+        let segment = self.memory.segment();
+        if !memfd::is_allocated(segment.as_fd())? {
+            memfd::commit(segment.as_fd(), segment.everything())?;
+        }
+        segment.map_to_read(&self.range)
     }
 }
 

@@ -83,6 +83,14 @@ fn has_holes(file: BorrowedFd<'_>, size: u64) -> io::Result<bool> {
     Ok(size > 0 && seek(file, SeekFrom::Hole(0))? < size)
 }
 
+/// Tells whether the file uses as much memory as it has bytes. What it lacks, reading it through a
+/// mapping would add, in the name of the reader.
+pub(crate) fn is_allocated(file: BorrowedFd<'_>) -> io::Result<bool> {
+    let stat = fstat(file)?;
+    // The kernel counts blocks of 512 bytes.
+    Ok(stat.st_blocks.saturating_mul(512) >= stat.st_size)
+}
+
 /// Reserves memory for these bytes.
 pub(crate) fn commit(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     let mut start = bytes.start;

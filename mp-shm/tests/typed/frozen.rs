@@ -11,7 +11,7 @@ use mp_core::raw::Message;
 use mp_core::{Fd, Receiver, pipe, process_fn};
 use mp_shm::{AttachError, Buffer, FrozenBuffer};
 use mp_testing::{error_chain, scenario};
-use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, ftruncate};
+use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate};
 
 #[process_fn]
 fn sum(values: FrozenBuffer<u64>) -> (u64, usize) {
@@ -143,6 +143,43 @@ fn buffer_and_memory() -> (Buffer<u64>, OwnedFd) {
     let copy = Message::encode(&(Fd(file.try_clone().unwrap()), start, end)).unwrap();
     (copy.decode().unwrap(), file)
 }
+
+/// The length of the buffers below, in bytes.
+const LONG: usize = 32 << 20;
+
+/// A frozen buffer of zeros, and whether it took all its memory.
+#[process_fn]
+fn zeros() -> (FrozenBuffer<u8>, bool) {
+    let frozen = Buffer::<u8>::zeroed(LONG).unwrap().freeze().unwrap();
+    let takes = is_allocated(&frozen);
+    (frozen, takes)
+}
+
+fn is_allocated(memory: impl AsFd) -> bool {
+    fstat(memory).unwrap().st_blocks * 512 >= LONG as i64
+}
+
+/// The same, of which this library does not know that it was frozen.
+#[process_fn]
+fn holes() -> (Fd<OwnedFd>, u64, u64) {
+    let buffer = Message::encode(&Buffer::<u8>::zeroed(LONG).unwrap()).unwrap();
+    let (Fd(memory), start, end) = buffer.decode::<(Fd<OwnedFd>, u64, u64)>().unwrap();
+    fcntl_add_seals(&memory, SealFlags::WRITE).unwrap();
+    (Fd(memory), start, end)
+}
+
+scenario!(whoever_freezes_zeros_pays_for_them_and_holes_are_refused, {
+    let (frozen, takes) = zeros::spawn().unwrap().join().unwrap();
+    assert!(takes && frozen.iter().step_by(4096).all(|byte| *byte == 0));
+
+    let (Fd(memory), start, end) = holes::spawn().unwrap().join().unwrap();
+    let sent = Message::encode(&(Fd(memory.try_clone().unwrap()), start, end)).unwrap();
+    let error = error_chain(&sent.decode::<FrozenBuffer<u8>>().unwrap_err());
+    assert!(error.contains("never allocated"), "{error}");
+    let refused = FrozenBuffer::<u8>::try_from(memory.try_clone().unwrap());
+    assert!(matches!(refused, Err(AttachError::Holes)));
+    assert!(!is_allocated(memory));
+});
 
 scenario!(a_part_does_not_freeze, {
     let (start, end) = Buffer::from_slice(&[1u8, 2, 3]).unwrap().split_at(1);
