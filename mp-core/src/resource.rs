@@ -1,10 +1,12 @@
 //! What the kernel limits for a process.
 
+use serde::{Deserialize, Serialize};
+
 /// A resource that the kernel limits for a process: see
 /// [`Builder::rlimit`](crate::Builder::rlimit).
 ///
 /// [setrlimit(2)](https://man7.org/linux/man-pages/man2/setrlimit.2.html) defines each one exactly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Resource {
     /// `RLIMIT_AS`: the address space, in bytes. At the limit allocations fail, which ends most

@@ -289,6 +289,6 @@ impl PoolBuilder {
         if workers == 0 {
             return Err(PoolError::NoWorkers);
         }
-        Scheduler::start(self.settings, workers).map(Pool::of)
+        Scheduler::start(self.settings, workers, None).map(Pool::of)
     }
 }

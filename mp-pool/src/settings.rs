@@ -34,14 +34,14 @@ pub(crate) struct Settings {
     pub(crate) initializer: Option<Initializer>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Environment {
     Set(OsString, OsString),
     Remove(OsString),
     Clear,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Affinity {
     Inherited,
     All(Vec<usize>),
@@ -64,6 +64,42 @@ pub(crate) struct Initializer {
     pub(crate) call: Arc<EncodedCall>,
     /// It returns a `Result`, and not nothing.
     pub(crate) can_fail: bool,
+}
+
+/// The settings that the workers of another host have as well.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Portable {
+    name: String,
+    environment: Vec<Environment>,
+    directory: Option<PathBuf>,
+    limits: Vec<(Resource, u64, u64)>,
+    affinity: Affinity,
+    nice: i32,
+    setup: Setup,
+    /// How much memory a worker uses is of interest.
+    watches_memory: bool,
+}
+
+impl Portable {
+    pub(crate) fn watches_memory(&self) -> bool {
+        self.watches_memory
+    }
+
+    pub(crate) fn into_settings(self) -> Settings {
+        let Self { name, environment, directory, limits, affinity, nice, setup, watches_memory: _ } = self;
+        let Setup { ignore_interrupts, initializer } = setup;
+        Settings {
+            name,
+            environment,
+            directory,
+            limits,
+            affinity,
+            nice,
+            ignore_interrupts,
+            initializer,
+            ..Settings::default()
+        }
+    }
 }
 
 impl Serialize for Initializer {
@@ -106,6 +142,38 @@ impl Default for Settings {
 impl Settings {
     pub(crate) fn setup(&self) -> Setup {
         Setup { ignore_interrupts: self.ignore_interrupts, initializer: self.initializer.clone() }
+    }
+
+    /// Leaves variables out of the workers' environment.
+    pub(crate) fn hide(&mut self, names: impl IntoIterator<Item = OsString>) {
+        self.environment.extend(names.into_iter().map(Environment::Remove));
+    }
+
+    /// What another host needs to start workers.
+    ///
+    /// # Errors
+    ///
+    /// What was set and is of this host alone.
+    pub(crate) fn portable(&self) -> Result<Portable, &'static str> {
+        if !self.streams.iter().all(Stdio::is_inherited) {
+            return Err("a standard stream");
+        }
+        if self.program.is_some() {
+            return Err("the program");
+        }
+        if self.initializer.as_ref().is_some_and(|initializer| initializer.call.has_descriptors()) {
+            return Err("an initializer with handles in its arguments");
+        }
+        Ok(Portable {
+            name: self.name.clone(),
+            environment: self.environment.clone(),
+            directory: self.directory.clone(),
+            limits: self.limits.clone(),
+            affinity: self.affinity.clone(),
+            nice: self.nice,
+            setup: self.setup(),
+            watches_memory: self.memory_limit.is_some() || self.recycle_above.is_some(),
+        })
     }
 
     pub(crate) fn has_initializer(&self) -> bool {

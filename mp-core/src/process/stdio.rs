@@ -65,6 +65,11 @@ impl Stdio {
         Self(Kind::Piped)
     }
 
+    /// Tells whether this is the stream of the parent.
+    pub fn is_inherited(&self) -> bool {
+        matches!(self.0, Kind::Inherit)
+    }
+
     /// Makes another one of these, for one more process.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::board::{Broken, Claimed, NO_END};
 use crate::chunk::Sink;
 use crate::error::TaskError;
 use crate::later::Later;
-use crate::link::{Death, News};
+use crate::link::{Death, End, News};
 use crate::packed::{Header, Kind};
 use crate::report::{Ran, Recorder, WorkerEnd, now};
 
@@ -60,7 +60,37 @@ impl State {
                     }
                     return;
                 }
+                Ok(News::TookBack(fence)) => {
+                    if worker.link.has_results() {
+                        // They are older than that.
+                        self.read(index);
+                    }
+                    let worker = &mut self.workers[index];
+                    let taken_back = fence.map_or(Ok(Vec::new()), |fence| worker.cut_off(fence));
+                    self.took_back(index, taken_back);
+                    self.kill_cancelled(index);
+                    // What waits for this may be due.
+                    self.wants_supervisor = true;
+                    self.dispatch();
+                }
                 Err(Broken) => return self.misbehaved(index),
+            }
+        }
+    }
+
+    /// Takes in what workers of other hosts have said, and how they ended.
+    pub(super) fn listen_to_nodes(&mut self) {
+        let mut index = 0;
+        while let Some(worker) = self.workers.get(index) {
+            if !worker.link.has_news() {
+                index += 1;
+                continue;
+            }
+            self.listen(index);
+            if self.workers[index].link.has_ended() {
+                self.bury(index);
+            } else {
+                index += 1;
             }
         }
     }
@@ -215,7 +245,7 @@ impl State {
             link, mut sent, answered, ready, proven, condemned, expected_to_end, place, number, started, ..
         } = worker;
         let (pid, name) = (link.pid(), link.name());
-        let Some(Death { status, panic }) = link.bury() else { return };
+        let Some(Death { end, panic }) = link.bury() else { return };
         // Who breaks the protocol may have written over this word as well.
         let was_running = claimed.next != answered || matches!(condemned, Some(Verdict::Misbehaved));
         let is_over = self.phase >= Phase::Terminated;
@@ -225,10 +255,13 @@ impl State {
             (Some(verdict), ..) => verdict.to_string(),
             (None, Some(panic), _) => format!("panicked: {}", panic.message.lines().next().unwrap_or_default()),
             (None, None, Some(why)) if !was_running => why.to_owned(),
-            _ => format!("ended with {status}"),
+            _ => end.to_string(),
         };
         if !was_running && !proven && expected_to_end.is_none() && self.phase < Phase::Terminated {
-            let why = format!("a worker ended with {status} before it had done anything");
+            let why = match &end {
+                End::NotStarted(why) => why.clone(),
+                end => format!("a worker {end} before it had done anything"),
+            };
             if !self.settings.has_initializer() || ready {
                 self.failure = TaskError::NoWorker(why);
             } else if !matches!(self.failure, TaskError::Initializer(_)) {
@@ -269,7 +302,7 @@ impl State {
                         self.queue.push_front(running);
                     } else {
                         let attempts = running.attempts;
-                        self.fail(running, &TaskError::Crashed { status, attempts, worker, function: ran });
+                        self.fail(running, &end.error(attempts, worker, ran));
                     }
                 }
             }
@@ -282,7 +315,7 @@ impl State {
                 self.queue.push_front(run);
             } else {
                 let (attempts, function) = (run.attempts + 1, run.chunk.function.name);
-                self.fail(run, &TaskError::Crashed { status, attempts, worker: name.clone(), function });
+                self.fail(run, &end.error(attempts, name.clone(), function));
             }
         }
         self.dispatch();

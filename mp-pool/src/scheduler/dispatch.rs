@@ -5,10 +5,11 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::state::{Phase, SLICE, Sent, State, Worker};
-use crate::board::{Broken, Claimed, NO_END};
-use crate::chunk::{Cargo, Run};
+use super::state::{Phase, SLICE, Sent, State, Verdict, Worker};
+use crate::board::Broken;
+use crate::chunk::{Cargo, Run, Sink};
 use crate::error::TaskError;
+use crate::link::remote::Cluster;
 use crate::link::{Link, SendFailure};
 use crate::packed::{self, HEADER, Kind};
 use crate::report::now;
@@ -112,7 +113,7 @@ impl State {
                 // What has handles is sent to a worker that begins it at once.
                 Cargo::Handles if sent > 0 || !worker.sent.is_empty() => 0,
                 _ if letter.left() < HEADER || worker.messages >= MESSAGES => 0,
-                cargo => match send_message(&worker.link, run) {
+                cargo => match send_message(&worker.link, run, self.cluster.as_deref()) {
                     Ok(()) => {
                         worker.messages += 1;
                         if cargo == Cargo::Handles {
@@ -209,12 +210,35 @@ impl State {
             // It is the only one, and its handles are gone with it.
             return;
         }
-        match self.workers[index].take_back(keep) {
+        let taken_back = self.workers[index].take_back(keep);
+        self.took_back(index, taken_back);
+    }
+
+    /// Puts calls back into the queue that a worker will not begin.
+    pub(super) fn took_back(&mut self, index: usize, taken_back: Result<Vec<Run>, Broken>) {
+        match taken_back {
             Ok(runs) => {
                 runs.into_iter().for_each(|run| self.queue.push_front(run));
                 self.unfence(index);
             }
             Err(Broken) => self.misbehaved(index),
+        }
+    }
+
+    /// Kills a worker if it runs a task that was cancelled, after everything else was taken back.
+    pub(super) fn kill_cancelled(&mut self, index: usize) {
+        let has_cancelled = |state: &Self| {
+            let worker = &state.workers[index];
+            let mut runs = worker.sent.iter().map(|sent| &sent.run);
+            !worker.link.is_taking_back()
+                && runs.any(|run| matches!(run.chunk.sink, Sink::Task(_)) && run.is_forgotten())
+        };
+        if has_cancelled(self) {
+            self.take_back(index, 0);
+        }
+        if has_cancelled(self) {
+            // It is running, and nothing else of this worker is.
+            self.condemn(index, Verdict::Cancelled);
         }
     }
 
@@ -301,7 +325,7 @@ impl Worker {
 
     /// How long it takes to do what is worth taking back, and how many calls that are.
     fn spare(&mut self, now: Instant) -> Option<(u64, u32)> {
-        if self.condemned.is_some() || self.silent {
+        if self.condemned.is_some() || self.silent || self.link.is_taking_back() {
             return None;
         }
         // It keeps one to run: it may be about to begin it.
@@ -315,22 +339,21 @@ impl Worker {
         (load.max(stuck) >= WORTH_TAKING_BACK).then_some((load.max(stuck), share))
     }
 
-    /// Takes calls back, last ones first.
+    /// Takes calls back, if the link can say at once which ones the worker has not begun.
     fn take_back(&mut self, keep: u32) -> Result<Vec<Run>, Broken> {
         let end = self.fence.unwrap_or(self.next_number);
-        let fence = loop {
-            let claimed = self.link.claimed();
-            if claimed.next < self.answered || claimed.next > end || claimed.end != self.fence.unwrap_or(NO_END) {
-                return Err(Broken);
-            }
-            let fence = claimed.next.saturating_add(keep).min(end);
-            if fence == end && self.fence.is_none() {
-                return Ok(Vec::new());
-            }
-            if self.link.change_claim(claimed, Claimed { end: fence, ..claimed }) {
-                break fence;
-            }
-        };
+        match self.link.take_back(self.answered..end, self.fence.is_some(), keep)? {
+            Some(fence) => self.cut_off(fence),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Takes back the calls from `fence` on, last ones first: the link says that none will begin.
+    pub(super) fn cut_off(&mut self, fence: u32) -> Result<Vec<Run>, Broken> {
+        let end = self.fence.unwrap_or(self.next_number);
+        if fence < self.answered || fence > end {
+            return Err(Broken);
+        }
         self.fence = Some(fence);
         let mut surplus = end - fence;
         let mut runs = Vec::new();
@@ -388,11 +411,15 @@ impl Letter {
 }
 
 /// Sends the arguments of the first call of a run.
-fn send_message(link: &Link, run: &Run) -> Result<(), SendFailure> {
+fn send_message(link: &Link, run: &Run, cluster: Option<&Cluster>) -> Result<(), SendFailure> {
     let Some(message) = run.take_message() else {
         return Err(SendFailure::Refused("its handles were sent already".to_owned()));
     };
     let kept = message.clone();
+    if let Some(cluster) = cluster {
+        // Whichever host it comes to.
+        cluster.accepts(&message.0).map_err(SendFailure::Refused)?;
+    }
     link.send(message).inspect_err(|_| run.put_back(kept))
 }
 

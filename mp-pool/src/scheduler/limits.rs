@@ -93,7 +93,7 @@ impl State {
             return self.condemn_running(index, Verdict::TimedOut(limit));
         }
         if let Some(limit) = memory_limit {
-            if let Some(used) = resident(worker.link.pid()).filter(|used| *used > limit) {
+            if let Some(used) = worker.link.resident().filter(|used| *used > limit) {
                 self.condemn_running(index, Verdict::OutOfMemory { used, limit });
             }
         }
@@ -105,6 +105,10 @@ impl State {
         let running = self.workers[index].running;
         self.take_back(index, 0);
         let worker = &mut self.workers[index];
+        if worker.link.is_taking_back() {
+            // This is tried again when it has said what it began.
+            return;
+        }
         if worker.condemned.is_none() && worker.running == running && worker.link.claimed().next == worker.answered + 1
         {
             if worker.link.has_results() {
@@ -127,7 +131,7 @@ impl State {
             // Its memory is read again only after it has run something.
             let has_worked = std::mem::replace(&mut worker.looked_at, worker.done) != worker.done;
             let limit = self.settings.recycle_above.filter(|_| has_worked && !is_used_up);
-            let is_too_large = limit.is_some_and(|limit| resident(worker.link.pid()).is_some_and(|used| used > limit));
+            let is_too_large = limit.is_some_and(|limit| worker.link.resident().is_some_and(|used| used > limit));
             if is_used_up || is_too_large {
                 self.stats.recycled += 1;
                 self.dismiss(index, if is_used_up { "it had run its tasks" } else { "it had grown too large" });
@@ -162,11 +166,4 @@ impl State {
         let error = self.failure.clone();
         self.fail_queue(&error);
     }
-}
-
-/// How many bytes of a process are resident.
-fn resident(pid: u32) -> Option<u64> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }

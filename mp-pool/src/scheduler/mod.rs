@@ -61,6 +61,7 @@ use crate::chunk::{Chunk, Function, Terms};
 use crate::error::{PoolError, TaskError};
 use crate::later::Later;
 use crate::link::Start;
+use crate::link::remote::{Cluster, Urgency};
 use crate::report::{Recorder, Report};
 use crate::settings::Settings;
 use crate::slot::Slot;
@@ -88,15 +89,19 @@ pub(crate) struct Scheduler {
 
 impl Scheduler {
     /// Starts the workers and the supervisor.
-    pub(crate) fn start(settings: Settings, workers: usize) -> Result<(Arc<Self>, JoinHandle<()>), PoolError> {
+    pub(crate) fn start(
+        settings: Settings,
+        workers: usize,
+        cluster: Option<Arc<Cluster>>,
+    ) -> Result<(Arc<Self>, JoinHandle<()>), PoolError> {
         let forks = forks();
         let (wake, woken) = pipe().map_err(PoolError::Io)?;
         let settings = Arc::new(settings);
         let terms = settings.terms;
-        let start = Start::new(Arc::clone(&settings));
-        let mut state = State::new(Arc::clone(&settings), workers);
-        for place in 0..workers {
-            let (number, _) = state.next_worker();
+        let start = Start::new(Arc::clone(&settings), cluster.clone());
+        let mut state = State::new(Arc::clone(&settings), workers, cluster);
+        for _ in 0..workers {
+            let (number, place) = state.next_worker();
             let link = start.start(number, place).map_err(PoolError::Spawn)?;
             state.add(link, number, place);
         }
@@ -213,6 +218,15 @@ impl Scheduler {
         batch.forget();
         if !self.is_copy() {
             self.with(State::take_back_forgotten);
+        }
+    }
+
+    /// Does what has to be done about what has come from other hosts.
+    pub(crate) fn arrived(&self, urgency: Urgency) {
+        match urgency {
+            Urgency::None => {}
+            Urgency::Results => self.with(State::receive_all),
+            Urgency::Supervisor => self.wake(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::chunk::{Function, Run, Sink};
 use crate::error::TaskError;
 use crate::later::Later;
 use crate::link::Link;
+use crate::link::remote::Cluster;
 use crate::report::{Alive, Recorder, Report, TaskName, now};
 use crate::settings::Settings;
 use crate::slot::Slot;
@@ -35,6 +36,8 @@ pub(super) enum Phase {
 
 pub(super) struct State {
     pub(super) settings: Arc<Settings>,
+    /// Other hosts that have workers.
+    pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) phase: Phase,
     pub(super) queue: Queue,
     pub(super) workers: Vec<Worker>,
@@ -199,7 +202,7 @@ impl Worker {
     }
 
     pub(super) fn takes_calls(&self) -> bool {
-        self.ready && !self.leaving && self.fence.is_none() && self.condemned.is_none()
+        self.ready && !self.leaving && self.fence.is_none() && self.condemned.is_none() && !self.link.is_taking_back()
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -208,9 +211,10 @@ impl Worker {
 }
 
 impl State {
-    pub(super) fn new(settings: Arc<Settings>, target: usize) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, target: usize, cluster: Option<Arc<Cluster>>) -> Self {
         Self {
             settings,
+            cluster,
             phase: Phase::Open,
             queue: Queue::default(),
             workers: Vec::new(),
@@ -355,12 +359,8 @@ impl State {
             self.later.extend(slot.finish(Ends::Failed(TaskError::Cancelled)));
             return true;
         };
-        self.take_back(index, 0);
-        if self.workers[index].sent.iter().any(is_it) {
-            // It is running, and nothing else of this worker is.
-            self.condemn(index, Verdict::Cancelled);
-        }
         self.later.extend(slot.finish(Ends::Failed(TaskError::Cancelled)));
+        self.kill_cancelled(index);
         self.dispatch();
         true
     }

@@ -8,7 +8,7 @@ use mp_core::Receiver;
 use mp_core::raw::error_chain;
 
 use super::Scheduler;
-use super::state::{Phase, State};
+use super::state::{Phase, State, Worker};
 use crate::error::TaskError;
 use crate::link::{Ends, Start};
 
@@ -136,7 +136,9 @@ impl Supervisor {
 
 fn watch(state: &State) -> Vec<Watched> {
     let workers = state.workers.iter();
-    workers.map(|worker| Watched { number: worker.number, ends: worker.link.ends(), silent: worker.silent }).collect()
+    let watched =
+        |worker: &Worker| Some(Watched { number: worker.number, ends: worker.link.ends()?, silent: worker.silent });
+    workers.filter_map(watched).collect()
 }
 
 /// Looks at what has happened; true if the pool is gone.
@@ -149,11 +151,12 @@ fn turn(state: &mut State, looked: &[(usize, Ready)]) -> bool {
             }
         }
         if ready.ended {
-            if let Some(index) = place(state).filter(|index| state.workers[*index].link.exit_status().is_some()) {
+            if let Some(index) = place(state).filter(|index| state.workers[*index].link.has_ended()) {
                 state.bury(index);
             }
         }
     }
+    state.listen_to_nodes();
     state.receive_all();
     state.check(Instant::now());
     state.dispatch();

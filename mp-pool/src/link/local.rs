@@ -1,16 +1,18 @@
-//! The pool's end of a link to a worker: the only module of the pool's side that knows how calls
-//! and results travel.
+//! The link to a process of this host: shared memory, and a connection for what is long or holds
+//! descriptors.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mp_core::raw::{Outcome, error_chain};
-use mp_core::{Connection, ExitStatus, Fd, JoinError, Panic, Process, RecvError, SendErrorReason, SpawnError, duplex};
+use mp_core::{Connection, ExitStatus, Fd, JoinError, Process, RecvError, SendErrorReason, SpawnError, duplex};
 use mp_queue::ring::raw::{Consumer, Producer};
 
-use crate::board::{Board, Broken, Claimed, Until};
+use super::{Death, End, News, SendFailure};
+use crate::board::{Board, Broken, Claimed, NO_END, Until};
 use crate::error::TaskError;
 use crate::settings::Settings;
 use crate::wire::{SharedMessage, ToPool, ToWorker};
@@ -34,8 +36,8 @@ impl Ends {
     }
 }
 
-/// One worker. No method sleeps.
-pub(crate) struct Link {
+/// One worker of this host. No method sleeps.
+pub(crate) struct Local {
     ends: Arc<Ends>,
     outbox: Producer<Board>,
     inbox: Consumer<Board>,
@@ -46,65 +48,28 @@ pub(crate) struct Link {
     is_ready: bool,
 }
 
-/// What a worker has said over the connection.
-pub(crate) enum News {
-    Nothing,
-    Ready,
-    NotReady(String),
-    /// It will say nothing more.
-    Silent,
+/// Starts the `number`th worker of a pool, in this place among those that there are.
+pub(crate) fn start(settings: &Settings, number: usize, place: usize) -> Result<Local, SpawnError> {
+    let io = |action| move |source| SpawnError::Io { action, source };
+    let memory = || io("making the memory to share with a worker");
+    let board = Board::create().map_err(memory())?;
+    let file = board.as_fd().try_clone_to_owned().map_err(memory())?;
+    let (outbox, inbox) = Board::for_pool(board).map_err(memory())?;
+    let (connection, theirs) = duplex().map_err(io("making the worker's connection"))?;
+    let end = WorkerLink(theirs, Fd(file));
+    let builder = settings.process_builder(number, place)?;
+    let process = builder.spawn(worker::call(end, settings.setup()))?;
+    Ok(Local {
+        ends: Arc::new(Ends { connection, process }),
+        outbox,
+        inbox,
+        wakes: 0,
+        outcomes: VecDeque::new(),
+        is_ready: false,
+    })
 }
 
-/// Why a message was not sent.
-pub(crate) enum SendFailure {
-    /// The worker has ended.
-    Lost,
-    /// The worker has not read what it was sent before.
-    Full,
-    /// It cannot be sent to any worker: there is no descriptor for its handles, or no memory.
-    Refused(String),
-}
-
-/// How a worker has ended.
-pub(crate) struct Death {
-    pub(crate) status: ExitStatus,
-    /// The panic that ended it, in a program where a panic aborts.
-    pub(crate) panic: Option<Panic>,
-}
-
-/// Starts workers.
-pub(crate) struct Start {
-    settings: Arc<Settings>,
-}
-
-impl Start {
-    pub(crate) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings }
-    }
-
-    /// Starts a worker, the `number`th of the pool, in this place among those that there are.
-    pub(crate) fn start(&self, number: usize, place: usize) -> Result<Link, SpawnError> {
-        let io = |action| move |source| SpawnError::Io { action, source };
-        let memory = || io("making the memory to share with a worker");
-        let board = Board::create().map_err(memory())?;
-        let file = board.as_fd().try_clone_to_owned().map_err(memory())?;
-        let (outbox, inbox) = Board::for_pool(board).map_err(memory())?;
-        let (connection, theirs) = duplex().map_err(io("making the worker's connection"))?;
-        let end = WorkerLink(theirs, Fd(file));
-        let builder = self.settings.process_builder(number, place)?;
-        let process = builder.spawn(worker::call(end, self.settings.setup()))?;
-        Ok(Link {
-            ends: Arc::new(Ends { connection, process }),
-            outbox,
-            inbox,
-            wakes: 0,
-            outcomes: VecDeque::new(),
-            is_ready: false,
-        })
-    }
-}
-
-impl Link {
+impl Local {
     fn board(&self) -> &Board {
         self.inbox.head()
     }
@@ -186,6 +151,26 @@ impl Link {
         self.board().claim.change(from, to)
     }
 
+    /// Has the calls before `end` that the worker has not begun never begin, but for the first
+    /// `keep` of them. Returns the first that does not; `None` if there is none.
+    pub(crate) fn take_back(&self, sent: Range<u32>, fenced: bool, keep: u32) -> Result<Option<u32>, Broken> {
+        let Range { start: answered, end } = sent;
+        loop {
+            let claimed = self.claimed();
+            let is_known = answered <= claimed.next && claimed.next <= end;
+            if !is_known || claimed.end != if fenced { end } else { NO_END } {
+                return Err(Broken);
+            }
+            let fence = claimed.next.saturating_add(keep).min(end);
+            if fence == end && !fenced {
+                return Ok(None);
+            }
+            if self.change_claim(claimed, Claimed { end: fence, ..claimed }) {
+                return Ok(Some(fence));
+            }
+        }
+    }
+
     /// How many bytes of entries the worker can be sent.
     pub(crate) fn room(&self) -> Result<usize, Broken> {
         Ok(self.outbox.room()?)
@@ -238,8 +223,12 @@ impl Link {
     }
 
     /// How the worker ended; `None` while it runs.
-    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
+    fn exit_status(&self) -> Option<ExitStatus> {
         self.ends.process.exit_status()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.exit_status().is_some()
     }
 
     /// Drops the link to a worker that has ended, and returns how it ended.
@@ -250,7 +239,14 @@ impl Link {
             Err(JoinError::Panicked(panic)) => Some(panic),
             _ => None,
         });
-        Some(Death { status, panic })
+        Some(Death { end: End::Exited(status), panic })
+    }
+
+    /// How many bytes of the worker are resident.
+    pub(crate) fn resident(&self) -> Option<u64> {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
+        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+        Some(pages * rustix::param::page_size() as u64)
     }
 
     /// Ends the worker, whatever it does.
