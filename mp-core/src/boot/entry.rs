@@ -7,7 +7,7 @@
 use std::ffi::{c_char, c_int};
 use std::sync::atomic::Ordering;
 
-use super::{Constructor, DECIDED, child};
+use super::{Constructor, DECIDED, child, role};
 
 type Function = extern "C" fn(c_int, *mut *const c_char, *const *const c_char);
 
@@ -27,6 +27,7 @@ extern "C" fn entry(count: c_int, arguments: *mut *const c_char, environment: *c
         Constructor { count: 0, arguments: std::ptr::null_mut(), environment: std::ptr::null(), run_remaining }
     };
     child::run_if_marked(Some(constructor));
+    role::run_if_applies(Some(constructor));
 }
 
 // GNU ld defines these symbols for executables only. They are weak, so that a shared library that

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | not decided | the entry before `main`, or [`init`] |
 //! | not a child | nothing: it may spawn |
-//! | a child | the end of the process: the user's `main` does not run |
+//! | a child, or a process with a [role](role) | the end of the process: the user's `main` does not run |
 //!
 //! 1. The marker is an environment variable that only children are started with. It holds the
 //!    number of the control socket's descriptor. Everything else arrives through that socket.
@@ -23,6 +23,7 @@ mod child;
 mod entry;
 mod marker;
 mod own;
+mod role;
 mod start;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) use child::REFUSED;
 pub(crate) use marker::{MARKER, value as marker_value};
 pub(crate) use own::OwnSettings;
+pub use role::{ROLES, Role};
 pub(crate) use start::{Report, Start};
 
 /// Whether this process has found out what it is.
@@ -69,6 +71,7 @@ pub fn init() {
     CALLED.store(true, Ordering::Release);
     if !DECIDED.swap(true, Ordering::AcqRel) {
         child::run_if_marked(None);
+        role::run_if_applies(None);
     }
 }
 
