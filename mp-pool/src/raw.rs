@@ -92,6 +92,11 @@ impl Arrivals {
         Ok(())
     }
 
+    /// Tells whether tasks are under way, so that it is worth looking for what arrives often.
+    pub fn is_busy(&self) -> bool {
+        self.scheduler.is_busy()
+    }
+
     /// Has the pool look at what has arrived.
     pub fn settle(&mut self) {
         let urgency = std::mem::replace(&mut self.urgency, Urgency::None);

@@ -230,6 +230,11 @@ impl Scheduler {
         }
     }
 
+    /// Whether there are calls that have not ended.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.lock().is_drained()
+    }
+
     pub(crate) fn cancel(&self, slot: &Arc<Slot>) -> bool {
         !self.is_copy() && self.with(|state| state.cancel(slot))
     }

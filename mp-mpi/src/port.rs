@@ -1,0 +1,182 @@
+//! Frames between ranks: what travels in MPI's messages.
+//!
+//! A frame is a prefix (the lengths), a [`Frame`] that says what it is, and a body. MPI delivers the
+//! messages of a rank in order. A short frame is one message. A longer body follows its frame in
+//! messages of at most [`Port::most`] bytes, because MPI counts bytes in an `int`.
+
+use std::collections::VecDeque;
+
+use mp_core::raw::{Message, decode_plain, error_chain};
+use serde::{Deserialize, Serialize};
+
+use crate::mpi::{Mpi, MpiError, Sending, Waiting};
+
+/// What a frame is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Frame {
+    /// The first word of an agent.
+    Hello(Hello),
+    /// The answer: what the agent needs to start workers. The body is the setup of the pool.
+    Welcome { message_limit: u64 },
+    /// The other answer. The agent acknowledges it and ends.
+    Refused,
+    /// A letter of mp-pool. The body is that of the letter.
+    Letter(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// The pool has ended. The agent acknowledges it and ends.
+    Bye,
+    /// The acknowledgement, the last word of an agent: it has no worker any more.
+    Gone,
+}
+
+/// What an agent says about its host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) build: u64,
+    pub(crate) host: String,
+    /// How many processors the agent may use.
+    pub(crate) cores: usize,
+    /// The memory of the host, in bytes.
+    pub(crate) memory: u64,
+}
+
+/// A frame that has come.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) from: usize,
+    pub(crate) frame: Frame,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Why there is no frame: MPI failed, or a rank sent what is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PortError {
+    #[error("{0}")]
+    Mpi(MpiError),
+    #[error("rank {0} sent what is no frame: {1}")]
+    Broken(usize, String),
+}
+
+impl From<MpiError> for PortError {
+    fn from(error: MpiError) -> Self {
+        Self::Mpi(error)
+    }
+}
+
+/// The lengths of the frame and of the body.
+const PREFIX: usize = 4 + 8;
+
+/// A body of at most this many bytes is in the message of its frame.
+const TOGETHER: usize = 64 << 10;
+
+/// The longest message, unless a test sets another length: 1 GiB.
+const MOST: usize = 1 << 30;
+
+/// The variable that sets the longest message, in bytes, for tests.
+const MOST_VARIABLE: &str = "MP_MPI_LONGEST_MESSAGE";
+
+/// Sends and receives frames.
+pub(crate) struct Port {
+    mpi: Mpi,
+    most: usize,
+    sending: VecDeque<Sending>,
+    /// By rank: the frame whose body is on its way, and the body's length.
+    partial: Vec<Option<(Arrived, usize)>>,
+}
+
+impl Port {
+    pub(crate) fn new(mpi: Mpi) -> Self {
+        let most = std::env::var(MOST_VARIABLE).ok().and_then(|most| most.parse().ok());
+        let partial = (0..mpi.size()).map(|_| None).collect();
+        Self { most: most.unwrap_or(MOST).clamp(1, MOST), mpi, sending: VecDeque::new(), partial }
+    }
+
+    pub(crate) fn mpi(&self) -> &Mpi {
+        &self.mpi
+    }
+
+    /// Begins to send a frame. It does not wait.
+    pub(crate) fn send(&mut self, rank: usize, frame: &Frame, body: Vec<u8>) -> Result<(), PortError> {
+        let mut bytes = vec![0; PREFIX];
+        let encoded = Message::append(frame, &mut bytes, usize::MAX, None);
+        if let Err(error) = encoded {
+            return Err(PortError::Broken(self.mpi.rank(), error_chain(&error)));
+        }
+        let length = (bytes.len() - PREFIX) as u32;
+        bytes[..4].copy_from_slice(&length.to_le_bytes());
+        bytes[4..PREFIX].copy_from_slice(&(body.len() as u64).to_le_bytes());
+        let buffers = if body.len() <= TOGETHER {
+            bytes.extend_from_slice(&body);
+            [bytes, Vec::new()]
+        } else {
+            [bytes, body]
+        };
+        // What says what follows is one message.
+        let most = if buffers[1].is_empty() { MOST } else { self.most.max(buffers[0].len()) };
+        self.sending.push_back(self.mpi.send(rank, buffers, most)?);
+        Ok(())
+    }
+
+    /// Whether everything has left.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.sending.is_empty()
+    }
+
+    /// Sees to what is on its way, and takes one frame that has come. Returns `None` if there is
+    /// none.
+    pub(crate) fn receive(&mut self) -> Result<Option<Arrived>, PortError> {
+        let mut left = VecDeque::new();
+        for mut sending in self.sending.drain(..) {
+            if !self.mpi.is_sent(&mut sending)? {
+                left.push_back(sending);
+            }
+        }
+        self.sending = left;
+        while let Some(waiting) = self.mpi.probe()? {
+            if let Some(arrived) = self.take(waiting)? {
+                return Ok(Some(arrived));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Receives a message; returns the frame if it is whole.
+    fn take(&mut self, waiting: Waiting) -> Result<Option<Arrived>, PortError> {
+        let from = waiting.source;
+        let broken = |what: String| PortError::Broken(from, what);
+        let partial = self.partial.get_mut(from).ok_or_else(|| broken("there is no such rank".to_owned()))?;
+        if let Some((arrived, length)) = partial {
+            if waiting.length > *length - arrived.body.len() {
+                return Err(broken("it is longer than it said".to_owned()));
+            }
+            self.mpi.receive(waiting, &mut arrived.body)?;
+            let is_whole = arrived.body.len() == *length;
+            return Ok(if is_whole { partial.take().map(|(arrived, _)| arrived) } else { None });
+        }
+        let mut bytes = Vec::new();
+        self.mpi.receive(waiting, &mut bytes)?;
+        let short = || broken("it is too short".to_owned());
+        let (prefix, rest) = bytes.split_at_mut_checked(PREFIX).ok_or_else(short)?;
+        let (frame, length) = prefix.split_at(4);
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        let (frame, length) = (number(frame) as usize, number(length) as usize);
+        let (frame, body) = rest.split_at_mut_checked(frame).ok_or_else(short)?;
+        let frame = decode_plain(frame).map_err(|error| broken(error_chain(&error)))?;
+        let mut arrived = Arrived { from, frame, body: Vec::new() };
+        if body.len() == length {
+            arrived.body.extend_from_slice(body);
+            return Ok(Some(arrived));
+        }
+        if !body.is_empty() {
+            return Err(broken("its body has another length".to_owned()));
+        }
+        let reserved = arrived.body.try_reserve_exact(length);
+        reserved.map_err(|error| broken(format!("there is no memory for {length} bytes: {error}")))?;
+        *partial = Some((arrived, length));
+        Ok(None)
+    }
+
+    /// Finalises MPI, when all ranks do so.
+    pub(crate) fn finalize(self) -> Result<(), PortError> {
+        Ok(self.mpi.finalize()?)
+    }
+}
