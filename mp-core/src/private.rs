@@ -5,6 +5,7 @@ pub use linkme;
 pub use mp_macros::beside;
 pub use pollster::block_on;
 
+pub use crate::boot::{ROLES, Role};
 pub use crate::state::with_state;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -4,7 +4,6 @@
 //!   types, for code that passes on what others call, as mp-pool does.
 //! - [`RawFunction`] runs many calls of one function without an allocation for each; [`forks`] and
 //!   [`ignore_interrupts`] are for workers.
-//! - [`Role`] is for processes that a launcher starts and that do not run `main`.
 //! - [`Spins`] decides whether a thread looks again before it sleeps.
 //! - [`Deadline`], [`PollableFd`] and the functions beside them are what [`pipe`](crate::pipe())
 //!   and [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own,
@@ -13,7 +12,6 @@
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub use crate::boot::{ROLES, Role};
 pub use crate::call::{EncodedCall, RawFunction};
 pub use crate::codec::Source;
 use crate::codec::{DecodeError, EncodeError};

@@ -6,7 +6,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::exit;
 
-use mp_core::raw::{Message, Role};
+use mp_core::__private::Role;
+use mp_core::raw::Message;
 use mp_pool::raw::{Body, Letter, Node};
 
 use crate::host::{Launcher, Pause, describe, exit_at_once};
@@ -14,7 +15,7 @@ use crate::mpi::Mpi;
 use crate::port::{Arrived, Frame, Port, PortError};
 use crate::{launcher, leader};
 
-#[mp_core::__private::linkme::distributed_slice(mp_core::raw::ROLES)]
+#[mp_core::__private::linkme::distributed_slice(mp_core::__private::ROLES)]
 #[linkme(crate = mp_core::__private::linkme)]
 static AGENT: Role = Role::new(applies, run);
 

@@ -203,8 +203,8 @@ unsafe extern "C" {
 
 /// Has a function called when this process exits. It must not unwind.
 pub(crate) fn at_exit(function: extern "C" fn()) {
-    // SAFETY: the function is of this executable, which is never unloaded. If there is no memory for
-    // the entry, it is not called.
+    // SAFETY: the function is of this executable, which is never unloaded. If there is no memory
+    // for the entry, it is not called.
     unsafe { atexit(function) };
 }
 

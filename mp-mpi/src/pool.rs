@@ -21,8 +21,8 @@ pub const MARKER: &str = "MP_MPI_COMPLETE";
 
 /// Worker processes on all hosts of an MPI job.
 ///
-/// It is an [`mp_pool::Pool`]: what that can do, this can do. See the [crate](crate) for how to start
-/// a program, and for what happens when something dies.
+/// It is an [`mp_pool::Pool`]: what that can do, this can do. See the [crate](crate) for how to
+/// start a program, and for what happens when something dies.
 ///
 /// Dropping it ends it at once, as for [`mp_pool::Pool`], then the agents, then MPI.
 /// [`finish`](Self::finish) lets the tasks be done first and says whether the run is complete.
@@ -83,8 +83,8 @@ impl Builder {
         self
     }
 
-    /// Sets the file that exists after the run if the run was complete, in place of the one that the
-    /// environment variable [`MP_MPI_COMPLETE`](MARKER) names. Building the pool removes it.
+    /// Sets the file that exists after the run if the run was complete, in place of the one that
+    /// the environment variable [`MP_MPI_COMPLETE`](MARKER) names. Building the pool removes it.
     ///
     /// The exit code of a launcher may be 0 even if a rank was lost. The marker is written last:
     /// every task was done, every agent has acknowledged the end, and MPI was finalised.

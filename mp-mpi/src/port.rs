@@ -1,8 +1,8 @@
 //! Frames between ranks: what travels in MPI's messages.
 //!
-//! A frame is a prefix (the lengths), a [`Frame`] that says what it is, and a body. MPI delivers the
-//! messages of a rank in order. A short frame is one message. A longer body follows its frame in
-//! messages of at most [`Port::most`] bytes, because MPI counts bytes in an `int`.
+//! A frame is a prefix (the lengths), a [`Frame`] that says what it is, and a body. MPI delivers
+//! the messages of a rank in order. A short frame is one message. A longer body follows its frame
+//! in messages of at most [`Port::most`] bytes, because MPI counts bytes in an `int`.
 
 use std::collections::VecDeque;
 

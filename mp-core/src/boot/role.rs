@@ -1,8 +1,8 @@
 //! Processes that are no children, and do not run `main` either.
 //!
 //! A launcher starts the same executable many times, and tells each process by its environment
-//! which part it has. A crate that knows a launcher registers a [`Role`], so that only the processes
-//! that are to run the program's `main` do.
+//! which part it has. A crate that knows a launcher registers a [`Role`], so that only the
+//! processes that are to run the program's `main` do.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::exit;
@@ -19,7 +19,7 @@ pub static ROLES: [Role];
 /// A part that some processes of the executable have in place of `main`.
 ///
 /// mp-mpi registers one with
-/// `#[mp_core::__private::linkme::distributed_slice(mp_core::raw::ROLES)]`.
+/// `#[mp_core::__private::linkme::distributed_slice(mp_core::__private::ROLES)]`.
 #[derive(Debug)]
 pub struct Role {
     applies: fn() -> bool,

@@ -1,8 +1,8 @@
 //! The link to a worker of another host, over a carrier that takes letters to its node.
 //!
-//! A letter is a head and a body. The head says what it is; the body is entries or an encoded value,
-//! which are long and are therefore copied as rarely as possible. A carrier delivers the letters of
-//! a node in order, whole, and once.
+//! A letter is a head and a body. The head says what it is; the body is entries or an encoded
+//! value, which are long and are therefore copied as rarely as possible. A carrier delivers the
+//! letters of a node in order, whole, and once.
 //!
 //! The node's host knows what a worker has begun, and this one learns it later. So what is known
 //! here of a claim is never ahead of the truth, and calls are taken back by asking.
