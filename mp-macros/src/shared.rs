@@ -156,14 +156,11 @@ impl Block {
         let later_docs = format!("Sends calls of a `{text}` whose answers are awaited later.");
         let quiet = crate::expand::quiet();
         quote! {
-            #[doc = #proxy_docs]
-            #[allow(unreachable_pub)]
-            pub struct #proxy {
-                handle: #private::Handle,
-                types: ::core::marker::PhantomData<()>,
+            #private::proxy! {
+                #[doc = #proxy_docs]
+                #[allow(unreachable_pub)]
+                pub struct #proxy, digest = #digest;
             }
-
-            #private::proxy!(#proxy, digest = #digest);
 
             #quiet
             #[allow(dead_code, private_interfaces, unreachable_pub)]

@@ -1,44 +1,41 @@
 //! `Barrier`: a place where a number of processes wait for each other.
 
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::error::CallError;
-use crate::handle::{Handle, Host, proxy, unexpected};
-use crate::wire::{Body, Initial, Operation};
+use crate::handle::{Handle, Host, proxy};
+use crate::wire::{Initial, Operation};
 
-/// A barrier in a server: calls of [`wait`](Self::wait) return when as many wait as there are
-/// parties.
-///
-/// # Process death
-///
-/// If a process dies while it waits, the barrier is broken for all that wait and will wait, until
-/// it is [reset](Self::reset). Nothing notices a party that dies before it waits: use a timeout.
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::process_fn;
-/// use mp_manager::{Barrier, Manager};
-///
-/// #[process_fn]
-/// fn arrive(barrier: Barrier) -> usize {
-///     barrier.wait().unwrap()
-/// }
-///
-/// let manager = Manager::spawn()?;
-/// let barrier = Barrier::new(&manager, 2)?;
-/// let child = arrive::spawn(barrier.clone())?;
-/// let mine = barrier.wait()?;
-/// assert_eq!(mine + child.join()?, 1);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Barrier {
-    handle: Handle,
-    types: PhantomData<()>,
+proxy! {
+    /// A barrier in a server: calls of [`wait`](Self::wait) return when as many wait as there are
+    /// parties.
+    ///
+    /// # Process death
+    ///
+    /// If a process dies while it waits, the barrier is broken for all that wait and will wait,
+    /// until it is [reset](Self::reset). Nothing notices a party that dies before it waits: use a
+    /// timeout.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::process_fn;
+    /// use mp_manager::{Barrier, Manager};
+    ///
+    /// #[process_fn]
+    /// fn arrive(barrier: Barrier) -> usize {
+    ///     barrier.wait().unwrap()
+    /// }
+    ///
+    /// let manager = Manager::spawn()?;
+    /// let barrier = Barrier::new(&manager, 2)?;
+    /// let child = arrive::spawn(barrier.clone())?;
+    /// let mine = barrier.wait()?;
+    /// assert_eq!(mine + child.join()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub struct Barrier;
 }
-
-proxy!(Barrier);
 
 impl Barrier {
     /// Makes a barrier for `parties` calls, and at least one.
@@ -58,7 +55,7 @@ impl Barrier {
     /// [`CallError::BrokenBarrier`] if the barrier is broken, reset or aborted, or if another party
     /// gives up or dies; and as any call.
     pub fn wait(&self) -> Result<usize, CallError> {
-        self.wait_within(None)
+        self.handle.wait(None, Operation::Wait)
     }
 
     /// Waits for the other parties, for `timeout` at most. If they do not come in time, the barrier
@@ -68,14 +65,7 @@ impl Barrier {
     ///
     /// As [`wait`](Self::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, CallError> {
-        self.wait_within(Some(timeout))
-    }
-
-    fn wait_within(&self, timeout: Option<Duration>) -> Result<usize, CallError> {
-        match self.handle.wait(timeout, Operation::Wait)? {
-            Body::Number(place) => Ok(place as usize),
-            other => Err(unexpected(other)),
-        }
+        self.handle.wait(Some(timeout), Operation::Wait)
     }
 
     /// Breaks the barrier.
@@ -84,7 +74,7 @@ impl Barrier {
     ///
     /// As any call.
     pub fn abort(&self) -> Result<(), CallError> {
-        self.handle.done(Operation::Abort)
+        self.handle.call(Operation::Abort)
     }
 
     /// Mends the barrier. Those that wait get [`CallError::BrokenBarrier`].
@@ -93,7 +83,7 @@ impl Barrier {
     ///
     /// As any call.
     pub fn reset(&self) -> Result<(), CallError> {
-        self.handle.done(Operation::Reset)
+        self.handle.call(Operation::Reset)
     }
 
     /// Tells whether the barrier is broken.
@@ -102,7 +92,7 @@ impl Barrier {
     ///
     /// As any call.
     pub fn is_broken(&self) -> Result<bool, CallError> {
-        self.handle.flag(Operation::IsSet)
+        self.handle.call(Operation::IsSet)
     }
 
     /// Returns how many calls wait now.
@@ -111,6 +101,6 @@ impl Barrier {
     ///
     /// As any call.
     pub fn waiting(&self) -> Result<usize, CallError> {
-        self.handle.number(Operation::Len).map(|waiting| waiting as usize)
+        self.handle.call(Operation::Len)
     }
 }

@@ -1,7 +1,5 @@
 //! `Cell`: one value.
 
-use std::marker::PhantomData;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -9,47 +7,44 @@ use crate::change::Change;
 use crate::error::CallError;
 use crate::handle::{Handle, Host, encode, proxy, unexpected};
 use crate::watch::{self, Watch};
-use crate::wire::{Body, Initial, Operation, Place};
+use crate::wire::{self, Body, Initial, Operation, Place};
 
-/// One value in a server. A struct in a `Cell` is what Python's `Namespace` and `Value` are.
-///
-/// Every method is one message to the server and one back, and is atomic.
-///
-/// # Process death
-///
-/// As for a [`Map`](crate::Map).
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::process_fn;
-/// use mp_manager::{Cell, Manager};
-/// use serde::{Deserialize, Serialize};
-///
-/// #[derive(Serialize, Deserialize)]
-/// struct Progress {
-///     done: u64,
-///     last: String,
-/// }
-///
-/// #[process_fn]
-/// fn finish(old: Option<Progress>, name: String) -> (Option<Progress>, u64) {
-///     let done = old.map_or(0, |progress| progress.done) + 1;
-///     (Some(Progress { done, last: name }), done)
-/// }
-///
-/// let manager = Manager::spawn()?;
-/// let progress = Cell::new(&manager, Progress { done: 0, last: String::new() })?;
-/// assert_eq!(progress.modify::<finish>("first".to_owned())?, 1);
-/// assert_eq!(progress.get()?.last, "first");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Cell<T> {
-    handle: Handle,
-    types: PhantomData<fn(T) -> T>,
+proxy! {
+    /// One value in a server. A struct in a `Cell` is what Python's `Namespace` and `Value` are.
+    ///
+    /// Every method is one message to the server and one back, and is atomic.
+    ///
+    /// # Process death
+    ///
+    /// As for a [`Map`](crate::Map).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::process_fn;
+    /// use mp_manager::{Cell, Manager};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Progress {
+    ///     done: u64,
+    ///     last: String,
+    /// }
+    ///
+    /// #[process_fn]
+    /// fn finish(old: Option<Progress>, name: String) -> (Option<Progress>, u64) {
+    ///     let done = old.map_or(0, |progress| progress.done) + 1;
+    ///     (Some(Progress { done, last: name }), done)
+    /// }
+    ///
+    /// let manager = Manager::spawn()?;
+    /// let progress = Cell::new(&manager, Progress { done: 0, last: String::new() })?;
+    /// assert_eq!(progress.modify::<finish>("first".to_owned())?, 1);
+    /// assert_eq!(progress.get()?.last, "first");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub struct Cell<T>;
 }
-
-proxy!(Cell<T>);
 
 impl<T: Serialize + DeserializeOwned> Cell<T> {
     /// Puts a value into a server.
@@ -76,7 +71,7 @@ impl<T: Serialize + DeserializeOwned> Cell<T> {
     ///
     /// As [`get`](Self::get).
     pub fn replace(&self, value: T) -> Result<T, CallError> {
-        self.handle.certain(Operation::Set(Place::Whole, encode(&value)?))
+        self.handle.certain(Operation::Change(wire::Change::Put(Place::Whole, encode(&value)?)))
     }
 
     /// Replaces the value. The old one is not decoded.
@@ -85,10 +80,7 @@ impl<T: Serialize + DeserializeOwned> Cell<T> {
     ///
     /// As [`get`](Self::get).
     pub fn set(&self, value: T) -> Result<(), CallError> {
-        match self.handle.call(Operation::Set(Place::Whole, encode(&value)?))? {
-            Body::Value(_) => Ok(()),
-            other => Err(unexpected(other)),
-        }
+        self.handle.change(wire::Change::Put(Place::Whole, encode(&value)?))
     }
 
     /// Follows the cell: its value, and then every one that it gets. See [`Watch`].
@@ -108,8 +100,7 @@ impl<T: Serialize + DeserializeOwned> Cell<T> {
     ///
     /// As [`Map::modify`](crate::Map::modify).
     pub fn modify<F: Change<T>>(&self, argument: F::Argument) -> Result<F::Result, CallError> {
-        let (function, argument) = (F::ID.to_owned(), encode(&argument)?);
-        self.handle.certain(Operation::Modify { place: Place::Whole, function, argument })
+        self.handle.modify::<T, F>(Place::Whole, &argument)
     }
 
     /// Replaces the value by `new` if it is `old`. Otherwise the inner error holds the value. See
@@ -119,11 +110,9 @@ impl<T: Serialize + DeserializeOwned> Cell<T> {
     ///
     /// As [`get`](Self::get).
     pub fn compare_exchange(&self, old: T, new: T) -> Result<Result<(), T>, CallError> {
-        let exchanged = self.handle.compare_exchange(Place::Whole, Some(old), Some(new))?;
-        match exchanged {
+        match self.handle.compare_exchange(Place::Whole, Some(&old), Some(&new))? {
             Ok(()) => Ok(Ok(())),
-            Err(Some(found)) => Ok(Err(found)),
-            Err(None) => Err(unexpected(Body::Done)),
+            Err(found) => found.map(Err).ok_or_else(|| unexpected(Body::Done)),
         }
     }
 }

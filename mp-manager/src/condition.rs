@@ -1,6 +1,5 @@
 //! `Condition`: waiting for a change that another process makes.
 
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::error::CallError;
@@ -8,44 +7,41 @@ use crate::handle::{Handle, Host, proxy};
 use crate::lock::{LockError, LockGuard, lock, locked};
 use crate::wire::{Initial, Operation};
 
-/// A condition in a server, with the lock that goes with it.
-///
-/// # Process death
-///
-/// A process that dies while it waits leaves nothing behind. One that dies after it was notified
-/// takes the notification with it; the next holder of the lock gets [`LockError::OwnerDied`] then,
-/// and can notify another one.
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::process_fn;
-/// use mp_manager::{Cell, Condition, Manager};
-///
-/// #[process_fn]
-/// fn prepare(ready: Condition, state: Cell<bool>) {
-///     let guard = ready.lock().unwrap();
-///     state.set(true).unwrap();
-///     ready.notify_all(&guard).unwrap();
-/// }
-///
-/// let manager = Manager::spawn()?;
-/// let (ready, state) = (Condition::new(&manager)?, Cell::new(&manager, false)?);
-/// let mut guard = ready.lock()?;
-/// let child = prepare::spawn(ready.clone(), state.clone())?;
-/// while !state.get()? {
-///     guard = ready.wait(guard)?;
-/// }
-/// drop(guard);
-/// child.join()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Condition {
-    handle: Handle,
-    types: PhantomData<()>,
+proxy! {
+    /// A condition in a server, with the lock that goes with it.
+    ///
+    /// # Process death
+    ///
+    /// A process that dies while it waits leaves nothing behind. One that dies after it was
+    /// notified takes the notification with it; the next holder of the lock gets
+    /// [`LockError::OwnerDied`] then, and can notify another one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::process_fn;
+    /// use mp_manager::{Cell, Condition, Manager};
+    ///
+    /// #[process_fn]
+    /// fn prepare(ready: Condition, state: Cell<bool>) {
+    ///     let guard = ready.lock().unwrap();
+    ///     state.set(true).unwrap();
+    ///     ready.notify_all(&guard).unwrap();
+    /// }
+    ///
+    /// let manager = Manager::spawn()?;
+    /// let (ready, state) = (Condition::new(&manager)?, Cell::new(&manager, false)?);
+    /// let mut guard = ready.lock()?;
+    /// let child = prepare::spawn(ready.clone(), state.clone())?;
+    /// while !state.get()? {
+    ///     guard = ready.wait(guard)?;
+    /// }
+    /// drop(guard);
+    /// child.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub struct Condition;
 }
-
-proxy!(Condition);
 
 impl Condition {
     /// Makes a condition whose lock nobody holds.
@@ -90,10 +86,9 @@ impl Condition {
         if !guard.is_of(&self.handle) {
             return Err(LockError::Call(CallError::NotHeld));
         }
-        let token = guard.into_token();
-        let answer = self.handle.wait(timeout, |timeout| Operation::Sleep(token, timeout));
+        let held = locked(&self.handle, timeout, Operation::Sleep(guard.into_token()))?;
         // It always takes the lock again.
-        locked(&self.handle, answer)?.ok_or(LockError::Call(CallError::NotHeld))
+        held.ok_or(LockError::Call(CallError::NotHeld))
     }
 
     /// Wakes one process that waits, if there is one.
@@ -114,7 +109,7 @@ impl Condition {
         if !guard.is_of(&self.handle) {
             return Err(CallError::NotHeld);
         }
-        self.handle.done(Operation::Notify(guard.token(), count as u64))
+        self.handle.call(Operation::Notify(guard.token(), count as u64))
     }
 
     /// Wakes all that wait.

@@ -1,43 +1,39 @@
 //! `Event`: a flag to wait for.
 
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::error::CallError;
 use crate::handle::{Handle, Host, proxy};
 use crate::wire::{Initial, Operation};
 
-/// A flag in a server that processes wait for.
-///
-/// # Process death
-///
-/// A process that dies leaves the flag as it is. One that dies while it waits leaves nothing
-/// behind.
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::process_fn;
-/// use mp_manager::{Event, Manager};
-///
-/// #[process_fn]
-/// fn wait_for(go: Event) {
-///     go.wait().unwrap();
-/// }
-///
-/// let manager = Manager::spawn()?;
-/// let go = Event::new(&manager)?;
-/// let child = wait_for::spawn(go.clone())?;
-/// go.set()?;
-/// child.join()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Event {
-    handle: Handle,
-    types: PhantomData<()>,
+proxy! {
+    /// A flag in a server that processes wait for.
+    ///
+    /// # Process death
+    ///
+    /// A process that dies leaves the flag as it is. One that dies while it waits leaves nothing
+    /// behind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::process_fn;
+    /// use mp_manager::{Event, Manager};
+    ///
+    /// #[process_fn]
+    /// fn wait_for(go: Event) {
+    ///     go.wait().unwrap();
+    /// }
+    ///
+    /// let manager = Manager::spawn()?;
+    /// let go = Event::new(&manager)?;
+    /// let child = wait_for::spawn(go.clone())?;
+    /// go.set()?;
+    /// child.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub struct Event;
 }
-
-proxy!(Event);
 
 impl Event {
     /// Makes an event that is not set.
@@ -55,7 +51,7 @@ impl Event {
     ///
     /// As any call.
     pub fn set(&self) -> Result<(), CallError> {
-        self.handle.done(Operation::SetFlag(true))
+        self.handle.call(Operation::SetFlag(true))
     }
 
     /// Clears the flag.
@@ -64,7 +60,7 @@ impl Event {
     ///
     /// As any call.
     pub fn clear(&self) -> Result<(), CallError> {
-        self.handle.done(Operation::SetFlag(false))
+        self.handle.call(Operation::SetFlag(false))
     }
 
     /// Tells whether the flag is set.
@@ -73,7 +69,7 @@ impl Event {
     ///
     /// As any call.
     pub fn is_set(&self) -> Result<bool, CallError> {
-        self.handle.flag(Operation::IsSet)
+        self.handle.call(Operation::IsSet)
     }
 
     /// Waits until the flag is set.
@@ -82,10 +78,7 @@ impl Event {
     ///
     /// [`CallError::TimedOut`] if the proxy has a limit, and as any call.
     pub fn wait(&self) -> Result<(), CallError> {
-        match self.handle.wait_flag(None, Operation::Wait)? {
-            true => Ok(()),
-            false => Err(CallError::TimedOut),
-        }
+        self.handle.wait::<bool>(None, Operation::Wait)?.then_some(()).ok_or(CallError::TimedOut)
     }
 
     /// Waits until the flag is set, for `timeout` at most, and tells whether it is.
@@ -94,6 +87,6 @@ impl Event {
     ///
     /// As any call.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, CallError> {
-        self.handle.wait_flag(Some(timeout), Operation::Wait)
+        self.handle.wait(Some(timeout), Operation::Wait)
     }
 }

@@ -4,15 +4,16 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_core::DecodeError;
 use mp_core::raw::Deadline;
+use mp_core::{DecodeError, Fd, ProcessFn};
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::change::Change;
 use crate::error::CallError;
 use crate::link::{self, Link, Pending};
-use crate::value::{Entry, Value};
-use crate::wire::{Body, Initial, Operation, Timeout};
+use crate::value::Value;
+use crate::wire::{self, Answer, Body, Initial, Lease, Operation, Place, Request};
 
 /// One object of a server, and the lease that keeps it alive.
 #[derive(Clone, Debug)]
@@ -25,19 +26,20 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(crate) fn new(link: &Arc<Link>, body: Body) -> Result<Self, CallError> {
-        match body {
-            Body::Object(object, Some(lease)) => {
-                Ok(Self { link: Arc::clone(link), object, lease: Arc::new(lease.into_inner()), limit: None })
-            }
-            other => Err(unexpected(other)),
-        }
+    pub(crate) fn new(link: &Arc<Link>, Lease { object, descriptor }: Lease) -> Result<Self, CallError> {
+        let lease = descriptor.map(Fd::into_inner).ok_or_else(|| unexpected(Body::Done))?;
+        Ok(Self { link: Arc::clone(link), object, lease: Arc::new(lease), limit: None })
     }
 
     /// Makes an object with proxies of type `P`.
     pub(crate) fn create<P: Proxy>(host: &impl Host, initial: Initial) -> Result<P, CallError> {
-        let body = ask(host.link(), Operation::Create { initial, interface: P::interface() })?;
-        Self::new(host.link(), body).map(P::from_handle)
+        let lease = ask(host.link(), Operation::Create { initial, interface: P::interface() })?;
+        Self::new(host.link(), lease).map(P::from_handle)
+    }
+
+    /// Returns the object of a lease that came as an answer of this one.
+    pub(crate) fn beside(&self, lease: Lease) -> Result<Self, CallError> {
+        Ok(Self { limit: self.limit, ..Self::new(&self.link, lease)? })
     }
 
     /// Returns the number of the object.
@@ -54,159 +56,97 @@ impl Handle {
         self.limit = limit;
     }
 
-    /// Sends a request without waiting for the answer.
-    pub(crate) fn begin(&self, operation: Operation, deadline: Deadline) -> Result<Pending, CallError> {
-        self.link.begin(self.object, operation, deadline)
-    }
-
-    /// Sends a request together with others if it is short, without waiting for the answer.
-    pub(crate) fn begin_later(&self, operation: Operation, deadline: Deadline) -> Result<Pending, CallError> {
-        match &operation {
-            Operation::Call(_, value) if value.is_small() => self.link.begin_later(self.object, operation, deadline),
-            _ => self.begin(operation, deadline),
-        }
-    }
-
     pub(crate) fn deadline(&self) -> Deadline {
         Deadline::from_timeout(self.limit)
     }
 
-    pub(crate) fn call(&self, operation: Operation) -> Result<Body, CallError> {
+    fn request(&self, timeout: Option<Duration>, operation: Operation) -> Request {
+        Request { call: 0, object: self.object, timeout, operation }
+    }
+
+    /// Sends a request without waiting for the answer: if it is `later`, together with others.
+    pub(crate) fn begin(&self, operation: Operation, deadline: Deadline, later: bool) -> Result<Pending, CallError> {
+        self.link.begin(self.request(None, operation), deadline, later)
+    }
+
+    pub(crate) fn call<A: Answer>(&self, operation: Operation) -> Result<A, CallError> {
         let deadline = self.deadline();
-        self.begin(operation, deadline)?.finish(deadline)
+        expect(self.begin(operation, deadline, false)?.finish(deadline))
     }
 
     /// Calls an operation that may wait in the server: for `timeout`, or as long as a call of this
     /// proxy may.
-    pub(crate) fn wait(
-        &self,
-        timeout: Option<Duration>,
-        operation: impl FnOnce(Timeout) -> Operation,
-    ) -> Result<Body, CallError> {
-        self.begin_wait(timeout, operation)?.finish(Deadline::NEVER)
+    pub(crate) fn wait<A: Answer>(&self, timeout: Option<Duration>, operation: Operation) -> Result<A, CallError> {
+        expect(self.begin_wait(timeout, operation)?.finish(Deadline::NEVER))
     }
 
-    fn begin_wait(
-        &self,
-        timeout: Option<Duration>,
-        operation: impl FnOnce(Timeout) -> Operation,
-    ) -> Result<Pending, CallError> {
+    fn begin_wait(&self, timeout: Option<Duration>, operation: Operation) -> Result<Pending, CallError> {
         let shortest = timeout.into_iter().chain(self.limit).min();
-        self.begin(operation(shortest), Deadline::from_timeout(self.limit))
+        self.link.begin(self.request(shortest, operation), self.deadline(), false)
     }
 
     /// Waits for a value, and acknowledges it.
     pub(crate) fn take<T: DeserializeOwned>(&self, timeout: Option<Duration>) -> Result<Option<T>, CallError> {
         let pending = self.begin_wait(timeout, Operation::Take)?;
-        match pending.finish(Deadline::NEVER)? {
-            Body::Value(Some(value)) => {
-                pending.acknowledge(self.object);
-                decode(value).map(Some)
-            }
-            Body::Value(None) => Ok(None),
-            other => Err(unexpected(other)),
+        let taken = expect::<Option<Value>>(pending.finish(Deadline::NEVER));
+        if !matches!(taken, Ok(None) | Err(CallError::Forked)) {
+            pending.acknowledge(self.object, taken.is_ok());
         }
-    }
-
-    /// Waits for something that is true in the end, or false if the time is over.
-    pub(crate) fn wait_flag(
-        &self,
-        timeout: Option<Duration>,
-        operation: impl FnOnce(Timeout) -> Operation,
-    ) -> Result<bool, CallError> {
-        match self.wait(timeout, operation)? {
-            Body::Flag(flag) => Ok(flag),
-            other => Err(unexpected(other)),
-        }
+        taken?.map(decode).transpose()
     }
 
     /// Sends a request that has no answer.
     pub(crate) fn post(&self, operation: Operation) {
         // If the server has ended, there is nothing to be told.
-        let _ = self.link.post(self.object, operation);
+        let _ = self.link.post(self.request(None, operation));
     }
 
-    /// Asks for all values, and decodes each.
-    pub(crate) fn entries<T>(&self, decode: fn(Entry) -> Result<T, CallError>) -> Result<Vec<T>, CallError> {
-        match self.call(Operation::Entries)? {
-            Body::Entries(entries) => entries.into_iter().map(decode).collect(),
-            other => Err(unexpected(other)),
-        }
-    }
-
-    /// Calls an operation whose answer is another object.
-    pub(crate) fn made(&self, operation: Operation) -> Result<Self, CallError> {
-        Ok(Self { limit: self.limit, ..Self::new(&self.link, self.call(operation)?)? })
-    }
-
-    pub(crate) fn done(&self, operation: Operation) -> Result<(), CallError> {
-        match self.call(operation)? {
-            Body::Done => Ok(()),
-            other => Err(unexpected(other)),
-        }
-    }
-
-    pub(crate) fn flag(&self, operation: Operation) -> Result<bool, CallError> {
-        match self.call(operation)? {
-            Body::Flag(flag) => Ok(flag),
-            other => Err(unexpected(other)),
-        }
-    }
-
-    pub(crate) fn number(&self, operation: Operation) -> Result<u64, CallError> {
-        match self.call(operation)? {
-            Body::Number(number) => Ok(number),
-            other => Err(unexpected(other)),
-        }
-    }
-
+    /// Asks for a value.
     pub(crate) fn value<T: DeserializeOwned>(&self, operation: Operation) -> Result<Option<T>, CallError> {
-        match self.call(operation)? {
-            Body::Value(value) => value.map(decode).transpose(),
-            other => Err(unexpected(other)),
-        }
+        self.call::<Option<Value>>(operation)?.map(decode).transpose()
     }
 
     /// Asks for a value that is always there.
     pub(crate) fn certain<T: DeserializeOwned>(&self, operation: Operation) -> Result<T, CallError> {
-        match self.call(operation)? {
-            Body::Value(Some(value)) => decode(value),
-            other => Err(unexpected(other)),
-        }
+        self.call(operation).and_then(decode)
     }
 
-    pub(crate) fn values<T: DeserializeOwned>(&self, operation: Operation) -> Result<Vec<Option<T>>, CallError> {
-        match self.call(operation)? {
-            Body::Values(values) => values.into_iter().map(|value| value.map(decode).transpose()).collect(),
-            other => Err(unexpected(other)),
-        }
+    /// Changes the object, and drops the value that was there before.
+    pub(crate) fn change(&self, change: wire::Change) -> Result<(), CallError> {
+        self.call::<Option<Value>>(Operation::Change(change)).map(drop)
+    }
+
+    /// Changes the value at a place by a function.
+    pub(crate) fn modify<V, F: Change<V>>(&self, place: Place, argument: &F::Argument) -> Result<F::Result, CallError> {
+        let function = <F as ProcessFn>::ID.to_owned();
+        self.certain(Operation::Modify { place, function, argument: encode(argument)? })
     }
 
     /// Compares and exchanges a value. The inner error holds the value that was there instead.
     pub(crate) fn compare_exchange<T: Serialize + DeserializeOwned>(
         &self,
-        place: crate::wire::Place,
-        old: Option<T>,
-        new: Option<T>,
+        place: Place,
+        old: Option<&T>,
+        new: Option<&T>,
     ) -> Result<Result<(), Option<T>>, CallError> {
-        let (old, new) = (old.as_ref().map(encode).transpose()?, new.as_ref().map(encode).transpose()?);
-        match self.call(Operation::CompareExchange { place, old, new })? {
-            Body::Done => Ok(Ok(())),
-            Body::Unequal(found) => found.map(decode).transpose().map(Err),
-            other => Err(unexpected(other)),
+        let (old, new) = (old.map(encode).transpose()?, new.map(encode).transpose()?);
+        match self.call::<Result<(), Option<Value>>>(Operation::CompareExchange { place, old, new })? {
+            Ok(()) => Ok(Ok(())),
+            Err(found) => found.map(decode).transpose().map(Err),
         }
     }
 }
 
 /// Finds an object by its name.
 pub(crate) fn find<P: Proxy>(link: &Arc<Link>, name: &str) -> Result<P, CallError> {
-    let body = ask(link, Operation::Find { name: name.to_owned(), interface: P::interface() })?;
-    Handle::new(link, body).map(P::from_handle)
+    let lease = ask(link, Operation::Find { name: name.to_owned(), interface: P::interface() })?;
+    Handle::new(link, lease).map(P::from_handle)
 }
 
 /// Asks the server itself.
-pub(crate) fn ask(link: &Link, operation: Operation) -> Result<Body, CallError> {
-    link.begin(0, operation, Deadline::NEVER)?.finish(Deadline::NEVER)
+pub(crate) fn ask<A: Answer>(link: &Link, operation: Operation) -> Result<A, CallError> {
+    let request = Request { call: 0, object: 0, timeout: None, operation };
+    expect(link.begin(request, Deadline::NEVER, false)?.finish(Deadline::NEVER))
 }
 
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Value, CallError> {
@@ -215,6 +155,11 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Value, CallErro
 
 pub(crate) fn decode<T: DeserializeOwned>(value: Value) -> Result<T, CallError> {
     value.decode().map_err(CallError::Decode)
+}
+
+/// Returns the answer of a call, if it is one that the call can have.
+pub(crate) fn expect<A: Answer>(answer: Result<Body, CallError>) -> Result<A, CallError> {
+    A::from_body(answer?).map_err(unexpected)
 }
 
 /// The server's answer is an error, or none that this call has.
@@ -306,18 +251,21 @@ pub(crate) mod sealed {
         fn from_handle(handle: Handle) -> Self;
         #[doc(hidden)]
         fn handle(&self) -> &Handle;
-        #[doc(hidden)]
-        fn handle_mut(&mut self) -> &mut Handle;
     }
 }
 
-/// Implements what all proxies have, for one with the fields `handle` and `types`.
+/// Declares a proxy, and implements what all proxies have.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __proxy {
-    ($name:ident $(, digest = $digest:literal)?) => { $crate::__proxy!($name<> $(, digest = $digest)?); };
-    ($name:ident<$($parameter:ident),*> $(, digest = $digest:literal)?) => {
-        impl<$($parameter),*> $crate::__private::Sealed for $name<$($parameter),*> {
+    ($(#[$attribute:meta])* pub struct $name:ident $(<$($type:ident),*>)? $(, digest = $digest:literal)?;) => {
+        $(#[$attribute])*
+        pub struct $name $(<$($type),*>)? {
+            handle: $crate::__private::Handle,
+            types: std::marker::PhantomData<fn() -> ($($($type,)*)?)>,
+        }
+
+        impl $(<$($type),*>)? $crate::__private::Sealed for $name $(<$($type),*>)? {
             $(fn interface() -> String {
                 format!("{} {:016x}", std::any::type_name::<Self>(), $digest)
             })?
@@ -329,13 +277,9 @@ macro_rules! __proxy {
             fn handle(&self) -> &$crate::__private::Handle {
                 &self.handle
             }
-
-            fn handle_mut(&mut self) -> &mut $crate::__private::Handle {
-                &mut self.handle
-            }
         }
 
-        impl<$($parameter),*> $name<$($parameter),*> {
+        impl $(<$($type),*>)? $name $(<$($type),*>)? {
             /// Limits how long each call through this proxy may take, and through what is cloned
             /// from it. `None`, the default, is no limit. The limit does not travel with the proxy
             /// to another process.
@@ -349,29 +293,28 @@ macro_rules! __proxy {
             }
         }
 
-        impl<$($parameter),*> Clone for $name<$($parameter),*> {
+        impl $(<$($type),*>)? Clone for $name $(<$($type),*>)? {
             fn clone(&self) -> Self {
-                Self { handle: self.handle.clone(), types: std::marker::PhantomData }
+                $crate::__private::Sealed::from_handle(self.handle.clone())
             }
         }
 
-        impl<$($parameter),*> std::fmt::Debug for $name<$($parameter),*> {
+        impl $(<$($type),*>)? std::fmt::Debug for $name $(<$($type),*>)? {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.debug_struct(stringify!($name)).field("object", &self.handle.id()).finish_non_exhaustive()
             }
         }
 
         /// Outside of a message between processes this is an error.
-        impl<$($parameter),*> $crate::__private::serde::Serialize for $name<$($parameter),*> {
+        impl $(<$($type),*>)? $crate::__private::serde::Serialize for $name $(<$($type),*>)? {
             fn serialize<Ser: $crate::__private::serde::Serializer>(&self, serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
                 $crate::__private::serde::Serialize::serialize(&self.handle, serializer)
             }
         }
 
-        impl<'de, $($parameter),*> $crate::__private::serde::Deserialize<'de> for $name<$($parameter),*> {
+        impl<'de, $($($type),*)?> $crate::__private::serde::Deserialize<'de> for $name $(<$($type),*>)? {
             fn deserialize<De: $crate::__private::serde::Deserializer<'de>>(deserializer: De) -> Result<Self, De::Error> {
-                let handle = <$crate::__private::Handle as $crate::__private::serde::Deserialize>::deserialize(deserializer)?;
-                Ok(Self { handle, types: std::marker::PhantomData })
+                $crate::__private::serde::Deserialize::deserialize(deserializer).map($crate::__private::Sealed::from_handle)
             }
         }
     };

@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 
 use crate::class::CLASSES;
 use crate::error::CallError;
-use crate::handle::{Handle, ask, unexpected};
+use crate::handle::{Handle, ask};
 use crate::link::Link;
-use crate::wire::Operation;
+use crate::wire::{Lease, Operation};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,12 +49,10 @@ fn answer(link: &Arc<Link>, message: &[u8]) -> Result<Value, String> {
     let Call { object, method, args } = serde_json::from_slice(message).map_err(|error| error.to_string())?;
     let find = |interface: String| Operation::Find { name: object.clone(), interface };
     // No object has this interface, so the error names the one that it has.
-    let interface = match ask(link, find(String::new())) {
+    let interface = match ask::<Lease>(link, find(String::new())) {
+        Err(CallError::WrongType { found, .. }) => found,
         Err(error) => return Err(error_chain(&error)),
-        Ok(body) => match unexpected(body) {
-            CallError::WrongType { found, .. } => found,
-            error => return Err(error_chain(&error)),
-        },
+        Ok(_) => return Err(format!("`{object}` has no type")),
     };
     let class = CLASSES.iter().find(|class| (class.interface)() == interface);
     let json = class.map(|class| class.json).filter(|json| !json.is_empty());
@@ -65,7 +63,7 @@ fn answer(link: &Arc<Link>, message: &[u8]) -> Result<Value, String> {
         format!("`{object}` has only the methods {}", names.join(", "))
     })?;
     let handle =
-        ask(link, find(interface)).and_then(|body| Handle::new(link, body)).map_err(|error| error_chain(&error))?;
+        ask(link, find(interface)).and_then(|lease| Handle::new(link, lease)).map_err(|error| error_chain(&error))?;
     (method.call)(&handle, method.place, &Value::Array(args).to_string())
         .and_then(|value| serde_json::from_str(&value).map_err(|error| error.to_string()))
 }

@@ -132,6 +132,7 @@ mod list;
 mod lock;
 mod manager;
 mod map;
+mod mutex;
 mod queue;
 mod relay;
 mod remote;

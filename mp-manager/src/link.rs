@@ -15,10 +15,10 @@
 //! 4. A connection that has ended is replaced by the next call, through the door.
 //! 5. A copy of this process, made by `fork`, uses nothing of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use std::task::{Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -28,6 +28,7 @@ use mp_core::{SendErrorReason, Sender, duplex};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::CallError;
+use crate::mutex::lock;
 use crate::value::{Inode, inode};
 use crate::wire::{Body, ClientsEnd, Operation, Request, Response, ServersEnd, TOGETHER};
 
@@ -50,7 +51,7 @@ impl Link {
             // In a copy made by fork, the thread that has the lock may not exist. A link that is
             // not in the table costs one more connection.
             Err(TryLockError::WouldBlock) if forks() > 0 => return Ok(Arc::new(Self::new(door))),
-            Err(TryLockError::WouldBlock) => LINKS.lock().unwrap_or_else(PoisonError::into_inner),
+            Err(TryLockError::WouldBlock) => lock(&LINKS),
             Ok(links) => links,
             Err(TryLockError::Poisoned(links)) => links.into_inner(),
         };
@@ -74,37 +75,21 @@ impl Link {
         self.forks == forks()
     }
 
-    /// Sends a request.
-    pub(crate) fn begin(&self, object: u64, operation: Operation, deadline: Deadline) -> Result<Pending, CallError> {
-        if !self.is_ours() {
-            return Err(CallError::Forked);
-        }
-        let wire = self.wire(deadline)?;
-        let call = lock(&wire.calls).open()?;
-        let pending = Pending { wire, call, forks: self.forks };
-        pending.wire.send(Some(Request { call, object, operation }), deadline)?;
-        Ok(pending)
-    }
-
-    /// Adds a short request to those that are sent together.
-    pub(crate) fn begin_later(
-        &self,
-        object: u64,
-        operation: Operation,
-        deadline: Deadline,
-    ) -> Result<Pending, CallError> {
-        if !self.is_ours() {
-            return Err(CallError::Forked);
-        }
+    /// Sends a request: if it is `later`, together with others.
+    pub(crate) fn begin(&self, mut request: Request, deadline: Deadline, later: bool) -> Result<Pending, CallError> {
         let wire = self.wire(deadline)?;
         let mut calls = lock(&wire.calls);
         let call = calls.open()?;
-        calls.unsent.push(Request { call, object, operation });
-        let full = calls.unsent.len() >= TOGETHER;
-        drop(calls);
-        let pending = Pending { wire, call, forks: self.forks };
-        if full {
-            pending.wire.send(None, deadline)?;
+        request.call = call;
+        let pending = Pending { wire: Arc::clone(&wire), call, forks: self.forks };
+        if !later {
+            drop(calls);
+            return wire.send(Some(request), deadline).map(|()| pending);
+        }
+        calls.unsent.push(request);
+        if calls.unsent.len() >= TOGETHER {
+            drop(calls);
+            wire.send(None, deadline)?;
         }
         Ok(pending)
     }
@@ -119,14 +104,14 @@ impl Link {
     }
 
     /// Sends a request that has no answer.
-    pub(crate) fn post(&self, object: u64, operation: Operation) -> Result<(), CallError> {
-        if !self.is_ours() {
-            return Err(CallError::Forked);
-        }
-        self.wire(Deadline::NEVER)?.send(Some(Request { call: 0, object, operation }), Deadline::NEVER)
+    pub(crate) fn post(&self, request: Request) -> Result<(), CallError> {
+        self.wire(Deadline::NEVER)?.send(Some(request), Deadline::NEVER)
     }
 
     fn wire(&self, deadline: Deadline) -> Result<Arc<Wire>, CallError> {
+        if !self.is_ours() {
+            return Err(CallError::Forked);
+        }
         let open = |current: &Option<Arc<Wire>>| current.clone().filter(|wire| !lock(&wire.calls).ended);
         let found = open(&lock(&self.wire));
         if let Some(wire) = found {
@@ -182,7 +167,7 @@ struct Wire {
 #[derive(Debug, Default)]
 struct Calls {
     last: u64,
-    open: HashMap<u64, State>,
+    open: BTreeMap<u64, State>,
     /// Requests that are about to be sent together.
     unsent: Vec<Request>,
     /// A thread reads.
@@ -214,11 +199,6 @@ impl Waiter {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The longest wait for room before answers are taken in.
 const LONGEST_WAIT_FOR_ROOM: Duration = Duration::from_millis(50);
 
@@ -242,28 +222,37 @@ impl Calls {
         }
     }
 
-    /// Wakes one thread that waits, to read.
-    fn pass_on(&self) {
-        let waiter = self.open.values().find_map(|state| match state {
+    /// Takes the answer of a call, or the error if none will come; `None` if it may still come.
+    fn take(&mut self, call: u64) -> Option<Result<Body, CallError>> {
+        if let Some(State::Answered(_)) = self.open.get(&call) {
+            let Some(State::Answered(body)) = self.open.remove(&call) else { return None };
+            self.pass_on();
+            return Some(Ok(body));
+        }
+        self.ended.then_some(Err(CallError::Disconnected { sent: true }))
+    }
+
+    fn waiters(&self) -> impl Iterator<Item = &Waiter> {
+        self.open.values().filter_map(|state| match state {
             State::Awaited(waiter) => Some(waiter),
             _ => None,
-        });
-        if let Some(waiter) = waiter {
+        })
+    }
+
+    /// If no thread reads, wakes one that waits, to read.
+    fn pass_on(&self) {
+        if let Some(waiter) = self.waiters().next().filter(|_| !self.reading) {
             waiter.wake();
         }
     }
 
     fn has_tasks(&self) -> bool {
-        self.open.values().any(|state| matches!(state, State::Awaited(Waiter::Task(_))))
+        self.waiters().any(|waiter| matches!(waiter, Waiter::Task(_)))
     }
 
     fn end(&mut self) {
         self.ended = true;
-        for state in self.open.values() {
-            if let State::Awaited(waiter) = state {
-                waiter.wake();
-            }
-        }
+        self.waiters().for_each(Waiter::wake);
     }
 }
 
@@ -333,34 +322,25 @@ impl Wire {
     fn finish(&self, call: u64, deadline: Deadline) -> Result<Body, CallError> {
         let mut calls = self.sent(deadline);
         loop {
-            match calls.open.remove(&call) {
-                Some(State::Answered(body)) => {
-                    if !calls.reading {
-                        calls.pass_on();
-                    }
-                    return Ok(body);
-                }
-                _ if calls.ended => return Err(CallError::Disconnected { sent: true }),
-                _ if deadline.has_passed() => {
-                    if !calls.reading {
-                        calls.pass_on();
-                    }
-                    return Err(CallError::TimedOut);
-                }
-                _ => {}
+            if let Some(answer) = calls.take(call) {
+                return answer;
             }
-            if calls.reading {
-                calls.open.insert(call, State::Awaited(Waiter::Thread(thread::current())));
-                drop(calls);
-                match deadline.left() {
-                    None => thread::park(),
-                    Some(left) => thread::park_timeout(left),
-                }
-                calls = lock(&self.calls);
+            if deadline.has_passed() {
+                calls.open.remove(&call);
+                calls.pass_on();
+                return Err(CallError::TimedOut);
+            }
+            if !calls.reading {
+                calls = self.read(calls, deadline);
                 continue;
             }
-            calls.open.insert(call, State::Sent);
-            calls = self.read(calls, deadline);
+            calls.open.insert(call, State::Awaited(Waiter::Thread(thread::current())));
+            drop(calls);
+            match deadline.left() {
+                None => thread::park(),
+                Some(left) => thread::park_timeout(left),
+            }
+            calls = lock(&self.calls);
         }
     }
 
@@ -385,15 +365,8 @@ impl Wire {
 
     fn poll(self: &Arc<Self>, call: u64, waker: &Waker) -> Poll<Result<Body, CallError>> {
         let mut calls = self.sent(Deadline::NEVER);
-        match calls.open.remove(&call) {
-            Some(State::Answered(body)) => {
-                if !calls.reading {
-                    calls.pass_on();
-                }
-                return Poll::Ready(Ok(body));
-            }
-            _ if calls.ended => return Poll::Ready(Err(CallError::Disconnected { sent: true })),
-            _ => {}
+        if let Some(answer) = calls.take(call) {
+            return Poll::Ready(answer);
         }
         calls.open.insert(call, State::Awaited(Waiter::Task(waker.clone())));
         if !calls.reading {
@@ -414,9 +387,7 @@ impl Wire {
         while !calls.reading && !calls.ended && calls.has_tasks() {
             calls = self.read(calls, Deadline::NEVER);
         }
-        if !calls.reading {
-            calls.pass_on();
-        }
+        calls.pass_on();
     }
 }
 
@@ -445,11 +416,11 @@ impl Pending {
         self.wire.poll(self.call, waker)
     }
 
-    /// Tells the server that the value that answered this call has arrived.
-    pub(crate) fn acknowledge(&self, object: u64) {
-        let operation = Operation::Acknowledge(self.call);
+    /// Tells the server whether the value that answered this call has arrived.
+    pub(crate) fn acknowledge(&self, object: u64, arrived: bool) {
+        let operation = Operation::Acknowledge { call: self.call, arrived };
         // If the connection has ended, the server has taken the value back.
-        let _ = self.wire.send(Some(Request { call: 0, object, operation }), Deadline::NEVER);
+        let _ = self.wire.send(Some(Request { call: 0, object, timeout: None, operation }), Deadline::NEVER);
     }
 }
 

@@ -1,7 +1,5 @@
 //! `List`: values in order.
 
-use std::marker::PhantomData;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -9,43 +7,40 @@ use crate::change::Change;
 use crate::error::CallError;
 use crate::handle::{Handle, Host, encode, proxy};
 use crate::watch::{self, Iter, ListChange, Watch};
-use crate::wire::{Initial, Operation, Place};
+use crate::wire::{self, END, Initial, Operation, Place};
 
-/// A list in a server.
-///
-/// Every method is one message to the server and one back, and is atomic. Indices are from 0. Other
-/// processes may insert and remove meanwhile, so an index may be another value's by the time that
-/// it is used.
-///
-/// # Process death
-///
-/// As for a [`Map`](crate::Map).
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::process_fn;
-/// use mp_manager::{List, Manager};
-///
-/// #[process_fn]
-/// fn report(lines: List<String>, number: u32) {
-///     lines.push(format!("worker {number} was here")).unwrap();
-/// }
-///
-/// let manager = Manager::spawn()?;
-/// let lines = List::new(&manager)?;
-/// for number in 0..2 {
-///     report::spawn(lines.clone(), number)?.join()?;
-/// }
-/// assert_eq!(lines.snapshot()?, ["worker 0 was here", "worker 1 was here"]);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct List<T> {
-    handle: Handle,
-    types: PhantomData<fn(T) -> T>,
+proxy! {
+    /// A list in a server.
+    ///
+    /// Every method is one message to the server and one back, and is atomic. Indices are from 0.
+    /// Other processes may insert and remove meanwhile, so an index may be another value's by the
+    /// time that it is used.
+    ///
+    /// # Process death
+    ///
+    /// As for a [`Map`](crate::Map).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::process_fn;
+    /// use mp_manager::{List, Manager};
+    ///
+    /// #[process_fn]
+    /// fn report(lines: List<String>, number: u32) {
+    ///     lines.push(format!("worker {number} was here")).unwrap();
+    /// }
+    ///
+    /// let manager = Manager::spawn()?;
+    /// let lines = List::new(&manager)?;
+    /// for number in 0..2 {
+    ///     report::spawn(lines.clone(), number)?.join()?;
+    /// }
+    /// assert_eq!(lines.snapshot()?, ["worker 0 was here", "worker 1 was here"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub struct List<T>;
 }
-
-proxy!(List<T>);
 
 impl<T: Serialize + DeserializeOwned> List<T> {
     /// Makes an empty list in a server.
@@ -72,7 +67,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// [`CallError::OutOfBounds`] if the list is too short, and as [`get`](Self::get).
     pub fn set(&self, index: usize, value: T) -> Result<T, CallError> {
-        self.handle.certain(Operation::Set(Place::Index(index as u64), encode(&value)?))
+        self.handle.certain(Operation::Change(wire::Change::Put(Place::Index(index as u64), encode(&value)?)))
     }
 
     /// Appends a value.
@@ -81,7 +76,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`get`](Self::get).
     pub fn push(&self, value: T) -> Result<(), CallError> {
-        self.handle.done(Operation::Push(vec![encode(&value)?]))
+        self.handle.change(wire::Change::Insert(END, encode(&value)?))
     }
 
     /// Appends several values, in one message and all at once.
@@ -90,8 +85,8 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`get`](Self::get). If one value cannot be encoded, none is appended.
     pub fn extend(&self, values: impl IntoIterator<Item = T>) -> Result<(), CallError> {
-        let values = values.into_iter().map(|value| encode(&value)).collect::<Result<_, _>>()?;
-        self.handle.done(Operation::Push(values))
+        let values = values.into_iter().map(|value| Ok(wire::Change::Insert(END, encode(&value)?)));
+        self.handle.call(Operation::Changes(values.collect::<Result<_, CallError>>()?))
     }
 
     /// Removes the last value and returns it.
@@ -100,7 +95,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`get`](Self::get).
     pub fn pop(&self) -> Result<Option<T>, CallError> {
-        self.handle.value(Operation::Pop)
+        self.handle.value(Operation::Change(wire::Change::Remove(Place::Index(END))))
     }
 
     /// Inserts a value at an index; the values from there on move up by one.
@@ -109,7 +104,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// [`CallError::OutOfBounds`] if the index is beyond the length, and as [`get`](Self::get).
     pub fn insert(&self, index: usize, value: T) -> Result<(), CallError> {
-        self.handle.done(Operation::Insert(index as u64, encode(&value)?))
+        self.handle.change(wire::Change::Insert(index as u64, encode(&value)?))
     }
 
     /// Removes the value at an index and returns it; the values behind it move down by one.
@@ -118,7 +113,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`set`](Self::set).
     pub fn remove(&self, index: usize) -> Result<T, CallError> {
-        self.handle.certain(Operation::RemoveAt(index as u64))
+        self.handle.certain(Operation::Change(wire::Change::Remove(Place::Index(index as u64))))
     }
 
     /// Changes the value at an index by a function that runs in the server. See
@@ -128,8 +123,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`Map::modify`](crate::Map::modify), and [`CallError::OutOfBounds`].
     pub fn modify<F: Change<T>>(&self, index: usize, argument: F::Argument) -> Result<F::Result, CallError> {
-        let (function, argument) = (F::ID.to_owned(), encode(&argument)?);
-        self.handle.certain(Operation::Modify { place: Place::Index(index as u64), function, argument })
+        self.handle.modify::<T, F>(Place::Index(index as u64), &argument)
     }
 
     /// Returns the length.
@@ -138,7 +132,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`get`](Self::get).
     pub fn len(&self) -> Result<usize, CallError> {
-        self.handle.number(Operation::Len).map(|length| length as usize)
+        self.handle.call(Operation::Len)
     }
 
     /// Tells whether the list has no values.
@@ -156,7 +150,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`get`](Self::get).
     pub fn snapshot(&self) -> Result<Vec<T>, CallError> {
-        self.handle.entries(watch::value)
+        self.iter()?.collect()
     }
 
     /// Returns an iterator over all values of one instant, which come in pieces of bounded length.
@@ -165,7 +159,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`new`](Self::new).
     pub fn iter(&self) -> Result<Iter<T>, CallError> {
-        Iter::new(&self.handle, watch::value)
+        Iter::new(&self.handle, Operation::Entries, watch::value)
     }
 
     /// Follows the list: a snapshot, and then every change. See [`Watch`].
@@ -183,6 +177,6 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`get`](Self::get).
     pub fn clear(&self) -> Result<(), CallError> {
-        self.handle.done(Operation::Clear)
+        self.handle.change(wire::Change::Clear)
     }
 }

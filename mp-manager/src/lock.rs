@@ -1,52 +1,49 @@
 //! `Lock`: one holder at a time.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::error::CallError;
-use crate::handle::{Handle, Host, proxy, unexpected};
-use crate::wire::{Body, Initial, Operation, Timeout};
+use crate::handle::{Handle, Host, proxy};
+use crate::wire::{Held, Initial, Operation};
 
-/// A lock in a server, for what processes do elsewhere: with a file, a device, another service.
-///
-/// It is not reentrant: a thread that locks twice waits for itself. Waiting calls get the lock in
-/// the order in which they came. `mp_sync::Mutex` is many times as fast among processes that can
-/// share memory, and protects a value.
-///
-/// # Process death
-///
-/// If a process dies with the lock, the next one gets it at once, with [`LockError::OwnerDied`]. A
-/// process that dies while it waits leaves nothing behind. A process that is stopped keeps its
-/// lock; [`LockGuard::token`] is for resources that have to notice an owner that comes too late.
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::process_fn;
-/// use mp_manager::{Lock, LockError, Manager};
-///
-/// #[process_fn]
-/// fn exit_with(lock: Lock) {
-///     let _guard = lock.lock().unwrap();
-///     std::process::exit(0);
-/// }
-///
-/// let manager = Manager::spawn()?;
-/// let lock = Lock::new(&manager)?;
-/// exit_with::spawn(lock.clone())?.join()?;
-/// let Err(LockError::OwnerDied(guard)) = lock.lock() else { panic!("its owner is dead") };
-/// let first = guard.token();
-/// drop(guard);
-/// assert!(lock.lock()?.token() > first);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Lock {
-    handle: Handle,
-    types: PhantomData<()>,
+proxy! {
+    /// A lock in a server, for what processes do elsewhere: with a file, a device, another service.
+    ///
+    /// It is not reentrant: a thread that locks twice waits for itself. Waiting calls get the lock
+    /// in the order in which they came. `mp_sync::Mutex` is many times as fast among processes that
+    /// can share memory, and protects a value.
+    ///
+    /// # Process death
+    ///
+    /// If a process dies with the lock, the next one gets it at once, with
+    /// [`LockError::OwnerDied`]. A process that dies while it waits leaves nothing behind. A
+    /// process that is stopped keeps its lock; [`LockGuard::token`] is for resources that have to
+    /// notice an owner that comes too late.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::process_fn;
+    /// use mp_manager::{Lock, LockError, Manager};
+    ///
+    /// #[process_fn]
+    /// fn exit_with(lock: Lock) {
+    ///     let _guard = lock.lock().unwrap();
+    ///     std::process::exit(0);
+    /// }
+    ///
+    /// let manager = Manager::spawn()?;
+    /// let lock = Lock::new(&manager)?;
+    /// exit_with::spawn(lock.clone())?.join()?;
+    /// let Err(LockError::OwnerDied(guard)) = lock.lock() else { panic!("its owner is dead") };
+    /// let first = guard.token();
+    /// drop(guard);
+    /// assert!(lock.lock()?.token() > first);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub struct Lock;
 }
-
-proxy!(Lock);
 
 impl Lock {
     /// Makes a lock that nobody holds.
@@ -87,20 +84,19 @@ impl Lock {
 }
 
 pub(crate) fn lock(handle: &Handle, timeout: Option<Duration>) -> Result<Option<LockGuard>, LockError> {
-    let acquire = |timeout: Timeout| Operation::Acquire(1, timeout);
-    locked(handle, handle.wait(timeout, acquire)).map(|held| held.map(|(guard, _)| guard))
+    locked(handle, timeout, Operation::Acquire(1)).map(|held| held.map(|(guard, _)| guard))
 }
 
-/// Turns an answer into a guard, and whether a condition was notified.
-pub(crate) fn locked(handle: &Handle, answer: Result<Body, CallError>) -> Result<Option<(LockGuard, bool)>, LockError> {
-    match answer.map_err(LockError::Call)? {
-        Body::Locked { token, owner_died, notified } => {
-            let guard = LockGuard { handle: handle.clone(), token };
-            if owner_died { Err(LockError::OwnerDied(guard)) } else { Ok(Some((guard, notified))) }
-        }
-        Body::Flag(false) => Ok(None),
-        other => Err(LockError::Call(unexpected(other))),
-    }
+/// Waits for a lock. Returns it, and whether a condition was notified.
+pub(crate) fn locked(
+    handle: &Handle,
+    timeout: Option<Duration>,
+    operation: Operation,
+) -> Result<Option<(LockGuard, bool)>, LockError> {
+    let held: Option<Held> = handle.wait(timeout, operation).map_err(LockError::Call)?;
+    let Some(Held { token, owner_died, notified }) = held else { return Ok(None) };
+    let guard = LockGuard { handle: handle.clone(), token };
+    if owner_died { Err(LockError::OwnerDied(guard)) } else { Ok(Some((guard, notified))) }
 }
 
 /// Holds a [`Lock`] or the lock of a [`Condition`](crate::Condition), and releases it when it is

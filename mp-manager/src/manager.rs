@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mp_core::raw::{Deadline, EncodedCall, Outcome, ignore_interrupts, readable};
@@ -11,11 +11,12 @@ use mp_listener::{Address, AuthKey};
 
 use crate::error::{CallError, ManagerError};
 use crate::handle::sealed::Hosted;
-use crate::handle::{Proxy, ask, find, unexpected};
+use crate::handle::{Proxy, ask, find};
 use crate::link::Link;
+use crate::mutex::lock;
 use crate::remote::{Listening, check_local, listen};
 use crate::server::{Limits, Server};
-use crate::wire::{Body, ObjectInfo, Operation, ServersEnd};
+use crate::wire::{ObjectInfo, Operation, ServersEnd};
 
 /// A server that holds objects, and the end of its life.
 ///
@@ -134,7 +135,7 @@ impl Manager {
             return Err(CallError::NoSuchObject);
         }
         let object = proxy.handle().id();
-        self.done(Operation::Publish { name: name.to_owned(), object })
+        ask(&self.link, Operation::Publish { name: name.to_owned(), object })
     }
 
     /// Takes a name back; false if no object had it.
@@ -143,10 +144,7 @@ impl Manager {
     ///
     /// As any call.
     pub fn unpublish(&self, name: &str) -> Result<bool, CallError> {
-        match ask(&self.link, Operation::Unpublish(name.to_owned()))? {
-            Body::Flag(found) => Ok(found),
-            other => Err(unexpected(other)),
-        }
+        ask(&self.link, Operation::Unpublish(name.to_owned()))
     }
 
     /// Returns a proxy of the object that was given a name.
@@ -202,7 +200,7 @@ impl Manager {
     /// As [`listen`](Self::listen), for any address.
     pub fn listen_publicly(&self, address: impl Into<Address>, key: impl Into<AuthKey>) -> io::Result<Address> {
         let (address, listening) = listen(&self.link, address.into(), key.into(), self.heartbeat)?;
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).push(listening);
+        lock(&self.listening).push(listening);
         Ok(address)
     }
 
@@ -212,10 +210,7 @@ impl Manager {
     ///
     /// As any call.
     pub fn objects(&self) -> Result<Vec<ObjectInfo>, CallError> {
-        match ask(&self.link, Operation::Objects)? {
-            Body::Objects(objects) => Ok(objects),
-            other => Err(unexpected(other)),
-        }
+        ask(&self.link, Operation::Objects)
     }
 
     /// Returns the process ID of the server, which is this process's own for
@@ -246,9 +241,9 @@ impl Manager {
     /// Fails if the operating system cannot wait for the process, or this process may no longer
     /// kill it.
     pub fn shutdown(&self, grace: Duration) -> io::Result<()> {
-        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stop = lock(&self.stop).take();
         drop(stop);
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.listening).clear();
         match &self.server {
             Running::Process(process) => {
                 if !readable(std::os::fd::AsFd::as_fd(process), Deadline::after(grace))? {
@@ -261,13 +256,6 @@ impl Manager {
             Running::Here(server) => server.wait(),
         }
         Ok(())
-    }
-
-    fn done(&self, operation: Operation) -> Result<(), CallError> {
-        match ask(&self.link, operation)? {
-            Body::Done => Ok(()),
-            other => Err(unexpected(other)),
-        }
     }
 }
 
@@ -375,7 +363,7 @@ impl ManagerBuilder {
         let process = self.process.spawn(call)?;
         let link = Link::through(way_in)?;
         match ask(&link, Operation::Ping) {
-            Ok(_) => {}
+            Ok(()) => {}
             Err(CallError::Disconnected { .. }) => {
                 return Err(match process.join() {
                     Err(error) => ManagerError::Start(error),

@@ -1,69 +1,65 @@
 //! `Map`: keys and values.
 
 use std::borrow::Borrow;
-use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::change::Change;
 use crate::error::CallError;
-use crate::handle::{Handle, Host, encode, proxy, unexpected};
-use crate::value::Key;
+use crate::handle::{Handle, Host, decode, encode, proxy};
+use crate::value::{Key, Value};
 use crate::watch::{self, Iter, MapChange, Watch};
-use crate::wire::{Body, Initial, Operation, Place};
+use crate::wire::{self, Initial, Operation, Place};
 
-/// A map in a server, with its entries in the order in which their keys were first inserted.
-///
-/// Every method is one message to the server and one back, and is atomic: no other call sees a part
-/// of it. What reads a value and then writes it in two calls is not. Use
-/// [`modify`](Self::modify), [`compare_exchange`](Self::compare_exchange) or
-/// [`get_or_insert`](Self::get_or_insert) for that.
-///
-/// Keys are equal if their encoded bytes are, whatever their `Eq` says. A key cannot contain
-/// descriptors, and its encoded form is at most 1 MiB long. A value can be anything that an
-/// argument of a process function can be, proxies and files included.
-///
-/// # Process death
-///
-/// If a process that uses the map dies, its last call has had its effect, or not, as a whole. If
-/// the server dies, the map is lost, and every call fails with [`CallError::Disconnected`].
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::process_fn;
-/// use mp_manager::{Manager, Map};
-///
-/// #[process_fn]
-/// fn count(old: Option<u64>, by: u64) -> (Option<u64>, u64) {
-///     let new = old.unwrap_or(0) + by;
-///     (Some(new), new)
-/// }
-///
-/// #[process_fn]
-/// fn work(words: Map<String, u64>) {
-///     for word in ["to", "be", "or", "not", "to", "be"] {
-///         words.modify::<count>(&word.to_owned(), 1).unwrap();
-///     }
-/// }
-///
-/// let manager = Manager::spawn()?;
-/// let words = Map::new(&manager)?;
-/// let children = [work::spawn(words.clone())?, work::spawn(words.clone())?];
-/// for child in children {
-///     child.join()?;
-/// }
-/// assert_eq!(words.get("be")?, Some(4));
-/// assert_eq!(words.keys()?, ["to", "be", "or", "not"]);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Map<K, V> {
-    handle: Handle,
-    types: PhantomData<fn() -> (K, V)>,
+proxy! {
+    /// A map in a server, with its entries in the order in which their keys were first inserted.
+    ///
+    /// Every method is one message to the server and one back, and is atomic: no other call sees a
+    /// part of it. What reads a value and then writes it in two calls is not. Use
+    /// [`modify`](Self::modify), [`compare_exchange`](Self::compare_exchange) or
+    /// [`get_or_insert`](Self::get_or_insert) for that.
+    ///
+    /// Keys are equal if their encoded bytes are, whatever their `Eq` says. A key cannot contain
+    /// descriptors, and its encoded form is at most 1 MiB long. A value can be anything that an
+    /// argument of a process function can be, proxies and files included.
+    ///
+    /// # Process death
+    ///
+    /// If a process that uses the map dies, its last call has had its effect, or not, as a whole.
+    /// If the server dies, the map is lost, and every call fails with [`CallError::Disconnected`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::process_fn;
+    /// use mp_manager::{Manager, Map};
+    ///
+    /// #[process_fn]
+    /// fn count(old: Option<u64>, by: u64) -> (Option<u64>, u64) {
+    ///     let new = old.unwrap_or(0) + by;
+    ///     (Some(new), new)
+    /// }
+    ///
+    /// #[process_fn]
+    /// fn work(words: Map<String, u64>) {
+    ///     for word in ["to", "be", "or", "not", "to", "be"] {
+    ///         words.modify::<count>(&word.to_owned(), 1).unwrap();
+    ///     }
+    /// }
+    ///
+    /// let manager = Manager::spawn()?;
+    /// let words = Map::new(&manager)?;
+    /// let children = [work::spawn(words.clone())?, work::spawn(words.clone())?];
+    /// for child in children {
+    ///     child.join()?;
+    /// }
+    /// assert_eq!(words.get("be")?, Some(4));
+    /// assert_eq!(words.keys()?, ["to", "be", "or", "not"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub struct Map<K, V>;
 }
-
-proxy!(Map<K, V>);
 
 fn key<T: Serialize + ?Sized>(key: &T) -> Result<Key, CallError> {
     Key::encode(key).map_err(CallError::Encode)
@@ -71,6 +67,10 @@ fn key<T: Serialize + ?Sized>(key: &T) -> Result<Key, CallError> {
 
 fn place<T: Serialize + ?Sized>(of: &T) -> Result<Place, CallError> {
     key(of).map(Place::Key)
+}
+
+fn put(of: &impl Serialize, value: &impl Serialize) -> Result<wire::Change, CallError> {
+    Ok(wire::Change::Put(place(of)?, encode(value)?))
 }
 
 impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V> {
@@ -107,7 +107,8 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
         Q: Serialize + ?Sized + 'a,
     {
         let keys = keys.into_iter().map(key).collect::<Result<_, _>>()?;
-        self.handle.values(Operation::GetMany(keys))
+        let values: Vec<Option<Value>> = self.handle.call(Operation::GetMany(keys))?;
+        values.into_iter().map(|value| value.map(decode).transpose()).collect()
     }
 
     /// Inserts a value and returns the one that the key had before.
@@ -116,7 +117,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     ///
     /// As [`get`](Self::get). Nothing was inserted after [`CallError::Encode`].
     pub fn insert(&self, of: K, value: V) -> Result<Option<V>, CallError> {
-        self.handle.value(Operation::Set(place(&of)?, encode(&value)?))
+        self.handle.value(Operation::Change(put(&of, &value)?))
     }
 
     /// Inserts a value if the key has none, and returns the value that the key has then.
@@ -125,7 +126,10 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     ///
     /// As [`insert`](Self::insert).
     pub fn get_or_insert(&self, of: K, value: V) -> Result<V, CallError> {
-        self.handle.certain(Operation::GetOrInsert(key(&of)?, encode(&value)?))
+        match self.handle.compare_exchange(place(&of)?, None, Some(&value))? {
+            Err(Some(found)) => Ok(found),
+            _ => Ok(value),
+        }
     }
 
     /// Inserts several values, in one message and all at once.
@@ -134,8 +138,8 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     ///
     /// As [`insert`](Self::insert). If one entry cannot be encoded, none is inserted.
     pub fn extend(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<(), CallError> {
-        let entries = entries.into_iter().map(|(of, value)| Ok((key(&of)?, encode(&value)?)));
-        self.handle.done(Operation::InsertMany(entries.collect::<Result<_, CallError>>()?))
+        let entries = entries.into_iter().map(|(of, value)| put(&of, &value));
+        self.handle.call(Operation::Changes(entries.collect::<Result<_, _>>()?))
     }
 
     /// Removes a key and returns the value that it had.
@@ -147,7 +151,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     where
         K: Borrow<Q>,
     {
-        self.handle.value(Operation::Remove(key(of)?))
+        self.handle.value(Operation::Change(wire::Change::Remove(place(of)?)))
     }
 
     /// Tells whether the map has the key.
@@ -159,7 +163,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     where
         K: Borrow<Q>,
     {
-        self.handle.flag(Operation::Contains(key(of)?))
+        self.handle.call(Operation::Contains(key(of)?))
     }
 
     /// Changes the value of a key by a function that runs in the server, and returns the function's
@@ -179,9 +183,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     ///
     /// If the caller dies, the function runs to its end, and the change holds.
     pub fn modify<F: Change<V>>(&self, of: &K, argument: F::Argument) -> Result<F::Result, CallError> {
-        let function = F::ID.to_owned();
-        let argument = encode(&argument)?;
-        self.handle.certain(Operation::Modify { place: place(of)?, function, argument })
+        self.handle.modify::<V, F>(place(of)?, &argument)
     }
 
     /// Gives a key the value `new` if its value is `old`; `None` is no value. Otherwise the inner
@@ -214,7 +216,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     where
         K: Borrow<Q>,
     {
-        self.handle.compare_exchange(place(of)?, old, new)
+        self.handle.compare_exchange(place(of)?, old.as_ref(), new.as_ref())
     }
 
     /// Returns how many entries the map has.
@@ -223,7 +225,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     ///
     /// As [`get`](Self::get).
     pub fn len(&self) -> Result<usize, CallError> {
-        self.handle.number(Operation::Len).map(|length| length as usize)
+        self.handle.call(Operation::Len)
     }
 
     /// Tells whether the map has no entries.
@@ -241,22 +243,18 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     ///
     /// As [`get`](Self::get).
     pub fn keys(&self) -> Result<Vec<K>, CallError> {
-        match self.handle.call(Operation::Keys)? {
-            Body::Keys(keys) => keys.iter().map(|key| key.decode().map_err(CallError::Decode)).collect(),
-            other => Err(unexpected(other)),
-        }
+        Iter::new(&self.handle, Operation::Keys, |(key, _)| watch::key(&key))?.collect()
     }
 
     /// Returns all entries of one instant, in the order in which their keys were inserted.
     ///
-    /// They come in one message, so this process needs memory for all of them;
-    /// [`iter`](Self::iter) does without.
+    /// This process needs memory for all of them; [`iter`](Self::iter) does without.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
     pub fn snapshot(&self) -> Result<Vec<(K, V)>, CallError> {
-        self.handle.entries(watch::entry)
+        self.iter()?.collect()
     }
 
     /// Returns an iterator over all entries of one instant, which come in pieces of bounded length.
@@ -265,7 +263,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     ///
     /// As [`new`](Self::new).
     pub fn iter(&self) -> Result<Iter<(K, V)>, CallError> {
-        Iter::new(&self.handle, watch::entry)
+        Iter::new(&self.handle, Operation::Entries, watch::entry)
     }
 
     /// Follows the map: a snapshot, and then every change. See [`Watch`].
@@ -283,6 +281,6 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     ///
     /// As [`get`](Self::get).
     pub fn clear(&self) -> Result<(), CallError> {
-        self.handle.done(Operation::Clear)
+        self.handle.change(wire::Change::Clear)
     }
 }

@@ -11,9 +11,10 @@ pub use crate::class::{CLASSES, Class, Created, JsonMethod, Method, Own, create,
 use crate::error::CallError;
 pub use crate::handle::sealed::Sealed;
 pub use crate::handle::{Handle, Together};
-use crate::handle::{Host, ask, decode, encode, unexpected};
+use crate::handle::{Host, ask, decode, encode};
 use crate::reply::Reply;
-use crate::wire::{Body, Operation};
+use crate::value::Value;
+use crate::wire::{Answer, Lease, Operation};
 
 /// A type that a method can take or return.
 #[diagnostic::on_unimplemented(
@@ -31,10 +32,7 @@ pub const fn assert_travels<T: Travels>() {}
 
 /// Calls a constructor that cannot fail.
 pub fn new<P: Sealed>(host: &impl Host, class: &str, method: u32, arguments: &impl Serialize) -> Result<P, CallError> {
-    match construct(host, class, method, arguments, P::interface())? {
-        body @ Body::Object(..) => Handle::new(host.link(), body).map(P::from_handle),
-        other => Err(unexpected(other)),
-    }
+    made(host, construct(host, class, method, arguments, P::interface())?)
 }
 
 /// Calls a constructor that can fail.
@@ -44,20 +42,23 @@ pub fn try_new<P: Sealed, E: DeserializeOwned>(
     method: u32,
     arguments: &impl Serialize,
 ) -> Result<Result<P, E>, CallError> {
-    match construct(host, class, method, arguments, P::interface())? {
-        body @ Body::Object(..) => Handle::new(host.link(), body).map(P::from_handle).map(Ok),
-        Body::Value(Some(error)) => decode(error).map(Err),
-        other => Err(unexpected(other)),
+    match construct::<Result<Lease, Value>>(host, class, method, arguments, P::interface())? {
+        Ok(lease) => made(host, lease).map(Ok),
+        Err(error) => decode(error).map(Err),
     }
 }
 
-fn construct(
+fn made<P: Sealed>(host: &impl Host, lease: Lease) -> Result<P, CallError> {
+    Handle::new(host.link(), lease).map(P::from_handle)
+}
+
+fn construct<A: Answer>(
     host: &impl Host,
     class: &str,
     method: u32,
     arguments: &impl Serialize,
     interface: String,
-) -> Result<Body, CallError> {
+) -> Result<A, CallError> {
     let arguments = encode(arguments)?;
     ask(host.link(), Operation::Construct { class: class.to_owned(), method, arguments, interface })
 }
@@ -69,17 +70,12 @@ pub fn call<R: DeserializeOwned>(handle: &Handle, method: u32, arguments: &impl 
 
 /// Sends a call of a method.
 pub fn later<R: DeserializeOwned>(together: &Together<'_>, method: u32, arguments: &impl Serialize) -> Reply<R> {
-    let handle = together.0;
-    let sent = encode(arguments).and_then(|arguments| {
-        let deadline = handle.deadline();
-        Ok((handle.begin_later(Operation::Call(method, arguments), deadline)?, deadline))
-    });
-    Reply::new(handle, sent)
+    Reply::new(together.0, encode(arguments).map(|arguments| (method, arguments)))
 }
 
 /// Lets an object be used again after a panic.
 pub fn clear_poison(handle: &Handle) -> Result<(), CallError> {
-    handle.done(Operation::ClearPoison)
+    handle.call(Operation::ClearPoison)
 }
 
 /// Calls a method with arguments and a result in JSON.

@@ -1,6 +1,5 @@
 //! `Queue`: values that each go to one taker.
 
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,45 +7,42 @@ use serde::de::DeserializeOwned;
 
 use crate::error::CallError;
 use crate::handle::{Handle, Host, encode, proxy};
-use crate::wire::{Initial, Operation};
+use crate::wire::{Change, Initial, Operation};
 
-/// A queue in a server: first in, first out, for any number of processes on either side.
-///
-/// `mp_queue::Queue` is many times as fast among processes that can share memory. This one holds
-/// any number of values of any length, and can be published.
-///
-/// # Process death
-///
-/// A value is lost only with a process that had received it. If a process dies while a value is on
-/// its way to it, the value goes back to the front of the queue. A process that dies while it waits
-/// leaves nothing behind.
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::process_fn;
-/// use mp_manager::{Manager, Queue};
-///
-/// #[process_fn]
-/// fn double(numbers: Queue<u64>, doubled: Queue<u64>) {
-///     while let Some(number) = numbers.try_get().unwrap() {
-///         doubled.put(2 * number).unwrap();
-///     }
-/// }
-///
-/// let manager = Manager::spawn()?;
-/// let (numbers, doubled) = (Queue::new(&manager)?, Queue::bounded(&manager, 10)?);
-/// numbers.put(21)?;
-/// double::spawn(numbers, doubled.clone())?.join()?;
-/// assert_eq!(doubled.get()?, 42);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Queue<T> {
-    handle: Handle,
-    types: PhantomData<fn(T) -> T>,
+proxy! {
+    /// A queue in a server: first in, first out, for any number of processes on either side.
+    ///
+    /// `mp_queue::Queue` is many times as fast among processes that can share memory. This one
+    /// holds any number of values of any length, and can be published.
+    ///
+    /// # Process death
+    ///
+    /// A value is lost only with a process that had received it. If a process dies while a value is
+    /// on its way to it, the value goes back to the front of the queue. A process that dies while
+    /// it waits leaves nothing behind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::process_fn;
+    /// use mp_manager::{Manager, Queue};
+    ///
+    /// #[process_fn]
+    /// fn double(numbers: Queue<u64>, doubled: Queue<u64>) {
+    ///     while let Some(number) = numbers.try_get().unwrap() {
+    ///         doubled.put(2 * number).unwrap();
+    ///     }
+    /// }
+    ///
+    /// let manager = Manager::spawn()?;
+    /// let (numbers, doubled) = (Queue::new(&manager)?, Queue::bounded(&manager, 10)?);
+    /// numbers.put(21)?;
+    /// double::spawn(numbers, doubled.clone())?.join()?;
+    /// assert_eq!(doubled.get()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub struct Queue<T>;
 }
-
-proxy!(Queue<T>);
 
 impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// Makes an empty queue without a limit.
@@ -74,10 +70,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// [`CallError::TimedOut`] if the proxy has a limit, and any [`CallError`] that is not about a
     /// function.
     pub fn put(&self, value: T) -> Result<(), CallError> {
-        match self.put_within(&value, None)? {
-            true => Ok(()),
-            false => Err(CallError::TimedOut),
-        }
+        self.put_within(&value, None)?.then_some(()).ok_or(CallError::TimedOut)
     }
 
     /// Puts a value at the end if there is room. Otherwise the inner error holds the value.
@@ -95,13 +88,11 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     ///
     /// As [`try_put`](Self::try_put).
     pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<Result<(), T>, CallError> {
-        let put = self.put_within(&value, Some(timeout))?;
-        Ok(if put { Ok(()) } else { Err(value) })
+        Ok(if self.put_within(&value, Some(timeout))? { Ok(()) } else { Err(value) })
     }
 
     fn put_within(&self, value: &T, timeout: Option<Duration>) -> Result<bool, CallError> {
-        let value = encode(value)?;
-        self.handle.wait_flag(timeout, |timeout| Operation::Put(value, timeout))
+        self.handle.wait(timeout, Operation::Put(encode(value)?))
     }
 
     /// Waits for a value, and takes it.
@@ -138,7 +129,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     ///
     /// As [`try_get`](Self::try_get).
     pub fn len(&self) -> Result<usize, CallError> {
-        self.handle.number(Operation::Len).map(|length| length as usize)
+        self.handle.call(Operation::Len)
     }
 
     /// Tells whether the queue holds no value.
@@ -156,6 +147,6 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     ///
     /// As [`try_get`](Self::try_get).
     pub fn clear(&self) -> Result<(), CallError> {
-        self.handle.done(Operation::Clear)
+        self.handle.change(Change::Clear)
     }
 }

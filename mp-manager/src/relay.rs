@@ -22,7 +22,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CallError;
+use crate::mutex::lock;
 use crate::value::leaving;
 use crate::wire::{Body, ClientsEnd, Request, Response, ServersEnd};
 
@@ -56,11 +57,6 @@ enum Frame<T> {
 
 /// After so many beats without a sound, the peer is taken for dead.
 const SILENCE: u32 = 3;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The sending half of a stream.
 struct Out {
@@ -174,8 +170,8 @@ pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat
 
 fn keep_leases(answers: &mut [Response], leases: &Mutex<HashMap<u64, Vec<OwnedFd>>>) {
     for answer in answers {
-        if let Body::Object(id, lease) = &mut answer.body {
-            lock(leases).entry(*id).or_default().extend(lease.take().map(Fd::into_inner));
+        if let Some(lease) = answer.body.lease() {
+            lock(leases).entry(lease.object).or_default().extend(lease.descriptor.take().map(Fd::into_inner));
         }
     }
 }
@@ -286,15 +282,14 @@ impl BesideProcess {
     /// Returns false if the stream has ended.
     fn pass_on_answers(&self, mut answers: Vec<Response>) -> bool {
         for answer in &mut answers {
-            if let Body::Object(id, lease) = &mut answer.body {
-                match self.lease(*id) {
-                    Ok(made) => *lease = Some(Fd(made)),
-                    Err(error) => {
-                        if lock(&self.out).send::<()>(&Frame::Release(*id)).is_err() {
-                            return false;
-                        }
-                        answer.body = Body::Failed(CallError::Busy(format!("no descriptor is free here: {error}")));
+            let Some(lease) = answer.body.lease() else { continue };
+            match self.lease(lease.object) {
+                Ok(made) => lease.descriptor = Some(Fd(made)),
+                Err(error) => {
+                    if lock(&self.out).send::<()>(&Frame::Release(lease.object)).is_err() {
+                        return false;
                     }
+                    answer.body = Body::Failed(CallError::Busy(format!("no descriptor is free here: {error}")));
                 }
             }
         }

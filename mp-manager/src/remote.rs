@@ -89,7 +89,7 @@ impl Remote {
             .name("mp-manager remote".to_owned())
             .spawn(move || serve_door(&door, &address, &key, first))?;
         let link = Link::through(way_in)?;
-        ask(&link, Operation::Ping).map_err(RemoteError::Call)?;
+        ask::<()>(&link, Operation::Ping).map_err(RemoteError::Call)?;
         Ok(Self { link })
     }
 

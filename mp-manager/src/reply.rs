@@ -9,9 +9,10 @@ use mp_core::raw::Deadline;
 use serde::de::DeserializeOwned;
 
 use crate::error::CallError;
-use crate::handle::{Handle, decode, unexpected};
+use crate::handle::{Handle, decode, expect};
 use crate::link::Pending;
-use crate::wire::Body;
+use crate::value::Value;
+use crate::wire::Operation;
 
 /// The answer of a call that was sent with `later()`, which a thread can [`join`](Self::join) and a
 /// task can await.
@@ -35,8 +36,14 @@ struct Sent {
 }
 
 impl<T: DeserializeOwned> Reply<T> {
-    pub(crate) fn new(handle: &Handle, sent: Result<(Pending, Deadline), CallError>) -> Self {
-        let sent = sent.map(|(pending, deadline)| Sent { pending, deadline, _handle: handle.clone() });
+    /// Sends a call of the method at a place, with its arguments: with others, if it is short.
+    pub(crate) fn new(handle: &Handle, call: Result<(u32, Value), CallError>) -> Self {
+        let deadline = handle.deadline();
+        let sent = call.and_then(|(method, arguments)| {
+            let short = arguments.is_small();
+            let pending = handle.begin(Operation::Call(method, arguments), deadline, short)?;
+            Ok(Sent { pending, deadline, _handle: handle.clone() })
+        });
         Self { sent, types: PhantomData }
     }
 
@@ -47,14 +54,7 @@ impl<T: DeserializeOwned> Reply<T> {
     /// Any [`CallError`], also one of sending the call.
     pub fn join(self) -> Result<T, CallError> {
         let sent = self.sent?;
-        result(sent.pending.finish(sent.deadline))
-    }
-}
-
-fn result<T: DeserializeOwned>(answer: Result<Body, CallError>) -> Result<T, CallError> {
-    match answer? {
-        Body::Value(Some(value)) => decode(value),
-        other => Err(unexpected(other)),
+        expect(sent.pending.finish(sent.deadline)).and_then(decode)
     }
 }
 
@@ -65,7 +65,7 @@ impl<T: DeserializeOwned> Future for Reply<T> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &self.sent {
             Err(error) => Poll::Ready(Err(error.clone())),
-            Ok(sent) => sent.pending.poll(context.waker()).map(result),
+            Ok(sent) => sent.pending.poll(context.waker()).map(|answer| expect(answer).and_then(decode)),
         }
     }
 }

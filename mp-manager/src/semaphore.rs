@@ -1,7 +1,6 @@
 //! `Semaphore`: a number of permits.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use mp_core::raw::Deadline;
@@ -10,36 +9,33 @@ use crate::error::CallError;
 use crate::handle::{Handle, Host, proxy};
 use crate::wire::{Initial, Operation};
 
-/// A semaphore in a server.
-///
-/// Waiting calls get permits in the order in which they came, so one that wants many is not
-/// overtaken.
-///
-/// # Process death
-///
-/// The permits of a process that dies return. A process that dies while it waits leaves nothing
-/// behind.
-///
-/// # Examples
-///
-/// ```
-/// use mp_manager::{Manager, Semaphore};
-///
-/// let manager = Manager::here()?;
-/// let licences = Semaphore::new(&manager, 2)?;
-/// let (first, second) = (licences.acquire()?, licences.acquire()?);
-/// assert!(licences.try_acquire()?.is_none());
-/// drop(first);
-/// assert!(licences.try_acquire()?.is_some());
-/// # drop(second);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Semaphore {
-    handle: Handle,
-    types: PhantomData<()>,
+proxy! {
+    /// A semaphore in a server.
+    ///
+    /// Waiting calls get permits in the order in which they came, so one that wants many is not
+    /// overtaken.
+    ///
+    /// # Process death
+    ///
+    /// The permits of a process that dies return. A process that dies while it waits leaves nothing
+    /// behind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_manager::{Manager, Semaphore};
+    ///
+    /// let manager = Manager::here()?;
+    /// let licences = Semaphore::new(&manager, 2)?;
+    /// let (first, second) = (licences.acquire()?, licences.acquire()?);
+    /// assert!(licences.try_acquire()?.is_none());
+    /// drop(first);
+    /// assert!(licences.try_acquire()?.is_some());
+    /// # drop(second);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub struct Semaphore;
 }
-
-proxy!(Semaphore);
 
 impl Semaphore {
     /// Makes a semaphore with `permits` permits.
@@ -100,7 +96,7 @@ impl Semaphore {
 
     fn acquire_within(&self, count: usize, timeout: Option<Duration>) -> Result<Option<Permit>, CallError> {
         let count = count as u64;
-        let acquired = self.handle.wait_flag(timeout, |timeout| Operation::Acquire(count, timeout))?;
+        let acquired: bool = self.handle.wait(timeout, Operation::Acquire(count))?;
         Ok(acquired.then(|| Permit { handle: self.handle.clone(), count }))
     }
 
@@ -110,7 +106,7 @@ impl Semaphore {
     ///
     /// [`CallError::TooManyPermits`] if the semaphore is bounded and would have more than it may.
     pub fn release(&self, count: usize) -> Result<(), CallError> {
-        self.handle.done(Operation::Release(count as u64))
+        self.handle.call(Operation::Release(count as u64))
     }
 
     /// Returns how many permits are free.
@@ -119,7 +115,7 @@ impl Semaphore {
     ///
     /// As [`try_acquire`](Self::try_acquire).
     pub fn available(&self) -> Result<usize, CallError> {
-        self.handle.number(Operation::Len).map(|permits| permits as usize)
+        self.handle.call(Operation::Len)
     }
 }
 
@@ -143,7 +139,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if self.count > 0 {
             // The answer is dropped when it comes.
-            let _ = self.handle.begin(Operation::Release(self.count), Deadline::NEVER);
+            let _ = self.handle.begin(Operation::Release(self.count), Deadline::NEVER, false);
         }
     }
 }

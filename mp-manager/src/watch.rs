@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::error::CallError;
 use crate::handle::{Handle, decode, unexpected};
 use crate::value::{Entry, Key};
-use crate::wire::{Body, Change, Operation, Place};
+use crate::wire::{Body, Change, Operation, Page, Place};
 
 /// What a watcher is told.
 pub(crate) enum News {
@@ -79,18 +79,23 @@ impl<C> Watch<C> {
     }
 
     fn ask(&mut self, timeout: Option<Duration>) -> Result<(), CallError> {
-        let number = self.number;
-        match self.handle.wait(timeout, |timeout| Operation::Watch(number, timeout)) {
-            Ok(Body::Entries(entries)) => self.news.push_back(News::Snapshot(entries)),
-            Ok(Body::Changes(changes)) => self.news.extend(changes.into_iter().map(News::Change)),
-            other => {
-                // The server may have told this one something that did not arrive.
-                self.handle.post(Operation::Unwatch(self.number));
-                self.number = fresh_number();
-                return Err(other.map_or_else(|error| error, unexpected));
+        let told = self.handle.wait(timeout, Operation::Watch(self.number)).and_then(|told| match told {
+            Ok(page) => {
+                let entries = Iter::of_page(&self.handle, page, Ok)?;
+                self.news.push_back(News::Snapshot(entries.collect::<Result<_, _>>()?));
+                Ok(())
             }
+            Err(changes) => {
+                self.news.extend(changes.into_iter().map(News::Change));
+                Ok(())
+            }
+        });
+        if told.is_err() {
+            // The server may have told this one something that did not arrive.
+            self.handle.post(Operation::Unwatch(self.number));
+            self.number = fresh_number();
         }
-        Ok(())
+        told
     }
 
     /// Waits for the next change, for `timeout` at most; `None` if there was none.
@@ -174,12 +179,12 @@ pub enum ListChange<T> {
     Cleared,
 }
 
-fn decode_key<K: DeserializeOwned>(key: &Key) -> Result<K, CallError> {
+pub(crate) fn key<K: DeserializeOwned>(key: &Key) -> Result<K, CallError> {
     key.decode().map_err(CallError::Decode)
 }
 
-pub(crate) fn entry<K: DeserializeOwned, V: DeserializeOwned>((key, value): Entry) -> Result<(K, V), CallError> {
-    Ok((decode_key(&key)?, decode(value)?))
+pub(crate) fn entry<K: DeserializeOwned, V: DeserializeOwned>((of, value): Entry) -> Result<(K, V), CallError> {
+    Ok((key(&of)?, decode(value)?))
 }
 
 pub(crate) fn value<T: DeserializeOwned>((_, value): Entry) -> Result<T, CallError> {
@@ -189,8 +194,8 @@ pub(crate) fn value<T: DeserializeOwned>((_, value): Entry) -> Result<T, CallErr
 pub(crate) fn map_change<K: DeserializeOwned, V: DeserializeOwned>(news: News) -> Result<MapChange<K, V>, CallError> {
     Ok(match news {
         News::Snapshot(entries) => MapChange::Snapshot(entries.into_iter().map(entry).collect::<Result<_, _>>()?),
-        News::Change(Change::Put(Place::Key(key), value)) => MapChange::Set(decode_key(&key)?, decode(value)?),
-        News::Change(Change::Remove(Place::Key(key))) => MapChange::Removed(decode_key(&key)?),
+        News::Change(Change::Put(Place::Key(of), value)) => MapChange::Set(key(&of)?, decode(value)?),
+        News::Change(Change::Remove(Place::Key(of))) => MapChange::Removed(key(&of)?),
         News::Change(Change::Clear) => MapChange::Cleared,
         News::Change(_) => return Err(unexpected(Body::Done)),
     })
@@ -221,32 +226,37 @@ pub(crate) fn cell_change<T: DeserializeOwned>(news: News) -> Result<T, CallErro
 /// Reads what a [`Map`](crate::Map) or a [`List`](crate::List) held at one instant, in pieces of
 /// bounded length, as an iterator.
 ///
-/// The snapshot is an object of its own in the server, and goes with this value. Its values are
-/// those of the map or list, not copies. After an error the iterator ends.
+/// What does not fit into the first piece is an object of its own in the server, and goes with this
+/// value. Its values are those of the map or list, not copies. After an error the iterator ends.
 pub struct Iter<T> {
-    handle: Handle,
-    /// How many have come.
-    from: u64,
     piece: vec::IntoIter<Entry>,
+    rest: Option<Handle>,
+    /// How many values of the rest have come.
+    from: u64,
     decode: fn(Entry) -> Result<T, CallError>,
-    ended: bool,
 }
 
 impl<T> Iter<T> {
-    pub(crate) fn new(of: &Handle, decode: fn(Entry) -> Result<T, CallError>) -> Result<Self, CallError> {
-        let handle = of.made(Operation::Freeze)?;
-        Ok(Self { handle, from: 0, piece: Vec::new().into_iter(), decode, ended: false })
+    pub(crate) fn new(
+        of: &Handle,
+        operation: Operation,
+        decode: fn(Entry) -> Result<T, CallError>,
+    ) -> Result<Self, CallError> {
+        Self::of_page(of, of.call(operation)?, decode)
     }
 
-    fn piece(&mut self) -> Result<(), CallError> {
-        match self.handle.call(Operation::Piece(self.from))? {
-            Body::Entries(entries) => {
-                self.from += entries.len() as u64;
-                self.piece = entries.into_iter();
-                Ok(())
-            }
-            other => Err(unexpected(other)),
+    fn of_page(of: &Handle, page: Page, decode: fn(Entry) -> Result<T, CallError>) -> Result<Self, CallError> {
+        let rest = page.rest.map(|lease| of.beside(lease)).transpose()?;
+        Ok(Self { piece: page.entries.into_iter(), rest, from: 0, decode })
+    }
+
+    fn next_entry(&mut self) -> Result<Option<Entry>, CallError> {
+        if let (0, Some(rest)) = (self.piece.len(), &self.rest) {
+            let page: Page = rest.call(Operation::Piece(self.from))?;
+            self.from += page.entries.len() as u64;
+            self.piece = page.entries.into_iter();
         }
+        Ok(self.piece.next())
     }
 }
 
@@ -254,21 +264,16 @@ impl<T> Iterator for Iter<T> {
     type Item = Result<T, CallError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
+        let next = self.next_entry().and_then(|entry| entry.map(self.decode).transpose()).transpose();
+        if !matches!(next, Some(Ok(_))) {
+            (self.piece, self.rest) = (Vec::new().into_iter(), None);
         }
-        let next = match self.piece.next() {
-            Some(entry) => Ok(Some(entry)),
-            None => self.piece().map(|()| self.piece.next()),
-        };
-        let next = next.and_then(|entry| entry.map(self.decode).transpose()).transpose();
-        self.ended = !matches!(next, Some(Ok(_)));
         next
     }
 }
 
 impl<T> fmt::Debug for Iter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Iter").field("object", &self.handle.id()).finish_non_exhaustive()
+        f.debug_struct("Iter").finish_non_exhaustive()
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Request {
     pub(crate) call: u64,
     /// The object. The server itself is 0.
     pub(crate) object: u64,
+    /// How long the call may wait in the server; `None` is without a limit.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) operation: Operation,
 }
 
@@ -54,9 +56,6 @@ pub(crate) enum Initial {
     Barrier(u64),
 }
 
-/// How long a call may wait; `None` is without a limit.
-pub(crate) type Timeout = Option<Duration>;
-
 /// Where in its object a value is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Place {
@@ -65,13 +64,17 @@ pub(crate) enum Place {
     Whole,
 }
 
+/// In a change: the end of the list.
+pub(crate) const END: u64 = u64::MAX;
+
 /// A change of an object that holds values.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Change {
     /// The value at a place becomes another one. In a map the key may be new.
     Put(Place, Value),
-    /// A list gets a value at an index.
+    /// A list gets a value at an index, or at its [`END`].
     Insert(u64, Value),
+    /// The last value of a list is at its [`END`].
     Remove(Place),
     Clear,
 }
@@ -117,7 +120,10 @@ pub(crate) enum Operation {
     Objects,
     // Of any object that holds values.
     Get(Place),
-    Set(Place, Value),
+    /// Answered with the value that was there before.
+    Change(Change),
+    /// Several at once.
+    Changes(Vec<Change>),
     Modify {
         place: Place,
         function: String,
@@ -129,44 +135,37 @@ pub(crate) enum Operation {
         new: Option<Value>,
     },
     Len,
-    Clear,
     Entries,
-    /// Makes an object of the values of this instant.
-    Freeze,
     /// Asks for what the watcher of this number has not seen.
-    Watch(u64, Timeout),
+    Watch(u64),
     /// The watcher of this number has ended. There is no answer.
     Unwatch(u64),
-    // Of such an object: some of the values, from the one of this number on.
+    // Of the rest of a page: some of the values, from the one of this number on.
     Piece(u64),
     // Of a map.
-    Remove(Key),
     Contains(Key),
-    GetOrInsert(Key, Value),
     GetMany(Vec<Key>),
-    InsertMany(Vec<Entry>),
     Keys,
-    // Of a list.
-    Push(Vec<Value>),
-    Pop,
-    Insert(u64, Value),
-    RemoveAt(u64),
     // Of a queue.
-    Put(Value, Timeout),
-    Take(Timeout),
-    /// The value that answered the call has arrived. There is no answer.
-    Acknowledge(u64),
+    Put(Value),
+    Take,
+    /// The value that answered the call has arrived, or it has not and goes to another one. There
+    /// is no answer.
+    Acknowledge {
+        call: u64,
+        arrived: bool,
+    },
     // Of a lock and its condition, with the token of its holder; of a semaphore, with a number of
     // permits. Releasing a lock has no answer.
-    Acquire(u64, Timeout),
+    Acquire(u64),
     Release(u64),
-    Sleep(u64, Timeout),
+    Sleep(u64),
     Notify(u64, u64),
     // Of an object of a type of the user's.
     Call(u32, Value),
     ClearPoison,
     // Of an event and a barrier.
-    Wait(Timeout),
+    Wait,
     SetFlag(bool),
     IsSet,
     Abort,
@@ -176,40 +175,56 @@ pub(crate) enum Operation {
 impl Operation {
     /// Tells whether the call may have to wait for other calls.
     pub(crate) fn may_wait(&self) -> bool {
-        matches!(
-            self,
-            Self::Put(..) | Self::Take(_) | Self::Acquire(..) | Self::Sleep(..) | Self::Wait(_) | Self::Watch(..)
-        )
+        matches!(self, Self::Put(_) | Self::Take | Self::Acquire(_) | Self::Sleep(_) | Self::Wait | Self::Watch(_))
     }
 
     /// Calls `f` with each value in it.
     pub(crate) fn for_each_value<E>(&mut self, mut f: impl FnMut(&mut Value) -> Result<(), E>) -> Result<(), E> {
         match self {
             Self::Create { initial: Initial::Cell(value), .. }
-            | Self::Set(_, value)
-            | Self::GetOrInsert(_, value)
-            | Self::Insert(_, value)
-            | Self::Put(value, _)
+            | Self::Change(Change::Put(_, value) | Change::Insert(_, value))
+            | Self::Put(value)
             | Self::Call(_, value)
             | Self::Construct { arguments: value, .. }
             | Self::Modify { argument: value, .. } => f(value),
             Self::CompareExchange { old, new, .. } => old.iter_mut().chain(new).try_for_each(f),
-            Self::InsertMany(pairs) => pairs.iter_mut().try_for_each(|(_, value)| f(value)),
-            Self::Push(values) => values.iter_mut().try_for_each(f),
+            Self::Changes(changes) => changes.iter_mut().try_for_each(|change| match change {
+                Change::Put(_, value) | Change::Insert(_, value) => f(value),
+                Change::Remove(_) | Change::Clear => Ok(()),
+            }),
             _ => Ok(()),
         }
     }
 }
 
-impl Body {
-    /// Tells whether it can share a packet with other answers: it is short, and has no descriptors.
-    pub(crate) fn is_small(&self) -> bool {
-        match self {
-            Self::Done | Self::Flag(_) | Self::Number(_) | Self::Locked { .. } | Self::Failed(_) => true,
-            Self::Value(value) | Self::Unequal(value) => value.as_ref().is_none_or(Value::is_small),
-            _ => false,
-        }
+/// An object, and a lease of it, which does not leave the machine.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Lease {
+    pub(crate) object: u64,
+    pub(crate) descriptor: Option<Fd<OwnedFd>>,
+}
+
+/// Values of one instant with their keys, which are empty in a list and a cell.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Page {
+    pub(crate) entries: Vec<Entry>,
+    /// An object of those that did not fit.
+    pub(crate) rest: Option<Lease>,
+}
+
+impl From<Vec<Entry>> for Page {
+    fn from(entries: Vec<Entry>) -> Self {
+        Self { entries, rest: None }
     }
+}
+
+/// A lock, as its new holder gets it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Held {
+    pub(crate) token: u64,
+    pub(crate) owner_died: bool,
+    /// A condition was notified.
+    pub(crate) notified: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -219,21 +234,68 @@ pub(crate) enum Body {
     Number(u64),
     Value(Option<Value>),
     Values(Vec<Option<Value>>),
-    Keys(Vec<Key>),
-    /// Values with their keys; the keys are empty in a list and a cell.
-    Entries(Vec<Entry>),
+    Entries(Page),
     Changes(Vec<Change>),
-    /// An object and a lease of it, which does not leave the machine.
-    Object(u64, Option<Fd<OwnedFd>>),
+    Object(Lease),
     Objects(Vec<ObjectInfo>),
-    Locked {
-        token: u64,
-        owner_died: bool,
-        notified: bool,
-    },
+    Locked(Held),
     /// The value that was there in place of the expected one.
     Unequal(Option<Value>),
     Failed(CallError),
+}
+
+impl Body {
+    /// Tells whether it can share a packet with other answers: it is short, and has no descriptors.
+    pub(crate) fn is_small(&self) -> bool {
+        match self {
+            Self::Done | Self::Flag(_) | Self::Number(_) | Self::Locked(_) | Self::Failed(_) => true,
+            Self::Value(value) | Self::Unequal(value) => value.as_ref().is_none_or(Value::is_small),
+            _ => false,
+        }
+    }
+
+    /// Returns the lease in it.
+    pub(crate) fn lease(&mut self) -> Option<&mut Lease> {
+        match self {
+            Self::Object(lease) | Self::Entries(Page { rest: Some(lease), .. }) => Some(lease),
+            _ => None,
+        }
+    }
+}
+
+/// What a call expects as its answer.
+pub(crate) trait Answer: Sized {
+    /// Returns the error, or another answer than one of this type, as it is.
+    fn from_body(body: Body) -> Result<Self, Body>;
+}
+
+macro_rules! answers {
+    ($($answer:ty: { $($body:pat => $value:expr),+ })+) => {$(
+        impl Answer for $answer {
+            fn from_body(body: Body) -> Result<Self, Body> {
+                match body {
+                    $($body => Ok($value),)+
+                    other => Err(other),
+                }
+            }
+        }
+    )+};
+}
+
+answers! {
+    (): { Body::Done => () }
+    bool: { Body::Flag(flag) => flag }
+    usize: { Body::Number(number) => number as usize }
+    Option<Value>: { Body::Value(value) => value }
+    Value: { Body::Value(Some(value)) => value }
+    Vec<Option<Value>>: { Body::Values(values) => values }
+    Page: { Body::Entries(page) => page }
+    Lease: { Body::Object(lease) => lease }
+    Vec<ObjectInfo>: { Body::Objects(objects) => objects }
+    Option<Held>: { Body::Locked(held) => Some(held), Body::Flag(false) => None }
+    Result<(), Option<Value>>: { Body::Done => Ok(()), Body::Unequal(found) => Err(found) }
+    Result<Page, Vec<Change>>: { Body::Entries(page) => Ok(page), Body::Changes(changes) => Err(changes) }
+    Result<Lease, Value>: { Body::Object(lease) => Ok(lease), Body::Value(Some(error)) => Err(error) }
 }
 
 /// Describes an object of a server, for whoever debugs.

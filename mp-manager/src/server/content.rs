@@ -3,11 +3,12 @@
 use std::sync::{Arc, RwLock};
 
 use super::data::{Data, Map, Values};
-use super::waiting::{Answers, Done, Waiter, Waiting};
+use super::job::{self, Work};
+use super::waiting::{Answers, Waiter, Waiting};
 use crate::class::{Class, Method, Own};
 use crate::error::CallError;
 use crate::value::{Entry, Value};
-use crate::wire::{Body, Initial, Operation, Place, Timeout};
+use crate::wire::{Body, Initial, Operation, Place};
 
 pub(super) enum Content {
     Data(Data),
@@ -29,22 +30,23 @@ pub(super) struct Object {
 /// What an operation comes to.
 pub(super) enum Step {
     Answer(Body),
-    /// A function has to run first.
-    Run(Modification),
-    /// A method has to run.
-    Call {
-        value: Arc<RwLock<Own>>,
-        method: Method,
-        arguments: Value,
-    },
-    /// The call waits, unless it was answered at once.
-    Wait(Timeout),
+    /// A function or a method has to run first.
+    Run(Work),
+    /// The call waits, unless the answers have its own already.
+    Wait,
     /// The client expects no answer.
     Silent,
-    /// The answer is a new object, to read these in pieces.
-    Make(Vec<Entry>),
-    /// An object of this kind has no such operation.
-    Mismatch,
+}
+
+impl From<Body> for Step {
+    fn from(body: Body) -> Self {
+        Self::Answer(body)
+    }
+}
+
+/// An object of this kind has no such operation.
+pub(super) fn mismatch() -> CallError {
+    CallError::WrongType { expected: "an object with this method".to_owned(), found: "another one".to_owned() }
 }
 
 /// How much of an object a call needs while it runs on a thread.
@@ -59,42 +61,34 @@ pub(super) enum Turn {
 }
 
 impl Object {
-    fn apply(&mut self, operation: Operation) -> Step {
+    fn apply(&mut self, operation: Operation) -> Result<Step, CallError> {
         match operation {
-            Operation::Call(..) if self.poisoned => Step::Answer(Body::Failed(CallError::Poisoned)),
-            Operation::Call(method, arguments) => match self.class.method(method) {
-                Ok(method) => Step::Call { value: Arc::clone(&self.value), method, arguments },
-                Err(error) => Step::Answer(Body::Failed(error)),
-            },
+            Operation::Call(..) if self.poisoned => Err(CallError::Poisoned),
+            Operation::Call(method, arguments) => {
+                let (method, value) = (self.class.method(method)?, Arc::clone(&self.value));
+                Ok(Step::Run(Box::new(move || job::call(&value, method, arguments))))
+            }
             Operation::ClearPoison => {
                 self.poisoned = false;
-                Step::Answer(Body::Done)
+                Ok(Body::Done.into())
             }
-            _ => Step::Mismatch,
+            _ => Err(mismatch()),
         }
     }
-}
-
-/// A change of a value by a function.
-pub(super) struct Modification {
-    pub(super) place: Place,
-    pub(super) function: String,
-    pub(super) old: Option<Value>,
-    pub(super) argument: Value,
 }
 
 /// How many values, and how many bytes of them, a piece has at most, but at least one value.
 const PIECE: (usize, u64) = (1024, 64 << 10);
 
-fn piece(of: &[Entry], from: u64) -> Vec<Entry> {
-    let rest = of.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
+/// Returns how many of the values are in one piece.
+pub(super) fn piece(of: &[Entry]) -> usize {
     let mut left = PIECE.1;
-    let fits = |(_, value): &&Entry| {
+    let fits = |(key, value): &&Entry| {
         let had = left > 0;
-        left = left.saturating_sub(value.length());
+        left = left.saturating_sub(key.length() + value.length());
         had
     };
-    rest.iter().take(PIECE.0).take_while(fits).cloned().collect()
+    of.iter().take(PIECE.0).take_while(fits).count()
 }
 
 impl Content {
@@ -128,21 +122,24 @@ impl Content {
         }
     }
 
-    pub(super) fn apply(&mut self, operation: Operation, who: Waiter, answers: &mut Answers) -> Step {
+    pub(super) fn apply(
+        &mut self,
+        operation: Operation,
+        who: Waiter,
+        answers: &mut Answers,
+    ) -> Result<Step, CallError> {
         match (self, operation) {
             (Self::Data(data), operation) => {
                 let step = data.apply(operation, who);
                 data.settle(answers);
                 step
             }
-            (Self::Pieces(entries), Operation::Piece(from)) => Step::Answer(Body::Entries(piece(entries, from))),
-            (Self::Pieces(_), _) => Step::Mismatch,
-            (Self::Waiting(waiting), operation) => match waiting.apply(operation, who, answers) {
-                Done::Answer(body) => Step::Answer(body),
-                Done::Waits(timeout) => Step::Wait(timeout),
-                Done::Silent => Step::Silent,
-                Done::Mismatch => Step::Mismatch,
-            },
+            (Self::Pieces(entries), Operation::Piece(from)) => {
+                let rest = entries.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
+                Ok(Body::Entries(rest[..piece(rest)].to_vec().into()).into())
+            }
+            (Self::Pieces(_), _) => Err(mismatch()),
+            (Self::Waiting(waiting), operation) => waiting.apply(operation, who, answers),
             (Self::Own(object), operation) => object.apply(operation),
         }
     }

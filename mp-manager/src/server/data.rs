@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::content::{Content, Modification, Step};
+use super::content::{Content, Step, mismatch};
+use super::job;
 use super::waiting::{Answers, Waiter};
 use super::watchers::Watchers;
 use crate::error::CallError;
 use crate::value::{Entry, Key, Value};
-use crate::wire::{Body, Change, Operation, Place};
+use crate::wire::{Body, Change, END, Operation, Place};
 
 pub(super) struct Data {
     values: Values,
@@ -45,82 +46,50 @@ impl Data {
         }
     }
 
-    pub(super) fn apply(&mut self, operation: Operation, who: Waiter) -> Step {
-        let length = self.len();
-        Step::Answer(match (&self.values, operation) {
-            (_, Operation::Modify { place, function, argument }) => match self.values.look(&place) {
-                Ok(old) => return Step::Run(Modification { place, function, old, argument }),
-                Err(step) => return step,
+    pub(super) fn apply(&mut self, operation: Operation, who: Waiter) -> Result<Step, CallError> {
+        Ok(Step::Answer(match (&self.values, operation) {
+            (values, Operation::Get(place)) => match values.look(&place) {
+                Err(CallError::OutOfBounds { .. }) => Body::Value(None),
+                found => Body::Value(found?),
             },
-            (_, Operation::CompareExchange { place, old, new }) => match self.values.look(&place) {
-                Ok(found) => self.exchange(place, old, found, new),
-                Err(step) => return step,
-            },
-            (_, Operation::Get(place)) => match self.values.look(&place) {
-                Ok(value) => Body::Value(value),
-                Err(Step::Answer(Body::Failed(CallError::OutOfBounds { .. }))) => Body::Value(None),
-                Err(step) => return step,
-            },
-            (_, Operation::Set(place, value)) => match self.values.look(&place) {
-                Ok(_) => Body::Value(self.change(Change::Put(place, value))),
-                Err(step) => return step,
-            },
-            (_, Operation::Watch(..)) if self.watchers.are_too_many() => {
-                Body::Failed(CallError::Busy("too many processes watch the object".to_owned()))
+            (values, Operation::Change(change)) => {
+                let change = values.resolve(change)?;
+                Body::Value(self.change(change))
             }
-            (values, Operation::Watch(number, timeout)) => match self.watchers.ask(who, number, || values.entries()) {
+            (_, Operation::Changes(changes)) => {
+                for change in changes {
+                    let change = self.values.resolve(change)?;
+                    self.change(change);
+                }
+                Body::Done
+            }
+            (values, Operation::Modify { place, function, argument }) => {
+                let old = values.look(&place)?;
+                return Ok(Step::Run(Box::new(move || job::modify(place, function, old, argument))));
+            }
+            (values, Operation::CompareExchange { place, old, new }) => {
+                let found = values.look(&place)?;
+                self.exchange(place, old, found, new)?
+            }
+            (values, Operation::Watch(number)) => match self.watchers.ask(who, number, || values.entries())? {
                 Some(body) => body,
-                None => return Step::Wait(timeout),
+                None => return Ok(Step::Wait),
             },
             (_, Operation::Unwatch(number)) => {
                 self.watchers.end(who.client, Some(number));
-                return Step::Silent;
+                return Ok(Step::Silent);
             }
-            (_, Operation::Len) => Body::Number(length),
-            (values, Operation::Entries) => Body::Entries(values.entries()),
-            (values, Operation::Freeze) => return Step::Make(values.entries()),
-            (Values::Map(_) | Values::List(_), Operation::Clear) => {
-                self.change(Change::Clear);
-                Body::Done
-            }
-            (Values::Map(_), Operation::Remove(key)) => Body::Value(self.change(Change::Remove(Place::Key(key)))),
+            (_, Operation::Len) => Body::Number(self.len()),
+            (values, Operation::Entries) => Body::Entries(values.entries().into()),
             (Values::Map(map), Operation::Contains(key)) => Body::Flag(map.entries.contains_key(&key)),
-            (Values::Map(map), Operation::GetOrInsert(key, value)) => Body::Value(Some(match map.get(&key) {
-                Some(found) => found,
-                None => {
-                    self.change(Change::Put(Place::Key(key), value.clone()));
-                    value
-                }
-            })),
             (Values::Map(map), Operation::GetMany(keys)) => Body::Values(keys.iter().map(|key| map.get(key)).collect()),
-            (Values::Map(_), Operation::InsertMany(entries)) => {
-                for (key, value) in entries {
-                    self.change(Change::Put(Place::Key(key), value));
-                }
-                Body::Done
+            (Values::Map(map), Operation::Keys) => {
+                let nothing = Value::encode(&()).map_err(CallError::Encode)?;
+                let keys: Vec<_> = map.order.values().map(|key| (key.clone(), nothing.clone())).collect();
+                Body::Entries(keys.into())
             }
-            (Values::Map(map), Operation::Keys) => Body::Keys(map.order.values().cloned().collect()),
-            (Values::List(_), Operation::Push(more)) => {
-                for (index, value) in (length..).zip(more) {
-                    self.change(Change::Insert(index, value));
-                }
-                Body::Done
-            }
-            (Values::List(_), Operation::Pop) => {
-                Body::Value(length.checked_sub(1).and_then(|last| self.change(Change::Remove(Place::Index(last)))))
-            }
-            (Values::List(_), Operation::Insert(index, value)) if index <= length => {
-                self.change(Change::Insert(index, value));
-                Body::Done
-            }
-            (Values::List(_), Operation::RemoveAt(index)) if index < length => {
-                Body::Value(self.change(Change::Remove(Place::Index(index))))
-            }
-            (Values::List(_), Operation::Insert(index, _) | Operation::RemoveAt(index)) => {
-                Body::Failed(CallError::OutOfBounds { index, length })
-            }
-            _ => return Step::Mismatch,
-        })
+            _ => return Err(mismatch()),
+        }))
     }
 
     /// Puts a value at a place where a function found the old one. `None` removes it.
@@ -171,37 +140,55 @@ impl Data {
         watchers.settle(|| values.entries(), answers);
     }
 
-    fn exchange(&mut self, place: Place, old: Option<Value>, found: Option<Value>, new: Option<Value>) -> Body {
+    fn exchange(
+        &mut self,
+        place: Place,
+        old: Option<Value>,
+        found: Option<Value>,
+        new: Option<Value>,
+    ) -> Result<Body, CallError> {
         let equal = match (&old, &found) {
-            (None, None) => Ok(true),
-            (Some(old), Some(found)) => old.is(found),
-            _ => Ok(false),
+            (Some(old), Some(found)) => old.is(found).map_err(CallError::Decode)?,
+            (old, found) => old.is_none() && found.is_none(),
         };
-        match equal {
-            Ok(true) => {
-                self.put(place, new);
-                Body::Done
-            }
-            Ok(false) => Body::Unequal(found),
-            Err(error) => Body::Failed(CallError::Decode(error)),
+        if !equal {
+            return Ok(Body::Unequal(found));
         }
+        self.put(place, new);
+        Ok(Body::Done)
     }
 }
 
 impl Values {
     /// Returns the value at a place.
-    fn look(&self, place: &Place) -> Result<Option<Value>, Step> {
+    fn look(&self, place: &Place) -> Result<Option<Value>, CallError> {
         match (self, place) {
             (Self::Map(map), Place::Key(key)) => Ok(map.get(key)),
-            (Self::List(values), Place::Index(index)) => match values.get(*index as usize) {
-                Some(value) => Ok(Some(value.clone())),
-                None => {
-                    let error = CallError::OutOfBounds { index: *index, length: values.len() as u64 };
-                    Err(Step::Answer(Body::Failed(error)))
-                }
-            },
+            (Self::List(values), Place::Index(index)) => {
+                let out_of_bounds = || CallError::OutOfBounds { index: *index, length: values.len() as u64 };
+                values.get(*index as usize).cloned().map(Some).ok_or_else(out_of_bounds)
+            }
             (Self::Cell(value), Place::Whole) => Ok(Some(value.clone())),
-            _ => Err(Step::Mismatch),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Returns a change that a client asks for with the index that it means, if it can be done.
+    fn resolve(&self, change: Change) -> Result<Change, CallError> {
+        match (self, change) {
+            (Self::List(values), Change::Insert(END, value)) => Ok(Change::Insert(values.len() as u64, value)),
+            (Self::List(values), Change::Insert(index, _)) if index > values.len() as u64 => {
+                Err(CallError::OutOfBounds { index, length: values.len() as u64 })
+            }
+            (Self::List(values), Change::Remove(Place::Index(END))) => {
+                // Of an empty list nothing is removed.
+                Ok(Change::Remove(Place::Index((values.len() as u64).wrapping_sub(1))))
+            }
+            (Self::Cell(_), Change::Remove(_) | Change::Clear) => Err(mismatch()),
+            (_, Change::Put(place, value)) => self.look(&place).map(|_| Change::Put(place, value)),
+            (_, Change::Remove(place)) => self.look(&place).map(|_| Change::Remove(place)),
+            (Self::Map(_) | Self::Cell(_), Change::Insert(..)) => Err(mismatch()),
+            (_, change) => Ok(change),
         }
     }
 

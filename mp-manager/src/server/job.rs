@@ -1,15 +1,15 @@
 //! What runs on threads of the server: functions and methods of the user's.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
-use mp_core::raw::{Message, RawFunction, catch_panic};
+use mp_core::raw::{Message, RawFunction};
 
 use crate::class::{Class, Method, Own};
 use crate::error::CallError;
 use crate::value::Value;
 use crate::wire::Place;
 
-/// A function to run.
+/// A function to run, and who called it.
 pub(super) struct Job {
     pub(super) client: u64,
     pub(super) call: u64,
@@ -18,66 +18,57 @@ pub(super) struct Job {
     pub(super) work: Work,
 }
 
-pub(super) enum Work {
-    Modify { place: Place, function: String, values: Option<(Option<Value>, Value)> },
-    Call { value: Arc<RwLock<Own>>, method: Method, arguments: Option<Value> },
-    Construct { class: String, method: u32, arguments: Option<Value>, interface: String },
-    Drop(Arc<RwLock<Own>>),
-    // What came of it.
-    Modified(Place, Result<(Option<Message>, Message), CallError>),
-    Called(Result<Message, CallError>),
-    Constructed(String, Result<(&'static Class, Option<Own>, Message), CallError>),
+/// Does not panic.
+pub(super) type Work = Box<dyn FnOnce() -> Ran + Send>;
+
+/// What came of a function.
+pub(super) enum Ran {
+    /// What the function put in place of the value, and what its caller gets.
+    Modified(Place, Option<Message>, Message),
+    Called(Message),
+    Constructed(String, &'static Class, Option<Own>, Message),
+    Dropped,
+    Failed(CallError),
 }
 
-impl Job {
-    pub(super) fn run(&mut self) {
-        let work = std::mem::replace(&mut self.work, Work::Called(Err(CallError::NoSuchObject)));
-        self.work = match work {
-            Work::Modify { place, function, values } => Work::Modified(place, modify(function, values)),
-            Work::Call { value, method, arguments } => Work::Called(call(&value, method, arguments)),
-            Work::Construct { class, method, arguments, interface } => {
-                Work::Constructed(interface, construct(&class, method, arguments))
-            }
-            Work::Drop(value) => {
-                let _ = catch_panic(|| drop(value));
-                return;
-            }
-            over => over,
-        };
+impl From<Result<Self, CallError>> for Ran {
+    fn from(ran: Result<Self, CallError>) -> Self {
+        ran.unwrap_or_else(Self::Failed)
     }
 }
 
-fn message(value: Option<Value>) -> Result<Message, CallError> {
-    let value = value.ok_or(CallError::NoSuchObject)?;
+fn message(value: Value) -> Result<Message, CallError> {
     value.into_message().map_err(|error| CallError::Busy(format!("a value could not be read: {error}")))
 }
 
-fn modify(function: String, values: Option<(Option<Value>, Value)>) -> Result<(Option<Message>, Message), CallError> {
-    let (old, argument) = values.ok_or(CallError::NoSuchObject)?;
-    let old = old.map(|old| message(Some(old))).transpose()?;
-    let argument = message(Some(argument))?;
-    match RawFunction::find(&function) {
-        Some(found) => found.change(old, argument).map_err(CallError::from_outcome),
-        None => Err(CallError::UnknownFunction(function)),
-    }
+pub(super) fn modify(place: Place, function: String, old: Option<Value>, argument: Value) -> Ran {
+    let run = || {
+        let (old, argument) = (old.map(message).transpose()?, message(argument)?);
+        let found = RawFunction::find(&function).ok_or(CallError::UnknownFunction(function))?;
+        let (new, result) = found.change(old, argument).map_err(CallError::from_outcome)?;
+        Ok(Ran::Modified(place, new, result))
+    };
+    run().into()
 }
 
-fn call(value: &RwLock<Own>, method: Method, arguments: Option<Value>) -> Result<Message, CallError> {
-    let arguments = message(arguments)?;
+pub(super) fn call(value: &RwLock<Own>, method: Method, arguments: Value) -> Ran {
     // The functions catch panics, so the lock is never poisoned.
-    match method {
+    let run = |arguments| match method {
         Method::Shared(run) => run(&value.read().unwrap_or_else(PoisonError::into_inner), arguments),
         Method::Exclusive(run) => run(&mut value.write().unwrap_or_else(PoisonError::into_inner), arguments),
         Method::Create(_) => Err(CallError::UnknownFunction("a constructor called as a method".to_owned())),
-    }
+    };
+    message(arguments).and_then(run).map(Ran::Called).into()
 }
 
-pub(super) type Constructed = (&'static Class, Option<Own>, Message);
-
-fn construct(class: &str, method: u32, arguments: Option<Value>) -> Result<Constructed, CallError> {
-    let class = Class::find(class)?;
-    match class.method(method)? {
-        Method::Create(run) => run(message(arguments)?).map(|(value, result)| (class, value, result)),
-        _ => Err(CallError::UnknownFunction("a method called as a constructor".to_owned())),
-    }
+pub(super) fn construct(interface: String, class: &str, method: u32, arguments: Value) -> Ran {
+    let run = || {
+        let class = Class::find(class)?;
+        let Method::Create(run) = class.method(method)? else {
+            return Err(CallError::UnknownFunction("a method called as a constructor".to_owned()));
+        };
+        let (value, result) = run(message(arguments)?)?;
+        Ok(Ran::Constructed(interface, class, value, result))
+    };
+    run().into()
 }

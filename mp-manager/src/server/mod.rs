@@ -42,7 +42,7 @@ mod watchers;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,7 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::mutex::lock;
 use crate::value::Watch;
 use crate::wire::ServersEnd;
 use job::Job;
@@ -118,11 +119,6 @@ struct Threads {
 const DOOR: u64 = 0;
 const STOP: u64 = 1;
 const WAKE: u64 = 4;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Drops objects, whose `Drop` may be the user's and may panic, or work on them.
 fn drop_all<T>(all: impl IntoIterator<Item = T>) {
@@ -223,13 +219,14 @@ impl Server {
     }
 
     /// Runs a function, and then calls `then`.
-    fn run_one<R>(&self, mut job: Job, then: impl FnOnce(&mut State) -> R) -> R {
+    fn run_one<R>(&self, job: Job, then: impl FnOnce(&mut State) -> R) -> R {
+        let Job { client, call, object, work } = job;
         let begun = Instant::now();
-        job.run();
+        let ran = work();
         let short = begun.elapsed() < SHORT;
         self.shortness.note(short);
         let mut state = lock(&self.state);
-        let spent = state.finish(job);
+        let spent = state.finish(client, call, object, ran);
         if !short {
             state.send_answers();
         }

@@ -4,17 +4,18 @@ use std::io;
 use std::sync::{Arc, RwLock};
 
 use mp_core::Fd;
-use mp_core::raw::Message;
+use mp_core::raw::{Message, catch_panic};
 
 use super::client::Client;
-use super::content::{self, Content, Modification, Step};
-use super::job::{Constructed, Job, Work};
+use super::content::{self, Content, Step};
+use super::job::{self, Job, Ran};
 use super::object::{Object, Running};
 use super::state::State;
 use super::waiting::{Answers, Waiter};
+use crate::class::{Class, Own};
 use crate::error::CallError;
 use crate::value::{Anchor, Reference, Value};
-use crate::wire::{Body, ObjectInfo, Operation, Place, Request};
+use crate::wire::{Body, Lease, ObjectInfo, Operation, Place, Request};
 
 /// How many calls of a client may wait for objects.
 const MOST_PARKED: usize = 1 << 16;
@@ -27,7 +28,7 @@ impl State {
             return self.answer(client, request.call, Body::Failed(why));
         }
         if let Operation::Construct { class, method, arguments, interface } = request.operation {
-            let work = Work::Construct { class, method, arguments: Some(arguments), interface };
+            let work = Box::new(move || job::construct(interface, &class, method, arguments));
             return self.jobs.push_back(Job { client, call: request.call, object: 0, work });
         }
         if request.object == 0 {
@@ -41,7 +42,7 @@ impl State {
     fn serve_itself(&mut self, operation: Operation) -> Result<Body, CallError> {
         match operation {
             Operation::Ping => Ok(Body::Done),
-            Operation::Create { initial, interface } => self.insert(Content::new(initial), interface),
+            Operation::Create { initial, interface } => self.insert(Content::new(initial), interface).map(Body::Object),
             Operation::Publish { name, object } => {
                 let object = self.objects.get(&object).ok_or(CallError::NoSuchObject)?;
                 self.names.insert(name, Reference::new(&object.anchor));
@@ -55,14 +56,15 @@ impl State {
                     let found = object.interface.clone();
                     return Err(CallError::WrongType { expected: interface, found });
                 }
-                Ok(Body::Object(id, Some(Fd(object.anchor.lease().map_err(no_lease)?))))
+                let lease = object.anchor.lease().map_err(no_lease)?;
+                Ok(Body::Object(Lease { object: id, descriptor: Some(Fd(lease)) }))
             }
             Operation::Objects => Ok(Body::Objects(self.describe())),
             _ => Err(CallError::NoSuchObject),
         }
     }
 
-    fn insert(&mut self, content: Content, interface: String) -> Result<Body, CallError> {
+    pub(super) fn insert(&mut self, content: Content, interface: String) -> Result<Lease, CallError> {
         let id = self.number();
         let made = Anchor::new(id, &self.watch).and_then(|made| self.known.add(&made.0).map(|()| made));
         let (anchor, lease) = match made {
@@ -72,16 +74,19 @@ impl State {
                 return Err(no_lease(error));
             }
         };
-        let object = Object::new(anchor, interface, content);
-        self.objects.insert(id, object);
-        Ok(Body::Object(id, Some(Fd(lease))))
+        self.objects.insert(id, Object::new(anchor, interface, content));
+        Ok(Lease { object: id, descriptor: Some(Fd(lease)) })
     }
 
     /// Drops what an object held. The `Drop` of a type of the user's may take long, panic, or call
     /// this server, so it runs as a function does.
     pub(super) fn discard(&mut self, content: Content) {
         if let Content::Own(own) = content {
-            self.jobs.push_back(Job { client: 0, call: 0, object: 0, work: Work::Drop(own.value) });
+            let work = Box::new(move || {
+                let _ = catch_panic(|| drop(own));
+                Ran::Dropped
+            });
+            self.jobs.push_back(Job { client: 0, call: 0, object: 0, work });
         }
     }
 
@@ -111,49 +116,36 @@ impl State {
 
     /// Serves a request for an object, whose turn it is.
     fn start(&mut self, client: u64, request: Request) {
-        let Request { call, object: id, operation } = request;
-        let Some(object) = self.objects.get_mut(&id) else {
-            return self.answer(client, call, Body::Failed(CallError::NoSuchObject));
-        };
-        let turn = object.content.turn(&operation);
+        let Request { call, object: id, timeout, operation } = request;
+        let (who, mut answers) = (Waiter { client, call }, Answers::new());
         let crowded = |client: &Client| client.parked.len() >= MOST_PARKED || client.parked.contains_key(&call);
         if operation.may_wait() && self.clients.get(&client).is_some_and(crowded) {
             let why = CallError::Busy("too many calls of one process wait".to_owned());
             return self.answer(client, call, Body::Failed(why));
         }
-        if operation.may_wait() {
-            self.involve(client, id);
-        }
-        let Some(object) = self.objects.get_mut(&id) else { return };
-        let (who, mut answers) = (Waiter { client, call }, Answers::new());
-        let body = match object.content.apply(operation, who, &mut answers) {
-            Step::Answer(body) => body,
-            Step::Wait(timeout) => return self.park(who, id, timeout, answers),
-            Step::Silent => {
+        let Some(object) = self.objects.get_mut(&id) else {
+            return self.answer(client, call, Body::Failed(CallError::NoSuchObject));
+        };
+        let turn = object.content.turn(&operation);
+        match object.content.apply(operation, who, &mut answers) {
+            Ok(Step::Answer(body)) => self.answer(client, call, body),
+            Ok(Step::Wait) => return self.park(who, id, timeout, answers),
+            Ok(Step::Silent) => {
                 if let Some(client) = self.clients.get_mut(&client) {
                     client.expects_nothing();
                 }
-                return self.answer_parked(answers);
             }
-            Step::Run(Modification { place, function, old, argument }) => {
+            Ok(Step::Run(work)) => {
                 object.begin(turn);
-                let work = Work::Modify { place, function, values: Some((old, argument)) };
-                return self.jobs.push_back(Job { client, call, object: id, work });
+                self.jobs.push_back(Job { client, call, object: id, work });
             }
-            Step::Call { value, method, arguments } => {
-                object.begin(turn);
-                let work = Work::Call { value, method, arguments: Some(arguments) };
-                return self.jobs.push_back(Job { client, call, object: id, work });
+            Err(mut error) => {
+                if let CallError::WrongType { found, .. } = &mut error {
+                    found.clone_from(&object.interface);
+                }
+                self.answer(client, call, Body::Failed(error));
             }
-            Step::Make(entries) => {
-                self.insert(Content::Pieces(entries), "a snapshot".to_owned()).unwrap_or_else(Body::Failed)
-            }
-            Step::Mismatch => {
-                let (expected, found) = ("an object with this method".to_owned(), object.interface.clone());
-                Body::Failed(CallError::WrongType { expected, found })
-            }
-        };
-        self.answer(client, call, body);
+        }
         self.answer_parked(answers);
     }
 
@@ -167,19 +159,19 @@ impl State {
 
     /// Puts the result of a function where it belongs, and serves what has waited for that.
     /// Returns the objects that went.
-    pub(super) fn finish(&mut self, job: Job) -> Vec<Object> {
-        let Job { client, call, object: id, work } = job;
-        let body = match work {
-            Work::Constructed(interface, constructed) => self.add(interface, constructed),
-            Work::Modified(place, changed) => changed.and_then(|(new, result)| self.change(id, place, new, result)),
-            Work::Called(result) => {
+    pub(super) fn finish(&mut self, client: u64, call: u64, id: u64, ran: Ran) -> Vec<Object> {
+        let body = match ran {
+            Ran::Constructed(interface, class, value, result) => self.add(interface, class, value, result),
+            Ran::Modified(place, new, result) => self.change(id, place, new, result),
+            Ran::Called(result) => Ok(Body::Value(Some(Value::new(result)))),
+            Ran::Dropped => Ok(Body::Done),
+            Ran::Failed(error) => {
                 let object = self.objects.get_mut(&id);
                 if let Some(Object { content: Content::Own(own), running: Running::Exclusive, .. }) = object {
-                    own.poisoned |= matches!(result, Err(CallError::Panicked(_)));
+                    own.poisoned |= matches!(error, CallError::Panicked(_));
                 }
-                result.map(|result| Body::Value(Some(Value::new(result))))
+                Err(error)
             }
-            _ => Err(CallError::NoSuchObject),
         };
         self.answer(client, call, body.unwrap_or_else(Body::Failed));
         if let Some(object) = self.objects.get_mut(&id) {
@@ -211,14 +203,16 @@ impl State {
     }
 
     /// Adds an object of a type of the user's, if its constructor made one.
-    fn add(&mut self, interface: String, constructed: Result<Constructed, CallError>) -> Result<Body, CallError> {
-        match constructed? {
-            (class, Some(value), _) => {
-                let value = Arc::new(RwLock::new(value));
-                self.insert(Content::Own(content::Object { class, value, poisoned: false }), interface)
-            }
-            (_, None, error) => Ok(Body::Value(Some(Value::new(error)))),
-        }
+    fn add(
+        &mut self,
+        interface: String,
+        class: &'static Class,
+        value: Option<Own>,
+        error: Message,
+    ) -> Result<Body, CallError> {
+        let Some(value) = value else { return Ok(Body::Value(Some(Value::new(error)))) };
+        let own = content::Object { class, value: Arc::new(RwLock::new(value)), poisoned: false };
+        self.insert(Content::Own(own), interface).map(Body::Object)
     }
 
     /// Removes an object that no process and no value refers to.

@@ -10,13 +10,14 @@ use mp_core::{Receiver, RecvError};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::client::{Client, Sending};
-use super::content::Content;
+use super::content::{self, Content};
 use super::job::Job;
 use super::object::Object;
 use super::waiting::{Answers, Waiter};
 use super::{DOOR, Limits};
+use crate::error::CallError;
 use crate::value::{Known, LEASE, Reference, Watch};
-use crate::wire::{Body, ServersEnd, Timeout};
+use crate::wire::{Body, Page, ServersEnd};
 
 /// The last two bits of the number under which the set reports a client.
 pub(super) const CLIENT: u64 = 2;
@@ -189,11 +190,16 @@ impl State {
     }
 
     /// Lets a call wait for an object.
-    pub(super) fn park(&mut self, who: Waiter, object: u64, timeout: Timeout, answers: Answers) {
+    pub(super) fn park(&mut self, who: Waiter, object: u64, timeout: Option<Duration>, answers: Answers) {
         let now = timeout.is_some_and(|timeout| timeout.is_zero());
         let until = timeout.filter(|_| !now).and_then(|timeout| Instant::now().checked_add(timeout));
         if let Some(client) = self.clients.get_mut(&who.client) {
             client.park(who.call, object, until);
+            // It has to know if the client ends.
+            client.involved.insert(object);
+            if client.involved.len() > 2 * self.objects.len() + 64 {
+                client.involved.retain(|object| self.objects.contains_key(object));
+            }
         }
         let answered = answers.iter().any(|(answered, _)| *answered == who);
         if let Some(until) = until.filter(|_| !answered) {
@@ -202,16 +208,6 @@ impl State {
         self.answer_parked(answers);
         if now && !answered {
             self.end_wait(who, object);
-        }
-    }
-
-    /// Has an object know if a client ends.
-    pub(super) fn involve(&mut self, client: u64, object: u64) {
-        if let Some(client) = self.clients.get_mut(&client) {
-            client.involved.insert(object);
-            if client.involved.len() > 2 * self.objects.len() + 64 {
-                client.involved.retain(|object| self.objects.contains_key(object));
-            }
         }
     }
 
@@ -249,13 +245,27 @@ impl State {
         }
     }
 
-    pub(super) fn answer(&mut self, id: u64, call: u64, body: Body) {
+    pub(super) fn answer(&mut self, id: u64, call: u64, mut body: Body) {
+        if let Body::Entries(page) = &mut body {
+            if let Err(error) = self.cut(page) {
+                body = Body::Failed(error);
+            }
+        }
         // The client may have ended, and then its answer is dropped.
         if let Some(client) = self.clients.get_mut(&id) {
             if client.answer(call, body) {
                 self.unsent.push(id);
             }
         }
+    }
+
+    /// Keeps what is too long of a page, to be asked for in pieces.
+    fn cut(&mut self, page: &mut Page) -> Result<(), CallError> {
+        let rest = page.entries.split_off(content::piece(&page.entries));
+        if !rest.is_empty() {
+            page.rest = Some(self.insert(Content::Pieces(rest), "a snapshot".to_owned())?);
+        }
+        Ok(())
     }
 
     /// Sends the answers that have come together. Returns whether a client was seen to have ended.

@@ -1,12 +1,12 @@
 //! Objects that calls wait for.
 //!
-//! A call that waits is a [`Waiter`] in its object and holds no thread. Whatever changes an object
-//! ends with `settle`, which answers those that need not wait any longer, in the order in which
-//! they came. Even a call that need not wait at all is first a waiter.
+//! A call that waits is an entry in its object and holds no thread. Whatever changes an object ends
+//! with `settle`, which answers the calls that need not wait any longer, in the order in which they
+//! came. Even a call that need not wait at all is first an entry.
 //!
 //! | a client dies | |
 //! |---|---|
-//! | waiting | its waiters go; a barrier is broken |
+//! | waiting | its calls go; a barrier is broken |
 //! | with a lock | the next owner learns it |
 //! | with permits | they return |
 //! | with a value of a queue that it has not acknowledged | the value returns to the front |
@@ -14,11 +14,11 @@
 //! A client acknowledges a value when it has it, so a value is lost only with a client that had it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::Duration;
 
+use super::content::{Step, mismatch};
 use crate::error::CallError;
 use crate::value::Value;
-use crate::wire::{Body, Initial, Operation};
+use crate::wire::{Body, Change, Held, Initial, Operation};
 
 /// A call that waits, or that would.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,392 +30,323 @@ pub(super) struct Waiter {
 /// Answers for calls that waited.
 pub(super) type Answers = Vec<(Waiter, Body)>;
 
-/// What an operation of an object that calls wait for comes to.
-pub(super) enum Done {
-    Answer(Body),
-    /// It waits, unless the answers have its own already.
-    Waits(Option<Duration>),
-    /// The client expects no answer.
-    Silent,
-    Mismatch,
+pub(super) struct Waiting {
+    kind: Kind,
+    /// If the first one has to wait, so have all others.
+    waiters: VecDeque<(Waiter, Want)>,
 }
 
-pub(super) enum Waiting {
+/// What a call waits for.
+enum Want {
+    Put(Value),
+    Take,
+    Acquire(u64),
+    /// It waited for a condition, and takes its lock again. It cannot give up.
+    Return {
+        notified: bool,
+    },
+    Wait,
+}
+
+enum Kind {
     Queue(Queue),
     Lock(Lock),
     Semaphore(Semaphore),
-    Event(Event),
+    /// Whether it is set.
+    Event(bool),
     Barrier(Barrier),
+}
+
+#[derive(Default)]
+struct Queue {
+    /// How many values there may be.
+    capacity: Option<u64>,
+    values: VecDeque<Value>,
+    /// What was sent and not acknowledged, by client and call.
+    given: HashMap<u64, BTreeMap<u64, Value>>,
+}
+
+/// A lock, and those that wait for the condition that goes with it.
+#[derive(Default)]
+struct Lock {
+    holder: Option<(u64, u64)>,
+    owner_died: bool,
+    last_token: u64,
+    sleepers: VecDeque<Waiter>,
+}
+
+#[derive(Default)]
+struct Semaphore {
+    permits: u64,
+    /// How many permits there may be.
+    bound: Option<u64>,
+    held: HashMap<u64, u64>,
+}
+
+#[derive(Default)]
+struct Barrier {
+    parties: u64,
+    broken: bool,
+    /// The place of the next one that leaves; 0 if all parties have to come first.
+    next: u64,
 }
 
 impl Waiting {
     pub(super) fn new(initial: Initial) -> Self {
-        match initial {
-            Initial::Queue(capacity) => Self::Queue(Queue { capacity, ..Queue::default() }),
+        let kind = match initial {
+            Initial::Queue(capacity) => Kind::Queue(Queue { capacity, ..Queue::default() }),
             Initial::Semaphore { permits, bound } => {
-                Self::Semaphore(Semaphore { permits, bound, ..Semaphore::default() })
+                Kind::Semaphore(Semaphore { permits, bound, ..Semaphore::default() })
             }
-            Initial::Event(is_set) => Self::Event(Event { is_set, ..Event::default() }),
-            Initial::Barrier(parties) => Self::Barrier(Barrier { parties, ..Barrier::default() }),
-            Initial::Lock | Initial::Map | Initial::List | Initial::Cell(_) => Self::Lock(Lock::default()),
-        }
+            Initial::Event(is_set) => Kind::Event(is_set),
+            Initial::Barrier(parties) => Kind::Barrier(Barrier { parties, ..Barrier::default() }),
+            Initial::Lock | Initial::Map | Initial::List | Initial::Cell(_) => Kind::Lock(Lock::default()),
+        };
+        Self { kind, waiters: VecDeque::new() }
     }
 
-    pub(super) fn apply(&mut self, operation: Operation, who: Waiter, answers: &mut Answers) -> Done {
-        let done = match self {
-            Self::Queue(queue) => queue.apply(operation, who),
-            Self::Lock(lock) => lock.apply(operation, who),
-            Self::Semaphore(semaphore) => semaphore.apply(operation, who),
-            Self::Event(event) => event.apply(operation, who),
-            Self::Barrier(barrier) => barrier.apply(operation, who, answers),
-        };
+    pub(super) fn apply(
+        &mut self,
+        operation: Operation,
+        who: Waiter,
+        answers: &mut Answers,
+    ) -> Result<Step, CallError> {
+        let step = self.step(operation, who, answers);
         self.settle(answers);
-        done
+        step
+    }
+
+    fn step(&mut self, operation: Operation, who: Waiter, answers: &mut Answers) -> Result<Step, CallError> {
+        Ok(match (&mut self.kind, operation) {
+            (Kind::Queue(_), Operation::Put(value)) => self.wait(who, Want::Put(value)),
+            (Kind::Queue(_), Operation::Take) => self.wait(who, Want::Take),
+            (Kind::Queue(queue), Operation::Acknowledge { call, arrived }) => {
+                queue.acknowledge(Waiter { call, ..who }, arrived);
+                Step::Silent
+            }
+            (Kind::Queue(queue), Operation::Change(Change::Clear)) => {
+                queue.values.clear();
+                Body::Value(None).into()
+            }
+            (Kind::Lock(_) | Kind::Semaphore(_), Operation::Acquire(count)) => self.wait(who, Want::Acquire(count)),
+            // A token of an owner that was taken for dead is ignored.
+            (Kind::Lock(lock), Operation::Release(token)) => {
+                let _ = lock.release(who, token);
+                Step::Silent
+            }
+            (Kind::Lock(lock), Operation::Sleep(token)) => {
+                lock.release(who, token)?;
+                lock.sleepers.push_back(who);
+                Step::Wait
+            }
+            (Kind::Lock(lock), Operation::Notify(token, count)) => {
+                lock.check(who, token)?;
+                let count = usize::try_from(count).unwrap_or(usize::MAX).min(lock.sleepers.len());
+                let woken = lock.sleepers.drain(..count);
+                self.waiters.extend(woken.map(|sleeper| (sleeper, Want::Return { notified: true })));
+                Body::Done.into()
+            }
+            (Kind::Semaphore(semaphore), Operation::Release(count)) => semaphore.release(who.client, count)?.into(),
+            (Kind::Event(_) | Kind::Barrier(_), Operation::Wait) => self.wait(who, Want::Wait),
+            (Kind::Event(is_set), Operation::SetFlag(set)) => {
+                *is_set = set;
+                Body::Done.into()
+            }
+            (Kind::Event(is_set), Operation::IsSet) => Body::Flag(*is_set).into(),
+            (Kind::Barrier(barrier), operation @ (Operation::Abort | Operation::Reset)) => {
+                barrier.broken = true;
+                self.settle(answers);
+                if let (Kind::Barrier(barrier), Operation::Reset) = (&mut self.kind, operation) {
+                    barrier.broken = false;
+                }
+                Body::Done.into()
+            }
+            (Kind::Barrier(barrier), Operation::IsSet) => Body::Flag(barrier.broken).into(),
+            (Kind::Queue(_) | Kind::Semaphore(_) | Kind::Barrier(_), Operation::Len) => {
+                Body::Number(self.number()).into()
+            }
+            _ => return Err(mismatch()),
+        })
+    }
+
+    fn wait(&mut self, who: Waiter, want: Want) -> Step {
+        match (self.waiters.front(), &want) {
+            // A full queue has room in a moment, or an empty one a value.
+            (Some((_, Want::Put(_))), Want::Take) | (Some((_, Want::Take)), Want::Put(_)) => {
+                self.waiters.push_front((who, want));
+            }
+            _ => self.waiters.push_back((who, want)),
+        }
+        Step::Wait
     }
 
     fn settle(&mut self, answers: &mut Answers) {
-        match self {
-            Self::Queue(queue) => queue.settle(answers),
-            Self::Lock(lock) => lock.settle(answers),
-            Self::Semaphore(semaphore) => semaphore.settle(answers),
-            Self::Event(event) => event.settle(answers),
-            Self::Barrier(barrier) => barrier.settle(answers),
+        let mut waiting = self.waiters.len() as u64;
+        while let Some((who, want)) = self.waiters.front() {
+            let Some(body) = self.kind.admit(*who, want, waiting) else { return };
+            answers.push((*who, body));
+            self.waiters.pop_front();
+            waiting -= 1;
         }
     }
 
     /// The time of a call that waits is over.
     pub(super) fn give_up(&mut self, who: Waiter, answers: &mut Answers) {
-        let waited = match self {
-            Self::Queue(queue) => match remove(&mut queue.getters, |getter| *getter == who) {
-                Some(_) => {
-                    answers.push((who, Body::Value(None)));
-                    false
-                }
-                None => remove(&mut queue.putters, |(putter, _)| *putter == who).is_some(),
-            },
-            Self::Lock(lock) => lock.give_up(who),
-            Self::Semaphore(semaphore) => remove(&mut semaphore.waiters, |(waiter, _)| *waiter == who).is_some(),
-            Self::Event(event) => remove(&mut event.waiters, |waiter| *waiter == who).is_some(),
-            Self::Barrier(barrier) => match remove(&mut barrier.waiters, |waiter| *waiter == who) {
-                Some(_) => {
-                    barrier.broken = true;
-                    answers.push((who, Body::Failed(CallError::BrokenBarrier)));
-                    false
-                }
-                None => false,
-            },
-        };
-        if waited {
-            answers.push((who, Body::Flag(false)));
+        let is_it = |(waiter, want): &(Waiter, Want)| *waiter == who && !matches!(want, Want::Return { .. });
+        let gone = self.waiters.iter().position(is_it).and_then(|place| self.waiters.remove(place));
+        match (&mut self.kind, gone) {
+            (Kind::Lock(lock), None) if lock.sleepers.contains(&who) => {
+                lock.sleepers.retain(|sleeper| *sleeper != who);
+                self.waiters.push_back((who, Want::Return { notified: false }));
+            }
+            (_, None) => {}
+            (Kind::Barrier(barrier), Some(_)) => {
+                barrier.broken = true;
+                answers.push((who, Body::Failed(CallError::BrokenBarrier)));
+            }
+            (_, Some((_, Want::Take))) => answers.push((who, Body::Value(None))),
+            (_, Some(_)) => answers.push((who, Body::Flag(false))),
         }
         self.settle(answers);
     }
 
     /// A client has ended.
     pub(super) fn forget(&mut self, client: u64, answers: &mut Answers) {
-        match self {
-            Self::Queue(queue) => {
-                queue.getters.retain(|getter| getter.client != client);
-                queue.putters.retain(|(putter, _)| putter.client != client);
+        let before = self.waiters.len();
+        self.waiters.retain(|(waiter, _)| waiter.client != client);
+        match &mut self.kind {
+            Kind::Queue(queue) => {
                 for (_, value) in queue.given.remove(&client).into_iter().flatten().rev() {
                     queue.values.push_front(value);
                 }
             }
-            Self::Lock(lock) => {
-                lock.waiters.retain(|(waiter, _)| waiter.client != client);
+            Kind::Lock(lock) => {
                 lock.sleepers.retain(|sleeper| sleeper.client != client);
                 if lock.holder.is_some_and(|(holder, _)| holder == client) {
                     lock.holder = None;
                     lock.owner_died = true;
                 }
             }
-            Self::Semaphore(semaphore) => {
-                semaphore.waiters.retain(|(waiter, _)| waiter.client != client);
+            Kind::Semaphore(semaphore) => {
                 semaphore.permits = semaphore.permits.saturating_add(semaphore.held.remove(&client).unwrap_or(0));
             }
-            Self::Event(event) => event.waiters.retain(|waiter| waiter.client != client),
-            Self::Barrier(barrier) => {
-                let before = barrier.waiters.len();
-                barrier.waiters.retain(|waiter| waiter.client != client);
-                barrier.broken |= barrier.waiters.len() < before;
-            }
+            Kind::Event(_) => {}
+            Kind::Barrier(barrier) => barrier.broken |= self.waiters.len() < before,
         }
         self.settle(answers);
     }
 
+    /// Returns how many values, permits or waiting calls there are.
+    fn number(&self) -> u64 {
+        match &self.kind {
+            Kind::Semaphore(semaphore) => semaphore.permits,
+            Kind::Barrier(_) => self.waiters.len() as u64,
+            _ => self.len(),
+        }
+    }
+
     pub(super) fn len(&self) -> u64 {
-        match self {
-            Self::Queue(queue) => queue.values.len() as u64,
+        match &self.kind {
+            Kind::Queue(queue) => queue.values.len() as u64,
             _ => 0,
         }
     }
 }
 
-fn remove<T>(from: &mut VecDeque<T>, is: impl Fn(&T) -> bool) -> Option<T> {
-    let place = from.iter().position(is)?;
-    from.remove(place)
-}
-
-#[derive(Default)]
-pub(super) struct Queue {
-    /// How many values there may be.
-    capacity: Option<u64>,
-    values: VecDeque<Value>,
-    getters: VecDeque<Waiter>,
-    putters: VecDeque<(Waiter, Value)>,
-    /// What was sent and not acknowledged, by client and call.
-    given: HashMap<u64, BTreeMap<u64, Value>>,
+impl Kind {
+    /// Answers the first of the calls that wait, if it need not wait any longer.
+    fn admit(&mut self, who: Waiter, want: &Want, waiting: u64) -> Option<Body> {
+        match (self, want) {
+            (Self::Queue(queue), Want::Put(value)) => queue.has_room().then(|| {
+                queue.values.push_back(value.clone());
+                Body::Flag(true)
+            }),
+            (Self::Queue(queue), _) => {
+                let value = queue.values.pop_front()?;
+                queue.given.entry(who.client).or_default().insert(who.call, value.clone());
+                Some(Body::Value(Some(value)))
+            }
+            (Self::Lock(lock), want) => lock.holder.is_none().then(|| {
+                lock.last_token += 1;
+                lock.holder = Some((who.client, lock.last_token));
+                Body::Locked(Held {
+                    token: lock.last_token,
+                    owner_died: std::mem::take(&mut lock.owner_died),
+                    notified: !matches!(want, Want::Return { notified: false }),
+                })
+            }),
+            (Self::Semaphore(semaphore), Want::Acquire(count)) => {
+                semaphore.permits = semaphore.permits.checked_sub(*count)?;
+                let held = semaphore.held.entry(who.client).or_default();
+                *held = held.saturating_add(*count);
+                Some(Body::Flag(true))
+            }
+            (Self::Event(true), _) => Some(Body::Flag(true)),
+            (Self::Barrier(barrier), _) => barrier.admit(waiting),
+            (Self::Event(false) | Self::Semaphore(_), _) => None,
+        }
+    }
 }
 
 impl Queue {
-    fn apply(&mut self, operation: Operation, who: Waiter) -> Done {
-        match operation {
-            Operation::Put(value, timeout) => {
-                self.putters.push_back((who, value));
-                Done::Waits(timeout)
-            }
-            Operation::Take(timeout) => {
-                self.getters.push_back(who);
-                Done::Waits(timeout)
-            }
-            Operation::Acknowledge(call) => {
-                if let Some(given) = self.given.get_mut(&who.client) {
-                    given.remove(&call);
-                    if given.is_empty() {
-                        self.given.remove(&who.client);
-                    }
-                }
-                Done::Silent
-            }
-            Operation::Len => Done::Answer(Body::Number(self.values.len() as u64)),
-            Operation::Clear => {
-                self.values.clear();
-                Done::Answer(Body::Done)
-            }
-            _ => Done::Mismatch,
-        }
-    }
-
     fn has_room(&self) -> bool {
         self.capacity.is_none_or(|capacity| (self.values.len() as u64) < capacity)
     }
 
-    fn settle(&mut self, answers: &mut Answers) {
-        loop {
-            while self.has_room() && !self.putters.is_empty() {
-                if let Some((putter, value)) = self.putters.pop_front() {
-                    self.values.push_back(value);
-                    answers.push((putter, Body::Flag(true)));
-                }
-            }
-            if self.values.is_empty() || self.getters.is_empty() {
-                return;
-            }
-            if let (Some(value), Some(getter)) = (self.values.pop_front(), self.getters.pop_front()) {
-                self.given.entry(getter.client).or_default().insert(getter.call, value.clone());
-                answers.push((getter, Body::Value(Some(value))));
-            }
+    /// A value has arrived, or it has not and returns to the front.
+    fn acknowledge(&mut self, of: Waiter, arrived: bool) {
+        let Some(given) = self.given.get_mut(&of.client) else { return };
+        let value = given.remove(&of.call);
+        if given.is_empty() {
+            self.given.remove(&of.client);
+        }
+        if let Some(value) = value.filter(|_| !arrived) {
+            self.values.push_front(value);
         }
     }
-}
-
-/// Why a call waits for a lock.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    /// It locks.
-    Locks,
-    /// It waited for a condition and takes its lock again. It cannot give up.
-    Returns { notified: bool },
-}
-
-/// A lock, and those that wait for the condition that goes with it.
-#[derive(Default)]
-pub(super) struct Lock {
-    holder: Option<(u64, u64)>,
-    owner_died: bool,
-    last_token: u64,
-    waiters: VecDeque<(Waiter, Reason)>,
-    sleepers: VecDeque<Waiter>,
 }
 
 impl Lock {
-    fn apply(&mut self, operation: Operation, who: Waiter) -> Done {
-        match operation {
-            Operation::Acquire(_, timeout) => {
-                self.waiters.push_back((who, Reason::Locks));
-                Done::Waits(timeout)
-            }
-            // A token of an owner that was taken for dead is ignored.
-            Operation::Release(token) => {
-                if self.is_held_by(who, token) {
-                    self.holder = None;
-                }
-                Done::Silent
-            }
-            Operation::Sleep(token, timeout) => {
-                if !self.is_held_by(who, token) {
-                    return Done::Answer(Body::Failed(CallError::NotHeld));
-                }
-                self.holder = None;
-                self.sleepers.push_back(who);
-                Done::Waits(timeout)
-            }
-            Operation::Notify(token, count) => {
-                if !self.is_held_by(who, token) {
-                    return Done::Answer(Body::Failed(CallError::NotHeld));
-                }
-                let count = usize::try_from(count).unwrap_or(usize::MAX).min(self.sleepers.len());
-                let woken = self.sleepers.drain(..count);
-                self.waiters.extend(woken.map(|sleeper| (sleeper, Reason::Returns { notified: true })));
-                Done::Answer(Body::Done)
-            }
-            _ => Done::Mismatch,
-        }
-    }
-
     /// Tells whether the client of this call has the lock, with this token. Another one cannot
     /// release it, whatever it sends.
-    fn is_held_by(&self, who: Waiter, token: u64) -> bool {
-        self.holder == Some((who.client, token))
+    fn check(&self, who: Waiter, token: u64) -> Result<(), CallError> {
+        if self.holder == Some((who.client, token)) { Ok(()) } else { Err(CallError::NotHeld) }
     }
 
-    /// Tells whether the call was one that waited for the lock and now does not.
-    fn give_up(&mut self, who: Waiter) -> bool {
-        if let Some(sleeper) = remove(&mut self.sleepers, |sleeper| *sleeper == who) {
-            self.waiters.push_back((sleeper, Reason::Returns { notified: false }));
-            return false;
-        }
-        remove(&mut self.waiters, |waiter| *waiter == (who, Reason::Locks)).is_some()
+    fn release(&mut self, who: Waiter, token: u64) -> Result<(), CallError> {
+        self.check(who, token).map(|()| self.holder = None)
     }
-
-    fn settle(&mut self, answers: &mut Answers) {
-        if self.holder.is_some() {
-            return;
-        }
-        if let Some((waiter, reason)) = self.waiters.pop_front() {
-            self.last_token += 1;
-            self.holder = Some((waiter.client, self.last_token));
-            let notified = reason != Reason::Returns { notified: false };
-            let owner_died = std::mem::take(&mut self.owner_died);
-            answers.push((waiter, Body::Locked { token: self.last_token, owner_died, notified }));
-        }
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Semaphore {
-    permits: u64,
-    /// How many permits there may be.
-    bound: Option<u64>,
-    waiters: VecDeque<(Waiter, u64)>,
-    held: HashMap<u64, u64>,
 }
 
 impl Semaphore {
-    fn apply(&mut self, operation: Operation, who: Waiter) -> Done {
-        match operation {
-            Operation::Acquire(count, timeout) => {
-                self.waiters.push_back((who, count));
-                Done::Waits(timeout)
-            }
-            Operation::Release(count) => {
-                let permits = self.permits.saturating_add(count);
-                if self.bound.is_some_and(|bound| permits > bound) {
-                    return Done::Answer(Body::Failed(CallError::TooManyPermits));
-                }
-                self.permits = permits;
-                // Who releases need not be who acquired.
-                if let Some(held) = self.held.get_mut(&who.client) {
-                    *held = held.saturating_sub(count);
-                    if *held == 0 {
-                        self.held.remove(&who.client);
-                    }
-                }
-                Done::Answer(Body::Done)
-            }
-            Operation::Len => Done::Answer(Body::Number(self.permits)),
-            _ => Done::Mismatch,
+    fn release(&mut self, client: u64, count: u64) -> Result<Body, CallError> {
+        let permits = self.permits.saturating_add(count);
+        if self.bound.is_some_and(|bound| permits > bound) {
+            return Err(CallError::TooManyPermits);
         }
-    }
-
-    fn settle(&mut self, answers: &mut Answers) {
-        while self.waiters.front().is_some_and(|(_, count)| *count <= self.permits) {
-            if let Some((waiter, count)) = self.waiters.pop_front() {
-                self.permits -= count;
-                let held = self.held.entry(waiter.client).or_default();
-                *held = held.saturating_add(count);
-                answers.push((waiter, Body::Flag(true)));
+        self.permits = permits;
+        // Who releases need not be who acquired.
+        if let Some(held) = self.held.get_mut(&client) {
+            *held = held.saturating_sub(count);
+            if *held == 0 {
+                self.held.remove(&client);
             }
         }
+        Ok(Body::Done)
     }
-}
-
-#[derive(Default)]
-pub(super) struct Event {
-    is_set: bool,
-    waiters: VecDeque<Waiter>,
-}
-
-impl Event {
-    fn apply(&mut self, operation: Operation, who: Waiter) -> Done {
-        match operation {
-            Operation::Wait(timeout) => {
-                self.waiters.push_back(who);
-                Done::Waits(timeout)
-            }
-            Operation::SetFlag(is_set) => {
-                self.is_set = is_set;
-                Done::Answer(Body::Done)
-            }
-            Operation::IsSet => Done::Answer(Body::Flag(self.is_set)),
-            _ => Done::Mismatch,
-        }
-    }
-
-    fn settle(&mut self, answers: &mut Answers) {
-        if self.is_set {
-            answers.extend(self.waiters.drain(..).map(|waiter| (waiter, Body::Flag(true))));
-        }
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Barrier {
-    parties: u64,
-    broken: bool,
-    waiters: VecDeque<Waiter>,
 }
 
 impl Barrier {
-    fn apply(&mut self, operation: Operation, who: Waiter, answers: &mut Answers) -> Done {
-        match operation {
-            Operation::Wait(timeout) => {
-                self.waiters.push_back(who);
-                Done::Waits(timeout)
-            }
-            Operation::Abort => {
-                self.broken = true;
-                Done::Answer(Body::Done)
-            }
-            Operation::Reset => {
-                self.broken = true;
-                self.settle(answers);
-                self.broken = false;
-                Done::Answer(Body::Done)
-            }
-            Operation::IsSet => Done::Answer(Body::Flag(self.broken)),
-            Operation::Len => Done::Answer(Body::Number(self.waiters.len() as u64)),
-            _ => Done::Mismatch,
-        }
-    }
-
-    fn settle(&mut self, answers: &mut Answers) {
+    fn admit(&mut self, waiting: u64) -> Option<Body> {
         if self.broken {
-            let broken = |waiter| (waiter, Body::Failed(CallError::BrokenBarrier));
-            answers.extend(self.waiters.drain(..).map(broken));
-        } else if self.waiters.len() as u64 >= self.parties {
-            answers.extend(self.waiters.drain(..).zip(0..).map(|(waiter, place)| (waiter, Body::Number(place))));
+            return Some(Body::Failed(CallError::BrokenBarrier));
         }
+        if self.next == 0 && waiting < self.parties {
+            return None;
+        }
+        let place = self.next;
+        self.next = (place + 1) % self.parties.max(1);
+        Some(Body::Number(place))
     }
 }
 
@@ -428,16 +359,17 @@ mod tests {
         let mut lock = Waiting::new(Initial::Lock);
         let mut answers = Answers::new();
         let [owner, stranger] = [1, 2].map(|client| Waiter { client, call: 1 });
-        lock.apply(Operation::Acquire(1, None), owner, &mut answers);
-        let Some((_, Body::Locked { token, .. })) = answers.pop() else { panic!("it was free") };
-        lock.apply(Operation::Acquire(1, None), stranger, &mut answers);
+        lock.apply(Operation::Acquire(1), owner, &mut answers).expect("it waits");
+        let Some((_, Body::Locked(Held { token, .. }))) = answers.pop() else { panic!("it was free") };
+        lock.apply(Operation::Acquire(1), stranger, &mut answers).expect("it waits");
         for token in [token, 0, token + 1, u64::MAX] {
-            lock.apply(Operation::Release(token), Waiter { call: 2, ..stranger }, &mut answers);
-            let slept = lock.apply(Operation::Sleep(token, None), Waiter { call: 3, ..stranger }, &mut answers);
-            assert!(matches!(slept, Done::Answer(Body::Failed(CallError::NotHeld))));
+            let released = lock.apply(Operation::Release(token), Waiter { call: 2, ..stranger }, &mut answers);
+            assert!(matches!(released, Ok(Step::Silent)));
+            let slept = lock.apply(Operation::Sleep(token), Waiter { call: 3, ..stranger }, &mut answers);
+            assert!(matches!(slept, Err(CallError::NotHeld)));
             assert!(answers.is_empty(), "nobody else got it");
         }
-        lock.apply(Operation::Release(token), Waiter { call: 2, ..owner }, &mut answers);
-        assert!(matches!(answers[..], [(who, Body::Locked { owner_died: false, .. })] if who == stranger));
+        lock.apply(Operation::Release(token), Waiter { call: 2, ..owner }, &mut answers).expect("it has no answer");
+        assert!(matches!(answers[..], [(who, Body::Locked(Held { owner_died: false, .. }))] if who == stranger));
     }
 }

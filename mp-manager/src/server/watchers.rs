@@ -12,6 +12,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::waiting::{Answers, Waiter};
+use crate::error::CallError;
 use crate::value::Entry;
 use crate::wire::{Body, Change};
 
@@ -48,10 +49,6 @@ impl Watchers {
         self.all.is_empty()
     }
 
-    pub(super) fn are_too_many(&self) -> bool {
-        self.all.len() >= MOST_WATCHERS
-    }
-
     /// Notes a change.
     pub(super) fn note(&mut self, change: Change) {
         self.length += change.length();
@@ -71,12 +68,20 @@ impl Watchers {
     }
 
     /// Returns what a watcher has not seen, or notes that its call waits.
-    pub(super) fn ask(&mut self, who: Waiter, number: u64, entries: impl Fn() -> Vec<Entry>) -> Option<Body> {
+    pub(super) fn ask(
+        &mut self,
+        who: Waiter,
+        number: u64,
+        entries: impl Fn() -> Vec<Entry>,
+    ) -> Result<Option<Body>, CallError> {
+        if self.all.len() >= MOST_WATCHERS {
+            return Err(CallError::Busy("too many processes watch the object".to_owned()));
+        }
         self.all.entry((who.client, number)).or_default().call = Some(who.call);
         let mut answers = Answers::new();
         self.settle(entries, &mut answers);
         // Only this one can have waited for what is there already.
-        answers.pop().map(|(_, body)| body)
+        Ok(answers.pop().map(|(_, body)| body))
     }
 
     /// Answers the calls of watchers for which there is something new.
@@ -94,7 +99,7 @@ impl Watchers {
             }
             let body = match next {
                 Some(next) => Body::Changes(self.log.range((next - first) as usize..).cloned().collect()),
-                None => Body::Entries(entries()),
+                None => Body::Entries(entries().into()),
             };
             watcher.next = Some(end);
             answers.extend(watcher.call.take().map(|call| (Waiter { client, call }, body)));
