@@ -322,11 +322,12 @@ impl Method {
         let result = quote!(::core::result::Result);
         let (parameters, value, body) = match kind {
             Kind::Create => {
-                let body = quote!(#private::new(host, #class, #place, #arguments));
+                let body = quote!(#private::create::<_, #private::Never>(host, #class, #place, #arguments));
+                let body = quote!(#body.map(|#result::Ok(made)| made));
                 (quote!(host: &impl #krate::Host), quote!(Self), body)
             }
             Kind::TryCreate(error) => {
-                let body = quote!(#private::try_new(host, #class, #place, #arguments));
+                let body = quote!(#private::create(host, #class, #place, #arguments));
                 (quote!(host: &impl #krate::Host), quote!(#result<Self, #error>), body)
             }
             Kind::Shared | Kind::Exclusive => {
@@ -385,10 +386,14 @@ impl Method {
         let function = quote_spanned!(name.span()=> <#ty>::#name);
         match kind {
             Kind::Create => quote! {
-                #private::Method::Create(|arguments| #private::create(arguments, |#pattern| #function(#(#locals),*)))
+                #private::Method::Create(|arguments| {
+                    #private::construct(arguments, |#pattern| {
+                        ::core::result::Result::Ok::<_, #private::Never>(#function(#(#locals),*))
+                    })
+                })
             },
             Kind::TryCreate(_) => quote! {
-                #private::Method::Create(|arguments| #private::try_create(arguments, |#pattern| #function(#(#locals),*)))
+                #private::Method::Create(|arguments| #private::construct(arguments, |#pattern| #function(#(#locals),*)))
             },
             Kind::Shared => quote! {
                 #private::Method::Shared(|value, arguments| {

@@ -93,17 +93,7 @@ fn other_type<T>() -> CallError {
 }
 
 /// Runs a constructor.
-pub fn create<T: Send + Sync + 'static, A: DeserializeOwned>(
-    arguments: Message,
-    constructor: fn(A) -> T,
-) -> Result<Created, CallError> {
-    let arguments = decode(arguments)?;
-    let value = run(|| constructor(arguments))?;
-    Ok((Some(Box::new(value)), encode(&())?))
-}
-
-/// Runs a constructor that can fail.
-pub fn try_create<T: Send + Sync + 'static, A: DeserializeOwned, E: Serialize>(
+pub fn create<T: Send + Sync + 'static, A: DeserializeOwned, E: Serialize>(
     arguments: Message,
     constructor: fn(A) -> Result<T, E>,
 ) -> Result<Created, CallError> {

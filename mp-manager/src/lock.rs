@@ -133,7 +133,7 @@ const RELEASED: u64 = 0;
 impl Drop for LockGuard {
     fn drop(&mut self) {
         if self.token != RELEASED {
-            self.handle.post(Operation::Release(self.token));
+            self.handle.post(Operation::Unlock(self.token));
         }
     }
 }

@@ -3,18 +3,18 @@
 
 pub use linkme;
 pub use serde;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 pub use crate::__proxy as proxy;
-pub use crate::class::{CLASSES, Class, Created, JsonMethod, Method, Own, create, exclusive, shared, try_create};
+pub use crate::class::{CLASSES, Class, Created, JsonMethod, Method, Own, create as construct, exclusive, shared};
 use crate::error::CallError;
 pub use crate::handle::sealed::Sealed;
 pub use crate::handle::{Handle, Together};
 use crate::handle::{Host, ask, decode, encode};
 use crate::reply::Reply;
 use crate::value::Value;
-use crate::wire::{Answer, Lease, Operation};
+use crate::wire::{Lease, Operation};
 
 /// A type that a method can take or return.
 #[diagnostic::on_unimplemented(
@@ -30,37 +30,22 @@ impl<T: Serialize + DeserializeOwned> Travels for T {}
 /// Makes the compiler point at a type that cannot be sent.
 pub const fn assert_travels<T: Travels>() {}
 
-/// Calls a constructor that cannot fail.
-pub fn new<P: Sealed>(host: &impl Host, class: &str, method: u32, arguments: &impl Serialize) -> Result<P, CallError> {
-    made(host, construct(host, class, method, arguments, P::interface())?)
-}
+/// The error of a constructor that cannot fail.
+#[derive(Serialize, Deserialize)]
+pub enum Never {}
 
-/// Calls a constructor that can fail.
-pub fn try_new<P: Sealed, E: DeserializeOwned>(
+/// Calls a constructor.
+pub fn create<P: Sealed, E: DeserializeOwned>(
     host: &impl Host,
     class: &str,
     method: u32,
     arguments: &impl Serialize,
 ) -> Result<Result<P, E>, CallError> {
-    match construct::<Result<Lease, Value>>(host, class, method, arguments, P::interface())? {
-        Ok(lease) => made(host, lease).map(Ok),
+    let (class, arguments, interface) = (class.to_owned(), encode(arguments)?, P::interface());
+    match ask::<Result<Lease, Value>>(host.link(), Operation::Construct { class, method, arguments, interface })? {
+        Ok(lease) => Handle::new(host.link(), lease).map(P::from_handle).map(Ok),
         Err(error) => decode(error).map(Err),
     }
-}
-
-fn made<P: Sealed>(host: &impl Host, lease: Lease) -> Result<P, CallError> {
-    Handle::new(host.link(), lease).map(P::from_handle)
-}
-
-fn construct<A: Answer>(
-    host: &impl Host,
-    class: &str,
-    method: u32,
-    arguments: &impl Serialize,
-    interface: String,
-) -> Result<A, CallError> {
-    let arguments = encode(arguments)?;
-    ask(host.link(), Operation::Construct { class: class.to_owned(), method, arguments, interface })
 }
 
 /// Calls a method.

@@ -27,20 +27,16 @@ use std::thread;
 use std::time::Duration;
 
 use mp_core::Fd;
-use mp_core::raw::{Message, above_standard_streams};
+use mp_core::raw::Message;
 use mp_listener::ByteConnection;
-use rustix::buffer::spare_capacity;
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::io::Errno;
 use rustix::net::shutdown;
-use rustix::pipe::{PipeFlags, pipe_with};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CallError;
 use crate::mutex::lock;
-use crate::value::leaving;
+use crate::value::{Anchor, Watch, leaving};
 use crate::wire::{Body, ClientsEnd, Request, Response, ServersEnd};
 
 /// What goes over the stream, with requests the one way and answers the other.
@@ -82,20 +78,20 @@ impl Out {
         }
     }
 
-    /// Sends answers. One that cannot be encoded becomes an error of its call.
-    fn send_answers(&mut self, answers: Vec<Response>) -> io::Result<()> {
-        let frame = Frame::Message(answers);
-        if self.send(&frame)?.is_ok() {
-            return Ok(());
-        }
-        let Frame::Message(answers) = frame else { return Ok(()) };
-        for answer in answers {
-            let call = answer.call;
-            if let Err(error) = self.send(&Frame::Message(vec![answer]))? {
-                drop(self.send(&Frame::Message(vec![Response { call, body: Body::Failed(error) }]))?);
+    /// Sends requests or answers: together, or one by one if one of them cannot be encoded. Returns
+    /// the number of each such call, which `of` tells, and why.
+    fn send_all<T: Serialize>(&mut self, all: Vec<T>, of: fn(&T) -> u64) -> io::Result<Vec<Response>> {
+        let frame = Frame::Message(all);
+        let mut failed = Vec::new();
+        if let (Err(_), Frame::Message(all)) = (self.send(&frame)?, frame) {
+            for one in all {
+                let call = of(&one);
+                if let Err(error) = self.send(&Frame::Message(vec![one]))? {
+                    failed.push(Response { call, body: Body::Failed(error) });
+                }
             }
         }
-        Ok(())
+        Ok(failed)
     }
 }
 
@@ -137,7 +133,8 @@ pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat
                 let sent = match server.recv_timeout(beat) {
                     Ok(Some(mut answers)) => {
                         keep_leases(&mut answers, &leases);
-                        out.send_answers(answers)
+                        let of = |answer: &Response| answer.call;
+                        out.send_all(answers, of).and_then(|failed| out.send_all(failed, of)).map(drop)
                     }
                     Ok(None) => out.send::<()>(&Frame::Beat).map(drop),
                     Err(_) if left.load(Ordering::Acquire) => return,
@@ -182,7 +179,7 @@ const PROCESS: u64 = 0;
 /// The relay beside a process.
 struct BesideProcess {
     process: ServersEnd,
-    set: OwnedFd,
+    watch: Arc<Watch>,
     leases: Mutex<Leases>,
     out: Mutex<Out>,
 }
@@ -191,16 +188,16 @@ struct BesideProcess {
 struct Leases {
     /// The last number that one got.
     last: u64,
-    /// The object of each, and the end of its pipe that hangs up.
-    all: HashMap<u64, (u64, OwnedFd)>,
+    /// The object of each, and its pipe.
+    all: HashMap<u64, (u64, Arc<Anchor>)>,
 }
 
 /// Passes on the calls of a process of this machine, on threads of their own.
 pub(crate) fn beside_process(mut stream: ByteConnection, process: ServersEnd, beat: Duration) -> io::Result<()> {
-    let set = above_standard_streams(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
-    epoll::add(&set, &process, EventData::new_u64(PROCESS), EventFlags::IN)?;
+    let watch = Arc::new(Watch::new()?);
+    epoll::add(&watch.epoll, &process, EventData::new_u64(PROCESS), EventFlags::IN)?;
     let out = Mutex::new(Out::new(&stream, beat)?);
-    let relay = Arc::new(BesideProcess { process, set, leases: Mutex::default(), out });
+    let relay = Arc::new(BesideProcess { process, watch, leases: Mutex::default(), out });
     let requests = Arc::clone(&relay);
     let name = || thread::Builder::new().name("mp-manager relay".to_owned());
     let ends = Out::new(&stream, beat)?;
@@ -230,20 +227,14 @@ impl BesideProcess {
         let mut events = Vec::with_capacity(64);
         let mut ended = false;
         while !ended || !lock(&self.leases).all.is_empty() {
-            events.clear();
-            let pause = Timespec::try_from(beat).map_err(io::Error::other)?;
-            match epoll::wait(&self.set, spare_capacity(&mut events), Some(&pause)) {
-                Ok(_) => {}
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
-            }
+            self.watch.wait(&mut events, Some(beat))?;
             if events.is_empty() {
                 drop(lock(&self.out).send::<()>(&Frame::Beat)?);
             }
             for event in &events {
                 match event.data.u64() {
                     PROCESS => ended = !self.pass_on_some()?,
-                    lease => self.release(lease)?,
+                    lease => self.release(lease >> 2)?,
                 }
             }
         }
@@ -260,18 +251,15 @@ impl BesideProcess {
         loop {
             match self.process.try_recv() {
                 Ok(Some(requests)) => {
-                    for request in requests {
-                        let (call, frame) = (request.call, Frame::Message(vec![request]));
-                        let sent = lock(&self.out).send(&frame)?;
-                        if let Err(error) = sent {
-                            // If the process takes no answers, it has ended.
-                            let _ = self.process.send(vec![Response { call, body: Body::Failed(error) }]);
-                        }
+                    let failed = lock(&self.out).send_all(requests, |request| request.call)?;
+                    if !failed.is_empty() {
+                        // If the process takes no answers, it has ended.
+                        let _ = self.process.send(failed);
                     }
                 }
                 Ok(None) => return Ok(true),
                 Err(_) => {
-                    epoll::delete(&self.set, &self.process)?;
+                    epoll::delete(&self.watch.epoll, &self.process)?;
                     drop(lock(&self.out).send::<()>(&Frame::Bye)?);
                     return Ok(false);
                 }
@@ -298,14 +286,12 @@ impl BesideProcess {
         true
     }
 
-    fn lease(&self, id: u64) -> io::Result<OwnedFd> {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (read, write) = (above_standard_streams(read)?, above_standard_streams(write)?);
+    fn lease(&self, object: u64) -> io::Result<OwnedFd> {
         let mut leases = lock(&self.leases);
         leases.last += 1;
         let number = leases.last;
-        epoll::add(&self.set, &read, EventData::new_u64(number), EventFlags::ONESHOT)?;
-        leases.all.insert(number, (id, read));
-        Ok(write)
+        let (anchor, lease) = Anchor::new(number, &self.watch)?;
+        leases.all.insert(number, (object, anchor));
+        Ok(lease)
     }
 }

@@ -7,7 +7,7 @@ use mp_core::raw::Deadline;
 
 use crate::error::CallError;
 use crate::handle::{Handle, Host, proxy};
-use crate::wire::{Initial, Operation};
+use crate::wire::{Held, Initial, Operation};
 
 proxy! {
     /// A semaphore in a server.
@@ -96,8 +96,8 @@ impl Semaphore {
 
     fn acquire_within(&self, count: usize, timeout: Option<Duration>) -> Result<Option<Permit>, CallError> {
         let count = count as u64;
-        let acquired: bool = self.handle.wait(timeout, Operation::Acquire(count))?;
-        Ok(acquired.then(|| Permit { handle: self.handle.clone(), count }))
+        let held: Option<Held> = self.handle.wait(timeout, Operation::Acquire(count))?;
+        Ok(held.map(|_| Permit { handle: self.handle.clone(), count }))
     }
 
     /// Adds permits, which need not have been acquired before.

@@ -26,16 +26,21 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use mp_core::raw::{Message, above_standard_streams};
 use mp_core::{DecodeError, EncodeError};
+use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+
+use crate::mutex::lock;
 
 /// An encoded value. Cloning it copies nothing.
 #[derive(Clone, Debug)]
@@ -229,7 +234,17 @@ impl Watch {
     }
 
     pub(crate) fn suspects(&self) -> Vec<u64> {
-        std::mem::take(&mut self.suspects.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut lock(&self.suspects))
+    }
+
+    /// Waits for events, for `pause` at most; `None` is without a limit.
+    pub(crate) fn wait(&self, events: &mut Vec<epoll::Event>, pause: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
+        match epoll::wait(&self.epoll, spare_capacity(events), pause.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -282,7 +297,7 @@ impl Reference {
 impl Drop for Reference {
     fn drop(&mut self) {
         // Whether it is the last one is found out later: two threads may drop two at once.
-        self.0.watch.suspects.lock().unwrap_or_else(PoisonError::into_inner).push(self.0.id);
+        lock(&self.0.watch.suspects).push(self.0.id);
     }
 }
 

@@ -155,10 +155,11 @@ pub(crate) enum Operation {
         call: u64,
         arrived: bool,
     },
-    // Of a lock and its condition, with the token of its holder; of a semaphore, with a number of
-    // permits. Releasing a lock has no answer.
+    // Of a semaphore, with a number of permits.
     Acquire(u64),
     Release(u64),
+    // Of a lock and its condition, with the token of the holder. There is no answer to the first.
+    Unlock(u64),
     Sleep(u64),
     Notify(u64, u64),
     // Of an object of a type of the user's.
@@ -218,7 +219,7 @@ impl From<Vec<Entry>> for Page {
     }
 }
 
-/// A lock, as its new holder gets it.
+/// A lock, or permits, as their new holder gets them.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Held {
     pub(crate) token: u64,

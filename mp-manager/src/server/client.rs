@@ -50,13 +50,14 @@ impl Client {
         }
     }
 
-    /// Receives the next requests; none if none have arrived.
-    pub(super) fn receive(&mut self) -> Result<Vec<Request>, RecvError> {
-        let requests = self.connection.try_recv()?.unwrap_or_default();
-        if requests.len() > 2 * TOGETHER {
+    /// Receives the next requests, if some have arrived.
+    pub(super) fn receive(&mut self) -> Result<Option<Vec<Request>>, RecvError> {
+        let requests = self.connection.try_recv()?;
+        let count = requests.as_ref().map_or(0, Vec::len);
+        if count > 2 * TOGETHER {
             return Err(RecvError::Malformed("it holds more requests than a client sends together"));
         }
-        self.unanswered += requests.len();
+        self.unanswered += count;
         Ok(requests)
     }
 

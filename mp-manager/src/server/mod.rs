@@ -48,10 +48,8 @@ use std::time::{Duration, Instant};
 
 use mp_core::raw::{Spins, above_standard_streams, catch_panic};
 use mp_core::{Receiver, Sender};
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
-use rustix::io::Errno;
+use rustix::event::{EventfdFlags, eventfd};
 use serde::{Deserialize, Serialize};
 
 use crate::mutex::lock;
@@ -340,11 +338,22 @@ impl Server {
                 }
             }
             let gone = state.send_answers();
-            let pause = if gone { Some(Duration::ZERO) } else { state.pause() };
+            if !gone && !spin.sleeps() && state.looks_at_one() {
+                let found = state.look_at_one();
+                drop(state);
+                drop_all(spent);
+                if found {
+                    spin.found();
+                    spin = self.spins.wait(true);
+                } else {
+                    spin.in_vain();
+                }
+                continue;
+            }
+            let pause = if gone || !spin.sleeps() { Some(Duration::ZERO) } else { state.pause() };
             drop(state);
             drop_all(spent);
-            let pause = if spin.sleeps() { pause } else { Some(Duration::ZERO) };
-            if self.wait_for(&mut events, pause).is_err() {
+            if self.watch.wait(&mut events, pause).is_err() {
                 // It fails for lack of memory alone.
                 thread::yield_now();
             }
@@ -371,18 +380,6 @@ impl Server {
             }
             state.retry();
             state.give_up();
-        }
-    }
-
-    fn wait_for(&self, events: &mut Vec<epoll::Event>, pause: Option<Duration>) -> io::Result<()> {
-        events.clear();
-        let pause = pause.map(|pause| Timespec {
-            tv_sec: pause.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: pause.subsec_nanos().into(),
-        });
-        match epoll::wait(&self.watch.epoll, spare_capacity(events), pause.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
         }
     }
 }

@@ -98,9 +98,7 @@ impl State {
             leased: object.anchor.is_leased(),
             references: object.anchor.references(),
         };
-        let mut objects: Vec<_> = self.objects.iter().map(describe).collect();
-        objects.sort_by_key(|object| object.id);
-        objects
+        self.objects.iter().map(describe).collect()
     }
 
     /// Serves a request for an object, in its turn.

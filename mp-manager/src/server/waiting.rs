@@ -50,8 +50,7 @@ enum Want {
 
 enum Kind {
     Queue(Queue),
-    Lock(Lock),
-    Semaphore(Semaphore),
+    Permits(Permits),
     /// Whether it is set.
     Event(bool),
     Barrier(Barrier),
@@ -66,21 +65,18 @@ struct Queue {
     given: HashMap<u64, BTreeMap<u64, Value>>,
 }
 
-/// A lock, and those that wait for the condition that goes with it.
+/// A semaphore, or a lock: the one with one permit. Those that wait for the condition that goes with
+/// the lock are apart.
 #[derive(Default)]
-struct Lock {
-    holder: Option<(u64, u64)>,
+struct Permits {
+    free: u64,
+    /// How many there may be.
+    bound: Option<u64>,
+    /// How many each client has.
+    held: HashMap<u64, u64>,
     owner_died: bool,
     last_token: u64,
     sleepers: VecDeque<Waiter>,
-}
-
-#[derive(Default)]
-struct Semaphore {
-    permits: u64,
-    /// How many permits there may be.
-    bound: Option<u64>,
-    held: HashMap<u64, u64>,
 }
 
 #[derive(Default)]
@@ -95,12 +91,12 @@ impl Waiting {
     pub(super) fn new(initial: Initial) -> Self {
         let kind = match initial {
             Initial::Queue(capacity) => Kind::Queue(Queue { capacity, ..Queue::default() }),
-            Initial::Semaphore { permits, bound } => {
-                Kind::Semaphore(Semaphore { permits, bound, ..Semaphore::default() })
-            }
+            Initial::Semaphore { permits: free, bound } => Kind::Permits(Permits { free, bound, ..Permits::default() }),
             Initial::Event(is_set) => Kind::Event(is_set),
             Initial::Barrier(parties) => Kind::Barrier(Barrier { parties, ..Barrier::default() }),
-            Initial::Lock | Initial::Map | Initial::List | Initial::Cell(_) => Kind::Lock(Lock::default()),
+            Initial::Lock | Initial::Map | Initial::List | Initial::Cell(_) => {
+                Kind::Permits(Permits { free: 1, bound: Some(1), ..Permits::default() })
+            }
         };
         Self { kind, waiters: VecDeque::new() }
     }
@@ -128,25 +124,29 @@ impl Waiting {
                 queue.values.clear();
                 Body::Value(None).into()
             }
-            (Kind::Lock(_) | Kind::Semaphore(_), Operation::Acquire(count)) => self.wait(who, Want::Acquire(count)),
+            (Kind::Permits(_), Operation::Acquire(count)) => self.wait(who, Want::Acquire(count)),
+            (Kind::Permits(permits), Operation::Release(count)) => {
+                permits.release(who.client, count)?;
+                Body::Done.into()
+            }
             // A token of an owner that was taken for dead is ignored.
-            (Kind::Lock(lock), Operation::Release(token)) => {
-                let _ = lock.release(who, token);
+            (Kind::Permits(lock), Operation::Unlock(token)) => {
+                let _ = lock.check(who, token).and_then(|()| lock.release(who.client, 1));
                 Step::Silent
             }
-            (Kind::Lock(lock), Operation::Sleep(token)) => {
-                lock.release(who, token)?;
+            (Kind::Permits(lock), Operation::Sleep(token)) => {
+                lock.check(who, token)?;
+                lock.release(who.client, 1)?;
                 lock.sleepers.push_back(who);
                 Step::Wait
             }
-            (Kind::Lock(lock), Operation::Notify(token, count)) => {
+            (Kind::Permits(lock), Operation::Notify(token, count)) => {
                 lock.check(who, token)?;
                 let count = usize::try_from(count).unwrap_or(usize::MAX).min(lock.sleepers.len());
                 let woken = lock.sleepers.drain(..count);
                 self.waiters.extend(woken.map(|sleeper| (sleeper, Want::Return { notified: true })));
                 Body::Done.into()
             }
-            (Kind::Semaphore(semaphore), Operation::Release(count)) => semaphore.release(who.client, count)?.into(),
             (Kind::Event(_) | Kind::Barrier(_), Operation::Wait) => self.wait(who, Want::Wait),
             (Kind::Event(is_set), Operation::SetFlag(set)) => {
                 *is_set = set;
@@ -162,7 +162,7 @@ impl Waiting {
                 Body::Done.into()
             }
             (Kind::Barrier(barrier), Operation::IsSet) => Body::Flag(barrier.broken).into(),
-            (Kind::Queue(_) | Kind::Semaphore(_) | Kind::Barrier(_), Operation::Len) => {
+            (Kind::Queue(_) | Kind::Permits(_) | Kind::Barrier(_), Operation::Len) => {
                 Body::Number(self.number()).into()
             }
             _ => return Err(mismatch()),
@@ -195,7 +195,7 @@ impl Waiting {
         let is_it = |(waiter, want): &(Waiter, Want)| *waiter == who && !matches!(want, Want::Return { .. });
         let gone = self.waiters.iter().position(is_it).and_then(|place| self.waiters.remove(place));
         match (&mut self.kind, gone) {
-            (Kind::Lock(lock), None) if lock.sleepers.contains(&who) => {
+            (Kind::Permits(lock), None) if lock.sleepers.contains(&who) => {
                 lock.sleepers.retain(|sleeper| *sleeper != who);
                 self.waiters.push_back((who, Want::Return { notified: false }));
             }
@@ -220,15 +220,12 @@ impl Waiting {
                     queue.values.push_front(value);
                 }
             }
-            Kind::Lock(lock) => {
-                lock.sleepers.retain(|sleeper| sleeper.client != client);
-                if lock.holder.is_some_and(|(holder, _)| holder == client) {
-                    lock.holder = None;
-                    lock.owner_died = true;
+            Kind::Permits(permits) => {
+                permits.sleepers.retain(|sleeper| sleeper.client != client);
+                if let Some(held) = permits.held.remove(&client) {
+                    permits.free = permits.free.saturating_add(held);
+                    permits.owner_died = true;
                 }
-            }
-            Kind::Semaphore(semaphore) => {
-                semaphore.permits = semaphore.permits.saturating_add(semaphore.held.remove(&client).unwrap_or(0));
             }
             Kind::Event(_) => {}
             Kind::Barrier(barrier) => barrier.broken |= self.waiters.len() < before,
@@ -239,7 +236,7 @@ impl Waiting {
     /// Returns how many values, permits or waiting calls there are.
     fn number(&self) -> u64 {
         match &self.kind {
-            Kind::Semaphore(semaphore) => semaphore.permits,
+            Kind::Permits(permits) => permits.free,
             Kind::Barrier(_) => self.waiters.len() as u64,
             _ => self.len(),
         }
@@ -266,24 +263,11 @@ impl Kind {
                 queue.given.entry(who.client).or_default().insert(who.call, value.clone());
                 Some(Body::Value(Some(value)))
             }
-            (Self::Lock(lock), want) => lock.holder.is_none().then(|| {
-                lock.last_token += 1;
-                lock.holder = Some((who.client, lock.last_token));
-                Body::Locked(Held {
-                    token: lock.last_token,
-                    owner_died: std::mem::take(&mut lock.owner_died),
-                    notified: !matches!(want, Want::Return { notified: false }),
-                })
-            }),
-            (Self::Semaphore(semaphore), Want::Acquire(count)) => {
-                semaphore.permits = semaphore.permits.checked_sub(*count)?;
-                let held = semaphore.held.entry(who.client).or_default();
-                *held = held.saturating_add(*count);
-                Some(Body::Flag(true))
-            }
+            (Self::Permits(permits), Want::Acquire(count)) => permits.admit(who, *count, true),
+            (Self::Permits(lock), want) => lock.admit(who, 1, matches!(want, Want::Return { notified: true })),
             (Self::Event(true), _) => Some(Body::Flag(true)),
             (Self::Barrier(barrier), _) => barrier.admit(waiting),
-            (Self::Event(false) | Self::Semaphore(_), _) => None,
+            (Self::Event(false), _) => None,
         }
     }
 }
@@ -306,25 +290,30 @@ impl Queue {
     }
 }
 
-impl Lock {
+impl Permits {
+    fn admit(&mut self, who: Waiter, count: u64, notified: bool) -> Option<Body> {
+        self.free = self.free.checked_sub(count)?;
+        if count > 0 {
+            let held = self.held.entry(who.client).or_default();
+            *held = held.saturating_add(count);
+            self.last_token += 1;
+        }
+        Some(Body::Locked(Held { token: self.last_token, owner_died: std::mem::take(&mut self.owner_died), notified }))
+    }
+
     /// Tells whether the client of this call has the lock, with this token. Another one cannot
     /// release it, whatever it sends.
     fn check(&self, who: Waiter, token: u64) -> Result<(), CallError> {
-        if self.holder == Some((who.client, token)) { Ok(()) } else { Err(CallError::NotHeld) }
+        let holds = self.last_token == token && self.held.contains_key(&who.client);
+        if holds { Ok(()) } else { Err(CallError::NotHeld) }
     }
 
-    fn release(&mut self, who: Waiter, token: u64) -> Result<(), CallError> {
-        self.check(who, token).map(|()| self.holder = None)
-    }
-}
-
-impl Semaphore {
-    fn release(&mut self, client: u64, count: u64) -> Result<Body, CallError> {
-        let permits = self.permits.saturating_add(count);
-        if self.bound.is_some_and(|bound| permits > bound) {
+    fn release(&mut self, client: u64, count: u64) -> Result<(), CallError> {
+        let free = self.free.saturating_add(count);
+        if self.bound.is_some_and(|bound| free > bound) {
             return Err(CallError::TooManyPermits);
         }
-        self.permits = permits;
+        self.free = free;
         // Who releases need not be who acquired.
         if let Some(held) = self.held.get_mut(&client) {
             *held = held.saturating_sub(count);
@@ -332,7 +321,7 @@ impl Semaphore {
                 self.held.remove(&client);
             }
         }
-        Ok(Body::Done)
+        Ok(())
     }
 }
 
@@ -363,13 +352,13 @@ mod tests {
         let Some((_, Body::Locked(Held { token, .. }))) = answers.pop() else { panic!("it was free") };
         lock.apply(Operation::Acquire(1), stranger, &mut answers).expect("it waits");
         for token in [token, 0, token + 1, u64::MAX] {
-            let released = lock.apply(Operation::Release(token), Waiter { call: 2, ..stranger }, &mut answers);
+            let released = lock.apply(Operation::Unlock(token), Waiter { call: 2, ..stranger }, &mut answers);
             assert!(matches!(released, Ok(Step::Silent)));
             let slept = lock.apply(Operation::Sleep(token), Waiter { call: 3, ..stranger }, &mut answers);
             assert!(matches!(slept, Err(CallError::NotHeld)));
             assert!(answers.is_empty(), "nobody else got it");
         }
-        lock.apply(Operation::Release(token), Waiter { call: 2, ..owner }, &mut answers).expect("it has no answer");
+        lock.apply(Operation::Unlock(token), Waiter { call: 2, ..owner }, &mut answers).expect("it has no answer");
         assert!(matches!(answers[..], [(who, Body::Locked(Held { owner_died: false, .. }))] if who == stranger));
     }
 }
