@@ -18,7 +18,7 @@ use crate::relay;
 use crate::wire::{Operation, ServersEnd};
 
 /// What both sides have to have in common. The second number grows with every change of `wire`.
-const BUILD: &str = concat!("mp-manager ", env!("CARGO_PKG_VERSION"), ", protocol 1");
+const BUILD: &str = concat!("mp-manager ", env!("CARGO_PKG_VERSION"), ", protocol 2");
 
 /// How long a side that has connected may take to say what it is.
 const HELLO: Duration = Duration::from_secs(10);

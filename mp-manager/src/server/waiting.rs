@@ -65,8 +65,8 @@ struct Queue {
     given: HashMap<u64, BTreeMap<u64, Value>>,
 }
 
-/// A semaphore, or a lock: the one with one permit. Those that wait for the condition that goes with
-/// the lock are apart.
+/// A semaphore, or a lock, which has one permit. Calls that wait for the condition of the lock are
+/// kept apart.
 #[derive(Default)]
 struct Permits {
     free: u64,
