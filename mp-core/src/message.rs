@@ -250,6 +250,16 @@ impl Message {
         !self.descriptors.is_empty()
     }
 
+    /// Returns the descriptors in the value.
+    pub fn descriptors(&self) -> &[OwnedFd] {
+        &self.descriptors
+    }
+
+    /// Makes a message of an [encoded value](Self::to_vec) and the descriptors in it.
+    pub fn from_parts(bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Self {
+        Self { bytes: Bytes::Heap(bytes), descriptors }
+    }
+
     /// Takes the descriptors out of the message, for code that keeps them elsewhere.
     /// [`copy_with`](Self::copy_with) makes a complete message again.
     pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {

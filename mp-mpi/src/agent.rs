@@ -11,6 +11,7 @@ use mp_core::raw::Message;
 use mp_pool::raw::{Body, Letter, Node};
 
 use crate::host::{Launcher, Pause, describe, exit_at_once};
+use crate::memory::Copies;
 use crate::mpi::Mpi;
 use crate::port::{Arrived, Frame, Port, PortError};
 use crate::{launcher, leader};
@@ -74,7 +75,7 @@ fn run() {
 fn serve(port: &mut Port) -> Result<(), String> {
     let hello = describe().map_err(|error| format!("its executable could not be read: {error}"))?;
     port.send(0, &Frame::Hello(hello), Vec::new()).map_err(text)?;
-    let mut agent = Agent { node: None, launcher: Launcher::new(), pause: Pause::new() };
+    let mut agent = Agent { node: None, memory: Copies::default(), launcher: Launcher::new(), pause: Pause::new() };
     let mut out = Vec::new();
     loop {
         let mut some = false;
@@ -92,7 +93,7 @@ fn serve(port: &mut Port) -> Result<(), String> {
                 Body::Bytes(bytes) => bytes,
                 Body::Message(message) => message.to_vec().map_err(|error| error.to_string())?,
             };
-            port.send(0, &Frame::Letter(head), body).map_err(text)?;
+            port.send(0, &Frame::Letter { head, memory: Vec::new() }, body).map_err(text)?;
         }
         if some {
             agent.pause.reset();
@@ -109,6 +110,7 @@ fn text(error: PortError) -> String {
 struct Agent {
     /// `None` until the pool has said what it needs.
     node: Option<Node>,
+    memory: Copies,
     launcher: Launcher,
     pause: Pause,
 }
@@ -122,7 +124,12 @@ impl Agent {
                 mp_core::set_message_limit(message_limit);
                 *node = Some(Node::new(&mut body, launcher::variables())?);
             }
-            (Frame::Letter(mut head), Some(node)) => node.receive(&mut head, Message::from_encoded(body), out)?,
+            (Frame::Letter { mut head, memory }, Some(node)) => {
+                let descriptors = self.memory.find(&memory)?;
+                node.receive(&mut head, Message::from_parts(body, descriptors), out)?;
+            }
+            (Frame::Memory(number), _) => self.memory.add(number, &body)?,
+            (Frame::Forget(number), _) => self.memory.remove(number),
             (Frame::Refused, None) | (Frame::Bye, _) => return Ok(true),
             (frame, _) => return Err(format!("rank 0 sent {frame:?} at the wrong time")),
         }

@@ -1,6 +1,7 @@
 //! The thread of rank 0 that calls MPI.
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{JoinHandle, Thread};
@@ -11,6 +12,7 @@ use mp_pool::raw::{Arrivals, Body, Carrier, Letter};
 
 use crate::error::WorldError;
 use crate::host::{Launcher, Pause, describe, exit_at_once};
+use crate::memory::{Originals, is_frozen};
 use crate::mpi::{self, Mpi};
 use crate::port::{Arrived, Frame, Hello, Port, PortError};
 
@@ -61,8 +63,12 @@ impl Carrier for Outbox {
         self.wake();
     }
 
-    fn accepts(&self, _: &Message) -> Result<(), String> {
-        Err("it has handles, which belong to one host".to_owned())
+    fn accepts(&self, message: &Message) -> Result<(), String> {
+        if message.descriptors().iter().all(|file| is_frozen(file.as_fd())) {
+            Ok(())
+        } else {
+            Err("it has handles, which belong to one host; only frozen memory can be sent to another".to_owned())
+        }
     }
 }
 
@@ -198,6 +204,7 @@ fn lead(
             return Ok(());
         }
     };
+    let memory = Originals::new(hosts.0.iter().map(|hello| hello.memory).min().unwrap_or(0) / 4);
     let _ = greeted.send(Ok(hosts));
     // `world` gives it, or fails and ends this.
     if let Ok((setup, arrivals)) = begins.recv() {
@@ -205,7 +212,7 @@ fn lead(
             let message_limit = mp_core::message_limit();
             rank.port.send(agent, &Frame::Welcome { message_limit }, setup.clone())?;
         }
-        rank.serve(outbox, arrivals)?;
+        rank.serve(outbox, arrivals, memory)?;
     }
     rank.dismiss(&Frame::Bye)
 }
@@ -240,24 +247,39 @@ impl Rank {
         })
     }
 
+    /// Sends a letter, and before it the frozen memory in it that the rank does not have.
+    fn post(&mut self, rank: usize, head: Vec<u8>, body: Body, originals: &mut Originals) -> Result<(), PortError> {
+        let mut memory = Vec::new();
+        let body = match body {
+            Body::Bytes(bytes) => bytes,
+            Body::Message(message) => {
+                let own = |error: String| PortError::Broken(0, error);
+                for file in message.descriptors() {
+                    let mut frames = Vec::new();
+                    let number = originals.number(rank, file.as_fd(), &mut frames);
+                    memory.push(number.map_err(|error| own(error.to_string()))?);
+                    for (rank, frame, body) in frames {
+                        self.port.send(rank, &frame, body)?;
+                    }
+                }
+                message.to_vec().map_err(|error| own(error.to_string()))?
+            }
+        };
+        self.port.send(rank, &Frame::Letter { head, memory }, body)
+    }
+
     /// Passes letters on until the pool has ended.
-    fn serve(&mut self, outbox: &Outbox, mut arrivals: Arrivals) -> Result<(), PortError> {
+    fn serve(&mut self, outbox: &Outbox, mut arrivals: Arrivals, mut memory: Originals) -> Result<(), PortError> {
         let mut is_busy = false;
         loop {
             let mut some = false;
             for (node, Letter { head, body }) in outbox.take() {
                 some = true;
-                let body = match body {
-                    Body::Bytes(bytes) => bytes,
-                    Body::Message(message) => {
-                        message.to_vec().map_err(|error| PortError::Broken(0, error.to_string()))?
-                    }
-                };
-                self.port.send(node + 1, &Frame::Letter(head), body)?;
+                self.post(node + 1, head, body, &mut memory)?;
             }
             while let Some(Arrived { from, frame, body }) = self.port.receive()? {
                 some = true;
-                let Frame::Letter(mut head) = frame else {
+                let Frame::Letter { mut head, .. } = frame else {
                     return Err(PortError::Broken(from, format!("{frame:?} at the wrong time")));
                 };
                 let taken = arrivals.arrived(from - 1, &mut head, body);

@@ -42,7 +42,11 @@
 //!
 //! - Arguments and results are copied to the other host. Handles (files, locks, queues, shared
 //!   memory) belong to one host: a task that has one in its arguments fails with
-//!   [`TaskError::NotSent`], and one that returns one with [`TaskError::Encode`], wherever it runs.
+//!   [`TaskError::NotSent`], wherever it runs, and one that returns one from another host with
+//!   [`TaskError::Encode`].
+//! - A `FrozenBuffer` of mp-shm in arguments is copied to a host once, however many tasks have it,
+//!   and the workers there share that memory. A host keeps the 64 that were used last, if they
+//!   take no more than a quarter of the memory of the smallest host.
 //! - Workers inherit the environment and the working directory of the rank on their host, without
 //!   the variables of the launcher, so that programs that they start are no ranks. Their standard
 //!   streams and their program cannot be set.
@@ -72,6 +76,7 @@ mod error;
 mod host;
 mod launcher;
 mod leader;
+mod memory;
 #[allow(unsafe_code, reason = "it calls the MPI library")]
 mod mpi;
 mod pool;

@@ -20,8 +20,17 @@ pub(crate) enum Frame {
     Welcome { message_limit: u64 },
     /// The other answer. The agent acknowledges it and ends.
     Refused,
-    /// A letter of mp-pool. The body is that of the letter.
-    Letter(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// A letter of mp-pool: its head, and the frozen memory in its body, which is that of the
+    /// letter.
+    Letter {
+        #[serde(with = "serde_bytes")]
+        head: Vec<u8>,
+        memory: Vec<u64>,
+    },
+    /// Frozen memory, which letters name by this number. The body is its content.
+    Memory(u64),
+    /// No letter names this memory any more, unless it is sent again.
+    Forget(u64),
     /// The pool has ended. The agent acknowledges it and ends.
     Bye,
     /// The acknowledgement, the last word of an agent: it has no worker any more.

@@ -106,6 +106,16 @@ pub(crate) fn sum(numbers: FrozenBuffer<u64>, from: usize, to: usize) -> u64 {
 }
 
 #[process_fn]
+pub(crate) fn inode(numbers: FrozenBuffer<u64>) -> u64 {
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::unix::fs::MetadataExt;
+
+    // Long enough that every worker gets some.
+    std::thread::sleep(Duration::from_millis(2));
+    std::fs::metadata(format!("/proc/self/fd/{}", numbers.as_fd().as_raw_fd())).expect("it is open").ino()
+}
+
+#[process_fn]
 pub(crate) fn deadline_in() -> Option<Duration> {
     mp_pool::deadline().map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()))
 }

@@ -1,10 +1,13 @@
 //! What rank 0 does in each test.
 
 use std::collections::HashSet;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use mp_mpi::{Pool, TaskError, TaskOptions, WorldError};
+use mp_shm::FrozenBuffer;
 
 use crate::functions::*;
 
@@ -25,6 +28,8 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("short_tasks_do_not_wait_behind_a_long_one", no_waiting),
     ("large_values_go_both_ways", large),
     ("handles_are_refused", handles),
+    ("frozen_memory_goes_to_a_rank_once", frozen),
+    ("handles_are_not_returned", no_handles_back),
     ("workers_have_no_launcher_variables", launcher_variables),
     ("the_leader_can_be_kept_free", free_leader),
     ("the_pool_is_resized", resizing),
@@ -275,6 +280,36 @@ fn handles() {
     }
     pool.resize(3);
     assert_eq!(pool.map::<square>(0..30).unwrap().len(), 30);
+}
+
+fn frozen() {
+    let pool = Pool::builder().leader_works(false).workers_per_rank(2).build().unwrap();
+    let numbers: Vec<u64> = (0..1 << 20).collect();
+    let buffer = FrozenBuffer::from_slice(&numbers).unwrap();
+    let parts = (0..64).map(|part| (buffer.clone(), part << 14, (part + 1) << 14));
+    assert_eq!(pool.map::<sum>(parts).unwrap().iter().sum::<u64>(), numbers.iter().sum::<u64>());
+    // The workers of a rank have the same memory, and it is not the original.
+    let own = std::fs::metadata(format!("/proc/self/fd/{}", buffer.as_fd().as_raw_fd())).unwrap().ino();
+    let inodes = pool.map::<inode>((0..64).map(|_| buffer.clone())).unwrap();
+    let inodes: HashSet<_> = inodes.into_iter().collect();
+    assert!(inodes.len() == 2 && !inodes.contains(&own), "{inodes:?}, not {own}");
+    // More than a rank keeps.
+    let buffers: Vec<_> = (0..80).map(|number| FrozenBuffer::from_slice(&[number]).unwrap()).collect();
+    for _ in 0..2 {
+        let sums = pool.map::<sum>(buffers.iter().map(|buffer| (buffer.clone(), 0, 1))).unwrap();
+        assert_eq!(sums, (0..80).collect::<Vec<_>>());
+    }
+    let result = pool.map::<sum>([(buffer, 0, 1)]);
+    assert_eq!(result.unwrap(), [0]);
+    pool.finish().unwrap();
+}
+
+fn no_handles_back() {
+    let pool = Pool::builder().leader_works(false).workers_per_rank(1).build().unwrap();
+    for task in (0..4).map(|_| pool.submit(give_handle::call())).collect::<Vec<_>>() {
+        let error = task.join().unwrap_err();
+        assert!(matches!(&error, TaskError::Encode(why) if why.to_string().contains("belong to one host")), "{error}");
+    }
 }
 
 fn launcher_variables() {
