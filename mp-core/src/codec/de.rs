@@ -109,8 +109,13 @@ impl Take for &mut Deserializer<'_> {
     }
 
     #[inline(always)]
+    fn show(&mut self, length: usize) -> Option<&[u8]> {
+        self.decoder.reader().show(length)
+    }
+
+    #[inline(always)]
     fn fill(self, bytes: &mut [u8]) -> Result<(), DecodeError> {
-        self.decoder.reader().read_numbers(bytes).map_err(refused)
+        self.decoder.reader().read_in_pieces(bytes).map_err(refused)
     }
 }
 

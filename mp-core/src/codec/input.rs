@@ -202,19 +202,17 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Reads the bytes of an array of numbers.
+    /// Takes so many bytes, if they are at hand.
     #[inline(always)]
-    pub(super) fn read_numbers(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
-        if let Some(at_hand) = self.scratch.get(self.start..).and_then(|at_hand| at_hand.get(..bytes.len())) {
-            bytes.copy_from_slice(at_hand);
-            self.start += bytes.len();
-            return Ok(());
-        }
-        self.read_in_pieces(bytes)
+    pub(super) fn show(&mut self, length: usize) -> Option<&[u8]> {
+        let shown = self.scratch.get(self.start..)?.get(..length)?;
+        self.start += length;
+        Some(shown)
     }
 
+    /// Reads the bytes of an array of numbers.
     #[cold]
-    fn read_in_pieces(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+    pub(super) fn read_in_pieces(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
         // There is room in memory for the longest number, and perhaps not for more.
         bytes.chunks_mut(size_of::<u128>()).try_for_each(|some| self.read(some))
     }

@@ -32,6 +32,9 @@ pub(crate) trait Take {
     /// Reads a vector: the number of elements, and their bytes.
     fn take<N: Number>(self) -> Result<Vec<N>, Self::Error>;
 
+    /// Takes so many bytes of the input, if they are in memory already.
+    fn show(&mut self, length: usize) -> Option<&[u8]>;
+
     /// Reads an array: its bytes.
     fn fill(self, bytes: &mut [u8]) -> Result<(), Self::Error>;
 }
@@ -237,7 +240,7 @@ macro_rules! numbers {
 
         /// The same for an array of numbers.
         #[inline]
-        pub(crate) fn fill<R, V, T: Take>(take: T) -> Result<Result<V, T::Error>, T> {
+        pub(crate) fn fill<R, V, T: Take>(mut take: T) -> Result<Result<V, T::Error>, T> {
             if !may_be_array::<V>() {
                 return Err(take);
             }
@@ -245,6 +248,13 @@ macro_rules! numbers {
             $(
                 let length = size_of::<V>() / size_of::<$number>();
                 if value == array_id::<$number>(length) && request == array_request::<$number, T>(length) {
+                    // Not by way of `array`: what is written and then copied in other pieces makes
+                    // the processor wait.
+                    if let Some(bytes) = take.show(size_of::<V>()) {
+                        // SAFETY: there are as many bytes, borrowed for now. `V` is
+                        // `[$number; length]`, and any bytes are one.
+                        return Ok(Ok(unsafe { bytes.as_ptr().cast::<V>().read_unaligned() }));
+                    }
                     let mut array = MaybeUninit::<V>::zeroed();
                     // SAFETY: the memory of `array`, which is initialised and borrowed exclusively.
                     let bytes = unsafe { slice::from_raw_parts_mut(array.as_mut_ptr().cast::<u8>(), size_of::<V>()) };
@@ -402,6 +412,10 @@ mod tests {
                 Ok(())
             })?;
             Ok(numbers)
+        }
+
+        fn show(&mut self, length: usize) -> Option<&[u8]> {
+            [1; 8].get(..length)
         }
 
         fn fill(self, bytes: &mut [u8]) -> Result<(), ()> {
