@@ -6,7 +6,7 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use crate::deadline::Deadline;
-use crate::index::{Closed, Indices, Signal};
+use crate::index::{Indices, Signal, fence_after_unlocking};
 use crate::raw::model;
 
 /// A ring of `N` messages of one unit each, without the rest of a queue.
@@ -80,10 +80,12 @@ impl<const N: u32> Queue<N> {
     }
 
     fn notify_items(&self) {
+        fence_after_unlocking();
         self.indices.items.notify(|| self.items_event.write());
     }
 
     fn notify_space(&self) {
+        fence_after_unlocking();
         self.indices.space.notify(|| self.space_event.write());
     }
 
@@ -94,8 +96,7 @@ impl<const N: u32> Queue<N> {
     }
 
     fn is_readable(&self) -> bool {
-        let tail = self.indices.tail();
-        tail.is_closed() || tail.units_since(self.indices.head()) != 0
+        self.indices.is_closed() || self.indices.tail().units_since(self.indices.head()) != 0
     }
 
     /// Also when it was looked at in the middle of something.
@@ -107,32 +108,27 @@ impl<const N: u32> Queue<N> {
     /// Puts some values by one write, if there is room for all. Only for the producer.
     fn write(&self, values: &[u32]) -> Attempt<()> {
         let (tail, head) = (self.indices.tail(), self.indices.head());
-        if tail.is_closed() {
+        if self.indices.is_closed() {
             return Attempt::Closed;
         }
         if tail.units_since(head) + values.len() as u32 > N {
             return Attempt::Wait;
         }
-        let mut next = tail.open();
+        let mut next = tail;
         for value in values {
             // SAFETY: the cell is free, so it is the producer's.
             self.cells[(next.position() % N) as usize].with_mut(|cell| unsafe { *cell = *value });
             next = next.plus(1, 1);
         }
-        match self.indices.publish(tail.open(), next) {
-            Ok(()) => {
-                self.notify_items();
-                Attempt::Done(())
-            }
-            Err(Closed) => Attempt::Closed,
-        }
+        self.indices.publish(next);
+        Attempt::Done(())
     }
 
     /// Only for the consumer.
     fn read(&self) -> Attempt<u32> {
         let (tail, head) = (self.indices.tail(), self.indices.head());
         if tail.units_since(head) == 0 {
-            return if tail.is_closed() { Attempt::Closed } else { Attempt::Wait };
+            return Attempt::Wait;
         }
         // SAFETY: the cell was published, so it is the consumer's.
         let value = self.cells[(head.position() % N) as usize].with(|cell| unsafe { *cell });
@@ -144,6 +140,9 @@ impl<const N: u32> Queue<N> {
         let producer = self.producer.lock().unwrap();
         let result = self.write(values);
         drop(producer);
+        if result == Attempt::Done(()) {
+            self.notify_items();
+        }
         if result == Attempt::Done(()) && self.indices.space.has_waiters() && self.has_room(1) {
             self.notify_space();
         }
@@ -160,7 +159,15 @@ impl<const N: u32> Queue<N> {
         if self.indices.items.has_waiters() && self.is_readable() {
             self.notify_items();
         }
-        result
+        if result == Attempt::Wait && self.indices.is_closed() { self.end() } else { result }
+    }
+
+    /// What a consumer that found nothing in a closed ring reports.
+    fn end(&self) -> Attempt<u32> {
+        let _producer = self.producer.lock().unwrap();
+        let _consumer = self.consumer.lock().unwrap();
+        let is_empty = self.indices.tail().units_since(self.indices.head()) == 0;
+        if is_empty { Attempt::Closed } else { Attempt::Wait }
     }
 
     fn sleep(signal: &Signal, ready: impl FnOnce() -> bool) {
@@ -174,7 +181,7 @@ impl<const N: u32> Queue<N> {
                 Attempt::Done(()) => return true,
                 Attempt::Closed => return false,
                 Attempt::Wait => {
-                    Self::sleep(&self.indices.space, || self.indices.tail().is_closed() || self.has_room(values.len()))
+                    Self::sleep(&self.indices.space, || self.indices.is_closed() || self.has_room(values.len()))
                 }
             }
         }
@@ -200,7 +207,7 @@ impl<const N: u32> Queue<N> {
             }
             self.space_event.clear();
             self.indices.space.watch();
-            if self.indices.tail().is_closed() || self.has_room(values.len()) {
+            if self.indices.is_closed() || self.has_room(values.len()) {
                 self.notify_space();
             }
             self.space_event.poll();

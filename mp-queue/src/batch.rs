@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
+use mp_core::EncodeError;
 use mp_core::raw::{Message, decode_plain};
-use mp_core::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::GetError;
 use crate::memory::Memory;
 
 /// Some messages, in order.
@@ -27,7 +28,7 @@ pub(crate) enum Part {
     /// It holds descriptors or is long. `None` if it was moved on.
     Message(Option<Box<Message>>),
     /// It was taken from the queue, and could not be received.
-    Failed(Box<Failure>),
+    Failed(Box<GetError>),
 }
 
 /// The most bytes that a thread keeps for its next batch.
@@ -104,22 +105,16 @@ impl Batch {
 impl Batch {
     /// Decodes the next part, which was taken out.
     #[inline(always)]
-    pub(crate) fn decode<T: DeserializeOwned>(&mut self, part: Part) -> Result<T, Failure> {
+    pub(crate) fn decode<T: DeserializeOwned>(&mut self, part: Part) -> Result<T, GetError> {
         match part {
             Part::Bytes(length) => {
                 let bytes = &mut self.bytes[self.start..][..length];
                 self.start += length;
-                decode_plain(bytes).map_err(Failure::Decode)
+                decode_plain(bytes).map_err(GetError::Decode)
             }
-            Part::Message(Some(message)) => message.decode().map_err(Failure::Decode),
-            Part::Message(None) => Err(Failure::Io(std::io::ErrorKind::NotFound.into())),
-            Part::Failed(failure) => Err(*failure),
+            Part::Message(Some(message)) => message.decode().map_err(GetError::Decode),
+            Part::Message(None) => Err(GetError::Io(std::io::ErrorKind::NotFound.into())),
+            Part::Failed(error) => Err(*error),
         }
     }
-}
-
-/// Why a message that was taken is not a value.
-pub(crate) enum Failure {
-    Decode(DecodeError),
-    Io(std::io::Error),
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mp_sync::futex::Deadline;
 use serde::de::DeserializeOwned;
 
-use crate::batch::{Failure, Reused};
+use crate::batch::{Batch, Part, Reused};
 use crate::error::{GetError, GetManyError};
 use crate::queue::Queue;
 use crate::role::{Both, Gets, Role};
@@ -25,8 +25,12 @@ impl<T: DeserializeOwned, R: Gets> Queue<T, R> {
     /// [`GetError::Io`].
     #[inline]
     pub fn get(&self) -> Result<T, GetError> {
-        // Without a deadline there is always a value or an error.
-        self.get_until(Deadline::NEVER)?.ok_or(GetError::Disconnected)
+        let mut batch = Reused::new();
+        match self.get_part(&mut batch, Deadline::NEVER)? {
+            Some(part) => batch.decode(part),
+            // Without a deadline there is always a value or an error.
+            None => Err(GetError::Disconnected),
+        }
     }
 
     /// Gets the value at the front if there is one now.
@@ -49,14 +53,16 @@ impl<T: DeserializeOwned, R: Gets> Queue<T, R> {
         self.get_until(Deadline::after(timeout))
     }
 
-    #[inline]
     fn get_until(&self, deadline: Deadline) -> Result<Option<T>, GetError> {
         let mut batch = Reused::new();
-        if !self.memory().get(&mut batch, 1, deadline, R::PRODUCERS)? {
-            return Ok(None);
-        }
-        let Some(part) = batch.parts.pop() else { return Ok(None) };
-        Ok(Some(batch.decode(part)?))
+        let part = self.get_part(&mut batch, deadline)?;
+        part.map(|part| batch.decode(part)).transpose()
+    }
+
+    #[inline]
+    fn get_part(&self, batch: &mut Batch, deadline: Deadline) -> Result<Option<Part>, GetError> {
+        self.memory().get(batch, 1, deadline, R::PRODUCERS)?;
+        Ok(batch.parts.pop())
     }
 
     /// Gets the values at the front, `most` at most, waiting until there is one.
@@ -115,16 +121,16 @@ impl<T: DeserializeOwned, R: Gets> Queue<T, R> {
         for part in parts.drain(..) {
             match batch.decode(part) {
                 Ok(value) => values.push(value),
-                Err(failure) => {
+                Err(error) => {
                     failed += 1;
-                    first.get_or_insert(failure);
+                    first.get_or_insert(error);
                 }
             }
         }
         batch.parts = parts;
         match first {
             None => Ok(values),
-            Some(failure) => Err(GetManyError { values, failed, reason: failure.into() }),
+            Some(reason) => Err(GetManyError { values, failed, reason }),
         }
     }
 
@@ -207,15 +213,6 @@ impl<T, R: Gets> Queue<T, R> {
     /// ```
     pub fn readable(&self) -> io::Result<BorrowedFd<'_>> {
         Ok(self.memory().watch_items(R::PRODUCERS)?.as_fd())
-    }
-}
-
-impl From<Failure> for GetError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Decode(error) => Self::Decode(error),
-            Failure::Io(error) => Self::Io(error),
-        }
     }
 }
 

@@ -98,7 +98,7 @@
 //! | | |
 //! |---|---|
 //! | memory of a queue | 4 KiB to 8 GiB, a power of two |
-//! | values in a queue | 2<sup>31</sup> - 1, or as given to [`bounded`](Queue::bounded) |
+//! | values in a queue | 2<sup>29</sup>, or as given to [`bounded`](Queue::bounded) |
 //! | a value in it | its encoded form, rounded up to 8 bytes, and 8 bytes more |
 //! | the longest value | [`mp_core::message_limit`] |
 //! | values with descriptors, or longer than half the memory | They travel beside the memory, through a socket, and take 16 bytes of the memory. The socket holds about 270 of them, then a put waits (`net.core.wmem_default`). |

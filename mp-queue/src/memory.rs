@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use mp_core::raw::{LargeMessages, Message, Spins, forks};
 use mp_core::{Receiver, Sender};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::event::Event;
 use crate::protocol::access::Ring;
-use crate::protocol::index::{Indices, LARGEST, Line, MOST_MESSAGES, UNIT};
+use crate::protocol::index::{Indices, LARGEST, Line, UNIT, fence_after_unlocking};
 use crate::protocol::tasks::{Slot, Tasks};
 
 /// The beginning of the memory; the ring's bytes follow.
@@ -124,7 +124,7 @@ impl Memory {
             indices: Indices::new(),
             producer: Line(Mutex::new(0)),
             consumer: Line(Mutex::new(0)),
-            limit: u32::try_from(limit).unwrap_or(MOST_MESSAGES).clamp(1, MOST_MESSAGES).into(),
+            limit: u32::try_from(limit).unwrap_or(u32::MAX).max(1).into(),
             no_producers: false.into(),
             no_consumers: false.into(),
             departures: 0.into(),
@@ -208,7 +208,7 @@ impl Memory {
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        self.head().indices.tail().is_closed()
+        self.head().indices.is_closed()
     }
 
     /// The size of the ring, in bytes.
@@ -222,15 +222,27 @@ impl Memory {
         self.head().next_tag.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Is a full fence between writing an index, by a holder of a lock or an end of a ring, and
+    /// looking for those who wait.
+    #[inline]
+    fn fence(&self) {
+        match self.purpose {
+            Purpose::Queue | Purpose::Joinable => fence_after_unlocking(),
+            Purpose::Ring => fence(Ordering::SeqCst),
+        }
+    }
+
     /// Wakes those who wait for messages, if anybody does.
     #[inline]
     pub(crate) fn notify_items(&self) {
+        self.fence();
         self.head().indices.items.notify(|| self.items_event.write());
     }
 
     /// Wakes those who wait for space, if anybody does.
     #[inline]
     pub(crate) fn notify_space(&self) {
+        self.fence();
         self.head().indices.space.notify(|| self.space_event.write());
     }
 

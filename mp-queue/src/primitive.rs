@@ -2,4 +2,4 @@
 //! loom's.
 
 pub(crate) use mp_sync::futex::{Futex, Slept};
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

@@ -58,7 +58,7 @@ use crate::batch::Batch;
 use crate::error::{GetError, PutErrorReason};
 use crate::holder::Holder;
 use crate::memory::{Memory, Purpose};
-use crate::protocol::access::{Found, InRing, Kind, Reader, Record, Writer};
+use crate::protocol::access::{InRing, Kind, Reader, Record, Writer};
 use crate::protocol::index::Index;
 use crate::role::{Get, Put, Role};
 use crate::transfer::Got;
@@ -268,11 +268,7 @@ impl<T: DeserializeOwned> Receiver<T> {
         let End { holder, seen, batch, .. } = &mut self.end;
         let ring = holder.ring();
         let mut reader = Reader::new(ring, *seen);
-        let found = holder.get_by(deadline, 0, || match reader.find()? {
-            Found::Closed => Err(GetError::Closed),
-            Found::Empty => Ok(Got::Nothing),
-            Found::Record(record) => Ok(Got::Some(record)),
-        });
+        let found = holder.get_by(deadline, 0, || Ok(reader.find()?.map_or(Got::Nothing, Got::Some)));
         *seen = reader.tail();
         let Some(record) = found? else { return Ok(None) };
         batch.clear();

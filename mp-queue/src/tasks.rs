@@ -29,7 +29,6 @@ use mp_sync::futex::Deadline;
 
 use crate::error::{JoinError, TooManyTasksDone};
 use crate::memory::{Memory, Side};
-use crate::protocol::index::MOST_MESSAGES;
 use crate::protocol::tasks::SLOTS;
 
 /// The first of the groups, in the queue's memory, that are locks of slots.
@@ -63,14 +62,12 @@ impl Memory {
     pub(crate) fn unfinished(&self) -> u32 {
         // In this order: what is put in between is not finished yet.
         let finished = self.head().tasks.finished.load(Ordering::SeqCst);
-        self.head().indices.tail().count().wrapping_sub(finished) & MOST_MESSAGES
+        self.head().indices.tail().count().wrapping_sub(finished)
     }
 
     pub(crate) fn task_done(&self) -> Result<(), TooManyTasksDone> {
         let head = self.head();
-        let finish = |finished: u32| {
-            (head.indices.head().count() != finished).then_some(finished.wrapping_add(1) & MOST_MESSAGES)
-        };
+        let finish = |finished: u32| (head.indices.head().count() != finished).then_some(finished.wrapping_add(1));
         let finished = head.tasks.finished.fetch_update(Ordering::SeqCst, Ordering::SeqCst, finish);
         finished.map_err(|_| TooManyTasksDone(()))?;
         if let Some(held) = self.slot() {
@@ -127,7 +124,7 @@ impl Memory {
             // A task that was taken meanwhile may be missing in the numbers.
             return Ok(0);
         }
-        let open = taken.count().wrapping_sub(finished) & MOST_MESSAGES;
+        let open = taken.count().wrapping_sub(finished);
         Ok(u64::from(open).saturating_sub(held) as usize)
     }
 }

@@ -17,7 +17,9 @@
 //! 4. While the ring is empty, the caller has both locks, and so nobody is in the middle of
 //!    anything, all that is in the lane is such leftovers. A producer that finds the lane full
 //!    empties it then, and so does a consumer that has waited in vain: a leftover may hold a handle
-//!    that others wait for. Nobody waits for the producers' lock while it has the consumers' lock.
+//!    that others wait for. A consumer that finds a closed ring empty does the same before it
+//!    reports the end, so no producer can be about to publish (invariant 3 of `protocol::index`).
+//!    Nobody waits for the producers' lock while it has the consumers' lock.
 //! 5. A thread that is about to sleep first gives others the processor, once, as long as that pays.
 //!    Where the two sides share a processor, the kernel runs a sleeper as soon as it is woken, in
 //!    place of the one that woke it: each message would cost two switches and four system calls.
@@ -45,15 +47,12 @@ use mp_sync::{LockError, Mutex, MutexGuard};
 use crate::batch::{Batch, Part};
 use crate::error::{GetError, PutErrorReason};
 use crate::memory::{Memory, Purpose};
-use crate::protocol::access::{Damaged, Found, HEADER, Kind, Reader, Writer};
-use crate::protocol::index::{Closed, Index};
+use crate::protocol::access::{Damaged, HEADER, Kind, Reader, Writer};
+use crate::protocol::index::Index;
 
 /// How long a call that does not wait does wait for another process that is in the middle of a put
 /// or a get, which takes a microsecond unless that process is not given a processor.
 const PATIENCE: Duration = Duration::from_millis(10);
-
-/// How long a put that came too late for a closed queue waits to take its message out of the lane.
-const CLOSING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// An instant at which the tests kill the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,14 +140,7 @@ impl Memory {
                 self.notify_items();
             }
             let waited = match attempted {
-                Err(reason) => {
-                    if batch.parts[put..].iter().any(|part| matches!(part, Part::Message(None))) {
-                        // It is in the lane, and came too late for a ring that was closed. Who
-                        // finds the end later takes it out, if anybody does.
-                        self.tidy_lane(deadline.min(Deadline::after(CLOSING_PATIENCE)));
-                    }
-                    Err(reason)
-                }
+                Err(reason) => Err(reason),
                 Ok(Attempt::Done) => {
                     waiting.wait.found();
                     if self.head().indices.space.has_waiters() && !self.is_full() {
@@ -181,13 +173,8 @@ impl Memory {
         let mut end = batch.start;
         let written = self.write_parts(writer, &mut batch.parts[*put..], &batch.bytes, &mut end);
         reached(Instant::Written);
-        match writer.publish() {
-            Ok(count) => {
-                *put += count as usize;
-                batch.start = end;
-            }
-            Err(Closed) => return Err(PutErrorReason::Closed),
-        }
+        *put += writer.publish() as usize;
+        batch.start = end;
         reached(Instant::Published);
         written
     }
@@ -228,13 +215,8 @@ impl Memory {
             };
             let mut reader = Reader::new(self.ring(), Index::from_bits(*seen));
             let got = match reader.find()? {
-                Found::Closed => {
-                    // Nothing is published any more.
-                    self.discard_lane();
-                    Err(GetError::Closed)
-                }
-                Found::Empty => Ok(Got::Nothing),
-                Found::Record(_) => self.read(&mut reader, batch, most).map(Got::Some),
+                None => Ok(Got::Nothing),
+                Some(_) => self.read(&mut reader, batch, most).map(Got::Some),
             };
             *seen = reader.tail().bits();
             got
@@ -279,8 +261,8 @@ impl Memory {
     pub(crate) fn read(&self, reader: &mut Reader<'_>, batch: &mut Batch, most: usize) -> Result<(), GetError> {
         while batch.parts.len() < most && batch.bytes.len() <= self.most_inline() {
             let record = match reader.find() {
-                Ok(Found::Record(record)) => record,
-                Ok(Found::Empty | Found::Closed) => break,
+                Ok(Some(record)) => record,
+                Ok(None) => break,
                 Err(Damaged(what)) if batch.parts.is_empty() => return Err(GetError::Damaged(what)),
                 Err(_) => break,
             };

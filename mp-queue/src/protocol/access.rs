@@ -23,7 +23,7 @@ use std::ptr::{self, NonNull};
 
 use mp_core::raw::Source;
 
-use super::index::{Closed, Index, Indices, UNIT};
+use super::index::{Index, Indices, UNIT};
 
 /// Where an empty ring begins anew, in bytes.
 const RESTART: u32 = 64 << 10;
@@ -159,7 +159,7 @@ impl<'a> Writer<'a> {
     #[inline]
     pub(crate) fn new(ring: Ring<'a>, head: Index) -> Self {
         let tail = ring.indices.tail();
-        let writer = Self { ring, published: tail.open(), next: tail.open(), head };
+        let writer = Self { ring, published: tail, next: tail, head };
         if writer.is_possible(head) {
             return writer;
         }
@@ -281,42 +281,16 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Publishes what was written, if anything was. Returns how many messages that is.
+    /// Publishes what was written, and returns how many messages that is.
     #[inline]
-    pub(crate) fn publish(&mut self) -> Result<u32, Closed> {
+    pub(crate) fn publish(&mut self) -> u32 {
         let count = self.next.messages_since(self.published);
-        if count == 0 {
-            return if self.ring.indices.tail().is_closed() { Err(Closed) } else { Ok(0) };
+        if self.next != self.published {
+            self.ring.indices.publish(self.next);
+            self.published = self.next;
         }
-        match self.ring.indices.publish(self.published, self.next) {
-            Ok(()) => {
-                self.published = self.next;
-                Ok(count)
-            }
-            Err(Closed) => {
-                self.next = self.published;
-                Err(Closed)
-            }
-        }
+        count
     }
-}
-
-impl Writer<'_> {
-    /// Publishes what was written to a ring that is never closed.
-    #[inline]
-    pub(crate) fn publish_by_store(&mut self) {
-        self.ring.indices.store(self.next);
-        self.published = self.next;
-    }
-}
-
-/// What the consumer finds.
-pub(crate) enum Found {
-    Record(Record),
-    /// Nothing was published that was not taken.
-    Empty,
-    /// Nothing was, and nothing will be.
-    Closed,
 }
 
 /// A record in the ring.
@@ -381,14 +355,14 @@ impl<'a> Reader<'a> {
         let to_end = length.min(self.ring.size - offset);
         self.ring.append(offset, to_end, bytes);
         self.ring.append(0, length - to_end, bytes);
-        (self.tail, self.next) = (tail, tail.open());
+        (self.tail, self.next) = (tail, tail);
         self.take();
         Ok(())
     }
 
-    /// Looks for the next message.
+    /// Looks for the next message; `None` if nothing was published that was not passed over.
     #[inline]
-    pub(crate) fn find(&mut self) -> Result<Found, Damaged> {
+    pub(crate) fn find(&mut self) -> Result<Option<Record>, Damaged> {
         let mut skipped = false;
         loop {
             if self.tail.units_since(self.next) == 0 {
@@ -398,7 +372,7 @@ impl<'a> Reader<'a> {
                 }
                 self.tail = tail;
                 if tail.units_since(self.next) == 0 {
-                    return Ok(if tail.is_closed() { Found::Closed } else { Found::Empty });
+                    return Ok(None);
                 }
             }
             let start = self.ring.offset(self.next);
@@ -421,7 +395,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let after = self.next.plus(units_of(length), 1);
-            return Ok(Found::Record(Record { kind, length, offset: offset + HEADER, after }));
+            return Ok(Some(Record { kind, length, offset: offset + HEADER, after }));
         }
     }
 

@@ -5,8 +5,9 @@
 //!
 //! | word | written by | says |
 //! |---|---|---|
-//! | `tail` | the producer; by all, to set the bit that closes the ring | what was published |
+//! | `tail` | the producer | what was published |
 //! | `head` | the consumer | what was taken |
+//! | `closed` | anybody, once | no producer that begins from here on publishes |
 //!
 //! Each is an [`Index`]: a position in the ring and the number of messages up to it, in one word.
 //!
@@ -16,9 +17,10 @@
 //!    the position and the count never disagree.
 //! 2. `head` is behind `tail`, by the ring's size at most. The bytes from `head` up to `tail` are
 //!    the consumer's, the others the producer's.
-//! 3. Publishing fails once the ring is closed: closing sets a bit of `tail`, which publishing
-//!    compares. So a message whose publishing succeeded comes before the end that the consumer
-//!    sees.
+//! 3. A producer looks at `closed` after it has become the producer, and before it publishes. So
+//!    once a thread has seen `closed` and has then been the producer, or has excluded the producer,
+//!    `tail` no longer changes. That is the end that a consumer reports: no message is published
+//!    after it.
 //! 4. A word of another process may be anything. A position is used modulo the size of the ring, so
 //!    no access leaves it; an index that breaks invariant 2 is an error.
 //!
@@ -26,10 +28,11 @@
 //!
 //! Each side has a [`Signal`], a futex of which two bits say who waits: threads that sleep there,
 //! and threads and tasks that wait for an eventfd. A waiter sets its bit, looks at the other side's
-//! index again, and then sleeps. The other side writes its index, then looks at the bits. All four
-//! are sequentially consistent, so one of the two sees the other
-//! ([Dekker's argument](https://en.wikipedia.org/wiki/Dekker%27s_algorithm)): no wake-up is lost.
-//! Nothing is written to the signal, and nobody is woken, while nobody waits.
+//! index again, and then sleeps. The other side writes its index, then looks at the bits. Between
+//! the two, each side has a full fence, so one of them sees the other ([Dekker's
+//! argument](https://en.wikipedia.org/wiki/Dekker%27s_algorithm)): no wake-up is lost. The fence of
+//! the other side is often free, see [`fence_after_unlocking`]. Nothing is written to the signal,
+//! and nobody is woken, while nobody waits.
 //!
 //! # What a dead process leaves behind
 //!
@@ -38,17 +41,11 @@
 //! that dies leaves its bit, which the next write clears, for a useless system call.
 
 use crate::deadline::Deadline;
-use crate::primitive::{AtomicU64, Futex, Ordering, Slept};
+use crate::primitive::{AtomicU32, AtomicU64, Futex, Ordering, Slept, fence};
 
 /// Messages and their bytes, counted from the beginning, both modulo a power of two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Index(u64);
-
-/// Closes the ring, in `tail`.
-const CLOSED: u64 = 1 << 63;
-
-/// The count has 31 bits: bits 32 to 62.
-pub(crate) const MOST_MESSAGES: u32 = u32::MAX >> 1;
 
 /// Positions count in units of so many bytes.
 pub(crate) const UNIT: usize = 8;
@@ -60,7 +57,7 @@ pub(crate) const LARGEST: usize = (1 << 30) * UNIT;
 impl Index {
     #[inline]
     fn new(count: u32, position: u32) -> Self {
-        Self(u64::from(count & MOST_MESSAGES) << 32 | u64::from(position))
+        Self(u64::from(count) << 32 | u64::from(position))
     }
 
     /// The index of these bits, which may be any.
@@ -80,15 +77,10 @@ impl Index {
         self.0 as u32
     }
 
-    /// How many messages, modulo one more than [`MOST_MESSAGES`].
+    /// How many messages.
     #[inline]
     pub(crate) fn count(self) -> u32 {
-        (self.0 >> 32) as u32 & MOST_MESSAGES
-    }
-
-    #[inline]
-    pub(crate) fn is_closed(self) -> bool {
-        self.0 & CLOSED != 0
+        (self.0 >> 32) as u32
     }
 
     /// The index behind so many more units and messages.
@@ -106,19 +98,9 @@ impl Index {
     /// How many messages there are from `earlier` up to here.
     #[inline]
     pub(crate) fn messages_since(self, earlier: Self) -> u32 {
-        self.count().wrapping_sub(earlier.count()) & MOST_MESSAGES
-    }
-
-    /// The index without the bit that closes the ring.
-    #[inline]
-    pub(crate) fn open(self) -> Self {
-        Self(self.0 & !CLOSED)
+        self.count().wrapping_sub(earlier.count())
     }
 }
-
-/// The ring is closed: nothing can be published any more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Closed;
 
 /// The words that the two sides of a ring share. All-zero bytes are those of an empty ring.
 #[repr(C)]
@@ -130,6 +112,7 @@ pub struct Indices {
     pub(crate) items: Signal,
     /// Where the producer waits for space. It is rarely written.
     pub(crate) space: Signal,
+    closed: AtomicU32,
 }
 
 /// A value that shares its cache line with no other, nor the one beside it, which processors fetch
@@ -148,6 +131,7 @@ impl Indices {
             head: Line(AtomicU64::new(0)),
             items: Signal::new(),
             space: Signal::new(),
+            closed: AtomicU32::new(0),
         }
     }
 
@@ -160,52 +144,59 @@ impl Indices {
         indices
     }
 
-    /// What was published, and whether the ring is closed. Whoever waits for it looks here after it
-    /// set its bit.
+    /// What was published. Whoever waits for it looks here after it set its bit.
     #[inline]
     pub(crate) fn tail(&self) -> Index {
-        // Acquire, for the bytes before it; in the order of all, for the sleepers.
-        Index(self.tail.0.load(Ordering::SeqCst))
+        // Acquire, for the bytes before it.
+        Index(self.tail.0.load(Ordering::Acquire))
     }
 
     /// What was taken.
     #[inline]
     pub(crate) fn head(&self) -> Index {
         // Acquire: the consumer has read the bytes before it, and they may be written now.
-        Index(self.head.0.load(Ordering::SeqCst))
+        Index(self.head.0.load(Ordering::Acquire))
     }
 
-    /// Publishes what the producer has written from `old` up to `new`. The producer then owes a
-    /// [`Signal::notify`] of `items`.
+    /// Publishes what the producer has written up to `new`. The producer then owes a full fence and
+    /// a [`Signal::notify`] of `items`.
     #[inline]
-    pub(crate) fn publish(&self, old: Index, new: Index) -> Result<(), Closed> {
+    pub(crate) fn publish(&self, new: Index) {
         // Release: the bytes are written before.
-        match self.tail.0.compare_exchange(old.0, new.0, Ordering::SeqCst, Ordering::Relaxed) {
-            Ok(_) => Ok(()),
-            // No other producer is there, so only the bit can have changed.
-            Err(_) => Err(Closed),
-        }
-    }
-
-    /// Publishes what the producer has written up to `new`, where nobody closes the ring.
-    #[inline]
-    #[cfg(not(loom))]
-    pub(crate) fn store(&self, new: Index) {
-        // The bytes are written before. Who wants to see sleepers after it puts a fence in between.
         self.tail.0.store(new.0, Ordering::Release);
     }
 
-    /// Takes what is before `new`. The consumer then owes a [`Signal::notify`] of `space`.
+    /// Takes what is before `new`. The consumer then owes a full fence and a [`Signal::notify`] of
+    /// `space`.
     #[inline]
     pub(crate) fn take(&self, new: Index) {
         // Release: the bytes were read before.
-        self.head.0.store(new.0, Ordering::SeqCst);
+        self.head.0.store(new.0, Ordering::Release);
     }
 
-    /// Closes the ring. The caller then owes a [`Signal::notify`] of both signals.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire) != 0
+    }
+
+    /// Closes the ring. The caller then owes a [`Signal::notify_all`] of both signals.
     #[inline]
     pub(crate) fn close(&self) {
-        self.tail.0.fetch_or(CLOSED, Ordering::SeqCst);
+        self.closed.store(1, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// Is a full fence, after this thread has released a lock that it had when it wrote an index.
+///
+/// To release a lock is a read-modify-write operation, which on x86-64 is a full fence. Another one
+/// takes as long as copying a short message.
+#[inline]
+pub(crate) fn fence_after_unlocking() {
+    if cfg!(all(target_arch = "x86_64", not(loom))) {
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    } else {
+        fence(Ordering::SeqCst);
     }
 }
 
@@ -279,6 +270,7 @@ impl Signal {
                 Err(changed) => word = changed,
             }
         };
+        fence(Ordering::SeqCst);
         if ready() { Slept::Awake } else { self.0.sleep(announced, deadline) }
     }
 
@@ -286,6 +278,7 @@ impl Signal {
     #[inline]
     pub(crate) fn watch(&self) {
         self.0.fetch_or(WATCHED, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 
     /// Tells whether somebody waits here, or did when it died.

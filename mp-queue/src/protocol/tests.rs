@@ -3,8 +3,8 @@ use std::ptr::NonNull;
 
 use proptest::prelude::*;
 
-use super::access::{Damaged, Found, Kind, Reader, Ring, Writer};
-use super::index::{Closed, Index, Indices, UNIT};
+use super::access::{Damaged, Kind, Reader, Ring, Writer};
+use super::index::{Index, Indices, UNIT};
 
 /// A ring in memory of this process alone.
 struct Memory {
@@ -32,7 +32,6 @@ enum Step {
     Publish,
     Find,
     Take,
-    Close,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -42,7 +41,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => Just(Step::Publish),
         10 => Just(Step::Find),
         6 => Just(Step::Take),
-        1 => Just(Step::Close),
     ];
     prop::collection::vec(step, 0..400)
 }
@@ -62,7 +60,6 @@ proptest! {
         let mut model: VecDeque<Vec<u8>> = VecDeque::new();
         let (mut written, mut published, mut found) = (0_usize, 0_usize, 0_usize);
         let mut seen_tail = ring.indices.tail();
-        let mut closed = false;
         let mut number = 0_u8;
         let mut reader = Reader::new(ring, seen_tail);
         let mut writer = Writer::new(ring, ring.indices.head());
@@ -82,18 +79,13 @@ proptest! {
                     prop_assert!(model.len() <= limit as usize);
                 }
                 Step::Publish => {
-                    let expected = if closed { Err(Closed) } else { Ok(written as u32) };
-                    prop_assert_eq!(writer.publish(), expected);
-                    if closed {
-                        model.truncate(published + found);
-                    } else {
-                        published += written;
-                    }
+                    prop_assert_eq!(writer.publish(), written as u32);
+                    published += written;
                     written = 0;
                     writer = Writer::new(ring, remember(writer.head(), remembers, ring.indices.head()));
                 }
                 Step::Find => match reader.find().unwrap() {
-                    Found::Record(record) => {
+                    Some(record) => {
                         let mut bytes = Vec::new();
                         reader.copy(&record, &mut bytes);
                         prop_assert!(published > 0);
@@ -102,8 +94,7 @@ proptest! {
                         found += 1;
                         published -= 1;
                     }
-                    Found::Empty => prop_assert!(published == 0 && !closed),
-                    Found::Closed => prop_assert!(published == 0 && closed),
+                    None => prop_assert!(published == 0),
                 },
                 Step::Take => {
                     prop_assert_eq!(reader.passed() as usize, found);
@@ -112,10 +103,6 @@ proptest! {
                     found = 0;
                     seen_tail = remember(reader.tail(), remembers, ring.indices.tail());
                     reader = Reader::new(ring, seen_tail);
-                }
-                Step::Close => {
-                    ring.indices.close();
-                    closed = true;
                 }
             }
         }
@@ -136,11 +123,11 @@ proptest! {
         let mut bytes = Vec::new();
         for _ in 0..1000 {
             match reader.find() {
-                Ok(Found::Record(record)) => {
+                Ok(Some(record)) => {
                     reader.copy(&record, &mut bytes);
                     reader.pass(&record);
                 }
-                Ok(Found::Empty | Found::Closed) | Err(Damaged(_)) => break,
+                Ok(None) | Err(Damaged(_)) => break,
             }
         }
         prop_assert!(bytes.len() <= 512);
@@ -163,7 +150,7 @@ proptest! {
                 Ok(false) | Err(Damaged(_)) => break,
             }
         }
-        let _ = writer.publish();
+        writer.publish();
     }
 }
 
@@ -175,10 +162,10 @@ fn a_queue_that_is_mostly_empty_uses_its_first_pages() {
     for _ in 0..3000 {
         let mut writer = Writer::new(ring, head);
         assert_eq!(writer.write(Kind::Message, &[1; 1000]), Ok(true));
-        writer.publish().unwrap();
+        writer.publish();
         head = writer.head();
         let mut reader = Reader::new(ring, tail);
-        let Ok(Found::Record(record)) = reader.find() else { panic!("it was published") };
+        let Ok(Some(record)) = reader.find() else { panic!("it was published") };
         reader.pass(&record);
         reader.take();
         tail = reader.tail();
@@ -196,13 +183,13 @@ fn a_ring_that_was_taken_for_full_and_is_empty_has_room_for_many() {
         let mut writer = Writer::new(ring, remembered);
         let before = ring.indices.tail();
         assert_eq!(writer.write(Kind::Message, &[1; 64]), Ok(true));
-        writer.publish().unwrap();
+        writer.publish();
         let used = ring.indices.tail().units_since(before) as usize * UNIT;
         // A record, or with what is skipped about every 64 KiB.
         let crosses = before.position() as usize * UNIT % (64 << 10) + 72 >= (64 << 10);
         assert!(used == 72 || crosses, "{used} bytes at {}", before.position() as usize * UNIT);
         let mut reader = Reader::new(ring, ring.indices.tail());
-        let Ok(Found::Record(record)) = reader.find() else { panic!("it was published") };
+        let Ok(Some(record)) = reader.find() else { panic!("it was published") };
         reader.pass(&record);
         reader.take();
     }
@@ -217,10 +204,10 @@ fn a_producer_that_goes_on_for_ever_ends_a_batch() {
     let mut reader = Reader::new(ring, tail);
     let found = (0..).take_while(|_| {
         // A record without bytes is a word that is zero.
-        ring.indices.publish(tail, tail.plus(1, 1)).unwrap();
         tail = tail.plus(1, 1);
+        ring.indices.publish(tail);
         let found = reader.find();
-        if let Ok(Found::Record(record)) = &found {
+        if let Ok(Some(record)) = &found {
             reader.pass(record);
         }
         found.is_ok()

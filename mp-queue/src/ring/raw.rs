@@ -79,7 +79,7 @@ use mp_shm::raw::Region;
 
 use crate::protocol::access::{self, Kind, Reader, Ring, Writer};
 pub use crate::protocol::index::Indices;
-use crate::protocol::index::{LARGEST, MOST_MESSAGES, UNIT};
+use crate::protocol::index::{LARGEST, UNIT};
 
 /// The length of a record's header, in bytes. The length of every record is a multiple of it.
 pub const HEADER: usize = access::HEADER;
@@ -256,7 +256,7 @@ impl<H> Parts<H> {
         // end that gets the ring keeps it mapped. No reference to them exists: the region gives
         // none, and what it was attached from is mapped elsewhere. No other end has them, because
         // `given` only grows. The size was found to be a power of two.
-        let ring = unsafe { Ring::new(indices, start, bytes, MOST_MESSAGES) };
+        let ring = unsafe { Ring::new(indices, start, bytes, u32::MAX) };
         self.given = end;
         Ok(ring)
     }
@@ -306,7 +306,7 @@ impl<H> Producer<H> {
     /// Lets the other side see what was written.
     #[inline]
     pub fn publish(&mut self) {
-        self.writer.publish_by_store();
+        self.writer.publish();
     }
 }
 

@@ -7,8 +7,8 @@ use mp_core::{RecvError, SendErrorReason};
 use mp_sync::futex::Deadline;
 
 use super::{Attempt, Instant, lock, reached};
-use crate::batch::{Failure, Part};
-use crate::error::PutErrorReason;
+use crate::batch::Part;
+use crate::error::{GetError, PutErrorReason};
 use crate::memory::{LaneMessage, Memory, Purpose};
 use crate::protocol::access::{Kind, Writer};
 
@@ -58,37 +58,35 @@ impl Memory {
                 Ok(Some(_)) => continue,
                 Ok(None) => break,
                 // Hardly ever another one than ours.
-                Err(RecvError::Decode(error)) => Part::Failed(Box::new(Failure::Decode(error))),
-                Err(RecvError::Io(error)) => Part::Failed(Box::new(Failure::Io(error))),
-                Err(error) => Part::Failed(Box::new(Failure::Io(io::Error::other(error)))),
+                Err(RecvError::Decode(error)) => Part::Failed(Box::new(GetError::Decode(error))),
+                Err(RecvError::Io(error)) => Part::Failed(Box::new(GetError::Io(error))),
+                Err(error) => Part::Failed(Box::new(GetError::Io(io::Error::other(error)))),
             };
         }
         missing("another process has taken the descriptors of the value")
     }
 
-    /// Takes out of the lane what dead processes have left in it, if that is all there is, and
-    /// tells whether there was any.
+    /// Takes out of the lane what dead processes have left in it, and tells whether there was any;
+    /// `None` if the ring is not empty, or others were in the middle of something until the
+    /// deadline.
     #[cold]
-    pub(super) fn tidy_lane(&self, deadline: Deadline) -> bool {
+    pub(super) fn tidy_lane(&self, deadline: Deadline) -> Option<bool> {
         if self.purpose == Purpose::Ring {
             // Its two ends have no locks, and nobody takes the place of one that died.
-            return false;
+            return Some(false);
         }
         let head = self.head();
-        let Ok(Some(_producer)) = lock(&head.producer.0, deadline) else { return false };
-        let Ok(Some(_consumer)) = lock(&head.consumer.0, deadline) else { return false };
-        let is_empty = head.indices.tail().units_since(head.indices.head()) == 0;
-        is_empty && self.discard_lane()
-    }
-
-    /// Takes out of the lane all that is in it, and tells whether there was any.
-    pub(super) fn discard_lane(&self) -> bool {
+        let Ok(Some(_producer)) = lock(&head.producer.0, deadline) else { return None };
+        let Ok(Some(_consumer)) = lock(&head.consumer.0, deadline) else { return None };
+        if head.indices.tail().units_since(head.indices.head()) != 0 {
+            return None;
+        }
         // A process that is out of order could fill it as fast as this empties it.
         let found = (0..MOST_IN_LANE).map(|_| self.lane_out.try_recv());
-        found.take_while(|found| matches!(found, Ok(Some(_)) | Err(RecvError::Decode(_)))).count() > 0
+        Some(found.take_while(|found| matches!(found, Ok(Some(_)) | Err(RecvError::Decode(_)))).count() > 0)
     }
 }
 
 fn missing(what: &'static str) -> Part {
-    Part::Failed(Box::new(Failure::Io(io::Error::new(io::ErrorKind::InvalidData, what))))
+    Part::Failed(Box::new(GetError::Io(io::Error::new(io::ErrorKind::InvalidData, what))))
 }

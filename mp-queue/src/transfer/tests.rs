@@ -133,8 +133,29 @@ fn put_silently(memory: &Memory, value: &u32) {
     assert!(Message::append(value, &mut bytes, 100, Some(&LargeMessages::default())).unwrap().is_none());
     let mut writer = Writer::new(memory.ring(), memory.head().indices.head());
     assert!(writer.write(Kind::Message, &bytes).unwrap());
-    assert_eq!(writer.publish(), Ok(1));
+    assert_eq!(writer.publish(), 1);
 }
+
+scenario!(what_is_published_while_the_queue_is_closed_comes_before_the_end, {
+    let queue = Queue::new().unwrap();
+    let memory = memory(&queue);
+    // A producer that has found the queue open.
+    let producing = memory.head().producer.0.lock().unwrap();
+    queue.close();
+    thread::scope(|scope| {
+        let all = [Duration::ZERO, Duration::from_millis(20)].map(|timeout| {
+            let queue = &queue;
+            scope.spawn(move || queue.get_timeout(timeout).unwrap())
+        });
+        assert!(all.into_iter().all(|got| got.join().unwrap().is_none()), "that is not the end yet");
+        let waiting = scope.spawn(|| queue.get().unwrap());
+        put_silently(memory, &7);
+        drop(producing);
+        assert_eq!(waiting.join().unwrap(), 7);
+    });
+    assert!(matches!(queue.get(), Err(GetError::Closed)));
+    assert!(matches!(queue.put(8).unwrap_err().reason, PutErrorReason::Closed));
+});
 
 /// Waits for the descriptor, until there is a value.
 fn get_when_readable(queue: &Queue<u32>) -> u32 {

@@ -64,7 +64,7 @@ impl Memory {
     ) -> Result<(), PutErrorReason> {
         let indices = &self.head().indices;
         let late = waiting.deadline.has_passed();
-        if why == Attempt::LaneFull && !waiting.has_tidied && self.tidy_lane(Deadline::PASSED) {
+        if why == Attempt::LaneFull && !waiting.has_tidied && self.tidy_lane(Deadline::PASSED) == Some(true) {
             // Another process could fill it again and again.
             waiting.has_tidied = late;
             return Ok(());
@@ -113,7 +113,7 @@ impl Memory {
             }
         }
         let has_changed = || {
-            let is_over = indices.tail().is_closed() || self.head().no_consumers.load(Ordering::SeqCst);
+            let is_over = indices.is_closed() || self.head().no_consumers.load(Ordering::SeqCst);
             is_over || self.has_news_of(Side::Consumers) || self.has_room(length)
         };
         indices.space.sleep(has_changed, waiting.deadline);
@@ -141,6 +141,12 @@ impl Memory {
     pub(super) fn wait_for_item(&self, waiting: &mut ForItem<'_>, looked: bool) -> Result<bool, GetError> {
         let late = waiting.deadline.has_passed();
         let sleeps = waiting.wait.sleeps();
+        if looked && self.is_closed() {
+            // After the deadline this waits for a producer that is in the middle of a put, but not
+            // for another one.
+            let at_end = self.tidy_lane(waiting.deadline).is_some();
+            return if at_end { Err(GetError::Closed) } else { Ok(!late) };
+        }
         if looked {
             if waiting.has_slept || waiting.alone {
                 self.tidy_lane(Deadline::PASSED);
@@ -196,8 +202,7 @@ impl Memory {
     /// Tells whether there is a message, or the end.
     pub(super) fn is_readable(&self) -> bool {
         let indices = &self.head().indices;
-        let tail = indices.tail();
-        tail.is_closed() || tail.units_since(indices.head()) != 0
+        indices.is_closed() || indices.tail().units_since(indices.head()) != 0
     }
 
     /// Announces a waiter for space, and returns the descriptor to wait for. It is readable if
