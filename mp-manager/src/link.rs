@@ -24,13 +24,13 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use mp_core::raw::{Deadline, forks};
-use mp_core::{SendErrorReason, Sender, duplex};
+use mp_core::{RecvError, SendErrorReason, Sender, duplex};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::CallError;
 use crate::mutex::lock;
 use crate::value::{Inode, inode};
-use crate::wire::{Body, ClientsEnd, Operation, Request, Response, ServersEnd, TOGETHER};
+use crate::wire::{Announced, Body, ClientsEnd, Operation, Request, Response, ServersEnd, TOGETHER};
 
 /// The way to one server.
 #[derive(Debug)]
@@ -170,6 +170,7 @@ struct Calls {
     open: BTreeMap<u64, State>,
     /// Requests that are about to be sent together.
     unsent: Vec<Request>,
+    announced: Announced,
     /// A thread reads.
     reading: bool,
     ended: bool,
@@ -212,8 +213,19 @@ impl Calls {
         Ok(self.last)
     }
 
+    /// Gives each answer that has arrived to its call; false if none has.
+    fn arrived(&mut self, received: Result<Option<Vec<Response>>, RecvError>) -> bool {
+        match self.announced.check(received) {
+            Ok(Some(responses)) => self.deliver(responses),
+            Ok(None) => return false,
+            Err(_) => self.end(),
+        }
+        true
+    }
+
     fn deliver(&mut self, responses: Vec<Response>) {
-        for Response { call, body } in responses {
+        let answers = responses.into_iter().filter(|response| !matches!(response.body, Body::Follows));
+        for Response { call, body } in answers {
             if let Some(state) = self.open.get_mut(&call) {
                 if let State::Awaited(waiter) = std::mem::replace(state, State::Answered(body)) {
                     waiter.wake();
@@ -310,13 +322,7 @@ impl Wire {
     /// Receives the answers that have arrived, unless another thread reads.
     fn take_in(&self) {
         let mut calls = lock(&self.calls);
-        while !calls.reading && !calls.ended {
-            match self.connection.try_recv() {
-                Ok(Some(responses)) => calls.deliver(responses),
-                Ok(None) => return,
-                Err(_) => calls.end(),
-            }
-        }
+        while !calls.reading && !calls.ended && calls.arrived(self.connection.try_recv()) {}
     }
 
     fn finish(&self, call: u64, deadline: Deadline) -> Result<Body, CallError> {
@@ -354,12 +360,7 @@ impl Wire {
         };
         calls = lock(&self.calls);
         calls.reading = false;
-        match received {
-            Ok(Some(responses)) => calls.deliver(responses),
-            Ok(None) => {}
-            // The server has ended; or an answer is lost, and nothing says whose.
-            Err(_) => calls.end(),
-        }
+        calls.arrived(received);
         calls
     }
 

@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::CallError;
 use crate::mutex::lock;
 use crate::value::{Anchor, Watch, leaving};
-use crate::wire::{Body, ClientsEnd, Request, Response, ServersEnd};
+use crate::wire::{Announced, Body, ClientsEnd, Request, Response, ServersEnd};
 
 /// What goes over the stream, with requests the one way and answers the other.
 #[derive(Serialize, Deserialize)]
@@ -129,8 +129,9 @@ pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat
         let (server, leases, left) = (Arc::clone(&server), Arc::clone(&leases), Arc::clone(&left));
         let mut out = Out::new(&stream, beat)?;
         thread::Builder::new().name("mp-manager relay".to_owned()).spawn(move || {
+            let mut announced = Announced::default();
             loop {
-                let sent = match server.recv_timeout(beat) {
+                let sent = match announced.check(server.recv_timeout(beat)) {
                     Ok(Some(mut answers)) => {
                         keep_leases(&mut answers, &leases);
                         let of = |answer: &Response| answer.call;

@@ -102,7 +102,11 @@ impl Value {
 
     /// Tells whether it is short and has no descriptors.
     pub(crate) fn is_small(&self) -> bool {
-        self.length() <= 1024 && self.0.held.is_empty() && !self.0.message.has_descriptors()
+        self.length() <= 1024 && !self.has_descriptors()
+    }
+
+    pub(crate) fn has_descriptors(&self) -> bool {
+        !self.0.held.is_empty() || self.0.message.has_descriptors()
     }
 
     /// Makes the value one that the server can keep.
@@ -150,7 +154,7 @@ pub(crate) fn leaving<R>(f: impl FnOnce() -> R) -> R {
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if LEAVES.get() {
-            if self.0.message.has_descriptors() || !self.0.held.is_empty() {
+            if self.has_descriptors() {
                 return Err(ser::Error::custom("descriptors and proxies cannot be sent to another machine"));
             }
             return serializer.serialize_bytes(&self.0.message.to_vec().map_err(ser::Error::custom)?);

@@ -5,7 +5,7 @@
 //! [`Response`]s, as many as are ready at the same time.
 //! The server may answer in another order than it was asked.
 
-use mp_core::{Connection, Fd};
+use mp_core::{Connection, Fd, RecvError};
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -243,15 +243,25 @@ pub(crate) enum Body {
     /// The value that was there in place of the expected one.
     Unequal(Option<Value>),
     Failed(CallError),
+    /// The next packet is the answer. If its descriptors are lost, the client knows whose they were.
+    Follows,
 }
 
 impl Body {
     /// Tells whether it can share a packet with other answers: it is short, and has no descriptors.
     pub(crate) fn is_small(&self) -> bool {
         match self {
-            Self::Done | Self::Flag(_) | Self::Number(_) | Self::Locked(_) | Self::Failed(_) => true,
+            Self::Done | Self::Flag(_) | Self::Number(_) | Self::Locked(_) | Self::Failed(_) | Self::Follows => true,
             Self::Value(value) | Self::Unequal(value) => value.as_ref().is_none_or(Value::is_small),
             _ => false,
+        }
+    }
+
+    /// Tells whether it may need descriptors, even those of long bytes, so that it can be lost.
+    pub(crate) fn can_be_lost(&self) -> bool {
+        match self {
+            Self::Value(Some(value)) => value.has_descriptors() || value.length() > 8 << 10,
+            _ => !self.is_small(),
         }
     }
 
@@ -260,6 +270,36 @@ impl Body {
         match self {
             Self::Object(lease) | Self::Entries(Page { rest: Some(lease), .. }) => Some(lease),
             _ => None,
+        }
+    }
+}
+
+/// The call whose answer the next packet is, if the server has said so.
+#[derive(Debug, Default)]
+pub(crate) struct Announced(Option<u64>);
+
+impl Announced {
+    /// Makes an answer that is lost an error of its call. Otherwise the connection is of no more
+    /// use, because nothing says whose answer it was.
+    pub(crate) fn check(
+        &mut self,
+        received: Result<Option<Vec<Response>>, RecvError>,
+    ) -> Result<Option<Vec<Response>>, RecvError> {
+        match (received, self.0) {
+            (Err(error), Some(call)) if !matches!(error, RecvError::Disconnected) => {
+                self.0 = None;
+                let why = match error {
+                    RecvError::Decode(error) => CallError::Decode(error),
+                    error => CallError::Busy(format!("the answer could not be received here: {error}")),
+                };
+                Ok(Some(vec![Response { call, body: Body::Failed(why) }]))
+            }
+            (Ok(Some(answers)), _) => {
+                let last = answers.last().filter(|answer| matches!(answer.body, Body::Follows));
+                self.0 = last.map(|answer| answer.call);
+                Ok(Some(answers))
+            }
+            (other, _) => other,
         }
     }
 }
@@ -313,4 +353,25 @@ pub struct ObjectInfo {
     pub leased: bool,
     /// How many values in the server and names refer to it.
     pub references: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_lost_costs_its_call_and_no_other() {
+        let mut announced = Announced::default();
+        let lost = || Err(RecvError::Truncated);
+        assert!(announced.check(lost()).is_err(), "nothing says whose it was");
+        let done = |call| Response { call, body: Body::Done };
+        let follows = |call| Response { call, body: Body::Follows };
+        assert!(matches!(announced.check(Ok(Some(vec![done(1), follows(2)]))), Ok(Some(_))));
+        assert!(matches!(announced.check(Ok(None)), Ok(None)));
+        let Ok(Some(answers)) = announced.check(lost()) else { panic!("it costs one call") };
+        assert!(matches!(answers[..], [Response { call: 2, body: Body::Failed(CallError::Busy(_)) }]));
+        assert!(matches!(announced.check(Ok(Some(vec![follows(3)]))), Ok(Some(_))));
+        assert!(matches!(announced.check(Ok(Some(vec![done(3)]))), Ok(Some(_))));
+        assert!(announced.check(lost()).is_err(), "the one that was announced has come");
+    }
 }

@@ -95,8 +95,12 @@ impl Client {
 
     /// Adds an answer to those that will be sent. Returns whether it is the only one.
     pub(super) fn answer(&mut self, call: u64, body: Body) -> bool {
+        let first = self.outgoing.is_empty();
+        if body.can_be_lost() {
+            self.outgoing.push_back(Response { call, body: Body::Follows });
+        }
         self.outgoing.push_back(Response { call, body });
-        self.outgoing.len() == 1
+        first
     }
 
     /// Sends what there is room for, and small answers together.
@@ -106,7 +110,7 @@ impl Client {
         while !self.outgoing.is_empty() {
             let small = self.outgoing.iter().take(most).take_while(|response| response.body.is_small()).count();
             let packet: Vec<_> = self.outgoing.drain(..small.max(1)).collect();
-            let count = packet.len();
+            let count = packet.iter().filter(|answer| !matches!(answer.body, Body::Follows)).count();
             let mut error = match self.connection.try_send(packet) {
                 Ok(()) => {
                     self.unanswered -= count;
@@ -129,7 +133,7 @@ impl Client {
             match &mut error.value[..] {
                 // Nothing says which of them cannot be sent.
                 [_, _, ..] => most = 1,
-                [Response { body: Body::Failed(_), .. }] => return Sending::Dead,
+                [Response { body: Body::Failed(_) | Body::Follows, .. }] => return Sending::Dead,
                 alone => alone.iter_mut().for_each(|response| response.body = Body::Failed(why.clone())),
             }
             self.put_back(error.value);

@@ -217,28 +217,39 @@ scenario!(a_proxy_in_a_forked_copy_is_an_error, {
 });
 
 #[process_fn]
-fn use_up(map: Map<u64, u64>, lists: Lists) {
+fn use_up(map: Map<u64, u64>, lists: Lists, queue: Queue<List<u64>>, lock: Lock) {
+    map.get(&1).unwrap();
+    let guard = lock.lock().unwrap();
     let mut files = Vec::new();
     while let Ok(file) = fs::File::open("/dev/null") {
         files.push(file);
     }
     let result = lists.get(&1);
-    assert!(matches!(result, Err(CallError::Busy(_) | CallError::Disconnected { .. })), "{result:?}");
-    assert!(matches!(map.get(&1), Err(CallError::Busy(_))));
+    assert!(matches!(result, Err(CallError::Busy(_))), "{result:?}");
+    assert!(matches!(queue.get(), Err(CallError::Busy(_))));
+    // The connection is the same, and so is the holder of the lock.
+    assert_eq!(map.get(&1).unwrap(), Some(7));
+    drop(guard);
+    assert_eq!(lock.lock().unwrap().token(), 2);
     files.clear();
     assert_eq!(map.get(&1).unwrap(), Some(7));
     assert_eq!(lists.get(&1).unwrap().unwrap().snapshot().unwrap(), [3]);
+    // It has returned to the front.
+    assert_eq!(queue.get().unwrap().snapshot().unwrap(), [3]);
 }
 
-scenario!(a_client_without_descriptors_recovers, {
+scenario!(a_client_without_descriptors_loses_one_answer_and_not_its_connection, {
     let manager = Manager::spawn().unwrap();
     let (map, lists) = (Map::new(&manager).unwrap(), Lists::new(&manager).unwrap());
     map.insert(1, 7).unwrap();
     let list = List::new(&manager).unwrap();
     list.push(3).unwrap();
+    let queue = Queue::new(&manager).unwrap();
+    queue.put(list.clone()).unwrap();
+    queue.put(List::new(&manager).unwrap()).unwrap();
     lists.insert(1, list).unwrap();
     let builder = Builder::new().rlimit(mp_core::Resource::OpenFiles, 64, 64);
-    builder.spawn(use_up::call(map, lists)).unwrap().join().unwrap();
+    builder.spawn(use_up::call(map, lists, queue, Lock::new(&manager).unwrap())).unwrap().join().unwrap();
 });
 
 scenario!(a_server_without_descriptors_says_so_and_recovers, {

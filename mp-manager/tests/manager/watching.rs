@@ -209,3 +209,21 @@ scenario!(a_snapshot_is_read_in_pieces_and_is_of_one_instant, {
     list.extend(0..3_000_u32).unwrap();
     assert!(list.iter().unwrap().map(Result::unwrap).eq(0..3_000));
 });
+
+/// What a process gets that receives no message as long as the map is.
+#[process_fn]
+fn read_a_long_map(map: Map<u64, Vec<u8>>) {
+    mp_core::set_message_limit(256 << 10);
+    let Some(Ok(MapChange::Snapshot(entries))) = map.watch().unwrap().next() else { panic!("a snapshot comes first") };
+    assert_eq!(entries.len(), 3_000);
+    assert_eq!(map.snapshot().unwrap(), entries);
+    assert_eq!(map.keys().unwrap(), (0..3_000).collect::<Vec<_>>());
+}
+
+scenario!(a_long_snapshot_comes_in_pieces_of_bounded_length, {
+    let manager = Manager::spawn().unwrap();
+    let map = Map::new(&manager).unwrap();
+    map.extend((0..3_000).map(|key| (key, vec![key as u8; 1000]))).unwrap();
+    read_a_long_map::spawn(map.clone()).unwrap().join().unwrap();
+    eventually("the rest of each snapshot is gone", || manager.objects().unwrap().len() == 1);
+});
