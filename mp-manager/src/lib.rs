@@ -36,6 +36,7 @@
 //! - [`Map`], [`List`], [`Cell`]: objects that hold values of any type that can be sent;
 //! - [`Queue`], [`Lock`], [`Semaphore`], [`Event`], [`Condition`], [`Barrier`]: objects that calls
 //!   wait for;
+//! - `Pool`, with the feature `pool`: workers that run the calls of any process;
 //! - [`shared`]: the attribute that makes a proxy for a type of your own, with calls that can be
 //!   sent ahead ([`Reply`]) and awaited;
 //! - [`Map::modify`]: changes a value by a function that runs in the server, so nothing is lost
@@ -114,7 +115,7 @@
 //! In a copy of a process that `fork` made, every proxy that it had fails with
 //! [`CallError::Forked`]. As long as such a copy lives, the server takes the original for alive.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![warn(clippy::unwrap_used)]
 
 mod barrier;
@@ -133,6 +134,8 @@ mod lock;
 mod manager;
 mod map;
 mod mutex;
+#[cfg(feature = "pool")]
+mod pool;
 mod queue;
 mod relay;
 mod remote;
@@ -218,6 +221,8 @@ pub use map::Map;
 /// # Reference
 ///
 pub use mp_macros::shared;
+#[cfg(feature = "pool")]
+pub use pool::{Pool, PoolTask};
 pub use queue::Queue;
 pub use remote::{Remote, RemoteError};
 pub use reply::Reply;

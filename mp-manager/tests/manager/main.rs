@@ -4,6 +4,7 @@ mod deaths;
 mod hostile;
 mod lifetimes;
 mod objects;
+mod pools;
 mod python;
 mod remote;
 mod servers;
