@@ -61,8 +61,8 @@ pub enum CallError {
     /// More permits were released than the semaphore may have.
     #[error("more permits were released than the semaphore may have")]
     TooManyPermits,
-    /// A call that was given to a pool in the server has no result: its worker died, or could not be
-    /// started.
+    /// A call that was given to a pool in the server has no result: its worker died, or could not
+    /// be started.
     #[error("the task failed: {0}")]
     Task(String),
     /// The server has too little of something: descriptors, memory, or room for waiting calls. The

@@ -28,9 +28,9 @@ type Ended = (u64, Result<Outcome, String>);
 ///
 /// # Process death
 ///
-/// If a worker dies, the call that it ran fails with [`CallError::Task`], which names the worker and
-/// says how it ended, and another worker replaces it. If the process that submitted calls dies, they
-/// run to their end, and their results are dropped.
+/// If a worker dies, the call that it ran fails with [`CallError::Task`], which names the worker
+/// and says how it ended, and another worker replaces it. If the process that submitted calls dies,
+/// they run to their end, and their results are dropped.
 ///
 /// # Examples
 ///
@@ -141,8 +141,8 @@ impl<R: DeserializeOwned> PoolTask<R> {
     ///
     /// # Errors
     ///
-    /// [`CallError::Task`] if the worker died, [`CallError::Panicked`] if the function panicked, and
-    /// as any call.
+    /// [`CallError::Task`] if the worker died, [`CallError::Panicked`] if the function panicked,
+    /// and as any call.
     pub fn join(self) -> Result<R, CallError> {
         decode(self.ended.get()?.1)
     }

@@ -243,7 +243,8 @@ pub(crate) enum Body {
     /// The value that was there in place of the expected one.
     Unequal(Option<Value>),
     Failed(CallError),
-    /// The next packet is the answer. If its descriptors are lost, the client knows whose they were.
+    /// The next packet is the answer. If its descriptors are lost, the client knows whose they
+    /// were.
     Follows,
 }
 
