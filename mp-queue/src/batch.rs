@@ -83,6 +83,7 @@ impl Drop for Reused {
 }
 
 impl Batch {
+    #[inline]
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.start = 0;

@@ -260,7 +260,8 @@ impl<T, R: Role> Queue<T, R> {
     /// Closes the queue for all handles: puts fail, gets return what is left and then
     /// [`GetError::Closed`], and calls that wait return.
     ///
-    /// A put that has returned `Ok` is never lost by it. Closing again does nothing.
+    /// A put that has returned `Ok` is never lost by it. One that had begun before may still
+    /// succeed, and gets wait for it before they report the end. Closing again does nothing.
     pub fn close(&self) {
         self.memory().close();
     }

@@ -322,7 +322,7 @@ impl From<Damaged> for PutErrorReason {
 }
 
 /// Takes the lock of a side; `None` if others had it until the deadline.
-#[inline]
+#[inline(always)]
 fn lock(mutex: &Mutex<u64>, deadline: Deadline) -> io::Result<Option<MutexGuard<'_, u64>>> {
     let taken = match mutex.lock_until(deadline) {
         Ok(None) if deadline == Deadline::PASSED => mutex.lock_timeout(PATIENCE),

@@ -48,6 +48,7 @@ pub(super) struct ForItem<'a> {
 }
 
 impl Memory {
+    #[inline]
     pub(super) fn for_room(&self, deadline: Deadline, own: usize) -> ForRoom<'_> {
         let wait = self.put_spins.wait(deadline != Deadline::PASSED);
         ForRoom { wait, deadline, own, patience: None, slept_at: None, has_tidied: false }
@@ -130,6 +131,7 @@ impl Memory {
         !self.has_room(size_of::<u64>())
     }
 
+    #[inline]
     pub(super) fn for_item(&self, deadline: Deadline, own: usize) -> ForItem<'_> {
         let wait = self.get_spins.wait(deadline != Deadline::PASSED);
         ForItem { wait, deadline, own, has_slept: false, alone: false }
