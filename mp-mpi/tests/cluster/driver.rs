@@ -25,6 +25,8 @@ pub(crate) struct Run {
     pub(crate) launcher: Child,
     /// What the test writes.
     pub(crate) folder: PathBuf,
+    /// How long it may take.
+    pub(crate) limit: Duration,
 }
 
 /// What a process of a test is.
@@ -95,10 +97,12 @@ impl Run {
         fs::create_dir(&folder).expect("there is room");
         let mut command = Command::new(program);
         command.args(launcher).args(arguments).env(RUN, &id).env("MP_MPI_TEST_FOLDER", &folder);
+        // Open MPI leaves files of its own if its processes are killed; they go with the folder.
+        command.env("OMPI_MCA_orte_tmpdir_base", &folder).env("OMPI_MCA_btl_vader_backing_directory", &folder);
         command.envs(variables.iter().copied()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(fs::File::create(folder.join("stderr")).expect("there is room"));
         let launcher = command.spawn().expect("the launcher is installed");
-        Self { id, launcher, folder }
+        Self { id, launcher, folder, limit: LIMIT }
     }
 
     /// Waits for the launcher.
@@ -108,7 +112,7 @@ impl Run {
             if let Some(status) = self.launcher.try_wait().expect("it is a child") {
                 return status;
             }
-            assert!(start.elapsed() < LIMIT, "the test hangs: {}", self.stderr());
+            assert!(start.elapsed() < self.limit, "the test hangs: {}", self.stderr());
             sleep(Duration::from_millis(10));
         }
     }

@@ -107,8 +107,12 @@ fn split() {
     Run::start("split", 3, &[("MP_MPI_LONGEST_MESSAGE", "100000")]).finish();
 }
 
+/// It takes some ten GiB of memory, so it runs if `MP_MPI_TEST_HUGE` is set.
 fn huge() {
     if std::env::var_os("MP_MPI_TEST_HUGE").is_some() {
-        Run::start("huge", 2, &[]).finish();
+        // Every copy of it takes seconds.
+        let mut run = Run::start("huge", 2, &[]);
+        run.limit = Duration::from_secs(300);
+        run.finish();
     }
 }
