@@ -19,8 +19,8 @@ pub enum AttachError {
     #[error("the memory is frozen")]
     Frozen,
     /// The memory is frozen and has pages that were never allocated. Reading them would cost this
-    /// process the memory that they did not cost its sender. [`Buffer::freeze`](crate::Buffer::freeze)
-    /// allocates them.
+    /// process the memory that they did not cost its sender.
+    /// [`Buffer::freeze`](crate::Buffer::freeze) allocates them.
     #[error("the memory is frozen, and parts of it were never allocated")]
     Holes,
     /// It was not made by this library, or by a version with another format.
