@@ -140,6 +140,25 @@
 //! another crate held by a thread that it does not have; this library cannot change that. A copy
 //! that the system call `clone` makes, not `fork`, is not noticed.
 //!
+//! # Descriptors from a process that you do not trust
+//!
+//! Closing a descriptor can block, and the sender of a message chooses its descriptors. A TCP
+//! socket with `SO_LINGER` delays its last close until its data was sent or the time is over. A
+//! file of a FUSE file system delays each close until its server answers, which may be never. The
+//! kernel offers no way to close these without waiting.
+//!
+//! So a hostile peer can hold up whichever thread closes what it sent: the one in `recv`,
+//! `try_recv`, `recv_timeout`, `join` or `join_timeout`, if a message is refused or a descriptor is
+//! left over, and the one that drops the value otherwise. A deadline does not end that wait.
+//! Nothing else is affected: memory, other connections, and the next message.
+//!
+//! If a process that you do not trust may be hostile and not only buggy:
+//!
+//! - Do not let it make such descriptors: give it no network and no way to mount, for example by a
+//!   seccomp filter, or by namespaces of its own.
+//! - Or receive from it on a thread of its own, on which nothing else waits.
+//! - Or receive plain bytes, by an `mp-listener`, whose streams carry no descriptors.
+//!
 //! # When resources run out
 //!
 //! If descriptors, processes or address space run out, the operation that needed them returns an
