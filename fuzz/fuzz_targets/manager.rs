@@ -48,7 +48,7 @@ fn run(mut script: Script<'_>) {
         (Lock::new(&manager).expect("a lock"), Semaphore::new(&manager, 1).expect("a semaphore")),
         (Event::new(&manager).expect("an event"), Barrier::new(&manager, 2).expect("a barrier")),
     );
-    let door = Message::encode(&map).expect("it can be sent").take_descriptors().remove(0);
+    let door = Message::encode(&map).expect("it can be sent").take_descriptors().unwrap().remove(0);
     let mut connection = connect(&door);
     while !script.is_at_end() {
         let flags = script.byte();

@@ -10,8 +10,10 @@
 //! part again, even in a panic.
 
 mod carried;
+mod shared;
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,6 +23,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use crate::codec::DecodeError;
 use crate::sys;
 pub use carried::Fd;
+pub use shared::SharedFd;
 
 /// What this thread is doing.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,7 +72,7 @@ thread_local! {
     /// The descriptors that were collected, or that are offered and not yet taken. It has no
     /// destructor, because destructors of other thread-locals may send and receive. Between two
     /// values it has no memory.
-    static DESCRIPTORS: RefCell<ManuallyDrop<Vec<Option<OwnedFd>>>> =
+    static DESCRIPTORS: RefCell<ManuallyDrop<Vec<Option<SharedFd>>>> =
         const { RefCell::new(ManuallyDrop::new(Vec::new())) };
     /// How many bytes the outermost value that is being decoded has copied from memory files beside
     /// its own bytes.
@@ -97,7 +100,7 @@ struct Value {
 
 impl Value {
     #[inline(always)]
-    fn begin(activity: Activity, descriptors: Vec<OwnedFd>) -> Self {
+    fn begin(activity: Activity, descriptors: Vec<SharedFd>) -> Self {
         let outer = STATE.get();
         let mut end = outer.end();
         if !descriptors.is_empty() {
@@ -115,7 +118,7 @@ impl Value {
 
     /// Takes the collected descriptors.
     #[inline(always)]
-    fn finish(self) -> Vec<OwnedFd> {
+    fn finish(self) -> Vec<SharedFd> {
         let state = STATE.get();
         if state.start() == state.end() {
             Vec::new()
@@ -142,7 +145,7 @@ impl Drop for Value {
     }
 }
 
-fn free_if_empty(all: &mut Vec<Option<OwnedFd>>) {
+fn free_if_empty(all: &mut Vec<Option<SharedFd>>) {
     if all.is_empty() {
         *all = Vec::new();
     }
@@ -165,7 +168,7 @@ impl Collecting {
     }
 
     #[inline(always)]
-    pub(crate) fn finish(self) -> Vec<OwnedFd> {
+    pub(crate) fn finish(self) -> Vec<SharedFd> {
         self.0.finish()
     }
 }
@@ -175,7 +178,7 @@ pub(crate) struct Offering(Value);
 
 impl Offering {
     #[inline(always)]
-    pub(crate) fn begin(descriptors: Vec<OwnedFd>) -> Self {
+    pub(crate) fn begin(descriptors: Vec<SharedFd>) -> Self {
         Self(Value::begin(Activity::Decoding, descriptors))
     }
 
@@ -192,6 +195,11 @@ impl Offering {
 
 /// Collects a duplicate of `fd`, and writes its index.
 pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+    collect(|| sys::fd::duplicate(fd).map(SharedFd::from), serializer)
+}
+
+/// Collects what `make` returns, and writes its index.
+fn collect<S: Serializer>(make: impl FnOnce() -> io::Result<SharedFd>, serializer: S) -> Result<S::Ok, S::Error> {
     let state = STATE.get();
     if !state.is(Activity::Encoding) {
         return Err(ser::Error::custom(
@@ -199,16 +207,22 @@ pub(crate) fn serialize<S: Serializer>(fd: BorrowedFd<'_>, serializer: S) -> Res
              as a result, or sent over a connection",
         ));
     }
-    let duplicate = sys::fd::duplicate(fd)
-        .map_err(|error| ser::Error::custom(format_args!("a descriptor could not be duplicated: {error}")))?;
-    DESCRIPTORS.with_borrow_mut(|all| all.push(Some(duplicate)));
+    let made =
+        make().map_err(|error| ser::Error::custom(format_args!("a descriptor could not be duplicated: {error}")))?;
+    DESCRIPTORS.with_borrow_mut(|all| all.push(Some(made)));
     STATE.set(state.longer());
     let index = (state.end() - state.start()) as u32;
     index.serialize(serializer)
 }
 
-/// Reads an index, and takes that descriptor.
+/// Reads an index, and takes that descriptor. It is duplicated if others share it, as in a message
+/// that this process encoded itself.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OwnedFd, D::Error> {
+    take(deserializer)?.into_owned().map_err(de::Error::custom)
+}
+
+/// Reads an index, and takes that descriptor.
+fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SharedFd, D::Error> {
     let index = u32::deserialize(deserializer)?;
     let state = STATE.get();
     if !state.is(Activity::Decoding) {
@@ -296,7 +310,7 @@ pub mod fd {
 
 #[cfg(test)]
 mod tests {
-    use super::fd;
+    use super::{SharedFd, fd};
     use crate::codec::{DecodeError, Input};
     use crate::message;
     use serde::de::DeserializeOwned;
@@ -306,7 +320,7 @@ mod tests {
     #[derive(Serialize, Deserialize)]
     struct Descriptor(#[serde(with = "fd")] OwnedFd);
 
-    fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<T, DecodeError> {
+    fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: Vec<SharedFd>) -> Result<T, DecodeError> {
         message::decode(Input::whole(&mut bytes.to_vec()), descriptors)
     }
 
@@ -321,11 +335,12 @@ mod tests {
         assert_eq!(descriptors.len(), 2);
         decode::<(Descriptor, Descriptor)>(&bytes, descriptors).unwrap();
 
-        let missing = decode::<(Descriptor, Descriptor)>(&bytes, vec![null().0]);
+        let missing = decode::<(Descriptor, Descriptor)>(&bytes, vec![null().0.into()]);
         assert!(missing.err().unwrap().to_string().contains("no descriptor number 1"));
-        let surplus = decode::<(Descriptor, Descriptor)>(&bytes, vec![null().0, null().0, null().0]);
+        let surplus =
+            decode::<(Descriptor, Descriptor)>(&bytes, vec![null().0.into(), null().0.into(), null().0.into()]);
         assert!(surplus.err().unwrap().to_string().contains("1 descriptors too many"));
-        let twice = decode::<(Descriptor, Descriptor)>(&[0; 8], vec![null().0]);
+        let twice = decode::<(Descriptor, Descriptor)>(&[0; 8], vec![null().0.into()]);
         assert!(twice.err().unwrap().to_string().contains("descriptor number 0 of the message twice"));
     }
 

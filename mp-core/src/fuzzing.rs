@@ -18,7 +18,7 @@ use crate::{boot, current, message};
 /// # Errors
 ///
 /// Fails if sending the value would fail to encode it.
-pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<OwnedFd>), EncodeError> {
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<SharedFd>), EncodeError> {
     let mut bytes = Vec::new();
     let descriptors = message::encode_into(value, &mut bytes)?;
     Ok((bytes, descriptors))
@@ -29,7 +29,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<OwnedFd>
 /// # Errors
 ///
 /// Fails if receiving the value would fail to decode it.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<T, DecodeError> {
+pub fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: Vec<SharedFd>) -> Result<T, DecodeError> {
     message::decode(Input::whole(&mut bytes.to_vec()), descriptors)
 }
 

@@ -12,7 +12,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::codec::{self, DecodeError, EncodeError, Input, Output, Source, message_limit};
-use crate::descriptor;
+use crate::descriptor::{self, SharedFd};
 use crate::large::LargeMessages;
 use crate::sys::fd::duplicate;
 use crate::sys::memfd::{MemoryFile, Reader};
@@ -42,7 +42,7 @@ use writer::Writer;
 /// ```
 pub struct Message {
     bytes: Bytes,
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<SharedFd>,
 }
 
 enum Bytes {
@@ -80,12 +80,12 @@ const MOST_ON_HEAP: usize = 1 << 20;
 /// to all nested messages that move to the heap together: see `may_copy`.
 const MOST_NESTED: usize = 16 << 10;
 
-/// Encodes `value` into `output` and returns its descriptors, duplicated.
+/// Encodes `value` into `output` and returns its descriptors.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     output: &mut impl Output,
-) -> Result<Vec<OwnedFd>, EncodeError> {
+) -> Result<Vec<SharedFd>, EncodeError> {
     let collecting = descriptor::Collecting::begin();
     codec::encode(value, output)?;
     Ok(collecting.finish())
@@ -105,7 +105,7 @@ impl<'a> Spill<'a> {
 pub(crate) struct Beside {
     /// The body, if it is not in the buffer.
     pub(crate) file: Option<Box<MemoryFile>>,
-    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: Vec<SharedFd>,
 }
 
 /// Encodes `value` and appends the bytes to `buffer`, or writes them where `spill` says. If that
@@ -134,7 +134,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
 ///
 /// Descriptors that the value does not take are closed, even when decoding fails.
 #[inline(always)]
-pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, descriptors: Vec<OwnedFd>) -> Result<T, DecodeError> {
+pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, descriptors: Vec<SharedFd>) -> Result<T, DecodeError> {
     decode_by(PhantomData::<T>, input, descriptors)
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn decode<T: DeserializeOwned>(input: Input<'_>, descriptors: Vec<Own
 fn decode_by<'de, S: DeserializeSeed<'de>>(
     seed: S,
     input: Input<'_>,
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<SharedFd>,
 ) -> Result<S::Value, DecodeError> {
     let offering = descriptor::Offering::begin(descriptors);
     let value = codec::decode_by(seed, input)?;
@@ -162,7 +162,8 @@ pub(crate) fn encode_bytes(
 }
 
 impl Message {
-    /// Encodes `value`. Descriptors in it are duplicated; the value keeps its own.
+    /// Encodes `value`. Descriptors in it are duplicated, or shared if they are [`SharedFd`]s; the
+    /// value keeps its own.
     ///
     /// # Errors
     ///
@@ -251,19 +252,23 @@ impl Message {
     }
 
     /// Returns the descriptors in the value.
-    pub fn descriptors(&self) -> &[OwnedFd] {
+    pub fn descriptors(&self) -> &[SharedFd] {
         &self.descriptors
     }
 
     /// Makes a message of an [encoded value](Self::to_vec) and the descriptors in it.
     pub fn from_parts(bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Self {
-        Self { bytes: Bytes::Heap(bytes), descriptors }
+        Self { bytes: Bytes::Heap(bytes), descriptors: descriptors.into_iter().map(SharedFd::from).collect() }
     }
 
     /// Takes the descriptors out of the message, for code that keeps them elsewhere.
     /// [`copy_with`](Self::copy_with) makes a complete message again.
-    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
-        std::mem::take(&mut self.descriptors)
+    ///
+    /// # Errors
+    ///
+    /// Fails if others share one, and no descriptor is free for a duplicate.
+    pub fn take_descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
+        self.descriptors.drain(..).map(SharedFd::into_owned).collect()
     }
 
     /// Copies the encoded value, and gives the copy these descriptors. A value in a memory file is
@@ -280,7 +285,7 @@ impl Message {
                 Bytes::File { file: duplicate(file.as_fd())?, length: *length, receipt }
             }
         };
-        Ok(Self { bytes, descriptors })
+        Ok(Self { bytes, descriptors: descriptors.into_iter().map(SharedFd::from).collect() })
     }
 
     /// Tells whether the encoded values, without their descriptors, have the same bytes.
@@ -453,14 +458,13 @@ impl Serialize for Message {
                 NestedRef::File(BorrowedDescriptor(file.as_fd()), *length, receipt)
             }
         };
-        let descriptors: Vec<_> = self.descriptors.iter().map(|fd| BorrowedDescriptor(fd.as_fd())).collect();
-        (bytes, descriptors).serialize(serializer)
+        (bytes, &self.descriptors).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (bytes, descriptors) = <(Nested, Vec<OwnedDescriptor>)>::deserialize(deserializer)?;
+        let (bytes, descriptors) = <(Nested, Vec<SharedFd>)>::deserialize(deserializer)?;
         let bytes = match bytes {
             Nested::Inline(bytes) => Bytes::Heap(bytes),
             Nested::File(file, length, _receipt) if may_copy(length) => {
@@ -471,7 +475,6 @@ impl<'de> Deserialize<'de> for Message {
                 Bytes::File { file: file.0, length, receipt: receipt.map(|receipt| receipt.0) }
             }
         };
-        let descriptors = descriptors.into_iter().map(|descriptor| descriptor.0).collect();
         Ok(Self { bytes, descriptors })
     }
 }

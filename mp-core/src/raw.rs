@@ -4,6 +4,7 @@
 //!   types, for code that passes on what others call, as mp-pool does.
 //! - [`RawFunction`] runs many calls of one function without an allocation for each; [`forks`] and
 //!   [`ignore_interrupts`] are for workers.
+//! - [`SharedFd`] is a descriptor that waiting messages share.
 //! - [`Spins`] decides whether a thread looks again before it sleeps.
 //! - [`Deadline`], [`PollableFd`] and the functions beside them are what [`pipe`](crate::pipe())
 //!   and [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own,
@@ -15,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use crate::call::{EncodedCall, RawFunction};
 pub use crate::codec::Source;
 use crate::codec::{DecodeError, EncodeError};
+pub use crate::descriptor::SharedFd;
 pub use crate::large::LargeMessages;
 pub use crate::message::{Message, decode_from, decode_plain};
 use crate::outcome::Panic;

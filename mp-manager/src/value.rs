@@ -116,7 +116,7 @@ impl Value {
             return Ok(());
         }
         inner.held =
-            inner.message.take_descriptors().into_iter().map(|fd| known.hold(fd)).collect::<io::Result<_>>()?;
+            inner.message.take_descriptors()?.into_iter().map(|fd| known.hold(fd)).collect::<io::Result<_>>()?;
         Ok(())
     }
 }

@@ -11,7 +11,9 @@
 //! - `--timeout SECONDS`: kills the worker of a file that takes longer, and goes on;
 //! - `--memory MIB`: kills a worker that has more memory while it digests a file, and goes on;
 //! - `--report FILE`: writes what the workers did and when, as a page for a browser;
-//! - `--list`: prints `DIGEST  PATH` for every file instead, in the format of `sha256sum`.
+//! - `--list`: prints `DIGEST  PATH` for every file instead, in the format of `sha256sum`;
+//! - `--target`: looks into directories named `target` too, where Cargo builds. Without it they are
+//!   left out.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,7 +30,7 @@ use mp_core::process_fn;
 use mp_pool::{Pool, TaskError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 /// What a worker is asked to do.
 #[derive(Serialize, Deserialize)]
@@ -96,6 +98,7 @@ struct Options {
     memory: Option<u64>,
     report: Option<PathBuf>,
     list: bool,
+    target: bool,
     help: bool,
 }
 
@@ -107,7 +110,8 @@ impl Options {
     fn parse() -> Result<Self, String> {
         let directory = PathBuf::from(".");
         let (workers, crash, timeout, memory, report) = (None, None, None, None, None);
-        let mut options = Self { directory, workers, crash, timeout, memory, report, list: false, help: false };
+        let (list, target, help) = (false, false, false);
+        let mut options = Self { directory, workers, crash, timeout, memory, report, list, target, help };
         let mut named = false;
         let mut arguments = std::env::args_os().skip(1);
         while let Some(argument) = arguments.next() {
@@ -119,6 +123,7 @@ impl Options {
                 Some("--crash") => options.crash = Some(value()?.to_string_lossy().into_owned()),
                 Some("--report") => options.report = Some(PathBuf::from(value()?)),
                 Some("--list") => options.list = true,
+                Some("--target") => options.target = true,
                 Some("--help" | "-h") => options.help = true,
                 Some(unknown) if unknown.starts_with('-') => return Err(format!("unknown option {unknown}")),
                 _ if named => return Err("there is more than one directory".to_owned()),
@@ -260,10 +265,12 @@ fn list(out: &mut impl Write, sha256: &[u8], path: &Path) -> io::Result<()> {
     writeln!(out)
 }
 
-/// The files under `directory`; what cannot be looked into goes to `totals`.
-fn walk(directory: &Path, totals: &mut Totals) -> Vec<PathBuf> {
+/// The files under the directory; what cannot be looked into goes to `totals`.
+fn walk(Options { directory, target, .. }: &Options, totals: &mut Totals) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in WalkDir::new(directory).sort_by_file_name() {
+    let is_built = |entry: &DirEntry| entry.depth() > 0 && entry.file_type().is_dir() && entry.file_name() == "target";
+    let entries = WalkDir::new(directory).sort_by_file_name().into_iter();
+    for entry in entries.filter_entry(|entry| *target || !is_built(entry)) {
         match entry {
             Ok(entry) if entry.file_type().is_file() => files.push(entry.into_path()),
             Ok(_) => {}
@@ -278,7 +285,10 @@ fn walk(directory: &Path, totals: &mut Totals) -> Vec<PathBuf> {
 }
 
 const USAGE: &str = "usage: digest [--workers N] [--crash PATTERN] [--timeout SECONDS] [--memory MIB] [--report FILE] \
-                     [--list] [DIR]";
+                     [--list] [--target] [DIR]\n\
+                     \n\
+                     Digests every file under DIR, except in directories named `target`, where Cargo builds: \
+                     --target looks into these too.";
 
 fn main() -> ExitCode {
     let outcome = match Options::parse() {
@@ -312,7 +322,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         return Err(format!("{}: {error}", options.directory.display()).into());
     }
     let mut totals = Totals::default();
-    let files = walk(&options.directory, &mut totals);
+    let files = walk(options, &mut totals);
 
     let mut builder = Pool::builder().name("digest");
     if let Some(workers) = options.workers {

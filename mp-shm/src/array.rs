@@ -309,7 +309,7 @@ impl<T: ShmSafe + Send> Array<T> {
 
 impl<T> Serialize for Array<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        mp_core::fd::serialize(&self.inner.segment.as_fd(), serializer)
+        self.inner.segment.file().serialize(serializer)
     }
 }
 

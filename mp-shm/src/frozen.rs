@@ -186,7 +186,7 @@ impl<T: AnyBits + Copy> TryFrom<OwnedFd> for FrozenBuffer<T> {
 
 impl<T> Serialize for FrozenBuffer<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        part::serialize(self.as_fd(), &self.range, serializer)
+        part::serialize(self.memory.segment.file(), &self.range, serializer)
     }
 }
 

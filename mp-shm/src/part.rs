@@ -1,8 +1,9 @@
 //! How a message names some values of a segment.
 
 use std::ops::Range;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
+use mp_core::raw::SharedFd;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::segment::{Kind, Segment};
@@ -12,24 +13,16 @@ use crate::{AttachError, ShmSafe};
 #[derive(Serialize, Deserialize)]
 struct Sent<F>(#[serde(bound(serialize = "F: Serialize", deserialize = "F: Deserialize<'de>"))] F, u64, u64);
 
-struct Borrowed<'a>(BorrowedFd<'a>);
-
-impl Serialize for Borrowed<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        mp_core::fd::serialize(&self.0, serializer)
-    }
-}
-
 #[derive(Deserialize)]
 struct Owned(#[serde(with = "mp_core::fd")] OwnedFd);
 
 /// Encodes some values of the segment in `file`.
 pub(crate) fn serialize<S: Serializer>(
-    file: BorrowedFd<'_>,
+    file: &SharedFd,
     values: &Range<usize>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    Sent(Borrowed(file), values.start as u64, values.end as u64).serialize(serializer)
+    Sent(file, values.start as u64, values.end as u64).serialize(serializer)
 }
 
 /// Decodes a segment and a range of values in it, and tells whether it is frozen.

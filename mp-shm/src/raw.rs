@@ -10,6 +10,8 @@ use std::ptr::NonNull;
 use memmap2::MmapRaw;
 use mp_sync::SharedRegion;
 
+use mp_core::raw::SharedFd;
+
 use crate::segment::{self, Kind, Segment};
 use crate::sys::{mapping, memfd, ranges};
 use crate::{AttachError, ShmSafe, Zeroable};
@@ -138,6 +140,10 @@ impl<H: ShmSafe + Send + Sync> Region<H> {
 }
 
 impl<H> Region<H> {
+    pub(crate) fn file(&self) -> &SharedFd {
+        self.segment.file()
+    }
+
     /// Returns the value at the beginning.
     #[inline]
     pub fn head(&self) -> &H {

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use memmap2::MmapRaw;
+use mp_core::raw::SharedFd;
 
 use crate::sys::{mapping, memfd, pages};
 use crate::{AttachError, ShmSafe};
@@ -39,7 +40,7 @@ pub(crate) const HEADER: usize = FIELDS * size_of::<u64>();
 /// Memory for values of type `T`. For a [`Kind::Region`], the length is the number of bytes after
 /// the value.
 pub(crate) struct Segment<T> {
-    file: OwnedFd,
+    file: SharedFd,
     kind: Kind,
     length: usize,
     /// The file's device and inode, which all descriptors of one segment share.
@@ -68,7 +69,7 @@ impl<T: ShmSafe> Segment<T> {
             memfd::fix_seals(file.as_fd())?;
         }
         let identity = memfd::identity(file.as_fd())?;
-        Ok(Self { file, kind, length, identity, values: PhantomData })
+        Ok(Self { file: file.into(), kind, length, identity, values: PhantomData })
     }
 
     /// Attaches received memory if it is what is expected, and tells whether it is frozen.
@@ -95,7 +96,8 @@ impl<T: ShmSafe> Segment<T> {
         match expected {
             Some((length, size)) if size == facts.size => {
                 memfd::fill_holes(file.as_fd(), &facts)?;
-                Ok((Self { file, kind, length, identity: facts.identity, values: PhantomData }, facts.frozen))
+                let identity = facts.identity;
+                Ok((Self { file: file.into(), kind, length, identity, values: PhantomData }, facts.frozen))
             }
             _ => {
                 let expected = expected.map_or(u64::MAX, |(_, size)| size);
@@ -140,6 +142,11 @@ impl<T> Segment<T> {
         self.length
     }
 
+    /// The descriptor, which messages share.
+    pub(crate) fn file(&self) -> &SharedFd {
+        &self.file
+    }
+
     /// Tells whether both are the same memory.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         // Before Linux 5.9 inode numbers start over after 2³², which an attacker could wait for. So
@@ -178,7 +185,7 @@ impl<T> Segment<T> {
 
     /// Returns the same segment with another descriptor.
     pub(crate) fn with_file(&self, file: OwnedFd) -> Self {
-        Self { file, kind: self.kind, length: self.length, identity: self.identity, values: PhantomData }
+        Self { file: file.into(), kind: self.kind, length: self.length, identity: self.identity, values: PhantomData }
     }
 }
 
@@ -195,7 +202,7 @@ mod tests {
     #[test]
     fn an_inode_of_the_same_number_makes_no_longer_memory_the_same() {
         let short = Segment::<u8>::create(Kind::Buffer, 1).unwrap();
-        let again = short.with_file(short.file.try_clone().unwrap());
+        let again = short.with_file(short.as_fd().try_clone_to_owned().unwrap());
         assert!(short.is_same(&again));
         let mut long = Segment::<u8>::create(Kind::Buffer, 2).unwrap();
         long.identity = short.identity;

@@ -26,6 +26,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::codec::message_limit;
+use crate::descriptor::SharedFd;
 use crate::sys::memfd::MemoryFile;
 use crate::sys::socket::{self, Blocking, MAX_DESCRIPTORS};
 
@@ -77,7 +78,7 @@ pub(crate) fn is_too_large(error: &io::Error) -> bool {
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     body: BodyRef<'_>,
-    descriptors: &[OwnedFd],
+    descriptors: &[SharedFd],
     receipt: Option<BorrowedFd<'_>>,
     blocking: Blocking,
 ) -> io::Result<()> {
@@ -118,7 +119,7 @@ pub(crate) fn send(
 }
 
 /// Packs `descriptors` into a socket that can be sent as one descriptor.
-fn bundle(descriptors: &[OwnedFd]) -> io::Result<OwnedFd> {
+fn bundle(descriptors: &[SharedFd]) -> io::Result<OwnedFd> {
     let (near, far) = socket::pair()?;
     for some in descriptors.chunks(MAX_DESCRIPTORS) {
         let some: Vec<_> = some.iter().map(|descriptor| descriptor.as_fd()).collect();
@@ -138,7 +139,7 @@ fn bundle(descriptors: &[OwnedFd]) -> io::Result<OwnedFd> {
 /// A message that has arrived. Its inline body is in the buffer that it was received into.
 pub(crate) struct Packet {
     pub(crate) body: ReceivedBody,
-    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: Vec<SharedFd>,
 }
 
 pub(crate) enum ReceivedBody {
@@ -233,7 +234,7 @@ fn parse(packet: &[u8], beside: Vec<OwnedFd>) -> Result<Packet, Failure> {
         }
         _ => return Err(Failure::Malformed("its kind is unknown")),
     };
-    Ok(Packet { body, descriptors })
+    Ok(Packet { body, descriptors: descriptors.into_iter().map(SharedFd::from).collect() })
 }
 
 /// Unpacks a bundle. With its descriptors there have to be `count` in all.

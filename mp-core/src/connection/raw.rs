@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::error::{RecvError, SendErrorReason};
 use super::packet::{self, BodyRef, Failure, FileBody, MAX_INLINE, MAX_PACKET, Packet, ReceivedBody};
 use crate::codec::{DecodeError, Input};
+use crate::descriptor::SharedFd;
 use crate::large::{self, LargeMessages, Receipt};
 use crate::message::{self, Beside, Spill, unreadable};
 use crate::pollable::PollableFd;
@@ -240,7 +241,7 @@ impl AsFd for Socket {
 /// A message that is ready to be sent.
 pub(super) struct Outgoing {
     pub(super) body: Body,
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<SharedFd>,
 }
 
 /// The body of a message that is ready to be sent.
@@ -252,7 +253,7 @@ pub(super) enum Body {
 
 impl Outgoing {
     /// The body is in `file`, if there is one, and otherwise in `buffer`.
-    fn new(file: Option<Box<MemoryFile>>, buffer: Vec<u8>, descriptors: Vec<OwnedFd>) -> Self {
+    fn new(file: Option<Box<MemoryFile>>, buffer: Vec<u8>, descriptors: Vec<SharedFd>) -> Self {
         let body = match file {
             Some(file) => {
                 let mut buffer = buffer;
@@ -278,7 +279,7 @@ pub(super) enum Attempt {
 /// A message that has arrived.
 struct Incoming<'a> {
     body: IncomingBody<'a>,
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<SharedFd>,
 }
 
 enum IncomingBody<'a> {

@@ -6,6 +6,7 @@
 //! only `u8` and `i8` are among them.
 
 use std::any::{TypeId, type_name};
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
@@ -114,26 +115,31 @@ fn may_be_array<T: ?Sized>() -> bool {
     !mem::needs_drop::<T>() && type_name::<T>().as_bytes().first() == Some(&b'[')
 }
 
-/// Returns the path in `value`, if that is one or a reference to one. `id` is that of its type.
+/// Returns the path in `value`, if that is one, a reference to one, or owns one. `id` is that of
+/// its type.
 ///
 /// serde encodes a path as a text, and refuses one that is not UTF-8. The bytes of a text are those
 /// of a path, so a path that is UTF-8 is the same on the wire in both ways.
 #[inline]
 fn path<T: ?Sized>(value: &T, id: TypeId) -> Option<&Path> {
     let place = ptr::from_ref(value).cast::<()>();
-    if id == TypeId::of::<PathBuf>() {
-        // SAFETY: `T` is `PathBuf`, which has no lifetimes, so this is the reference `value`
-        // itself.
-        return Some(unsafe { &*place.cast::<PathBuf>() });
+    macro_rules! owners {
+        ($($owner:ty),+) => {$(
+            if id == TypeId::of::<$owner>() {
+                // SAFETY: `T` is this type, but for a lifetime in it, which outlives the borrow of
+                // `value`. The path is used no longer than that borrow.
+                return Some(unsafe { &*place.cast::<$owner>() });
+            }
+            if id == TypeId::of::<&$owner>() {
+                // SAFETY: `T` is a reference to this type, and as above.
+                return Some(unsafe { *place.cast::<&$owner>() });
+            }
+        )+};
     }
+    owners!(PathBuf, Box<Path>, Cow<'static, Path>);
     if id == TypeId::of::<&Path>() {
-        // SAFETY: `T` is `&'a Path` for some `'a`. The path is used no longer than `value` is
-        // borrowed, and `'a` outlives that borrow.
+        // SAFETY: `T` is `&'a Path` for some `'a`, and as above.
         return Some(unsafe { *place.cast::<&Path>() });
-    }
-    if id == TypeId::of::<&PathBuf>() {
-        // SAFETY: as for the reference to a path.
-        return Some(unsafe { *place.cast::<&PathBuf>() });
     }
     if id == TypeId::of::<Path>() {
         // SAFETY: `T` is `Path`, so both are the type `&Path`.
@@ -172,7 +178,8 @@ macro_rules! numbers {
             let is_vec = !is_slice && size_of_val(value) == size_of::<Vec<u8>>() && mem::needs_drop::<T>();
             let is_reference = !is_slice && !is_vec && type_name::<T>().as_bytes().first() == Some(&b'&');
             let is_array = !is_slice && !is_vec && !is_reference && may_be_array::<T>();
-            if !(is_slice || is_vec || is_reference || is_array) {
+            let is_box = !is_slice && size_of_val(value) == size_of::<Box<[u8]>>() && mem::needs_drop::<T>();
+            if !(is_slice || is_vec || is_reference || is_array || is_box) {
                 return None;
             }
             let id = id::<T>();

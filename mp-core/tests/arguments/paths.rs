@@ -1,5 +1,6 @@
 //! Paths arrive as they are, whether they are texts or not.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -18,6 +19,16 @@ fn bytes_of(path: &Path) -> Vec<u8> {
 #[process_fn]
 fn same(path: PathBuf) -> PathBuf {
     path
+}
+
+#[process_fn]
+fn same_owned(
+    path: Box<Path>,
+    other: Cow<'static, Path>,
+    both: Vec<Box<Path>>,
+) -> (Cow<'static, Path>, Box<[Box<Path>]>) {
+    assert!(both.iter().all(|one| *one == path));
+    (other, both.into())
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +52,11 @@ scenario!(paths_that_are_no_texts_arrive_intact, {
     for path in [PathBuf::new(), "/tmp/ä".into(), not_text(b'b'), not_text(0xFF)] {
         assert_eq!(bytes_of::spawn(&path).unwrap().join().unwrap(), path.as_os_str().as_bytes());
         assert_eq!(same::spawn(path.clone()).unwrap().join().unwrap(), path);
+        let boxed: Box<Path> = path.as_path().into();
+        let owned = same_owned::spawn(boxed.clone(), path.clone().into(), vec![boxed.clone(); 2]);
+        assert_eq!(owned.unwrap().join().unwrap(), (path.clone().into(), [boxed.clone(), boxed.clone()].into()));
+        let borrowed = Message::encode(&(Cow::Borrowed(path.as_path()), &boxed)).unwrap();
+        assert_eq!(borrowed.decode::<(PathBuf, PathBuf)>().unwrap(), (path.clone(), path.clone()));
         let (sender, receiver) = pipe::<PathBuf>().unwrap();
         sender.send_ref(&path).unwrap();
         assert_eq!(receiver.recv().unwrap(), path);

@@ -15,7 +15,7 @@ use rustix::net::{
 /// The door that a proxy carries.
 fn door(map: &Map<u64, u64>) -> OwnedFd {
     let mut message = Message::encode(map).unwrap();
-    message.take_descriptors().remove(0)
+    message.take_descriptors().unwrap().remove(0)
 }
 
 fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> bool {
@@ -102,7 +102,7 @@ scenario!(a_proxy_whose_lease_is_no_pipe_harms_nobody, {
     let manager = Manager::spawn().unwrap();
     let map = Map::<u64, u64>::new(&manager).unwrap();
     let mut message = Message::encode(&map).unwrap();
-    let mut descriptors = message.take_descriptors();
+    let mut descriptors = message.take_descriptors().unwrap();
     descriptors[1] = std::fs::File::open("/dev/null").unwrap().into();
     let forged: Map<u64, u64> = message.copy_with(descriptors).unwrap().decode().unwrap();
     forged.insert(1, 7).unwrap();

@@ -1,9 +1,11 @@
 //! Pools that run out of descriptors.
 
 use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use mp_core::process_fn;
 use mp_pool::{Pool, TaskError};
+use mp_shm::{Array, FrozenBuffer, Shared, Value};
 use mp_testing::scenario;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit, test_kill_process};
 
@@ -41,6 +43,31 @@ scenario!(waiting_calls_and_unjoined_results_hold_no_descriptors, {
         value.reverse();
         assert_eq!(value, bytes(seed));
     }
+});
+
+#[process_fn]
+fn count(counter: Value<u64>, table: FrozenBuffer<u64>, flags: Array<u8>, total: Shared<AtomicU64>, place: usize) {
+    counter.update(|counter| *counter += table[place]).unwrap();
+    flags.set(place, 1).unwrap();
+    total.fetch_add(1, Relaxed);
+}
+
+scenario!(waiting_calls_share_the_descriptors_of_their_memory, {
+    const CALLS: usize = 300;
+    allow_descriptors(64);
+    let pool = Pool::new(2).unwrap();
+    let (counter, flags) = (Value::new(0).unwrap(), Array::<u8>::zeroed(CALLS).unwrap());
+    let table = FrozenBuffer::from_slice(&[2; CALLS]).unwrap();
+    let total = Shared::new(AtomicU64::new(0)).unwrap();
+    let handles = |place| (counter.clone(), table.slice(..), flags.clone(), total.clone(), place);
+    let calls = (0..CALLS).map(|place| {
+        let (counter, table, flags, total, place) = handles(place);
+        pool.submit(count::call(counter, table, flags, total, place))
+    });
+    calls.collect::<Vec<_>>().into_iter().for_each(|task| task.join().unwrap());
+    pool.map::<count>((0..CALLS).map(handles)).unwrap();
+    assert_eq!((counter.get().unwrap(), total.load(Relaxed)), (4 * CALLS as u64, 2 * CALLS as u64));
+    assert!(flags.lock().unwrap().iter().all(|flag| *flag == 1));
 });
 
 scenario!(a_pool_without_descriptors_fails_tasks_and_goes_on_after_relief, {

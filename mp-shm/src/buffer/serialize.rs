@@ -17,7 +17,7 @@ impl<T> Serialize for Buffer<T> {
         let file = self.memory.for_others().map_err(|error| {
             ser::Error::custom(format_args!("the buffer could not be opened for another process: {error}"))
         })?;
-        part::serialize(file.as_fd(), &self.range, serializer)
+        part::serialize(&file.into(), &self.range, serializer)
     }
 }
 
