@@ -65,7 +65,8 @@ scenario!(calls_that_wait_for_a_worker_hold_up_no_function_of_the_server, {
     // This is a function of the server as well.
     drop(Pool::new(&manager, 1).unwrap());
     let hasty = pool.clone().with_limit(Some(Duration::from_millis(10)));
-    assert_eq!(hasty.submit(square::call(1)).unwrap().join(), Err(CallError::TimedOut));
+    // On a busy machine the submission itself takes longer than that.
+    assert_eq!(hasty.submit(square::call(1)).and_then(|task| task.join()), Err(CallError::TimedOut));
     go.set().unwrap();
     first.join().unwrap();
     for (other, number) in others.into_iter().zip(0..) {
