@@ -1,16 +1,20 @@
 //! The name of this process, and its place in the tree of processes.
 
+use std::borrow::Cow;
 use std::ffi::{CString, OsString};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::fork::Role;
+
 /// The name and the pid of this process, from [`current`].
 #[derive(Debug)]
 pub struct Current {
-    name: String,
+    name: Cow<'static, str>,
     identity: Vec<u64>,
+    /// How many children it has started.
+    children: AtomicU64,
     /// The name and the pid of the parent, if this library started the process.
     parent: Option<(String, u32)>,
 }
@@ -38,7 +42,11 @@ impl Current {
     }
 }
 
-static CURRENT: OnceLock<Current> = OnceLock::new();
+static CURRENT: Role<Current> = Role::new();
+
+/// A process that this library did not start.
+static MAIN: Current =
+    Current { name: Cow::Borrowed("MainProcess"), identity: Vec::new(), children: AtomicU64::new(0), parent: None };
 
 /// Describes this process.
 ///
@@ -49,7 +57,7 @@ static CURRENT: OnceLock<Current> = OnceLock::new();
 /// assert!(!mp_core::current().is_child());
 /// ```
 pub fn current() -> &'static Current {
-    CURRENT.get_or_init(|| Current { name: "MainProcess".to_owned(), identity: Vec::new(), parent: None })
+    CURRENT.get().unwrap_or(&MAIN)
 }
 
 pub(crate) fn name() -> &'static str {
@@ -68,23 +76,25 @@ impl Identity {
     /// The next child of this process. Its default name is its path from the root: the second child
     /// of `Process-1` is `Process-1:2`.
     pub(crate) fn of_next_child(name: Option<String>) -> Self {
-        static CHILDREN: AtomicU64 = AtomicU64::new(0);
         let mut path = current().identity.clone();
-        path.push(CHILDREN.fetch_add(1, Ordering::Relaxed) + 1);
+        path.push(current().children.fetch_add(1, Ordering::Relaxed) + 1);
         let default = || format!("Process-{}", path.iter().map(u64::to_string).collect::<Vec<_>>().join(":"));
-        let parent = (current().name.clone(), std::process::id());
+        let parent = (current().name().to_owned(), std::process::id());
         Self { name: name.unwrap_or_else(default), path, parent }
     }
 
     /// Gives this process the name and place that its parent decided.
     pub(crate) fn assume(self) -> &'static Current {
-        CURRENT.get_or_init(|| Current { name: self.name, identity: self.path, parent: Some(self.parent) })
+        let (name, parent) = (Cow::Owned(self.name), Some(self.parent));
+        CURRENT.set(Current { name, identity: self.path, children: AtomicU64::new(0), parent })
     }
 
-    /// What `ps` shows in place of the program: the name of the file and the name of the process.
-    pub(crate) fn title(&self, program: &OsString) -> CString {
+    /// What `ps` shows in place of the program: the name of the file and the name of the process,
+    /// and spaces if that is shorter than `least`.
+    pub(crate) fn title(&self, program: &OsString, least: usize) -> CString {
         let file = std::path::Path::new(program).file_name().unwrap_or(program);
         let title = format!("{}: {}", file.to_string_lossy(), self.name);
+        let title = format!("{title:least$}");
         CString::new(title.replace('\0', " ")).unwrap_or_default()
     }
 }

@@ -19,7 +19,8 @@ pub enum ExitStatus {
         core_dumped: bool,
     },
     /// The process ended, but its status is lost: this program ignores SIGCHLD, or other code in it
-    /// waits for all children.
+    /// waits for all children, or the process came from a fork server that was killed before it.
+    /// Since Linux 6.15 the kernel tells the status in all of these cases.
     Unknown,
 }
 
@@ -27,6 +28,19 @@ impl ExitStatus {
     /// Tells whether the process exited with code 0.
     pub fn success(&self) -> bool {
         matches!(self, Self::Code(0))
+    }
+}
+
+impl ExitStatus {
+    /// Makes it from the status that wait(2) returns.
+    pub(crate) fn from_wait(status: i32) -> Self {
+        if libc::WIFEXITED(status) {
+            Self::Code(libc::WEXITSTATUS(status))
+        } else if libc::WIFSIGNALED(status) {
+            Self::Signal { signal: libc::WTERMSIG(status), core_dumped: libc::WCOREDUMP(status) }
+        } else {
+            Self::Unknown
+        }
     }
 }
 

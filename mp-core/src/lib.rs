@@ -376,7 +376,10 @@ pub use outcome::Panic;
 pub use parent::{Parent, parent};
 #[cfg(feature = "async")]
 pub use process::JoinFuture;
-pub use process::{Builder, ChildInfo, JoinError, Output, Process, SpawnError, StartMethod, Stdio, active_children};
+pub use process::{
+    Builder, ChildInfo, ForkServer, ForkServerBuilder, ForkServerError, JoinError, Output, Process, SpawnError,
+    StartMethod, Stdio, active_children, set_start_method,
+};
 pub use registry::DuplicateFunction;
 pub use resource::Resource;
 pub use wait::wait;

@@ -1,19 +1,20 @@
 //! The life of a child, from the marker to its exit.
 
+use std::env;
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::exit;
-use std::sync::OnceLock;
 
 use super::{CALL_INIT, Constructor, Report, Start, marker};
+use crate::call::EncodedCall;
 use crate::codec::EncodeError;
 use crate::connection::{Connection, RecvError, SendErrorReason};
 use crate::outcome::Outcome;
 use crate::raw::error_chain;
 use crate::resource::Resource;
-use crate::sys::fork::forks;
+use crate::sys::fork::{Role, forks};
 use crate::sys::{lifeline, limits, runtime, stack};
 use crate::{codec, current, panic, registry, trace};
 
@@ -33,7 +34,15 @@ struct Reporter {
     forks: u32,
 }
 
-static REPORTER: OnceLock<Reporter> = OnceLock::new();
+static REPORTER: Role<Reporter> = Role::new();
+
+/// How this process came to be.
+enum Origin {
+    /// It was executed, and has run the constructors up to ours.
+    Executed(Option<Constructor>),
+    /// It is a copy of a fork server, and makes these calls first.
+    Forked(Vec<EncodedCall>),
+}
 
 /// Returns if this process is not a child.
 pub(super) fn run_if_marked(constructor: Option<Constructor>) {
@@ -62,15 +71,33 @@ pub(super) fn end_if_marked() {
 
 fn run(constructor: Option<Constructor>) {
     let control = match marker::take() {
-        Ok(control) => {
-            &REPORTER.get_or_init(|| Reporter { control: Control::from_fd(control), forks: forks() }).control
-        }
+        Ok(control) => report_to(Control::from_fd(control)),
         Err(why) => refuse(&why),
     };
     runtime::ignore_sigpipe();
     if let Err(error) = runtime::open_standard_streams() {
         not_started(control, format!("its standard streams could not be opened: {error}"));
     }
+    live(control, Origin::Executed(constructor));
+}
+
+/// The life of a copy of a fork server, from when its parent knows of it to its exit. It makes the
+/// calls of `hooks` before its own.
+pub(crate) fn run_forked(control: Connection<Report, Start>, hooks: Vec<EncodedCall>) -> ! {
+    live(report_to(control), Origin::Forked(hooks))
+}
+
+fn report_to(control: Control) -> &'static Control {
+    &REPORTER.set(Reporter { control, forks: forks() }).control
+}
+
+/// The descriptors by which a child is tied to its parent.
+pub(crate) fn own_descriptors() -> Vec<RawFd> {
+    let control = REPORTER.get().map(|reporter| reporter.control.as_fd());
+    control.into_iter().chain(lifeline::of_parent()).map(|fd| fd.as_raw_fd()).collect()
+}
+
+fn live(control: &Control, origin: Origin) -> ! {
     let start = match control.recv() {
         Ok(start) => start,
         // The parent died or gave up before it sent the start message.
@@ -81,16 +108,10 @@ fn run(constructor: Option<Constructor>) {
     if let Err(why) = start.own.apply() {
         not_started(control, why);
     }
-    let tied = if start.outlive_parent { Ok(true) } else { lifeline::tie(start.lifeline.as_fd()) };
-    match tied {
-        Ok(true) => {
-            lifeline::keep(start.lifeline);
-            let tied = if start.outlive_parent { Ok(()) } else { lifeline::is_tied() };
-            if let Err(error) = tied {
-                not_started(control, format!("it could not be tied to its parent's life: {error}"));
-            }
-        }
-        Ok(false) => exit(FAILED),
+    let is_tied = !start.outlive_parent;
+    let tied = if is_tied { lifeline::tie(start.lifeline.as_fd()) } else { Ok(true) };
+    match tied.and_then(|lives| if lives { lifeline::keep(start.lifeline, is_tied) } else { exit(FAILED) }) {
+        Ok(()) => {}
         Err(error) => not_started(control, format!("it could not be tied to its parent's life: {error}")),
     }
     if let Some((soft, hard)) = start.stack {
@@ -99,21 +120,34 @@ fn run(constructor: Option<Constructor>) {
         }
     }
     codec::set_message_limit(start.message_limit);
-    if let (Some(program), Some(constructor)) = (start.program, constructor) {
-        restore_program(program, constructor);
+    if let (Some(program), Origin::Executed(Some(constructor))) = (start.program, &origin) {
+        restore_program(program, *constructor);
     }
+    let title = start.identity.title(&env::args_os().next().unwrap_or_default(), 0);
     let current = start.identity.assume();
     if let Ok(name) = CString::new(current.name()) {
         runtime::set_name(&name);
     }
     stack::report_overflow(current.name());
-    panic::install_hook(|outcome| {
-        report(outcome);
-    });
-    if let Some(constructor) = constructor {
-        (constructor.run_remaining)(constructor);
-    }
-    if let Err(outcome) = registry::run_start_hooks() {
+    let begun = match origin {
+        Origin::Executed(constructor) => {
+            panic::install_hook(|outcome| {
+                report(outcome);
+            });
+            if let Some(constructor) = constructor {
+                (constructor.run_remaining)(constructor);
+            }
+            registry::run_start_hooks()
+        }
+        Origin::Forked(hooks) => {
+            runtime::set_title(&title);
+            hooks.into_iter().try_for_each(|hook| match hook.run() {
+                Outcome::Returned(_) => Ok(()),
+                outcome => Err(outcome),
+            })
+        }
+    };
+    if let Err(outcome) = begun {
         exit(report(outcome));
     }
     trace::begins(current.name(), start.call.function());

@@ -28,7 +28,7 @@ mod start;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) use child::REFUSED;
+pub(crate) use child::{REFUSED, own_descriptors, run_forked};
 pub(crate) use marker::{MARKER, value as marker_value};
 pub(crate) use own::OwnSettings;
 pub use role::{ROLES, Role};

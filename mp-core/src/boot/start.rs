@@ -35,4 +35,13 @@ pub(crate) enum Report {
     Outcome(Outcome),
     /// The process did not become a child.
     NotStarted(String),
+    /// The first message of a process that a fork server has made: it exists, and waits for its
+    /// start message.
+    Forked {
+        pid: i32,
+        #[serde(with = "descriptor::fd")]
+        pidfd: OwnedFd,
+    },
+    /// A fork server could not make the process, or the process could not be given a setting.
+    NotForked { setting: Option<String>, error: Option<i32>, text: String },
 }

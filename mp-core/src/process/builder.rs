@@ -4,11 +4,15 @@ use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{io, mem};
 
-use super::child::{Child, Control, ControlSocket};
+use super::child::{Child, Control, ControlSocket, Made};
 use super::environment::{self, Environment, c_string};
+use super::fork_server::ForkServer;
 use super::limits::Limits;
-use super::record::Record;
+use super::record::{Reaper, Record};
+use super::server::Settings;
 use super::stdio::{Stdio, Streams};
 use super::{Process, SpawnError, children};
 use crate::boot::{self, OwnSettings, Start};
@@ -20,17 +24,52 @@ use crate::function::ProcessFn;
 use crate::registry;
 use crate::resource::Resource;
 use crate::sys::program::{self, Program};
-use crate::sys::{credentials, lifeline, socket, spawn};
+use crate::sys::fork::PerProcess;
+use crate::sys::{credentials, fd, lifeline, process, socket, spawn};
 use crate::trace;
 
 /// How a new process is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum StartMethod {
     /// The same executable is started again, with no memory of this process. The cost does not
     /// depend on how much memory this process has.
     #[default]
     Spawn,
+    /// A fork server makes a copy of itself, with what it has loaded.
+    ForkServer(ForkServer),
+}
+
+static DEFAULT: PerProcess<Mutex<StartMethod>> = PerProcess::new(Mutex::default);
+
+fn default_method() -> MutexGuard<'static, StartMethod> {
+    DEFAULT.get().lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sets how this process makes processes whose [`Builder`] does not say it, those of pools and
+/// managers included. At first it is [`StartMethod::Spawn`].
+///
+/// Processes do not inherit it. A library should not set it, but take a [`StartMethod`] from its
+/// user.
+///
+/// # Examples
+///
+/// ```
+/// use mp_core::{ForkServer, StartMethod, process_fn, set_start_method};
+///
+/// #[process_fn]
+/// fn parent() -> u32 {
+///     std::os::unix::process::parent_id()
+/// }
+///
+/// let server = ForkServer::builder().build()?;
+/// set_start_method(StartMethod::ForkServer(server.clone()));
+/// assert_eq!(parent::spawn()?.join()?, server.pid());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn set_start_method(method: StartMethod) {
+    // The old one is dropped without the lock.
+    drop(mem::replace(&mut *default_method(), method));
 }
 
 /// Sets the name, the environment, the directory, the standard streams and the limits of a process,
@@ -74,8 +113,10 @@ pub struct Builder {
     process_group: bool,
     kill_on_drop: bool,
     outlive_parent: bool,
-    start_method: StartMethod,
+    start_method: Option<StartMethod>,
     program: Option<PathBuf>,
+    /// The least length of the title, so that another one fits there.
+    pub(super) title_room: usize,
 }
 
 impl Default for Builder {
@@ -97,8 +138,9 @@ impl Builder {
             process_group: false,
             kill_on_drop: false,
             outlive_parent: false,
-            start_method: StartMethod::default(),
+            start_method: None,
             program: None,
+            title_room: 0,
         }
     }
 
@@ -346,9 +388,9 @@ impl Builder {
         self
     }
 
-    /// Sets how the process is made.
+    /// Sets how the process is made. By default it is what [`set_start_method`] has set.
     pub fn start_method(mut self, method: StartMethod) -> Self {
-        self.start_method = method;
+        self.start_method = Some(method);
         self
     }
 
@@ -371,9 +413,7 @@ impl Builder {
             return Err(SpawnError::Unregistered { name: F::NAME });
         }
         let name = self.name.clone();
-        let result = match self.start_method {
-            StartMethod::Spawn => self.spawn_executable(call),
-        };
+        let result = self.make(call);
         match &result {
             Ok(process) => trace::spawned(process.name(), process.pid(), F::NAME),
             Err(error) => trace::not_spawned(name.as_deref(), F::NAME, error),
@@ -381,36 +421,61 @@ impl Builder {
         result
     }
 
-    fn spawn_executable<F: ProcessFn, A>(self, call: Call<F, A>) -> Result<Process<F::Output>, SpawnError> {
-        let program_file = program(self.program)?;
+    fn make<F: ProcessFn, A>(mut self, call: Call<F, A>) -> Result<Process<F::Output>, SpawnError> {
         let encoded = call.encode().map_err(|error| SpawnError::Encode(error.about(&registry::quoted::<F>())))?;
-        let environment = self.environment.strings()?;
-        let directory = match self.directory {
-            Some(directory) => Some(c_string("a working directory", directory.into_os_string().into_vec())?),
-            None => None,
-        };
         if let Some(name) = self.name.as_ref().filter(|name| name.contains('\0')) {
             return Err(SpawnError::InvalidInput { what: "a name", value: name.into() });
         }
-        let identity = Identity::of_next_child(self.name);
+        let method = self.start_method.take().unwrap_or_else(|| default_method().clone());
+        let identity = Identity::of_next_child(self.name.take());
         let name = identity.name.clone();
-        let (arguments, program) = environment::arguments(|program| identity.title(program))?;
-        let streams = Streams::open(self.streams)?;
+        let streams = Streams::open(mem::take(&mut self.streams))?;
         let (lifeline, childs_end) = lifeline::new().map_err(SpawnError::io("making the lifeline"))?;
-        let (mine, theirs) = socket::pair().map_err(SpawnError::io("making the control socket"))?;
-        let control = Control::from_fd(mine);
-
-        let outlive_parent = self.outlive_parent;
+        let made = match method {
+            StartMethod::Spawn => self.execute(&identity, &streams)?,
+            StartMethod::ForkServer(server) => server.fork(self.settings(&streams)?)?,
+        };
+        let record = Record::new((name, F::NAME), (made.pid, made.pidfd), lifeline, made.reaper, self.process_group);
+        let child = Child::new(record, self.kill_on_drop);
         let start = Start {
             identity,
             call: encoded,
             lifeline: childs_end,
-            outlive_parent,
+            outlive_parent: self.outlive_parent,
             stack: self.limits.stack(),
-            program,
+            program: made.program,
             message_limit: message_limit(),
             own: self.own,
         };
+        // Only once there is a pidfd, because after an earlier error the function must not have
+        // run.
+        match made.control.send(start).map_err(|error| error.reason) {
+            // If the process has ended already, `join` finds out why.
+            Ok(()) | Err(SendErrorReason::Disconnected) => {
+                Ok(Process::new(child, ControlSocket::new(made.control), streams.pipes))
+            }
+            Err(error) => {
+                child.discard();
+                Err(match error {
+                    SendErrorReason::Encode(error) => SpawnError::Encode(error.about(&registry::quoted::<F>())),
+                    SendErrorReason::Io(source) => SpawnError::Io { action: "sending the start message", source },
+                    other => SpawnError::Io { action: "sending the start message", source: io::Error::other(other) },
+                })
+            }
+        }
+    }
+
+    /// Starts the executable, with everything that can be set from outside.
+    fn execute(&mut self, identity: &Identity, streams: &Streams) -> Result<Made, SpawnError> {
+        let program_file = program(self.program.take())?;
+        let mut environment = self.environment.strings()?;
+        environment.push(environment::marker()?);
+        let directory = match self.directory.take() {
+            Some(directory) => Some(c_string("a working directory", directory.into_os_string().into_vec())?),
+            None => None,
+        };
+        let (arguments, program) = environment::arguments(|program| identity.title(program, self.title_room))?;
+        let (mine, theirs) = socket::pair().map_err(SpawnError::io("making the control socket"))?;
         let (pid, pidfd) = spawn::spawn(&spawn::Request {
             program: &program_file,
             arguments: &arguments,
@@ -418,32 +483,36 @@ impl Builder {
             directory: directory.as_deref(),
             standard_streams: streams.ends(),
             control: theirs.as_fd(),
-            new_session: outlive_parent,
+            new_session: self.outlive_parent,
             new_group: self.process_group,
         })
         .map_err(|failure| what_failed(directory.as_deref(), failure))?;
         // Before any other thread can see the child, because that thread could reap it, and its pid
         // could then belong to another process.
-        let limited = self.limits.apply(pid);
-        let record = Record::new((name, F::NAME), (pid, pidfd), lifeline, self.process_group);
-        let child = Child::new(record, self.kill_on_drop);
-        if let Err(error) = limited {
-            child.discard();
+        if let Err(error) = self.limits.apply(pid) {
+            process::discard(pid);
             return Err(error);
         }
-        // Only once there is a pidfd, because after an earlier error the function must not have
-        // run. `theirs` is still open, so sending to a process that has already ended succeeds and
-        // leaves the message unread. `join` then finds out why.
-        if let Err(error) = control.send(start) {
-            child.discard();
-            return Err(match error.reason {
-                SendErrorReason::Encode(error) => SpawnError::Encode(error.about(&registry::quoted::<F>())),
-                SendErrorReason::Io(source) => SpawnError::Io { action: "sending the start message", source },
-                other => SpawnError::Io { action: "sending the start message", source: std::io::Error::other(other) },
-            });
+        // The other end is still open when the start message is sent. So sending to a process that
+        // has already ended succeeds and leaves the message unread, which `join` notices.
+        let (control, theirs) = (Control::from_fd(mine), Some(theirs));
+        Ok(Made { control, _theirs: theirs, pid, pidfd, reaper: Reaper::Parent, program })
+    }
+
+    /// Returns what a copy of a fork server is to apply.
+    fn settings(&mut self, streams: &Streams) -> Result<Settings, SpawnError> {
+        if let Some(program) = self.program.take() {
+            return Err(SpawnError::InvalidInput { what: "a program to a copy of a fork server", value: program.into() });
         }
-        drop(theirs);
-        Ok(Process::new(child, ControlSocket::new(control), streams.pipes))
+        let directory = self.directory.take().unwrap_or_else(|| PathBuf::from("."));
+        Ok(Settings {
+            directory: fd::open_directory(&directory).map_err(|source| not_entered(&directory, source))?,
+            streams: streams.for_copy().map_err(SpawnError::io("opening a standard stream"))?,
+            environment: self.environment.strings()?,
+            limits: mem::take(&mut self.limits),
+            new_session: self.outlive_parent,
+            new_group: self.process_group,
+        })
     }
 }
 
@@ -466,10 +535,12 @@ fn program(given: Option<PathBuf>) -> Result<CString, SpawnError> {
 /// posix_spawn does not say which of its steps failed. Only entering the directory depends on the
 /// caller, so this checks whether that is possible.
 fn what_failed(directory: Option<&CStr>, (action, source): spawn::Failure) -> SpawnError {
-    if let Some(directory) = directory.map(|directory| Path::new(OsStr::from_bytes(directory.to_bytes()))) {
-        if directory.join(".").metadata().is_err() {
-            return SpawnError::Setting { setting: format!("the working directory {directory:?}"), source };
-        }
+    match directory.map(|directory| Path::new(OsStr::from_bytes(directory.to_bytes()))) {
+        Some(directory) if directory.join(".").metadata().is_err() => not_entered(directory, source),
+        _ => SpawnError::Io { action, source },
     }
-    SpawnError::Io { action, source }
+}
+
+fn not_entered(directory: &Path, source: io::Error) -> SpawnError {
+    SpawnError::Setting { setting: format!("the working directory {directory:?}"), source }
 }

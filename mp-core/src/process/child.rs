@@ -3,13 +3,13 @@
 use std::io;
 use std::mem;
 use std::ops::Deref;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::children::{self, ChildInfo, Key};
-use super::record::Record;
+use super::record::{Reaper, Record};
 use crate::boot::{Report, Start};
 use crate::connection::{Connection, RecvError};
 use crate::exit_status::ExitStatus;
@@ -68,6 +68,18 @@ impl Drop for Child {
 }
 
 pub(super) type Control = Connection<Start, Report>;
+
+/// A process that waits for its start message.
+pub(super) struct Made {
+    pub(super) control: Control,
+    /// The other end of the control socket, if it is to stay open until the message was sent.
+    pub(super) _theirs: Option<OwnedFd>,
+    pub(super) pid: Pid,
+    pub(super) pidfd: OwnedFd,
+    pub(super) reaper: Reaper,
+    /// The first argument of this process, if that of the other one is its title.
+    pub(super) program: Option<Vec<u8>>,
+}
 
 /// What the parent received through a child's control socket.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ impl Environment {
         self.changes.clear();
     }
 
-    /// Returns the child's environment as strings `NAME=value`, with the child's marker.
+    /// Returns the child's environment as strings `NAME=value`.
     pub(super) fn strings(&self) -> Result<Vec<CString>, SpawnError> {
         let mut strings = Vec::new();
         if !self.clear {
@@ -45,9 +45,13 @@ impl Environment {
                 strings.push(string(name, value)?);
             }
         }
-        strings.push(string(OsStr::new(MARKER), OsStr::new(&marker_value()))?);
         Ok(strings)
     }
+}
+
+/// Returns the variable that makes a process a child.
+pub(super) fn marker() -> Result<CString, SpawnError> {
+    string(OsStr::new(MARKER), OsStr::new(&marker_value()))
 }
 
 fn string(name: &OsStr, value: &OsStr) -> Result<CString, SpawnError> {

@@ -1,6 +1,7 @@
 //! Why a process could not be started, or returned no value.
 
 use std::io;
+use std::time::Duration;
 
 use crate::codec::{DecodeError, EncodeError};
 use crate::exit_status::ExitStatus;
@@ -66,6 +67,12 @@ pub enum SpawnError {
         /// The error of the operating system.
         r#source: io::Error,
     },
+    /// The fork server has ended, with this status, so it can make no process.
+    #[error("the fork server has ended with {0}")]
+    ForkServerGone(ExitStatus),
+    /// The fork server had ended, and could not be started again.
+    #[error("the fork server had ended, and could not be started again: {0}")]
+    ForkServer(Box<ForkServerError>),
     /// The operating system failed, for example for lack of processes, descriptors or memory.
     #[error("the process could not be started: {action} failed: {}", .r#source)]
     Io {
@@ -92,6 +99,43 @@ impl From<SpawnError> for io::Error {
         };
         Self::new(kind, error)
     }
+}
+
+/// Why a fork server could not be started. No process of it exists after this error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForkServerError {
+    /// The process of the server could not be started.
+    #[error("the fork server could not be started: {0}")]
+    Spawn(SpawnError),
+    /// The arguments of a preloaded function, or of one that each copy calls, cannot be encoded.
+    #[error("a call of the fork server could not be encoded: {0}")]
+    Encode(EncodeError),
+    /// A preloaded function panicked, or the server ended while it ran.
+    #[error("the preload of the fork server failed: {0}")]
+    Preload(JoinError),
+    /// The preload has left threads running. A copy would not have them, and would wait in vain for
+    /// what they hold.
+    #[error("the preload of the fork server has left threads running: {}", .0.join(", "))]
+    Threads(
+        /// Their names.
+        Vec<String>,
+    ),
+    /// The preload has left files open that all copies would share by accident: sockets, pipes,
+    /// buffers, or files that are open to be written. Open them in a function that each copy calls
+    /// ([`after_fork`](super::ForkServerBuilder::after_fork)).
+    #[error("the preload of the fork server has left files open that its copies would share: {}", .0.join(", "))]
+    Descriptors(
+        /// Their paths, or what they are.
+        Vec<String>,
+    ),
+    /// The preload took longer than
+    /// [`preload_timeout`](super::ForkServerBuilder::preload_timeout). The server was killed.
+    #[error("the preload of the fork server took longer than {0:?}")]
+    TimedOut(
+        /// The timeout.
+        Duration,
+    ),
 }
 
 /// Why a process returned no value.

@@ -254,6 +254,9 @@ pub(super) fn conclude<T: DeserializeOwned>(
     match answer {
         Some(Answer::Report(Report::Outcome(outcome))) => value(child, outcome),
         Some(Answer::Report(Report::NotStarted(why))) => Err(not_started(child, &why)),
+        Some(Answer::Report(Report::Forked { .. } | Report::NotForked { .. })) => {
+            Err(not_started(child, "it reported its start a second time"))
+        }
         Some(Answer::Malformed(error)) => {
             Err(JoinError::Decode(DecodeError::new(error.to_string()).about(&of(child, "report"))))
         }
@@ -291,7 +294,17 @@ fn why_unread(status: ExitStatus) -> Option<&'static str> {
 const LOADER_FAILED: i32 = 127;
 
 fn value<T: DeserializeOwned>(child: &Record, outcome: Outcome) -> Result<T, JoinError> {
-    outcome.decode().map_err(|error| match error {
+    outcome.decode().map_err(|error| of_call(child, error))
+}
+
+/// Why a call of a child that did not return has no value.
+pub(super) fn failure(child: &Record, outcome: Outcome) -> JoinError {
+    // What it returned is not asked for.
+    outcome.decode::<()>().map_or_else(|error| of_call(child, error), |()| JoinError::AlreadyJoined)
+}
+
+fn of_call(child: &Record, error: CallError) -> JoinError {
+    match error {
         // The child's word for it is not needed, and may be missing.
         CallError::Panicked(panic) => {
             JoinError::Panicked(Panic { process: child.name.clone(), ..panic }.of(child.function))
@@ -302,7 +315,7 @@ fn value<T: DeserializeOwned>(child: &Record, outcome: Outcome) -> Result<T, Joi
         }
         CallError::UnencodableResult(error) => JoinError::Encode(error.about(&of(child, "result"))),
         error @ CallError::UnknownFunction(_) => not_started(child, &error.to_string()),
-    })
+    }
 }
 
 fn not_started(child: &Record, why: &str) -> JoinError {

@@ -3,13 +3,14 @@
 use std::io;
 
 use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
 
 use super::SpawnError;
 use crate::resource::Resource;
 use crate::sys::limits;
 
 /// The limits that the parent sets for a child before it sends the start message.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Limits {
     resources: Vec<(Resource, u64, u64)>,
     processors: Option<Vec<usize>>,

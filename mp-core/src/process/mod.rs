@@ -5,19 +5,24 @@ mod child;
 mod children;
 mod environment;
 mod error;
+mod fork_server;
 mod handle;
 #[cfg(feature = "async")]
 mod join_future;
 mod limits;
 mod output;
 mod record;
+mod server;
+mod server_builder;
 mod stdio;
 
-pub use builder::{Builder, StartMethod};
+pub use builder::{Builder, StartMethod, set_start_method};
 pub use children::{ChildInfo, active_children};
-pub use error::{JoinError, SpawnError};
+pub use error::{ForkServerError, JoinError, SpawnError};
+pub use fork_server::ForkServer;
 pub use handle::Process;
 #[cfg(feature = "async")]
 pub use join_future::JoinFuture;
 pub use output::Output;
+pub use server_builder::ForkServerBuilder;
 pub use stdio::Stdio;

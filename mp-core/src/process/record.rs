@@ -11,7 +11,7 @@ use crate::exit_status::ExitStatus;
 use crate::pollable::PollableFd;
 use crate::sys::lifeline::Lifeline;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::process;
+use crate::sys::{forking, process};
 use crate::trace;
 
 /// A child that was started.
@@ -24,20 +24,49 @@ pub(super) struct Record {
     pub(super) pidfd: PollableFd,
     /// Whether signals go to the process group that the child leads.
     leads_group: bool,
+    /// Whether its end is waited for first, and its status is taken under the lock.
+    waits_by_poll: bool,
     life: Mutex<Life>,
 }
 
 #[derive(Debug)]
 enum Life {
-    /// Closing the lifeline kills a child that still runs.
-    Running(#[expect(dead_code, reason = "it is held, and nothing else")] Lifeline),
+    Running {
+        /// Closing it kills a child that still runs.
+        _lifeline: Lifeline,
+        reaper: Reaper,
+    },
     Reaped(ExitStatus),
+}
+
+/// Who reaps a child.
+#[derive(Debug)]
+pub(super) enum Reaper {
+    /// This process, which is its parent for the kernel.
+    Parent,
+    /// The fork server that made it, which reports the status through this pipe.
+    Server(OwnedFd),
+}
+
+impl Reaper {
+    /// Returns how the child ended; `None` while it runs.
+    fn status(&self, pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
+        match self {
+            Self::Parent => process::reap(pidfd),
+            Self::Server(report) if process::ended(pidfd)? => Ok(Some(
+                // The server reaps at once. If it is stopped, the status stays unknown.
+                forking::reported_status(report, Deadline::after(process::REAPING))
+                    .unwrap_or_else(|| process::status_of_other(pidfd)),
+            )),
+            Self::Server(_) => Ok(None),
+        }
+    }
 }
 
 impl Life {
     fn status(&self) -> Option<ExitStatus> {
         match self {
-            Self::Running(_) => None,
+            Self::Running { .. } => None,
             Self::Reaped(status) => Some(*status),
         }
     }
@@ -48,10 +77,12 @@ impl Record {
         (name, function): (String, &'static str),
         (pid, pidfd): (Pid, OwnedFd),
         lifeline: Lifeline,
+        reaper: Reaper,
         leads_group: bool,
     ) -> Self {
-        let life = Mutex::new(Life::Running(lifeline));
-        Self { name, function, pid, pidfd: PollableFd::new(pidfd), leads_group, life }
+        let waits_by_poll = leads_group || matches!(reaper, Reaper::Server(_));
+        let life = Mutex::new(Life::Running { _lifeline: lifeline, reaper });
+        Self { name, function, pid, pidfd: PollableFd::new(pidfd), leads_group, waits_by_poll, life }
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
@@ -65,10 +96,11 @@ impl Record {
     /// Reaps the child if it has ended.
     pub(super) fn status(&self) -> io::Result<Option<ExitStatus>> {
         let mut life = self.life();
-        if let Some(status) = life.status() {
-            return Ok(Some(status));
-        }
-        let Some(status) = process::reap(self.as_fd())? else { return Ok(None) };
+        let status = match &*life {
+            Life::Reaped(status) => return Ok(Some(*status)),
+            Life::Running { reaper, .. } => reaper.status(self.as_fd())?,
+        };
+        let Some(status) = status else { return Ok(None) };
         *life = Life::Reaped(status);
         drop(life);
         self.trace_end(status);
@@ -79,9 +111,9 @@ impl Record {
     pub(super) fn wait(&self) -> io::Result<Option<ExitStatus>> {
         // The lock is not held while waiting, so that other threads can ask for the status. If one
         // of them reaps the child first, it stores the status.
-        if self.leads_group {
-            // It is reaped under the lock, so that `signal` knows whether its number is still its
-            // own.
+        if self.waits_by_poll {
+            // The leader of a group is reaped under the lock, so that `signal` knows whether its
+            // number is still its own.
             poll::readable(self.as_fd(), Deadline::NEVER)?;
         } else if let Some(reaped) = process::wait(self.as_fd())? {
             *self.life() = Life::Reaped(reaped);

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 
 use super::SpawnError;
+use crate::descriptor::Fd;
 use crate::sys::fd;
 
 /// What a standard stream of a child is connected to.
@@ -33,11 +34,12 @@ use crate::sys::fd;
 /// assert_eq!(text, "hello\n");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stdio(Kind);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Kind {
+    #[default]
     Inherit,
     Null,
     Piped,
@@ -126,6 +128,20 @@ impl Streams {
 
     pub(super) fn ends(&self) -> [Option<BorrowedFd<'_>>; 3] {
         self.ends.each_ref().map(|end| end.as_ref().map(AsFd::as_fd))
+    }
+
+    /// Duplicates the descriptors for a process that cannot inherit them. `None` is a stream that is
+    /// closed.
+    pub(super) fn for_copy(&self) -> io::Result<[Option<Fd<OwnedFd>>; 3]> {
+        let mut streams = [None, None, None];
+        for ((number, end), stream) in (0..).zip(&self.ends).zip(&mut streams) {
+            let duplicate = match end {
+                Some(end) => Some(fd::duplicate(end.as_fd())?),
+                None => fd::standard_stream(number)?,
+            };
+            *stream = duplicate.map(Fd);
+        }
+        Ok(streams)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Duplicating descriptors, and moving them above 0, 1 and 2.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 
-use rustix::fs::fcntl_getfl;
+use rustix::fs::{Mode, OFlags, fcntl_getfl};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 /// The lowest number above stdin, stdout and stderr.
@@ -34,9 +35,24 @@ pub(crate) fn close_on_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(fcntl_setfd(fd, FdFlags::CLOEXEC)?)
 }
 
+/// Opens a directory, for nothing but to enter it.
+pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    above_standard_streams(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
 /// Tells whether `fd` is open.
 pub(crate) fn is_open(fd: BorrowedFd<'_>) -> bool {
     fcntl_getfl(fd).is_ok()
+}
+
+/// Duplicates the standard stream `number` of this process; `None` if it is closed.
+pub(crate) fn standard_stream(number: RawFd) -> io::Result<Option<OwnedFd>> {
+    // SAFETY: the borrow ends with the function. A stream that is closed cannot be duplicated.
+    match duplicate(unsafe { BorrowedFd::borrow_raw(number) }) {
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(None),
+        stream => stream.map(Some),
+    }
 }
 
 /// Makes a pipe, close-on-exec: the read end and the write end.

@@ -79,3 +79,27 @@ impl<T: Sync + 'static> PerProcess<T> {
         &made.value
     }
 }
+
+/// A static value that says what this process is. A process sets it at its start. The copy of a
+/// fork server, which becomes a process of its own, sets it again. Any other copy keeps it.
+pub(crate) struct Role<T: 'static>(AtomicPtr<T>);
+
+impl<T: Sync + 'static> Role<T> {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// Returns the value, if it was set.
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        // SAFETY: the pointer is null, or it is one that `set` stored: to a value that is never
+        // freed or changed.
+        unsafe { self.0.load(Ordering::Acquire).as_ref::<'static>() }
+    }
+
+    /// Sets the value. An earlier one is not dropped, because it may be in use.
+    pub(crate) fn set(&self, value: T) -> &'static T {
+        let value: &'static T = Box::leak(Box::new(value));
+        self.0.store(ptr::from_ref(value).cast_mut(), Ordering::Release);
+        value
+    }
+}

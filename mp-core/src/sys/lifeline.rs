@@ -30,7 +30,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{OnceLock, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -38,8 +38,9 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::Pid;
 
 use super::fd::is_open;
-use super::fork::forks;
+use super::fork::{Role, forks};
 use super::poll::{self, Deadline};
+use super::runtime::exit_at_once;
 use super::signals::spawn_without_signals;
 
 /// Sets the signal that an `O_ASYNC` description sends. The number is from Linux's
@@ -75,30 +76,26 @@ pub(crate) fn tie(pipe: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(!poll::hung_up(pipe, Deadline::PASSED)?)
 }
 
-/// The child's end, kept open until the process ends.
-static KEPT: OnceLock<OwnedFd> = OnceLock::new();
-
-/// The process that is tied, by the number of forks before it.
-static TIED: OnceLock<u32> = OnceLock::new();
-
-/// Keeps the pipe to this process's parent open. [`of_parent`] returns it.
-pub(crate) fn keep(pipe: OwnedFd) {
-    // A process has one parent, so this is called once.
-    let _ = KEPT.set(pipe);
+/// The child's end of the pipe to its parent, kept open until the process ends.
+struct Kept {
+    pipe: OwnedFd,
+    /// The process that is tied, by the number of forks before it; `None` if it outlives its
+    /// parent.
+    tied: Option<u32>,
 }
 
-/// Does what remains to do for a process that is tied to the pipe that it keeps.
+static KEPT: Role<Kept> = Role::new();
+
+/// Keeps the pipe to this process's parent open, which [`of_parent`] then returns. If the process
+/// is tied to it, this does what remains to do for that.
 ///
 /// # Errors
 ///
 /// Fails if this process is the first of a PID namespace, and the thread that it needs cannot be
 /// started.
-pub(crate) fn is_tied() -> io::Result<()> {
-    let _ = TIED.set(forks());
-    match of_parent() {
-        Some(pipe) if rustix::process::getpid() == Pid::INIT => watch(pipe),
-        _ => Ok(()),
-    }
+pub(crate) fn keep(pipe: OwnedFd, is_tied: bool) -> io::Result<()> {
+    let kept = KEPT.set(Kept { pipe, tied: is_tied.then(forks) });
+    if is_tied && rustix::process::getpid() == Pid::INIT { watch(kept.pipe.as_fd()) } else { Ok(()) }
 }
 
 /// Starts a thread that ends this process when the pipe is at its end. The function may close the
@@ -117,8 +114,7 @@ fn watch(pipe: BorrowedFd<'static>) -> io::Result<()> {
         }
         // Otherwise the table is shared, because the system call was refused, and it was closed.
         if is_open(pipe) {
-            // SAFETY: it ends the process, and runs none of its code.
-            unsafe { libc::_exit(128 + libc::SIGKILL) };
+            exit_at_once(128 + libc::SIGKILL);
         }
     })?;
     let _ = is_ready.recv();
@@ -143,11 +139,11 @@ fn close_all_but(kept: BorrowedFd<'_>) {
 /// Fails in a copy that `fork` made, because its original would not be tied then, and if the
 /// descriptor was closed.
 pub(crate) fn tie_again() -> io::Result<()> {
-    let (Some(pipe), Some(tied)) = (of_parent(), TIED.get()) else { return Ok(()) };
+    let Some(Kept { pipe, tied: Some(tied) }) = KEPT.get() else { return Ok(()) };
     if *tied != forks() {
         return Err(io::Error::other("the process that this one was forked from is tied to the parent"));
     }
-    if !tie(pipe)? {
+    if !tie(pipe.as_fd())? {
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?;
     }
     Ok(())
@@ -156,7 +152,7 @@ pub(crate) fn tie_again() -> io::Result<()> {
 /// Returns the pipe that is at its end once the parent has ended. `None` in a process that this
 /// library did not start.
 pub(crate) fn of_parent() -> Option<BorrowedFd<'static>> {
-    KEPT.get().map(AsFd::as_fd)
+    KEPT.get().map(|kept| kept.pipe.as_fd())
 }
 
 /// Calls fcntl(2) for the operations that rustix lacks.

@@ -10,6 +10,7 @@ pub(crate) mod control;
 pub(crate) mod credentials;
 pub(crate) mod fd;
 pub(crate) mod fork;
+pub(crate) mod forking;
 pub(crate) mod lifeline;
 pub(crate) mod limits;
 pub(crate) mod memfd;

@@ -1,8 +1,11 @@
 //! Waiting for a child and sending it signals, by pidfd. The kernel may reuse the pid of a reaped
 //! process; a pidfd never refers to another process.
 
+use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::null;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{
@@ -11,7 +14,7 @@ use rustix::process::{
 };
 
 use super::fd::above_standard_streams;
-use super::poll::{Deadline, readable};
+use super::poll::{Deadline, hung_up, readable};
 use crate::exit_status::ExitStatus;
 
 /// Opens the pidfd of a child that is not reaped yet.
@@ -37,14 +40,49 @@ fn reap_with(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> io::Result<Option
             Err(Errno::INTR) => {}
             // It was reaped elsewhere: SIGCHLD is ignored, or other code in the program waits for
             // all children.
-            Err(Errno::CHILD) => return Ok(ended(pidfd)?.then_some(ExitStatus::Unknown)),
+            Err(Errno::CHILD) => return Ok(ended(pidfd)?.then(|| status_of_other(pidfd))),
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-fn ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
+/// Tells whether the process has ended.
+pub(crate) fn ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
     readable(pidfd, Deadline::PASSED)
+}
+
+/// How long a process that has ended may take to be reaped by its parent.
+pub(crate) const REAPING: Duration = Duration::from_secs(1);
+
+/// Asks the kernel how a process ended that another process has reaped, or will in a moment. The
+/// kernel knows it since Linux 6.15.
+pub(crate) fn status_of_other(pidfd: BorrowedFd<'_>) -> ExitStatus {
+    /// `struct pidfd_info` of Linux's pidfd.h, as far as it goes in the first version.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    /// `PIDFD_INFO_EXIT`: the exit code is wanted, and known.
+    const EXIT: u64 = 1 << 3;
+    /// `PIDFD_GET_INFO`: `_IOWR(0xFF, 11, struct pidfd_info)`.
+    const GET_INFO: libc::Ioctl = 0xC000_FF0B | (size_of::<Info>() as libc::Ioctl) << 16;
+    loop {
+        let mut info = Info { mask: EXIT, ..Info::default() };
+        // SAFETY: the operation writes a struct of that size, which its number contains, to a valid
+        // place. A kernel that does not know it, and a descriptor that is not a pidfd, refuse it.
+        let asked = unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO, &raw mut info) };
+        if asked == 0 && info.mask & EXIT != 0 {
+            return ExitStatus::from_wait(info.exit_code);
+        }
+        // A pidfd hangs up once the process is reaped.
+        if asked != 0 || !hung_up(pidfd, Deadline::after(REAPING)).unwrap_or(false) {
+            return ExitStatus::Unknown;
+        }
+    }
 }
 
 fn exit_status(status: &WaitIdStatus) -> ExitStatus {
@@ -65,13 +103,15 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// Sends a signal to the process group that a child leads, and to the child if it has left that
-/// group. Does nothing if other code reaped the child: its number may be another's then.
+/// Sends a signal to the process group that a process leads, and to the process if it has left that
+/// group. Does nothing if the process was reaped: its number may be another's then.
 ///
-/// The caller sees to it that this process does not reap the child meanwhile.
+/// The caller sees to it that this process does not reap it meanwhile.
 pub(crate) fn signal_group(child: Pid, pidfd: BorrowedFd<'_>, to_send: Signal) -> io::Result<()> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    if matches!(rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options)), Err(Errno::CHILD)) {
+    let pidfd_number = pidfd.as_raw_fd();
+    // SAFETY: signal 0 is not sent. The call asks whether it could be, and takes no pointer but null.
+    let exists = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd_number, 0, null::<c_void>(), 0) };
+    if exists != 0 && Errno::from_io_error(&io::Error::last_os_error()) == Some(Errno::SRCH) {
         return Ok(());
     }
     let group = match kill_process_group(child, to_send) {

@@ -3,6 +3,9 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::ptr;
+use std::slice;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use rustix::fs::{Mode, OFlags, open};
 
@@ -57,10 +60,39 @@ pub(crate) fn set_name(name: &CStr) {
 /// no other thread reads it meanwhile.
 pub(crate) unsafe fn replace_first_argument(count: c_int, arguments: *mut *const c_char, argument: &'static CStr) {
     if count > 0 && !arguments.is_null() {
+        // SAFETY: as below.
+        TITLE.store(unsafe { arguments.read() }.cast_mut(), Ordering::Relaxed);
         // SAFETY: the array has at least one element. It is on the initial stack, which is
         // writable.
         unsafe { arguments.write(argument.as_ptr()) };
     }
+}
+
+/// The string that `ps` shows first, if it is not the argument that the program reads.
+static TITLE: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
+
+/// Changes the title of this process. It is cut off where the old one ended.
+///
+/// Only a process with one thread calls this.
+pub(crate) fn set_title(title: &CStr) {
+    let place = TITLE.load(Ordering::Relaxed);
+    if place.is_null() {
+        return;
+    }
+    // SAFETY: the kernel put a C string there, of which this library alone has the address.
+    let length = unsafe { CStr::from_ptr(place) }.count_bytes();
+    // SAFETY: the string is that long, and it is on the initial stack, which is writable. Nothing else
+    // reads it.
+    let place = unsafe { slice::from_raw_parts_mut(place.cast::<u8>(), length) };
+    let shown = title.count_bytes().min(length);
+    place[..shown].copy_from_slice(&title.to_bytes()[..shown]);
+    place[shown..].fill(0);
+}
+
+/// Ends this process, and runs none of its code.
+pub(crate) fn exit_at_once(code: i32) -> ! {
+    // SAFETY: it does not return.
+    unsafe { libc::_exit(code) }
 }
 
 /// Tells whether the calling thread is the first one of the process.

@@ -9,10 +9,11 @@
 use std::ffi::{c_int, c_void};
 use std::mem::{MaybeUninit, size_of_val};
 use std::ptr;
-use std::sync::OnceLock;
+
+use super::fork::Role;
 
 /// The message of the handler. It is made in advance, because the handler must not allocate.
-static MESSAGE: OnceLock<String> = OnceLock::new();
+static MESSAGE: Role<String> = Role::new();
 
 /// The greatest distance from the stack pointer that counts as an overflow.
 const NEAR: usize = 64 << 10;
@@ -21,13 +22,11 @@ const NEAR: usize = 64 << 10;
 /// registers need more.
 const SIGNAL_STACK: usize = 64 << 10;
 
-/// Installs the handler for the calling thread, unless SIGSEGV has a handler already.
+/// Installs the handler for the calling thread, unless SIGSEGV has a handler already: in the copy of
+/// a fork server it is this one, which says what was set last.
 pub(crate) fn report_overflow(process: &str) {
+    MESSAGE.set(format!("\nprocess '{process}' ({}) has overflowed its stack\n", std::process::id()));
     if !is_default(libc::SIGSEGV) {
-        return;
-    }
-    let message = format!("\nprocess '{process}' ({}) has overflowed its stack\n", std::process::id());
-    if MESSAGE.set(message).is_err() {
         return;
     }
     // SAFETY: getauxval(3) has no precondition. It returns 0 if the kernel does not supply the

@@ -1,0 +1,205 @@
+//! A fork server as its owner sees it.
+
+use std::error::Error;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{fmt, io};
+
+use rustix::process::Pid;
+
+use super::child::Made;
+use super::error::{ForkServerError, SpawnError};
+use super::handle::Process;
+use super::record::Reaper;
+use super::server::{Order, Ready, Request, Settings, why_not_forked};
+use crate::boot::Report;
+use crate::connection::{Connection, RecvError, SendErrorReason, duplex};
+use crate::exit_status::ExitStatus;
+use crate::sys::fd;
+use crate::sys::fork::forks;
+use crate::sys::poll::{self, Deadline};
+
+/// A process that has loaded something once, and makes copies of itself in which functions run.
+///
+/// A model, an interpreter or a table that takes long to load, or much memory, is loaded in the
+/// server by functions that [`builder`](Self::builder) names. A process from the server has it from
+/// its start, takes a fraction of the time to start, and shares the memory with the others until it
+/// writes to it. Each is a [`Process`] like any other. What the [`Builder`](super::Builder) sets
+/// holds for it, and it dies with the process that has started it.
+///
+/// The server is a process of this program of its own, with one thread, so the traps of `fork` do
+/// not concern the program: it may have as many threads as it likes.
+///
+/// Clones refer to the same server, and several threads can use one at once. The server ends when
+/// they were all dropped and its processes have ended. It is not a value that can be sent: another
+/// process can have a server of its own.
+///
+/// # What a process has from where
+///
+/// | from the process that starts it, at that time | from the server |
+/// |---|---|
+/// | arguments of the function, name, environment, working directory, standard streams | memory: statics and what they own, thread-locals, what [`on_start`](macro@crate::on_start) functions have set up, handlers of signals, the panic hook |
+/// | what the `Builder` sets | what the builder does not set: resource limits, user, umask, niceness, processors, ignored signals, session and group, as they were when the server was built |
+/// | | files that the preload has opened to read, with their positions; the layout of the address space |
+///
+/// All processes of a server have one layout of the address space, and the state of every generator
+/// of random numbers that the preload has used, std's for hash tables included. What has to differ,
+/// such as a seed, is set by [`after_fork`](super::ForkServerBuilder::after_fork).
+///
+/// A handle that belongs to the process that made it, such as a [`Process`] or a pool, is inert in a
+/// copy. So let the preload make data, and let it take handles from nowhere.
+///
+/// # Process death
+///
+/// The kernel kills the server when its owner dies. If the server dies, its processes run on, and
+/// their values arrive. How one of them ended is then known from Linux 6.15 on, and is
+/// [`ExitStatus::Unknown`] before. Starting a process fails with [`SpawnError::ForkServerGone`], or
+/// starts the server again ([`restart`](super::ForkServerBuilder::restart)). A server that is
+/// stopped, by SIGSTOP for example, makes a spawn wait until it goes on or is killed.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::OnceLock;
+///
+/// use mp_core::{ForkServer, process_fn};
+///
+/// static WORDS: OnceLock<Vec<String>> = OnceLock::new();
+///
+/// #[process_fn]
+/// fn load(text: &str) {
+///     WORDS.get_or_init(|| text.split(' ').map(str::to_owned).collect());
+/// }
+///
+/// #[process_fn]
+/// fn word(index: usize) -> Option<String> {
+///     WORDS.get().unwrap().get(index).cloned()
+/// }
+///
+/// let server = ForkServer::builder().preload(load::call("to be or not")).build()?;
+/// assert_eq!(server.spawn(word::call(3))?.join()?, Some("not".to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct ForkServer(Arc<Shared>);
+
+struct Shared {
+    name: String,
+    forks: u32,
+    /// Starts the server again, if that is wanted.
+    restart: Option<Start>,
+    running: Mutex<Arc<Running>>,
+}
+
+pub(super) type Start = Box<dyn Fn() -> Result<Running, ForkServerError> + Send + Sync>;
+
+/// A server that was started.
+pub(super) struct Running {
+    pub(super) process: Process<()>,
+    pub(super) connection: Connection<Order, Ready>,
+}
+
+/// How long the kernel may take from closing the descriptors of a process to its end.
+const END: Duration = Duration::from_secs(1);
+
+impl Running {
+    /// Asks for a process with these settings. Gives them back if the server does not answer.
+    fn ask(&self, settings: Settings) -> Result<Result<Made, Settings>, SpawnError> {
+        let (mine, theirs) = duplex().map_err(SpawnError::io("making the control socket"))?;
+        let (report, status) = fd::pipe().map_err(SpawnError::io("making a pipe for the status"))?;
+        let order = Order::Fork(Request { control: theirs, status, settings });
+        let sent = self.connection.send_ref(&order);
+        // Only the server and the process keep their ends, so that the end of both is noticed.
+        let Order::Fork(Request { settings, .. }) = order else { unreachable!("it was just made") };
+        match sent.map_err(|error| error.reason) {
+            Ok(()) => {}
+            Err(SendErrorReason::Disconnected) => return Ok(Err(settings)),
+            Err(error) => return Err(SpawnError::Io { action: "asking the fork server", source: io::Error::other(error) }),
+        }
+        match mine.recv() {
+            Ok(Report::Forked { pid, pidfd }) => {
+                let pid = Pid::from_raw(pid).ok_or_else(|| no_copy("it has sent no pid"))?;
+                let (reaper, program) = (Reaper::Server(report), None);
+                Ok(Ok(Made { control: mine, _theirs: None, pid, pidfd, reaper, program }))
+            }
+            Ok(Report::NotForked { setting, error, text }) => Err(why_not_forked(setting, error, text)),
+            Ok(_) => Err(no_copy("it has not said that it exists")),
+            Err(RecvError::Disconnected) => Ok(Err(settings)),
+            Err(error) => Err(no_copy(error)),
+        }
+    }
+
+    /// Returns how the server ended, if it has.
+    fn end(&self) -> Option<ExitStatus> {
+        // It may have closed its end of the connection just before its end.
+        let ended = poll::readable(self.process.as_fd(), Deadline::after(END)).unwrap_or(false);
+        ended.then(|| self.process.exit_status()).flatten()
+    }
+}
+
+fn no_copy(why: impl Into<Box<dyn Error + Send + Sync>>) -> SpawnError {
+    SpawnError::Io { action: "making a copy of the fork server", source: io::Error::other(why) }
+}
+
+impl ForkServer {
+    pub(super) fn new(name: String, start: Start, restart: bool) -> Result<Self, ForkServerError> {
+        let running = Mutex::new(Arc::new(start()?));
+        Ok(Self(Arc::new(Shared { name, forks: forks(), restart: restart.then_some(start), running })))
+    }
+
+    fn running(&self) -> MutexGuard<'_, Arc<Running>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the name of the server.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Returns the process ID of the server.
+    pub fn pid(&self) -> u32 {
+        self.running().process.pid()
+    }
+
+    /// Tells whether the server has not ended.
+    pub fn is_alive(&self) -> bool {
+        self.running().process.is_alive()
+    }
+
+    /// Asks the server for a process. If the server has ended, starts it again, if that is wanted.
+    pub(super) fn fork(&self, settings: Settings) -> Result<Made, SpawnError> {
+        if self.0.forks != forks() {
+            return Err(no_copy("the server belongs to the process that this one was forked from"));
+        }
+        let running = Arc::clone(&self.running());
+        let settings = match running.ask(settings)? {
+            Ok(made) => return Ok(made),
+            Err(settings) => settings,
+        };
+        let status = running.end().ok_or_else(|| no_copy("it ended before it had begun"))?;
+        let Some(start) = &self.0.restart else { return Err(SpawnError::ForkServerGone(status)) };
+        let running = {
+            let mut current = self.running();
+            // Another thread may have started it meanwhile.
+            if Arc::ptr_eq(&current, &running) {
+                *current = Arc::new(start().map_err(|error| SpawnError::ForkServer(Box::new(error)))?);
+            }
+            Arc::clone(&current)
+        };
+        match running.ask(settings)? {
+            Ok(made) => Ok(made),
+            Err(_) => Err(SpawnError::ForkServerGone(running.end().unwrap_or(ExitStatus::Unknown))),
+        }
+    }
+}
+
+impl fmt::Debug for ForkServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForkServer")
+            .field("name", &self.0.name)
+            .field("pid", &self.pid())
+            .field("is_alive", &self.is_alive())
+            .finish()
+    }
+}
