@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::procfs::{self, Entry};
-use crate::{holds_within, nothing};
+use crate::{holds_within, nothing, start_method};
 
 /// Runs `body` and fails if anything is left of what it did. Only for a process that does nothing
 /// else.
@@ -19,6 +19,7 @@ pub fn check(body: impl FnOnce()) {
         // that would be lost.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    start_method::choose();
     // What the first spawn makes for the whole life of the process is no leak.
     nothing::spawn().unwrap().join().unwrap();
     let before = Resources::of_this_process();
@@ -50,7 +51,7 @@ pub fn left_of_session(session: u32) -> Vec<Entry> {
 pub struct Resources {
     /// Open descriptors, and what each stands for.
     pub descriptors: BTreeMap<i32, String>,
-    /// The numbers of its children, zombies included.
+    /// The numbers of its children, zombies included, and of the processes of its fork server.
     pub children: BTreeSet<u32>,
     /// The numbers of its threads.
     pub threads: BTreeSet<u32>,
@@ -67,7 +68,7 @@ impl Resources {
     pub fn of_this_process() -> Self {
         Self {
             descriptors: descriptors(),
-            children: procfs::children(std::process::id()).into_iter().map(|child| child.pid).collect(),
+            children: start_method::children().into_iter().map(|child| child.pid).collect(),
             threads: numbers("/proc/self/task"),
             mappings: mappings(),
             shared_memory: shared_memory(),

@@ -16,6 +16,7 @@ pub mod leaks;
 pub mod limits;
 pub mod procfs;
 pub mod python;
+pub mod start_method;
 pub mod victims;
 
 use std::fs::File;

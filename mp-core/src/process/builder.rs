@@ -23,8 +23,8 @@ use crate::current::Identity;
 use crate::function::ProcessFn;
 use crate::registry;
 use crate::resource::Resource;
-use crate::sys::program::{self, Program};
 use crate::sys::fork::PerProcess;
+use crate::sys::program::{self, Program};
 use crate::sys::{credentials, fd, lifeline, process, socket, spawn};
 use crate::trace;
 
@@ -39,6 +39,9 @@ pub enum StartMethod {
     /// A fork server makes a copy of itself, with what it has loaded.
     ForkServer(ForkServer),
 }
+
+/// How long the titles of the processes of a fork server can be. Longer ones are cut off.
+const TITLE_ROOM: usize = 128;
 
 static DEFAULT: PerProcess<Mutex<StartMethod>> = PerProcess::new(Mutex::default);
 
@@ -115,8 +118,9 @@ pub struct Builder {
     outlive_parent: bool,
     start_method: Option<StartMethod>,
     program: Option<PathBuf>,
-    /// The least length of the title, so that another one fits there.
-    pub(super) title_room: usize,
+    /// Whether it is to become a fork server: [`active_children`](super::active_children) does not
+    /// list it, and its title has room for those of its copies.
+    pub(super) is_server: bool,
 }
 
 impl Default for Builder {
@@ -140,7 +144,7 @@ impl Builder {
             outlive_parent: false,
             start_method: None,
             program: None,
-            title_room: 0,
+            is_server: false,
         }
     }
 
@@ -435,7 +439,9 @@ impl Builder {
             StartMethod::Spawn => self.execute(&identity, &streams)?,
             StartMethod::ForkServer(server) => server.fork(self.settings(&streams)?)?,
         };
-        let record = Record::new((name, F::NAME), (made.pid, made.pidfd), lifeline, made.reaper, self.process_group);
+        let mut record =
+            Record::new((name, F::NAME), (made.pid, made.pidfd), lifeline, made.reaper, self.process_group);
+        record.is_server = self.is_server;
         let child = Child::new(record, self.kill_on_drop);
         let start = Start {
             identity,
@@ -465,16 +471,19 @@ impl Builder {
         }
     }
 
+    fn directory(&mut self) -> Result<Option<CString>, SpawnError> {
+        let directory = self.directory.take().map(|directory| directory.into_os_string().into_vec());
+        directory.map(|directory| c_string("a working directory", directory)).transpose()
+    }
+
     /// Starts the executable, with everything that can be set from outside.
     fn execute(&mut self, identity: &Identity, streams: &Streams) -> Result<Made, SpawnError> {
         let program_file = program(self.program.take())?;
         let mut environment = self.environment.strings()?;
         environment.push(environment::marker()?);
-        let directory = match self.directory.take() {
-            Some(directory) => Some(c_string("a working directory", directory.into_os_string().into_vec())?),
-            None => None,
-        };
-        let (arguments, program) = environment::arguments(|program| identity.title(program, self.title_room))?;
+        let directory = self.directory()?;
+        let title_room = if self.is_server { TITLE_ROOM } else { 0 };
+        let (arguments, program) = environment::arguments(|program| identity.title(program, title_room))?;
         let (mine, theirs) = socket::pair().map_err(SpawnError::io("making the control socket"))?;
         let (pid, pidfd) = spawn::spawn(&spawn::Request {
             program: &program_file,
@@ -502,11 +511,15 @@ impl Builder {
     /// Returns what a copy of a fork server is to apply.
     fn settings(&mut self, streams: &Streams) -> Result<Settings, SpawnError> {
         if let Some(program) = self.program.take() {
-            return Err(SpawnError::InvalidInput { what: "a program to a copy of a fork server", value: program.into() });
+            return Err(SpawnError::InvalidInput {
+                what: "a program to a copy of a fork server",
+                value: program.into(),
+            });
         }
-        let directory = self.directory.take().unwrap_or_else(|| PathBuf::from("."));
+        let directory = self.directory()?;
+        let opened = fd::open_directory(directory.as_deref().unwrap_or(c"."));
         Ok(Settings {
-            directory: fd::open_directory(&directory).map_err(|source| not_entered(&directory, source))?,
+            directory: opened.map_err(|source| what_failed(directory.as_deref(), ("open", source)))?,
             streams: streams.for_copy().map_err(SpawnError::io("opening a standard stream"))?,
             environment: self.environment.strings()?,
             limits: mem::take(&mut self.limits),
@@ -532,15 +545,13 @@ fn program(given: Option<PathBuf>) -> Result<CString, SpawnError> {
     }
 }
 
-/// posix_spawn does not say which of its steps failed. Only entering the directory depends on the
-/// caller, so this checks whether that is possible.
+/// Neither posix_spawn nor a process without free descriptors says what is wrong with a directory,
+/// so this checks whether it can be entered.
 fn what_failed(directory: Option<&CStr>, (action, source): spawn::Failure) -> SpawnError {
     match directory.map(|directory| Path::new(OsStr::from_bytes(directory.to_bytes()))) {
-        Some(directory) if directory.join(".").metadata().is_err() => not_entered(directory, source),
+        Some(directory) if directory.join(".").metadata().is_err() => {
+            SpawnError::Setting { setting: format!("the working directory {directory:?}"), source }
+        }
         _ => SpawnError::Io { action, source },
     }
-}
-
-fn not_entered(directory: &Path, source: io::Error) -> SpawnError {
-    SpawnError::Setting { setting: format!("the working directory {directory:?}"), source }
 }

@@ -103,7 +103,9 @@ fn list(children: &BTreeMap<u64, Arc<Record>>) -> Vec<(u64, Arc<Record>)> {
 /// Lists the children of this process that have not ended, oldest first.
 ///
 /// The list contains the children that this library started, including those whose
-/// [`Process`](crate::Process) was dropped or detached. The call reaps children that have ended.
+/// [`Process`](crate::Process) was dropped or detached, and those from a
+/// [`ForkServer`](crate::ForkServer), but not the server itself. The call reaps children that have
+/// ended.
 ///
 /// # Examples
 ///
@@ -131,7 +133,7 @@ pub fn active_children() -> Vec<ChildInfo> {
         (list(&children.attached), list(&children.detached))
     };
     active.extend(detached.iter().cloned());
-    active.retain(|(_, record)| !record.has_ended());
+    active.retain(|(_, record)| !record.has_ended() && !record.is_server);
     forget_ended(detached);
     active.sort_by_key(|(key, _)| *key);
     active.into_iter().map(|(_, record)| ChildInfo::new(record)).collect()

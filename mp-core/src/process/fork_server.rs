@@ -110,12 +110,16 @@ impl Running {
         let (report, status) = fd::pipe().map_err(SpawnError::io("making a pipe for the status"))?;
         let order = Order::Fork(Request { control: theirs, status, settings });
         let sent = self.connection.send_ref(&order);
+        let Order::Fork(Request { control, status, settings }) = order else { unreachable!("it was just made") };
         // Only the server and the process keep their ends, so that the end of both is noticed.
-        let Order::Fork(Request { settings, .. }) = order else { unreachable!("it was just made") };
+        drop((control, status));
         match sent.map_err(|error| error.reason) {
             Ok(()) => {}
             Err(SendErrorReason::Disconnected) => return Ok(Err(settings)),
-            Err(error) => return Err(SpawnError::Io { action: "asking the fork server", source: io::Error::other(error) }),
+            Err(SendErrorReason::Encode(error)) => return Err(SpawnError::Encode(error)),
+            Err(error) => {
+                return Err(SpawnError::Io { action: "asking the fork server", source: io::Error::other(error) });
+            }
         }
         match mine.recv() {
             Ok(Report::Forked { pid, pidfd }) => {

@@ -22,6 +22,8 @@ pub(super) struct Record {
     pub(super) function: &'static str,
     pid: Pid,
     pub(super) pidfd: PollableFd,
+    /// Whether it is a fork server, which is not listed.
+    pub(super) is_server: bool,
     /// Whether signals go to the process group that the child leads.
     leads_group: bool,
     /// Whether its end is waited for first, and its status is taken under the lock.
@@ -82,7 +84,7 @@ impl Record {
     ) -> Self {
         let waits_by_poll = leads_group || matches!(reaper, Reaper::Server(_));
         let life = Mutex::new(Life::Running { _lifeline: lifeline, reaper });
-        Self { name, function, pid, pidfd: PollableFd::new(pidfd), leads_group, waits_by_poll, life }
+        Self { name, function, pid, pidfd: PollableFd::new(pidfd), is_server: false, leads_group, waits_by_poll, life }
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {

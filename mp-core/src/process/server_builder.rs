@@ -115,14 +115,11 @@ impl Calls {
     }
 }
 
-/// How long the titles of the processes of a server can be: longer ones are cut off.
-const TITLE_ROOM: usize = 128;
-
 fn start(name: &str, load: &Order, timeout: Option<Duration>) -> Result<Running, ForkServerError> {
     let io = |source| ForkServerError::Spawn(SpawnError::Io { action: "making a connection", source });
     let (mine, theirs) = duplex().map_err(io)?;
     let mut builder = Builder::new().name(name).start_method(StartMethod::Spawn).kill_on_drop(true);
-    builder.title_room = TITLE_ROOM;
+    builder.is_server = true;
     let mut process = builder.spawn(server::call(theirs)).map_err(ForkServerError::Spawn)?;
     let ready = match mine.send_ref(load).map_err(|error| error.reason) {
         Ok(()) => wait(&mine, &process, timeout),

@@ -1,8 +1,8 @@
 //! Duplicating descriptors, and moving them above 0, 1 and 2.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
@@ -36,7 +36,7 @@ pub(crate) fn close_on_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Opens a directory, for nothing but to enter it.
-pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_directory(path: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     above_standard_streams(rustix::fs::open(path, flags, Mode::empty())?)
 }

@@ -104,21 +104,31 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
 }
 
 /// Sends a signal to the process group that a process leads, and to the process if it has left that
-/// group. Does nothing if the process was reaped: its number may be another's then.
+/// group.
 ///
-/// The caller sees to it that this process does not reap it meanwhile.
-pub(crate) fn signal_group(child: Pid, pidfd: BorrowedFd<'_>, to_send: Signal) -> io::Result<()> {
-    let pidfd_number = pidfd.as_raw_fd();
-    // SAFETY: signal 0 is not sent. The call asks whether it could be, and takes no pointer but null.
-    let exists = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd_number, 0, null::<c_void>(), 0) };
-    if exists != 0 && Errno::from_io_error(&io::Error::last_os_error()) == Some(Errno::SRCH) {
-        return Ok(());
-    }
-    let group = match kill_process_group(child, to_send) {
+/// Before Linux 6.9 it does nothing if the process was reaped, because its number may be another's
+/// then. The caller sees to it that this process does not reap it meanwhile.
+pub(crate) fn signal_group(leader: Pid, pidfd: BorrowedFd<'_>, to_send: Signal) -> io::Result<()> {
+    /// `PIDFD_SIGNAL_PROCESS_GROUP`
+    const GROUP: u32 = 1 << 2;
+    let group = match send(pidfd, to_send.as_raw(), GROUP) {
         Err(Errno::SRCH) => Ok(()),
+        Err(Errno::INVAL) if send(pidfd, 0, 0) == Err(Errno::SRCH) => return Ok(()),
+        Err(Errno::INVAL) => match kill_process_group(leader, to_send) {
+            Err(Errno::SRCH) => Ok(()),
+            other => Ok(other?),
+        },
         other => Ok(other?),
     };
-    if getpgid(Some(child)) == Ok(child) { group } else { signal(pidfd, to_send) }
+    if matches!(getpgid(Some(leader)), Ok(group) if group != leader) { signal(pidfd, to_send) } else { group }
+}
+
+/// Calls pidfd_send_signal(2) with what rustix lacks: signal 0, which only asks, and flags.
+fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> rustix::io::Result<()> {
+    // SAFETY: a signal has no effect on memory, and null is allowed as the third argument.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, null::<c_void>(), flags) };
+    if result == 0 { Ok(()) } else { Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)) }
 }
 
 /// Kills a child that cannot be used, and reaps it.

@@ -7,6 +7,7 @@ use mp_core::{
 };
 use mp_testing::leaks::Resources;
 use mp_testing::limits::with_memory;
+use mp_testing::start_method::is_not_for_fork_server;
 use mp_testing::{PATIENCE, error_chain, nothing, scenario};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -159,6 +160,9 @@ fn count(pairs: Vec<(u32, u32)>) -> usize {
 // A `Vec` of anything but numbers grows in serde's hands, and Rust ends a process that cannot
 // allocate. That is not promised; that the parent learns of it is.
 scenario!(a_collection_that_finds_no_memory_ends_the_child_by_a_signal_that_is_named, {
+    if is_not_for_fork_server("the limit is not for the server") {
+        return;
+    }
     let pairs = vec![(1, 2); LARGE / 8];
     let builder = Builder::new().stderr(Stdio::null());
     let process = with_memory(8 << 10, || builder.spawn(count::call(pairs))).unwrap();
@@ -167,6 +171,9 @@ scenario!(a_collection_that_finds_no_memory_ends_the_child_by_a_signal_that_is_n
 });
 
 scenario!(a_spawn_without_memory_is_an_error_or_a_child_whose_end_is_named, {
+    if is_not_for_fork_server("the limit is not for the server") {
+        return;
+    }
     let before = Resources::of_this_process();
     // Small allocations find room in the heap, so that they do not end this process: std's own do.
     let mut room: Vec<Vec<u8>> = (0..64).map(|_| vec![1; 8 << 10]).collect();

@@ -1,3 +1,6 @@
-//! Fork servers: what they load, what their processes have, and how each of them can end.
+//! Fork servers: what they load, what their processes have, and how each of them can end. `ci/fork-server`
+//! runs the tests of other processes with a fork server as well.
 
+mod deaths;
 mod preload;
+mod processes;

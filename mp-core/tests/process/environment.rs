@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use mp_core::{Builder, Process, Sender, SpawnError, pipe, process_fn};
+use mp_testing::start_method::is_not_for_fork_server;
 use mp_testing::{PATIENCE, error_chain, nothing, scenario};
 
 #[process_fn]
@@ -117,6 +118,9 @@ scenario!(what_cannot_be_passed_to_a_process_is_refused, {
 });
 
 scenario!(what_is_too_long_for_the_kernel_is_an_error, {
+    if is_not_for_fork_server("nothing is executed") {
+        return;
+    }
     for builder in [Builder::new().name("n".repeat(1 << 20)), Builder::new().env("A", "v".repeat(1 << 20))] {
         let error = refused(builder.spawn(nothing::call()));
         assert!(

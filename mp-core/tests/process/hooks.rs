@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use mp_core::{Builder, ExitStatus, JoinError, on_start, process_fn};
 use mp_testing::scenario;
+use mp_testing::start_method::is_not_for_fork_server;
 
 static RUN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -45,6 +46,9 @@ fn noted_below() -> Vec<String> {
 }
 
 scenario!(hooks_run_once_in_every_child_and_in_order, {
+    if is_not_for_fork_server("the hooks run in the server") {
+        return;
+    }
     let expected = |name: &str| [format!("first in {name}"), format!("second in {name}")];
     assert_eq!(Builder::new().name("child").spawn(noted::call()).unwrap().join().unwrap(), expected("child"));
     assert_eq!(noted_below::spawn().unwrap().join().unwrap(), expected("below"));
@@ -54,6 +58,9 @@ scenario!(hooks_run_once_in_every_child_and_in_order, {
 });
 
 scenario!(a_hook_that_fails_ends_the_process_and_its_parent_is_told, {
+    if is_not_for_fork_server("the hooks run in the server") {
+        return;
+    }
     let with = |how| Builder::new().env("MP_TEST_HOOK", how).spawn(noted::call()).unwrap().join();
     let Err(JoinError::Panicked(panic)) = with("panics") else { panic!("it panics") };
     assert!(panic.message.contains("the hook was told to") && panic.location.is_some());

@@ -6,6 +6,7 @@ use std::thread;
 
 use mp_core::{Builder, JoinError, SpawnError, pipe, process_fn};
 use mp_testing::limits::refuse_system_call;
+use mp_testing::start_method::is_not_for_fork_server;
 use mp_testing::{is_run_again, nothing, scenario, this_executable, watched};
 
 #[process_fn]
@@ -31,6 +32,9 @@ fn a_program_that_was_started_through_the_loader_starts_itself() {
 }
 
 scenario!(another_program_that_contains_the_function_can_be_named, {
+    if is_not_for_fork_server("there is no other program") {
+        return;
+    }
     let copy = tempfile::NamedTempFile::new_in("/var/tmp").unwrap().into_temp_path();
     std::fs::copy(this_executable(), &copy).unwrap();
     let process = Builder::new().program(&*copy).spawn(double::call(5)).unwrap();
@@ -43,6 +47,9 @@ scenario!(another_program_that_contains_the_function_can_be_named, {
 });
 
 scenario!(a_process_of_two_users_says_so, {
+    if is_not_for_fork_server("nothing is executed") {
+        return;
+    }
     if !rustix::process::geteuid().is_root() {
         println!("only root can be two users; not tested");
         return;
@@ -56,6 +63,9 @@ scenario!(a_process_of_two_users_says_so, {
 });
 
 scenario!(a_refused_pidfd_is_named, {
+    if is_not_for_fork_server("another process opens it") {
+        return;
+    }
     refuse_system_call(libc::SYS_pidfd_open);
     let Err(SpawnError::Io { action, source }) = nothing::spawn() else { panic!("there is no pidfd") };
     assert_eq!((action, source.raw_os_error()), ("pidfd_open", Some(libc::EPERM)));
