@@ -24,6 +24,7 @@
 //! - [`Builder`], [`Process`]: processes; [`current()`], [`parent()`], [`active_children`]: this
 //!   process, its parent and its children;
 //! - [`pipe`], [`duplex`]: typed channels between processes;
+//! - [`ForkServer`]: processes that begin with what another one has loaded;
 //! - [`Fd`], [`fd`](mod@fd): files, sockets and other descriptors inside values;
 //! - [`wait`]: waits for the first of several things;
 //! - `.await` on a [`Process`], `recv_async`, `send_async`: waits without a thread for each

@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[expect(unused_imports, reason = "the documentation names them")]
-use mp_core::Builder;
 use mp_core::raw::Within;
-use mp_core::{Call, EncodeError, ProcessFn, Resource, StartMethod, Stdio};
+use mp_core::{Builder, Call, EncodeError, ForkServer, ProcessFn, Resource, StartMethod, Stdio};
 
 use crate::error::ARGUMENTS;
-use crate::settings::{Affinity, Environment, Initializer, MOST_TASKS, Settings};
+use crate::settings::{Affinity, Configure, Environment, Initializer, MOST_TASKS, Settings};
 
 /// Makes a [`Pool`](crate::Pool).
 ///
@@ -188,9 +186,67 @@ impl PoolBuilder {
         self
     }
 
-    /// Sets how the pool starts workers.
+    /// Sets how the pool starts workers. By default it is what
+    /// [`set_start_method`](mp_core::set_start_method) has set.
     pub fn start_method(mut self, method: StartMethod) -> Self {
-        self.settings.start_method = method;
+        self.settings.start_method = Some(method);
+        self
+    }
+
+    /// Lets the workers be processes of a fork server: each begins with what the server has loaded,
+    /// and shares that memory with the others.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    ///
+    /// use mp_core::{ForkServer, process_fn};
+    /// use mp_pool::Pool;
+    ///
+    /// static SQUARES: OnceLock<Vec<u64>> = OnceLock::new();
+    ///
+    /// #[process_fn]
+    /// fn load(count: u64) {
+    ///     SQUARES.get_or_init(|| (0..count).map(|number| number * number).collect());
+    /// }
+    ///
+    /// #[process_fn]
+    /// fn square(number: usize) -> u64 {
+    ///     SQUARES.get().unwrap()[number]
+    /// }
+    ///
+    /// let server = ForkServer::builder().preload(load::call(1000)).build()?;
+    /// let pool = Pool::builder().workers(2).fork_server(&server).build()?;
+    /// assert_eq!(pool.map::<square>([3, 4])?, [9, 16]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fork_server(self, server: &ForkServer) -> Self {
+        self.start_method(StartMethod::ForkServer(server.clone()))
+    }
+
+    /// Sets a function that configures each worker: for what a [`Builder`] can set and this one
+    /// does not name, such as the user. It is called for each worker, with what the pool has set.
+    ///
+    /// A worker does not outlive its pool, whatever the function sets.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::process_fn;
+    /// use mp_pool::Pool;
+    ///
+    /// #[process_fn]
+    /// fn double(number: u32) -> u32 {
+    ///     2 * number
+    /// }
+    ///
+    /// let builder = Pool::builder().workers(1).configure_workers(|worker| worker.umask(0o077).no_new_privs(true));
+    /// assert_eq!(builder.build()?.submit(double::call(4)).join()?, 8);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn configure_workers(mut self, configure: impl Fn(Builder) -> Builder + Send + Sync + 'static) -> Self {
+        self.settings.configure = Some(Configure(Box::new(configure)));
         self
     }
 

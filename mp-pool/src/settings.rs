@@ -1,6 +1,7 @@
 //! What a pool does and how it starts workers.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,10 +29,20 @@ pub(crate) struct Settings {
     pub(crate) limits: Vec<(Resource, u64, u64)>,
     pub(crate) affinity: Affinity,
     pub(crate) nice: i32,
-    pub(crate) start_method: StartMethod,
+    pub(crate) start_method: Option<StartMethod>,
+    pub(crate) configure: Option<Configure>,
     pub(crate) program: Option<PathBuf>,
     pub(crate) ignore_interrupts: bool,
     pub(crate) initializer: Option<Initializer>,
+}
+
+/// What the user sets for each worker beside the settings of the pool.
+pub(crate) struct Configure(pub(crate) Box<dyn Fn(Builder) -> Builder + Send + Sync>);
+
+impl fmt::Debug for Configure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Configure")
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -131,7 +142,8 @@ impl Default for Settings {
             limits: Vec::new(),
             affinity: Affinity::Inherited,
             nice: 0,
-            start_method: StartMethod::default(),
+            start_method: None,
+            configure: None,
             program: None,
             ignore_interrupts: true,
             initializer: None,
@@ -161,6 +173,12 @@ impl Settings {
         if self.program.is_some() {
             return Err("the program");
         }
+        if self.start_method.is_some() {
+            return Err("the start method");
+        }
+        if self.configure.is_some() {
+            return Err("a function that configures workers");
+        }
         if self.initializer.as_ref().is_some_and(|initializer| initializer.call.has_descriptors()) {
             return Err("an initializer with handles in its arguments");
         }
@@ -182,7 +200,10 @@ impl Settings {
 
     /// What starts the `number`th worker, which has this place among those that there are.
     pub(crate) fn process_builder(&self, number: usize, place: usize) -> Result<Builder, SpawnError> {
-        let mut builder = Builder::new().name(format!("{}-{number}", self.name)).start_method(self.start_method);
+        let mut builder = Builder::new().name(format!("{}-{number}", self.name));
+        if let Some(method) = &self.start_method {
+            builder = builder.start_method(method.clone());
+        }
         for change in &self.environment {
             builder = match change {
                 Environment::Set(name, value) => builder.env(name, value),
@@ -212,7 +233,11 @@ impl Settings {
                 builder = builder.cpu_affinity(allowed.get(place % allowed.len().max(1)).copied());
             }
         }
-        Ok(builder.nice(self.nice))
+        builder = builder.nice(self.nice);
+        Ok(match &self.configure {
+            Some(Configure(configure)) => configure(builder).outlive_parent(false),
+            None => builder,
+        })
     }
 }
 

@@ -23,7 +23,7 @@ pub fn is_not_for_fork_server(why: &str) -> bool {
 }
 
 /// The process ID of the fork server of this scenario.
-pub fn server() -> Option<u32> {
+fn server() -> Option<u32> {
     SERVER.get().map(ForkServer::pid)
 }
 
@@ -39,4 +39,10 @@ pub(crate) fn choose() {
 pub fn children() -> Vec<Entry> {
     let parents = [std::process::id()].into_iter().chain(server());
     parents.flat_map(procfs::children).filter(|child| Some(child.pid) != server()).collect()
+}
+
+/// What is in the session of this process beside it and its fork server.
+pub fn others() -> Vec<Entry> {
+    let own = [Some(std::process::id()), server()];
+    procfs::session(std::process::id()).into_iter().filter(|process| !own.contains(&Some(process.pid))).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use mp_core::{Builder, Receiver, Sender, pipe, process_fn, wait};
 use mp_testing::procfs::{self, number_of};
-use mp_testing::start_method::server;
+use mp_testing::start_method::others;
 use mp_testing::{PATIENCE, PROMPTLY, eventually, nothing, run_for_ever, scenario};
 use rustix::process::{PidfdFlags, Signal, kill_process, pidfd_open};
 
@@ -151,17 +151,10 @@ fn start_many(begun: Sender<()>) {
 }
 
 scenario!(children_that_had_hardly_begun_die_with_their_parent, {
-    let own = std::process::id();
     for round in 0..25 {
         let (begun, begins) = pipe().unwrap();
         let parent = Builder::new().stderr(mp_core::Stdio::null()).spawn(start_many::call(begun)).unwrap();
         begins.recv_timeout(PATIENCE).unwrap().unwrap();
-        let others = || {
-            procfs::session(own)
-                .into_iter()
-                .filter(|process| process.pid != own && Some(process.pid) != server())
-                .collect::<Vec<_>>()
-        };
         eventually("some have been started", || others().len() > 1 + round % 7);
         let killed = Instant::now();
         parent.kill().unwrap();

@@ -258,7 +258,7 @@ scenario!(workers_killed_all_the_time_cost_what_they_run, faults::limit(faults::
             while is_over.load(Ordering::Relaxed) == 0 {
                 // Mostly longer than a worker takes to start.
                 faults::busy(random.moment(Duration::from_millis(10)));
-                let children = mp_testing::procfs::children(std::process::id());
+                let children = mp_testing::start_method::children();
                 if !children.is_empty() {
                     let victim = children[random.below(children.len() as u64) as usize].pid;
                     // It may have ended by itself, and then its number is nobody's: it is reaped by

@@ -142,7 +142,7 @@ scenario!(workers_killed_at_any_moment_cost_the_tasks_that_they_run, {
             Err(error) => panic!("task {index}: {error}"),
         }
         if index % 50 == 0 {
-            for child in mp_testing::procfs::children(std::process::id()) {
+            for child in mp_testing::start_method::children() {
                 if kill_process(Pid::from_raw(child.pid as i32).unwrap(), Signal::KILL).is_ok() {
                     kills += 1;
                 }
@@ -171,7 +171,5 @@ scenario!(a_worker_that_leaves_a_process_behind_with_its_descriptors_is_still_no
     assert_eq!(pool.submit(double::call(1)).join().unwrap(), 2);
     drop(pool);
     // What it left behind is not ours to end; it does so by itself.
-    eventually("the fork ends", || {
-        mp_testing::procfs::session(std::process::id()).iter().all(|process| process.pid == std::process::id())
-    });
+    eventually("the fork ends", || mp_testing::start_method::others().is_empty());
 });

@@ -155,9 +155,7 @@ scenario!(a_task_that_forks_has_one_value, {
     assert!(values.into_iter().eq(0..50));
     // The copies end by themselves.
     drop(pool);
-    mp_testing::eventually("the copies end", || {
-        mp_testing::procfs::session(std::process::id()).iter().all(|process| process.pid == std::process::id())
-    });
+    mp_testing::eventually("the copies end", || mp_testing::start_method::others().is_empty());
 });
 
 scenario!(a_task_that_stops_itself_is_ended_by_its_time_limit, {

@@ -283,7 +283,7 @@ scenario!(a_task_past_the_memory_limit_is_killed_and_says_so, {
 scenario!(idle_workers_end_and_come_back, {
     let pool = Pool::builder().workers(3).idle_timeout(Duration::from_millis(30)).build().unwrap();
     assert_eq!(pool.submit(double::call(1)).join(), Ok(2));
-    eventually("they are gone", || mp_testing::procfs::children(std::process::id()).is_empty());
+    eventually("they are gone", || mp_testing::start_method::children().is_empty());
     for _ in 0..3 {
         assert_eq!(pool.map::<double>(0..100).unwrap().len(), 100);
         eventually("they are gone again", || pool.stats().workers == 0);

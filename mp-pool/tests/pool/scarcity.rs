@@ -97,7 +97,7 @@ scenario!(a_pool_that_could_not_replace_its_workers_does_so_after_relief, {
     allow_descriptors(64);
     let pool = Pool::new(2).unwrap();
     assert_eq!(pool.submit(double::call(1)).join().unwrap(), 2);
-    let workers = mp_testing::procfs::children(std::process::id());
+    let workers = mp_testing::start_method::children();
     // What the workers had is not enough to start another.
     let taken = take_all();
     for worker in &workers {

@@ -28,7 +28,7 @@ scenario!(dropping_a_pool_ends_idle_and_busy_workers, {
     let ((), took) = timed(|| drop(pool));
     assert!(took < PROMPTLY, "it took {took:?}");
     assert_eq!(busy.join(), Err(TaskError::PoolClosed));
-    assert!(mp_testing::procfs::children(std::process::id()).is_empty());
+    assert!(mp_testing::start_method::children().is_empty());
 });
 
 scenario!(dropping_a_pool_fails_what_was_waiting, {
@@ -60,7 +60,7 @@ scenario!(close_and_join_let_the_tasks_be_done_first, {
     let late = pool.submit(double::call(1));
     assert_eq!(late.join(), Err(TaskError::PoolClosed));
     pool.join();
-    assert!(mp_testing::procfs::children(std::process::id()).is_empty());
+    assert!(mp_testing::start_method::children().is_empty());
     for (number, task) in (0..).zip(tasks) {
         assert!(task.is_done());
         assert_eq!(task.join().unwrap(), number * 2);
@@ -100,7 +100,7 @@ scenario!(terminate_ends_a_task_that_hangs, {
     pool.terminate();
     pool.join();
     assert_eq!(busy.join(), Err(TaskError::PoolClosed));
-    assert!(mp_testing::procfs::children(std::process::id()).is_empty());
+    assert!(mp_testing::start_method::children().is_empty());
 });
 
 scenario!(workers_die_with_the_process_that_has_the_pool, {

@@ -28,6 +28,9 @@ extern "C" fn constructor() {
 static CONSTRUCTOR: extern "C" fn() = constructor;
 
 scenario!(workers_that_never_start_fail_what_waits_for_them_and_the_pool_ends, {
+    if mp_testing::start_method::is_not_for_fork_server("no constructor runs in a copy") {
+        return;
+    }
     for workers in [1, 2, 4] {
         let pool = Pool::builder().workers(workers).env("MP_TEST_BROKEN_LIBRARY", "1").build().unwrap();
         let mut task = pool.submit(double::call(1));
@@ -38,11 +41,14 @@ scenario!(workers_that_never_start_fail_what_waits_for_them_and_the_pool_ends, {
         assert!(matches!(pool.map::<double>(0..10), Err(TaskError::NoWorker(_))));
         pool.close();
         pool.join();
-        assert!(mp_testing::procfs::children(std::process::id()).is_empty());
+        assert!(mp_testing::start_method::children().is_empty());
     }
 });
 
 scenario!(a_pool_without_workers_starts_none_while_nobody_wants_any, {
+    if mp_testing::start_method::is_not_for_fork_server("no constructor runs in a copy") {
+        return;
+    }
     let pool = Pool::builder().workers(2).env("MP_TEST_BROKEN_LIBRARY", "1").build().unwrap();
     assert!(matches!(pool.submit(double::call(1)).join(), Err(TaskError::NoWorker(_))));
     let started = pool.stats().started;
@@ -155,10 +161,13 @@ scenario!(sixty_four_workers_start_and_end, {
     assert_eq!(pool.map::<double>(0..10_000).unwrap().len(), 10_000);
     eventually("all of them are ready", || pool.stats().idle == 64);
     drop(pool);
-    assert!(mp_testing::procfs::children(std::process::id()).is_empty());
+    assert!(mp_testing::start_method::children().is_empty());
 });
 
 scenario!(workers_run_the_program_that_is_named, {
+    if mp_testing::start_method::is_not_for_fork_server("there is no other program") {
+        return;
+    }
     #[process_fn]
     fn program() -> std::path::PathBuf {
         std::env::current_exe().unwrap()

@@ -274,7 +274,7 @@ scenario!(a_pool_that_cannot_start_its_workers_leaves_none, {
         setrlimit(Resource::Nofile, Rlimit { current: Some(24), ..before }).unwrap();
         assert!(matches!(Pool::new(16), Err(PoolError::Spawn(_) | PoolError::Io(_))));
         setrlimit(Resource::Nofile, before).unwrap();
-        assert!(mp_testing::procfs::children(std::process::id()).is_empty());
+        assert!(mp_testing::start_method::children().is_empty());
         assert_eq!(Pool::new(4).unwrap().submit(add::call(1, 2)).join().unwrap(), 3);
     }
     Builder::new().spawn(start_with_few_descriptors::call()).unwrap().join().unwrap();
