@@ -11,7 +11,7 @@ const FORK_SERVER: &str = "MP_TEST_FORK_SERVER";
 
 static SERVER: OnceLock<ForkServer> = OnceLock::new();
 
-/// Returns whether the processes of this scenario come from a fork server: `ci/fork-server` runs
+/// Returns whether the processes of this scenario come from a fork server: `ci/repeat` runs
 /// the tests so.
 pub fn is_fork_server() -> bool {
     env::var_os(FORK_SERVER).is_some()

@@ -47,8 +47,8 @@ use crate::sys::poll::{self, Deadline};
 /// of random numbers that the preload has used, std's for hash tables included. What has to differ,
 /// such as a seed, is set by [`after_fork`](super::ForkServerBuilder::after_fork).
 ///
-/// A handle that belongs to the process that made it, such as a [`Process`] or a pool, is inert in a
-/// copy. So let the preload make data, and let it take handles from nowhere.
+/// A handle that belongs to the process that made it, such as a [`Process`] or a pool, is inert in
+/// a copy. So let the preload make data, and let it take handles from nowhere.
 ///
 /// # Process death
 ///

@@ -3,12 +3,12 @@
 //! 1. It makes the calls that it preloads, and then checks that it can be copied: that it has one
 //!    thread, and no open file that copies would share by accident.
 //! 2. For each [`Request`] it forks. The copy applies the settings and sends [`Report::Forked`] to
-//!    the caller, with a pidfd of itself, or [`Report::NotForked`]. From there on it is a child like
-//!    any other. The caller does not need the server for anything but the status.
+//!    the caller, with a pidfd of itself, or [`Report::NotForked`]. From there on it is a child
+//!    like any other. The caller does not need the server for anything but the status.
 //! 3. When a child ends, the server reaps it, and writes the status into the pipe that the caller
 //!    sent for it. The kernel tells only a parent how a process ended, before Linux 6.15.
-//! 4. When no [`ForkServer`](super::ForkServer) is left that could send requests, the server goes on
-//!    until its children have ended.
+//! 4. When no [`ForkServer`](super::ForkServer) is left that could send requests, the server goes
+//!    on until its children have ended.
 //!
 //! The server does not wait for a copy, and nothing that one caller does holds up another.
 

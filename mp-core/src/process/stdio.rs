@@ -130,8 +130,8 @@ impl Streams {
         self.ends.each_ref().map(|end| end.as_ref().map(AsFd::as_fd))
     }
 
-    /// Duplicates the descriptors for a process that cannot inherit them. `None` is a stream that is
-    /// closed.
+    /// Duplicates the descriptors for a process that cannot inherit them. `None` is a stream that
+    /// is closed.
     pub(super) fn for_copy(&self) -> io::Result<[Option<Fd<OwnedFd>>; 3]> {
         let mut streams = [None, None, None];
         for ((number, end), stream) in (0..).zip(&self.ends).zip(&mut streams) {

@@ -29,8 +29,8 @@ impl Disposition {
         new.sa_sigaction = handler;
         // SAFETY: as above.
         let mut old: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-        // It cannot fail for a signal that may be handled. SAFETY: `handler` is SIG_IGN or a function
-        // that does nothing, and both places are valid.
+        // It cannot fail for a signal that may be handled. SAFETY: `handler` is SIG_IGN or a
+        // function that does nothing, and both places are valid.
         unsafe { libc::sigaction(signal, &raw const new, &raw mut old) };
         Self(old)
     }
@@ -106,8 +106,8 @@ fn set_mask(how: c_int, signals: &[c_int]) {
 
 /// Makes a copy of this process. Returns `None` in the copy.
 ///
-/// What std and the C library have not yet written is written first, so that the copy does not write
-/// it again.
+/// What std and the C library have not yet written is written first, so that the copy does not
+/// write it again.
 pub(crate) fn fork() -> io::Result<Option<Pid>> {
     let _ = io::stdout().flush();
     // SAFETY: null means all streams that were written to.
@@ -129,7 +129,8 @@ pub(crate) fn reap_any() -> Option<(Pid, i32)> {
 
 /// Tells the process that has asked for a child how the child ended.
 pub(crate) fn report_status(report: OwnedFd, status: i32) {
-    // It fails if the process does not want to know any more. The pipe is empty, so it does not wait.
+    // It fails if the process does not want to know any more. The pipe is empty, so it does not
+    // wait.
     let _ = fs::File::from(report).write_all(&status.to_ne_bytes());
 }
 
@@ -144,8 +145,8 @@ pub(crate) fn reported_status(report: &OwnedFd, deadline: Deadline) -> Option<Ex
 /// Closes descriptors of the server in a copy of it.
 pub(crate) fn close(descriptors: &[RawFd]) {
     for &number in descriptors {
-        // SAFETY: they are those of the server, which the copy does not use: their owners are on the
-        // stack of the server, to which the copy does not return, or were replaced.
+        // SAFETY: they are those of the server, which the copy does not use: their owners are on
+        // the stack of the server, to which the copy does not return, or were replaced.
         unsafe { libc::close(number) };
     }
 }
@@ -170,8 +171,8 @@ unsafe extern "C" {
 pub(crate) fn set_environment(variables: Vec<CString>) {
     let strings = variables.into_iter().map(CString::into_raw);
     let array: Box<[*mut c_char]> = strings.chain([ptr::null_mut()]).collect();
-    // It stays for as long as the process, as do the strings. SAFETY: a program may set this variable.
-    // No other thread reads it, because there is none.
+    // It stays for as long as the process, as do the strings. SAFETY: a program may set this
+    // variable. No other thread reads it, because there is none.
     unsafe { environ = Box::leak(array).as_mut_ptr() };
 }
 

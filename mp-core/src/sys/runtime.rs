@@ -81,8 +81,8 @@ pub(crate) fn set_title(title: &CStr) {
     }
     // SAFETY: the kernel put a C string there, of which this library alone has the address.
     let length = unsafe { CStr::from_ptr(place) }.count_bytes();
-    // SAFETY: the string is that long, and it is on the initial stack, which is writable. Nothing else
-    // reads it.
+    // SAFETY: the string is that long, and it is on the initial stack, which is writable. Nothing
+    // else reads it.
     let place = unsafe { slice::from_raw_parts_mut(place.cast::<u8>(), length) };
     let shown = title.count_bytes().min(length);
     place[..shown].copy_from_slice(&title.to_bytes()[..shown]);

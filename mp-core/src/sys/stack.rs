@@ -22,8 +22,8 @@ const NEAR: usize = 64 << 10;
 /// registers need more.
 const SIGNAL_STACK: usize = 64 << 10;
 
-/// Installs the handler for the calling thread, unless SIGSEGV has a handler already: in the copy of
-/// a fork server it is this one, which says what was set last.
+/// Installs the handler for the calling thread, unless SIGSEGV has a handler already: in the copy
+/// of a fork server it is this one, which says what was set last.
 pub(crate) fn report_overflow(process: &str) {
     MESSAGE.set(format!("\nprocess '{process}' ({}) has overflowed its stack\n", std::process::id()));
     if !is_default(libc::SIGSEGV) {
