@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::null;
 use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpgid, kill_process_group, pidfd_open,
     pidfd_send_signal, waitid,
@@ -24,26 +24,25 @@ pub(crate) fn open(child: Pid) -> io::Result<OwnedFd> {
 
 /// Reaps the child if it has ended, and returns how it ended; `None` while it runs.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
-    reap_with(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+    match reap_with(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+        // It was reaped elsewhere: SIGCHLD is ignored, or other code in the program waits for all
+        // children.
+        Err(Errno::CHILD) => Ok(ended(pidfd)?.then(|| status_of_other(pidfd))),
+        status => Ok(status?),
+    }
 }
 
 /// Waits for the end of the child and reaps it. `None` if other code reaped it first.
 pub(crate) fn wait(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
-    let status = reap_with(pidfd, WaitIdOptions::EXITED)?;
-    Ok(status.filter(|status| *status != ExitStatus::Unknown))
+    match reap_with(pidfd, WaitIdOptions::EXITED) {
+        Err(Errno::CHILD) => Ok(None),
+        status => Ok(status?),
+    }
 }
 
-fn reap_with(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> io::Result<Option<ExitStatus>> {
-    loop {
-        match waitid(WaitId::PidFd(pidfd), options) {
-            Ok(status) => return Ok(status.map(|status| exit_status(&status))),
-            Err(Errno::INTR) => {}
-            // It was reaped elsewhere: SIGCHLD is ignored, or other code in the program waits for
-            // all children.
-            Err(Errno::CHILD) => return Ok(ended(pidfd)?.then(|| status_of_other(pidfd))),
-            Err(error) => return Err(error.into()),
-        }
-    }
+fn reap_with(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> Result<Option<ExitStatus>, Errno> {
+    let status = retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options))?;
+    Ok(status.map(|status| exit_status(&status)))
 }
 
 /// Tells whether the process has ended.
@@ -135,5 +134,5 @@ fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> rustix::io::Result<()
 pub(crate) fn discard(child: Pid) {
     // The child is not reaped yet, so its pid cannot belong to another process.
     let _ = rustix::process::kill_process(child, Signal::KILL);
-    let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(child), WaitIdOptions::EXITED));
+    let _ = retry_on_intr(|| waitid(WaitId::Pid(child), WaitIdOptions::EXITED));
 }
