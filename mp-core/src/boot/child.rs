@@ -123,7 +123,9 @@ fn live(control: &Control, origin: Origin) -> ! {
     if let (Some(program), Origin::Executed(Some(constructor))) = (start.program, &origin) {
         restore_program(program, *constructor);
     }
-    let title = start.identity.title(&env::args_os().next().unwrap_or_default(), 0);
+    if let Origin::Forked(_) = origin {
+        runtime::set_title(&start.identity.title(&env::args_os().next().unwrap_or_default(), 0));
+    }
     let current = start.identity.assume();
     if let Ok(name) = CString::new(current.name()) {
         runtime::set_name(&name);
@@ -139,13 +141,10 @@ fn live(control: &Control, origin: Origin) -> ! {
             }
             registry::run_start_hooks()
         }
-        Origin::Forked(hooks) => {
-            runtime::set_title(&title);
-            hooks.into_iter().try_for_each(|hook| match hook.run() {
-                Outcome::Returned(_) => Ok(()),
-                outcome => Err(outcome),
-            })
-        }
+        Origin::Forked(hooks) => hooks.into_iter().try_for_each(|hook| match hook.run() {
+            Outcome::Returned(_) => Ok(()),
+            outcome => Err(outcome),
+        }),
     };
     if let Err(outcome) = begun {
         exit(report(outcome));

@@ -55,11 +55,12 @@ impl Reaper {
     fn status(&self, pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
         match self {
             Self::Parent => process::reap(pidfd),
-            Self::Server(report) if process::ended(pidfd)? => Ok(Some(
+            Self::Server(report) if process::ended(pidfd)? => {
                 // The server reaps at once. If it is stopped, the status stays unknown.
-                forking::reported_status(report, Deadline::after(process::REAPING))
-                    .unwrap_or_else(|| process::status_of_other(pidfd)),
-            )),
+                let deadline = Deadline::after(process::REAPING);
+                let reported = forking::reported_status(report, deadline);
+                Ok(Some(reported.unwrap_or_else(|| process::status_of_other(pidfd, deadline))))
+            }
             Self::Server(_) => Ok(None),
         }
     }

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
+use rustix::fs::{FileType, OFlags, SealFlags, fcntl_get_seals, fcntl_getfl, fstat};
 use rustix::process::Pid;
 
 use super::poll::{Deadline, readable};
@@ -202,12 +202,15 @@ pub(crate) fn open_descriptors() -> io::Result<Vec<RawFd>> {
 }
 
 /// Describes a descriptor that copies of this process would share by accident: anything but a file
-/// that is open to be read, or to be appended to, a directory, and a device.
+/// that is open to be read, or to be appended to, or is sealed against writing, a directory, and a
+/// device.
 pub(crate) fn shared_by_accident(number: RawFd) -> Option<String> {
     // SAFETY: the borrow ends with the function. If the descriptor is not open, the queries fail.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     let (flags, metadata) = (fcntl_getfl(fd).ok()?, fstat(fd).ok()?);
-    let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR) && !flags.contains(OFlags::APPEND);
+    let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR)
+        && !flags.contains(OFlags::APPEND)
+        && !fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(SealFlags::WRITE));
     let shared = match FileType::from_raw_mode(metadata.st_mode) {
         FileType::RegularFile => writes,
         FileType::Directory | FileType::CharacterDevice | FileType::BlockDevice | FileType::Symlink => false,

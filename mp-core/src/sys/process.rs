@@ -27,7 +27,7 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     match reap_with(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
         // It was reaped elsewhere: SIGCHLD is ignored, or other code in the program waits for all
         // children.
-        Err(Errno::CHILD) => Ok(ended(pidfd)?.then(|| status_of_other(pidfd))),
+        Err(Errno::CHILD) => Ok(ended(pidfd)?.then(|| status_of_other(pidfd, Deadline::after(REAPING)))),
         status => Ok(status?),
     }
 }
@@ -53,9 +53,9 @@ pub(crate) fn ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
 /// How long a process that has ended may take to be reaped by its parent.
 pub(crate) const REAPING: Duration = Duration::from_secs(1);
 
-/// Asks the kernel how a process ended that another process has reaped, or will in a moment. The
-/// kernel knows it since Linux 6.15.
-pub(crate) fn status_of_other(pidfd: BorrowedFd<'_>) -> ExitStatus {
+/// Asks the kernel how a process ended that another process has reaped, or reaps before the deadline.
+/// The kernel knows it since Linux 6.15.
+pub(crate) fn status_of_other(pidfd: BorrowedFd<'_>, deadline: Deadline) -> ExitStatus {
     /// `struct pidfd_info` of Linux's pidfd.h, as far as it goes in the first version.
     #[repr(C)]
     #[derive(Default)]
@@ -78,7 +78,7 @@ pub(crate) fn status_of_other(pidfd: BorrowedFd<'_>) -> ExitStatus {
             return ExitStatus::from_wait(info.exit_code);
         }
         // A pidfd hangs up once the process is reaped.
-        if asked != 0 || !hung_up(pidfd, Deadline::after(REAPING)).unwrap_or(false) {
+        if asked != 0 || !hung_up(pidfd, deadline).unwrap_or(false) {
             return ExitStatus::Unknown;
         }
     }

@@ -54,7 +54,7 @@ scenario!(a_server_that_was_killed_is_started_again_if_wanted, {
 scenario!(a_server_is_killed_at_any_instant_and_every_spawn_ends, {
     let server = ForkServer::builder().restart(true).build().unwrap();
     let mut random = Random::new();
-    for _ in 0..mp_testing::faults::count(60) {
+    for _ in 0..mp_testing::faults::count(30) {
         let (pid, delay) = (server.pid(), random.below(1_500));
         thread::scope(|scope| {
             scope.spawn(move || {

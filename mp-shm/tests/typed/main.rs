@@ -6,6 +6,7 @@ mod bytes;
 mod delivery;
 mod derive;
 mod errors;
+mod fork_server;
 mod forked;
 mod frozen;
 mod layout;
