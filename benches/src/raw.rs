@@ -32,6 +32,16 @@ pub fn spawn(program: &CStr, arguments: &[CString]) -> io::Result<Pid> {
     Pid::from_raw(child).ok_or_else(|| io::Error::other("posix_spawn returned no process"))
 }
 
+/// Forks; the copy exits at once.
+pub fn fork() -> io::Result<Pid> {
+    // SAFETY: the copy calls one function, which may be called after a fork.
+    match unsafe { libc::fork() } {
+        // SAFETY: it ends the copy without running anything of this process.
+        0 => unsafe { libc::_exit(0) },
+        child => Pid::from_raw(child).filter(|_| child > 0).ok_or_else(io::Error::last_os_error),
+    }
+}
+
 /// Waits with waitpid(2) until the child has ended, which it has to do with success.
 pub fn wait(child: Pid) -> io::Result<()> {
     let ended = rustix::io::retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()))?;

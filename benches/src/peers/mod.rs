@@ -32,6 +32,10 @@ pub(crate) fn spawn() -> Vec<Contender> {
     ]
 }
 
+pub(crate) fn fork_server() -> Vec<Contender> {
+    vec![Contender::limit("CPython, forkserver", 0.3, python::script(&["spawn", "forkserver"]))]
+}
+
 pub(crate) fn round_trip(pause: Option<Duration>) -> Vec<Contender> {
     let micros = pause.unwrap_or_default().as_micros().to_string();
     vec![

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use mp_core::process_fn;
+use mp_core::{ForkServer, process_fn};
 
 use super::{pinned, row};
 use crate::measure::{Contender, Row, Run, Scale};
@@ -17,7 +17,12 @@ use crate::{partner, raw};
 pub const EXIT: &str = "--exit-at-once";
 
 pub(super) fn rows() -> Vec<Row> {
-    vec![row("spawn", contenders), pinned("spawn", contenders)]
+    vec![
+        row("spawn", contenders),
+        pinned("spawn", contenders),
+        row("fork-server", from_server),
+        pinned("fork-server", from_server),
+    ]
 }
 
 #[process_fn]
@@ -34,6 +39,23 @@ fn contenders(_scale: Scale) -> Vec<Contender> {
     #[cfg(feature = "peers")]
     contenders.extend(crate::peers::spawn());
     contenders
+}
+
+fn from_server(_scale: Scale) -> Vec<Contender> {
+    #[allow(unused_mut, reason = "there may be no peers")]
+    let mut contenders = vec![
+        Contender::ours("spawn from a fork server, join", copies()),
+        Contender::limit("spawn, join", 0.5, Ok(repeated(ours))),
+        Contender::limit("fork of this process, waitpid", 2.0, Ok(repeated(|| raw::wait(raw::fork()?)))),
+    ];
+    #[cfg(feature = "peers")]
+    contenders.extend(crate::peers::fork_server());
+    contenders
+}
+
+fn copies() -> io::Result<Run> {
+    let server = ForkServer::builder().build().map_err(partner::failed)?;
+    Ok(repeated(move || server.spawn(nothing::call())?.join().map_err(partner::failed)))
 }
 
 /// A turn of one operation after another.
