@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::fork::Role;
+use crate::sys::fork::Replaceable;
 
 /// The name and the pid of this process, from [`current`].
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Current {
     }
 }
 
-static CURRENT: Role<Current> = Role::new();
+static CURRENT: Replaceable<Current> = Replaceable::new();
 
 /// A process that this library did not start.
 static MAIN: Current =

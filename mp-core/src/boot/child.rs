@@ -14,7 +14,7 @@ use crate::connection::{Connection, RecvError, SendErrorReason};
 use crate::outcome::Outcome;
 use crate::raw::error_chain;
 use crate::resource::Resource;
-use crate::sys::fork::{Role, forks};
+use crate::sys::fork::{Replaceable, forks};
 use crate::sys::{lifeline, limits, runtime, stack};
 use crate::{codec, current, panic, registry, trace};
 
@@ -34,7 +34,7 @@ struct Reporter {
     forks: u32,
 }
 
-static REPORTER: Role<Reporter> = Role::new();
+static REPORTER: Replaceable<Reporter> = Replaceable::new();
 
 /// How this process came to be.
 enum Origin {

@@ -82,9 +82,9 @@ impl<T: Sync + 'static> PerProcess<T> {
 
 /// A static value that says what this process is. A process sets it at its start. The copy of a
 /// fork server, which becomes a process of its own, sets it again. Any other copy keeps it.
-pub(crate) struct Role<T: 'static>(AtomicPtr<T>);
+pub(crate) struct Replaceable<T: 'static>(AtomicPtr<T>);
 
-impl<T: Sync + 'static> Role<T> {
+impl<T: Sync + 'static> Replaceable<T> {
     pub(crate) const fn new() -> Self {
         Self(AtomicPtr::new(ptr::null_mut()))
     }

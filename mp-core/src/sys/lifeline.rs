@@ -38,7 +38,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::Pid;
 
 use super::fd::is_open;
-use super::fork::{Role, forks};
+use super::fork::{Replaceable, forks};
 use super::poll::{self, Deadline};
 use super::runtime::exit_at_once;
 use super::signals::spawn_without_signals;
@@ -84,7 +84,7 @@ struct Kept {
     tied: Option<u32>,
 }
 
-static KEPT: Role<Kept> = Role::new();
+static KEPT: Replaceable<Kept> = Replaceable::new();
 
 /// Keeps the pipe to this process's parent open, which [`of_parent`] then returns. If the process
 /// is tied to it, this does what remains to do for that.

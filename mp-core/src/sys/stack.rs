@@ -10,10 +10,10 @@ use std::ffi::{c_int, c_void};
 use std::mem::{MaybeUninit, size_of_val};
 use std::ptr;
 
-use super::fork::Role;
+use super::fork::Replaceable;
 
 /// The message of the handler. It is made in advance, because the handler must not allocate.
-static MESSAGE: Role<String> = Role::new();
+static MESSAGE: Replaceable<String> = Replaceable::new();
 
 /// The greatest distance from the stack pointer that counts as an overflow.
 const NEAR: usize = 64 << 10;
