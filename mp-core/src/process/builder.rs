@@ -4,15 +4,14 @@ use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{io, mem};
 
 use super::child::{Child, Control, ControlSocket, Made};
 use super::environment::{self, Environment, c_string};
-use super::fork_server::ForkServer;
 use super::limits::Limits;
 use super::record::{Reaper, Record};
 use super::server::Settings;
+use super::start_method::{StartMethod, default_method};
 use super::stdio::{Stdio, Streams};
 use super::{Process, SpawnError, children};
 use crate::boot::{self, OwnSettings, Start};
@@ -23,57 +22,11 @@ use crate::current::Identity;
 use crate::function::ProcessFn;
 use crate::registry;
 use crate::resource::Resource;
-use crate::sys::fork::PerProcess;
-use crate::sys::program::{self, Program};
-use crate::sys::{credentials, fd, lifeline, process, socket, spawn};
+use crate::sys::{fd, lifeline, process, socket, spawn};
 use crate::trace;
-
-/// How a new process is made.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub enum StartMethod {
-    /// The same executable is started again, with no memory of this process. The cost does not
-    /// depend on how much memory this process has.
-    #[default]
-    Spawn,
-    /// A fork server makes a copy of itself, with what it has loaded.
-    ForkServer(ForkServer),
-}
 
 /// How long the titles of the processes of a fork server can be. Longer ones are cut off.
 const TITLE_ROOM: usize = 128;
-
-static DEFAULT: PerProcess<Mutex<StartMethod>> = PerProcess::new(Mutex::default);
-
-fn default_method() -> MutexGuard<'static, StartMethod> {
-    DEFAULT.get().lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Sets how this process makes processes whose [`Builder`] does not say it, those of pools and
-/// managers included. At first it is [`StartMethod::Spawn`].
-///
-/// Processes do not inherit it. A library should not set it, but take a [`StartMethod`] from its
-/// user.
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::{ForkServer, StartMethod, process_fn, set_start_method};
-///
-/// #[process_fn]
-/// fn parent() -> u32 {
-///     std::os::unix::process::parent_id()
-/// }
-///
-/// let server = ForkServer::builder().build()?;
-/// set_start_method(StartMethod::ForkServer(server.clone()));
-/// assert_eq!(parent::spawn()?.join()?, server.pid());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub fn set_start_method(method: StartMethod) {
-    // The old one is dropped without the lock.
-    drop(mem::replace(&mut *default_method(), method));
-}
 
 /// Sets the name, the environment, the directory, the standard streams and the limits of a process,
 /// and starts it.
@@ -478,7 +431,7 @@ impl Builder {
 
     /// Starts the executable, with everything that can be set from outside.
     fn execute(&mut self, identity: &Identity, streams: &Streams) -> Result<Made, SpawnError> {
-        let program_file = program(self.program.take())?;
+        let program_file = environment::program(self.program.take())?;
         let mut environment = self.environment.strings()?;
         environment.push(environment::marker()?);
         let directory = self.directory()?;
@@ -526,22 +479,6 @@ impl Builder {
             new_session: self.outlive_parent,
             new_group: self.process_group,
         })
-    }
-}
-
-/// Returns the path of the program that a child runs.
-fn program(given: Option<PathBuf>) -> Result<CString, SpawnError> {
-    if credentials::makes_privileged_children() {
-        return Err(SpawnError::MixedUsers);
-    }
-    match given {
-        Some(path) => c_string("the path of a program", path.into_os_string().into_vec()),
-        None => match program::of_children() {
-            Program::Library(library) if !boot::is_called_by_host() => Err(SpawnError::Library { library }),
-            Program::Same | Program::Library(_) => Ok(program::SAME.to_owned()),
-            Program::At(path) => Ok(path),
-            Program::Gone(program) => Err(SpawnError::ProgramGone { program }),
-        },
     }
 }
 

@@ -1,11 +1,14 @@
-//! The environment and the arguments that a child starts with.
+//! The program, the environment and the arguments that a child starts with.
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 use super::SpawnError;
-use crate::boot::{MARKER, marker_value};
+use crate::boot::{self, MARKER, marker_value};
+use crate::sys::credentials;
+use crate::sys::program::{self, Program};
 
 /// The changes that a child's environment makes to its parent's.
 #[derive(Debug, Default)]
@@ -82,6 +85,22 @@ pub(super) fn arguments(
         strings.push(c_string("an argument", argument.into_vec())?);
     }
     Ok((strings, restored.then(|| program.into_vec())))
+}
+
+/// Returns the path of the program that a child runs.
+pub(super) fn program(given: Option<PathBuf>) -> Result<CString, SpawnError> {
+    if credentials::makes_privileged_children() {
+        return Err(SpawnError::MixedUsers);
+    }
+    match given {
+        Some(path) => c_string("the path of a program", path.into_os_string().into_vec()),
+        None => match program::of_children() {
+            Program::Library(library) if !boot::is_called_by_host() => Err(SpawnError::Library { library }),
+            Program::Same | Program::Library(_) => Ok(program::SAME.to_owned()),
+            Program::At(path) => Ok(path),
+            Program::Gone(program) => Err(SpawnError::ProgramGone { program }),
+        },
+    }
 }
 
 pub(super) fn c_string(what: &'static str, bytes: Vec<u8>) -> Result<CString, SpawnError> {

@@ -14,9 +14,10 @@ mod output;
 mod record;
 mod server;
 mod server_builder;
+mod start_method;
 mod stdio;
 
-pub use builder::{Builder, StartMethod, set_start_method};
+pub use builder::Builder;
 pub use children::{ChildInfo, active_children};
 pub use error::{ForkServerError, JoinError, SpawnError};
 pub use fork_server::ForkServer;
@@ -25,4 +26,5 @@ pub use handle::Process;
 pub use join_future::JoinFuture;
 pub use output::Output;
 pub use server_builder::ForkServerBuilder;
+pub use start_method::{StartMethod, set_start_method};
 pub use stdio::Stdio;

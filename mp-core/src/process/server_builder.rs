@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::builder::{Builder, StartMethod};
+use super::builder::Builder;
 use super::error::{ForkServerError, JoinError, SpawnError};
 use super::fork_server::{ForkServer, Running};
 use super::handle::{Process, failure};
 use super::server::{Load, Order, Ready, server};
+use super::start_method::StartMethod;
 use crate::call::{Call, EncodedCall};
 use crate::codec::EncodeError;
 use crate::connection::{Connection, RecvError, SendErrorReason, duplex};
