@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +160,11 @@ impl EncodedCall {
     /// ID.
     pub fn function(&self) -> &str {
         registry::find(&self.function).map_or(&self.function, |function| function.name())
+    }
+
+    /// The numbers of the descriptors in the arguments.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.arguments.descriptors().iter().map(|fd| fd.as_fd().as_raw_fd())
     }
 
     /// Tells whether the arguments contain descriptors.

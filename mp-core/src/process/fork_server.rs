@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::Pid;
 
-use super::child::Made;
+use super::child::{Control, Made};
 use super::error::{ForkServerError, SpawnError};
 use super::handle::Process;
 use super::record::Reaper;
@@ -50,6 +51,10 @@ use crate::sys::poll::{self, Deadline};
 /// A handle that belongs to the process that made it, such as a [`Process`] or a pool, is inert in
 /// a copy. So let the preload make data, and let it take handles from nowhere.
 ///
+/// The server's own standard input is `/dev/null`, so that it reads nothing ahead that its
+/// processes would then have. Descriptors that functions of `on_start` have opened are not looked
+/// at.
+///
 /// # Process death
 ///
 /// The kernel kills the server when its owner dies. If the server dies, its processes run on, and
@@ -90,6 +95,8 @@ struct Shared {
     /// Starts the server again, if that is wanted.
     restart: Option<Start>,
     running: Mutex<Arc<Running>>,
+    /// Held while the server is started again.
+    restarting: Mutex<()>,
 }
 
 pub(super) type Start = Box<dyn Fn() -> Result<Running, ForkServerError> + Send + Sync>;
@@ -121,17 +128,37 @@ impl Running {
                 return Err(SpawnError::Io { action: "asking the fork server", source: io::Error::other(error) });
             }
         }
-        match mine.recv() {
-            Ok(Report::Forked { pid, pidfd }) => {
+        let answered = self.wait_for_answer(&mine).map_err(SpawnError::io("waiting for the fork server"))?;
+        match answered.then(|| mine.recv()) {
+            Some(Ok(Report::Forked { pid, pidfd })) => {
                 let pid = Pid::from_raw(pid).ok_or_else(|| no_copy("it has sent no pid"))?;
                 let (reaper, program) = (Reaper::Server(report), None);
                 Ok(Ok(Made { control: mine, _theirs: None, pid, pidfd, reaper, program }))
             }
-            Ok(Report::NotForked { setting, error, text }) => Err(why_not_forked(setting, error, text)),
-            Ok(_) => Err(no_copy("it has not said that it exists")),
-            Err(RecvError::Disconnected) => Ok(Err(settings)),
-            Err(error) => Err(no_copy(error)),
+            Some(Ok(Report::NotForked { setting, error, text })) => Err(why_not_forked(setting, error, text)),
+            Some(Ok(_)) => Err(no_copy("it has not said that it exists")),
+            Some(Err(RecvError::Disconnected)) if self.is_connected() => {
+                Err(no_copy("it ended before it had begun, or the server has no descriptors left"))
+            }
+            Some(Err(RecvError::Disconnected)) | None => Ok(Err(settings)),
+            Some(Err(error)) => Err(no_copy(error)),
         }
+    }
+
+    /// Waits for an answer, or the end of all who could give one. Returns false if the server has
+    /// ended and there is none, although some other process still has the socket.
+    fn wait_for_answer(&self, control: &Control) -> io::Result<bool> {
+        poll::wait(
+            &mut [PollFd::new(control, PollFlags::IN), PollFd::new(&self.process, PollFlags::IN)],
+            Deadline::NEVER,
+        )?;
+        // The copy may have been made, and answer.
+        poll::readable(control.as_fd(), Deadline::after(END))
+    }
+
+    /// Tells whether the server has its end of the connection.
+    fn is_connected(&self) -> bool {
+        !poll::hung_up(self.connection.as_fd(), Deadline::PASSED).unwrap_or(true)
     }
 
     /// Returns how the server ended, if it has.
@@ -149,7 +176,13 @@ fn no_copy(why: impl Into<Box<dyn Error + Send + Sync>>) -> SpawnError {
 impl ForkServer {
     pub(super) fn new(name: String, start: Start, restart: bool) -> Result<Self, ForkServerError> {
         let running = Mutex::new(Arc::new(start()?));
-        Ok(Self(Arc::new(Shared { name, forks: forks(), restart: restart.then_some(start), running })))
+        Ok(Self(Arc::new(Shared {
+            name,
+            forks: forks(),
+            restart: restart.then_some(start),
+            running,
+            restarting: Mutex::default(),
+        })))
     }
 
     fn running(&self) -> MutexGuard<'_, Arc<Running>> {
@@ -181,16 +214,17 @@ impl ForkServer {
             Ok(made) => return Ok(made),
             Err(settings) => settings,
         };
-        let status = running.end().ok_or_else(|| no_copy("it ended before it had begun"))?;
+        let status = running.end().unwrap_or(ExitStatus::Unknown);
         let Some(start) = &self.0.restart else { return Err(SpawnError::ForkServerGone(status)) };
-        let running = {
-            let mut current = self.running();
-            // Another thread may have started it meanwhile.
-            if Arc::ptr_eq(&current, &running) {
-                *current = Arc::new(start().map_err(|error| SpawnError::ForkServer(Box::new(error)))?);
-            }
-            Arc::clone(&current)
-        };
+        let restarting = self.0.restarting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = Arc::clone(&self.running());
+        // Another thread may have started it meanwhile.
+        if Arc::ptr_eq(&current, &running) {
+            current = Arc::new(start().map_err(|error| SpawnError::ForkServer(Box::new(error)))?);
+            *self.running() = Arc::clone(&current);
+        }
+        drop(restarting);
+        let running = current;
         match running.ask(settings)? {
             Ok(made) => Ok(made),
             Err(_) => Err(SpawnError::ForkServerGone(running.end().unwrap_or(ExitStatus::Unknown))),

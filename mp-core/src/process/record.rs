@@ -59,7 +59,7 @@ impl Reaper {
                 // The server reaps at once. If it is stopped, the status stays unknown.
                 let deadline = Deadline::after(process::REAPING);
                 let reported = forking::reported_status(report, deadline);
-                Ok(Some(reported.unwrap_or_else(|| process::status_of_other(pidfd, deadline))))
+                Ok(Some(reported.unwrap_or_else(|| process::status_of_orphan(pidfd, deadline))))
             }
             Self::Server(_) => Ok(None),
         }

@@ -17,6 +17,8 @@ use std::ffi::CString;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::thread;
+use std::time::Duration;
 
 use mp_macros::process_fn;
 use rustix::io::Errno;
@@ -31,6 +33,7 @@ use crate::connection::{Connection, RecvError};
 use crate::descriptor::{self, Fd};
 use crate::outcome::Outcome;
 use crate::sys::forking::{self, Signals};
+use crate::sys::poll::Deadline;
 use crate::sys::runtime;
 pub(super) use entry::serve as server;
 
@@ -98,29 +101,48 @@ mod entry {
 }
 
 fn serve(owner: Connection<Ready, Order>) {
+    let before = forking::open_descriptors();
     let Ok(Order::Load(Load { preload, hooks })) = owner.recv() else { return };
-    let ready = prepare(preload).unwrap_or_else(|error| {
+    let ready = before.and_then(|mut before| {
+        before.extend(hooks.iter().flat_map(EncodedCall::descriptors));
+        prepare(preload, &before)
+    });
+    let ready = ready.unwrap_or_else(|error| {
         Ready::Descriptors(vec![format!("the threads and descriptors of the server could not be listed: {error}")])
     });
     let serves = matches!(ready, Ready::Yes);
+    let signals = Signals::take();
     if owner.send(ready).is_ok() && serves {
         let mut own = boot::own_descriptors();
         own.push(owner.as_fd().as_raw_fd());
-        Server { owner, hooks, own, signals: Signals::take(), children: HashMap::new() }.run();
+        Server { owner, hooks, own, signals, children: HashMap::new() }.run();
     }
 }
 
-fn prepare(preload: Vec<EncodedCall>) -> io::Result<Ready> {
-    let before = forking::open_descriptors()?;
+/// How long threads may take to end after the preload.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+
+/// Makes the calls, and checks what they have left, but for the descriptors that were open
+/// `before`.
+fn prepare(preload: Vec<EncodedCall>, before: &[RawFd]) -> io::Result<Ready> {
     for call in preload {
         match call.run() {
             Outcome::Returned(_) => {}
             outcome => return Ok(Ready::Preload(outcome)),
         }
     }
-    let threads = forking::other_threads()?;
-    if !threads.is_empty() {
-        return Ok(Ready::Threads(threads));
+    // A thread that was joined may take a moment to go, and one that unmaps a large buffer ends
+    // soon.
+    let deadline = Deadline::after(LAST_THREADS);
+    loop {
+        let threads = forking::other_threads()?;
+        if threads.is_empty() {
+            break;
+        }
+        if deadline.has_passed() {
+            return Ok(Ready::Threads(threads));
+        }
+        thread::sleep(Duration::from_millis(1));
     }
     let opened = forking::open_descriptors()?.into_iter().filter(|number| !before.contains(number));
     let shared: Vec<_> = opened.filter_map(forking::shared_by_accident).collect();
@@ -217,7 +239,7 @@ fn failed(action: &'static str) -> impl FnOnce(Errno) -> SpawnError {
 fn not_forked(error: SpawnError) -> Report {
     let (setting, source) = match error {
         SpawnError::Setting { setting, source } => (Some(setting), source),
-        SpawnError::Io { action, source } => (None, io::Error::new(source.kind(), format!("{action}: {source}"))),
+        SpawnError::Io { source, .. } => (None, source),
         other => (None, io::Error::other(other)),
     };
     Report::NotForked { setting, error: source.raw_os_error(), text: source.to_string() }

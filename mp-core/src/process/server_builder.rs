@@ -12,6 +12,7 @@ use super::fork_server::{ForkServer, Running};
 use super::handle::{Process, failure};
 use super::server::{Load, Order, Ready, server};
 use super::start_method::StartMethod;
+use super::stdio::Stdio;
 use crate::call::{Call, EncodedCall};
 use crate::codec::EncodeError;
 use crate::connection::{Connection, RecvError, SendErrorReason, duplex};
@@ -120,6 +121,8 @@ fn start(name: &str, load: &Order, timeout: Option<Duration>) -> Result<Running,
     let io = |source| ForkServerError::Spawn(SpawnError::Io { action: "making a connection", source });
     let (mine, theirs) = duplex().map_err(io)?;
     let mut builder = Builder::new().name(name).start_method(StartMethod::Spawn).kill_on_drop(true);
+    // What it would read ahead would be in each copy.
+    builder = builder.stdin(Stdio::null());
     builder.is_server = true;
     let mut process = builder.spawn(server::call(theirs)).map_err(ForkServerError::Spawn)?;
     let ready = match mine.send_ref(load).map_err(|error| error.reason) {

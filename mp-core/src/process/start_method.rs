@@ -24,8 +24,8 @@ pub(super) fn default_method() -> MutexGuard<'static, StartMethod> {
     DEFAULT.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sets how this process makes processes whose [`Builder`](super::Builder) does not say it, those of pools and
-/// managers included. At first it is [`StartMethod::Spawn`].
+/// Sets how this process makes processes whose [`Builder`](super::Builder) does not say it, those
+/// of pools and managers included. At first it is [`StartMethod::Spawn`].
 ///
 /// Processes do not inherit it. A library should not set it, but take a [`StartMethod`] from its
 /// user.

@@ -43,18 +43,23 @@ impl Disposition {
 
 extern "C" fn wake(_signal: c_int) {}
 
-/// The signals of a fork server: it ignores SIGINT, which is for its owner, and is woken when a
-/// child ends.
+/// The signals of a fork server: it ignores SIGINT, which is for its owner, and SIGPIPE, and is
+/// woken when a child ends.
+///
+/// SIGINT is blocked as well, so that one for a copy that has just been made stays pending until
+/// the copy has its own disposition.
 pub(crate) struct Signals {
     interrupt: Disposition,
+    pipe: Disposition,
     child: Disposition,
 }
 
 impl Signals {
     pub(crate) fn take() -> Self {
-        set_mask(libc::SIG_BLOCK, &[libc::SIGCHLD]);
+        set_mask(libc::SIG_BLOCK, &[libc::SIGCHLD, libc::SIGINT]);
         Self {
             interrupt: Disposition::set(libc::SIGINT, libc::SIG_IGN),
+            pipe: Disposition::set(libc::SIGPIPE, libc::SIG_IGN),
             child: Disposition::set(libc::SIGCHLD, wake as *const () as libc::sighandler_t),
         }
     }
@@ -62,6 +67,7 @@ impl Signals {
     /// Gives a copy the signals that a new process has.
     pub(crate) fn give_back(&self) {
         self.interrupt.restore(libc::SIGINT);
+        self.pipe.restore(libc::SIGPIPE);
         self.child.restore(libc::SIGCHLD);
         set_mask(libc::SIG_SETMASK, &[]);
     }
@@ -69,12 +75,12 @@ impl Signals {
     /// Waits until `fd`, if there is one, is readable or a child has ended, and tells whether `fd`
     /// is.
     pub(crate) fn wait(&self, fd: Option<BorrowedFd<'_>>) -> io::Result<bool> {
-        let none = set_of(&[]);
+        let blocked = set_of(&[libc::SIGINT]);
         // The kernel ignores a negative number.
         let fd = fd.map_or(-1, |fd| fd.as_raw_fd());
         let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         // SIGCHLD is blocked but for this call, so none is missed. SAFETY: both places are valid.
-        let ready = unsafe { libc::ppoll(&raw mut polled, 1, ptr::null(), &raw const none) };
+        let ready = unsafe { libc::ppoll(&raw mut polled, 1, ptr::null(), &raw const blocked) };
         match ready {
             -1 => match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
@@ -182,8 +188,9 @@ pub(crate) fn other_threads() -> io::Result<Vec<String>> {
     for thread in fs::read_dir("/proc/self/task")? {
         let thread = thread?;
         if thread.file_name() != OsStr::new(&std::process::id().to_string()) {
-            let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
-            names.push(name.trim_end().to_owned());
+            // It may end meanwhile.
+            let name = fs::read_to_string(thread.path().join("comm"));
+            names.extend(name.map(|name| name.trim_end().to_owned()));
         }
     }
     Ok(names)

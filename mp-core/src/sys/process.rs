@@ -53,8 +53,25 @@ pub(crate) fn ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
 /// How long a process that has ended may take to be reaped by its parent.
 pub(crate) const REAPING: Duration = Duration::from_secs(1);
 
-/// Asks the kernel how a process ended that another process has reaped, or reaps before the deadline.
-/// The kernel knows it since Linux 6.15.
+/// Returns how a process ended whose parent may have ended before it. This process may be its
+/// parent now.
+pub(crate) fn status_of_orphan(pidfd: BorrowedFd<'_>, deadline: Deadline) -> ExitStatus {
+    loop {
+        if let Ok(Some(status)) = reap_with(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            return status;
+        }
+        let step = Deadline::after(Duration::from_millis(1));
+        let status = status_of_other(pidfd, step);
+        if status != ExitStatus::Unknown || deadline.has_passed() {
+            return status;
+        }
+        // A kernel that does not tell may still make this process the parent.
+        let _ = hung_up(pidfd, step);
+    }
+}
+
+/// Asks the kernel how a process ended that another process has reaped, or reaps before the
+/// deadline. The kernel knows it since Linux 6.15.
 pub(crate) fn status_of_other(pidfd: BorrowedFd<'_>, deadline: Deadline) -> ExitStatus {
     /// `struct pidfd_info` of Linux's pidfd.h, as far as it goes in the first version.
     #[repr(C)]
