@@ -345,7 +345,8 @@ impl Builder {
         self
     }
 
-    /// Sets how the process is made. By default it is what [`set_start_method`] has set.
+    /// Sets how the process is made. By default it is what
+    /// [`set_start_method`](super::set_start_method) has set.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = Some(method);
         self
