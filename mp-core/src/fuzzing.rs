@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::EncodedCall;
 use crate::codec::{self, DecodeError, EncodeError, Input};
+use crate::descriptor::SharedFd;
 use crate::outcome::Outcome;
 use crate::{boot, current, message};
 
@@ -69,7 +70,7 @@ impl Report {
     pub fn into_outcome(self) -> Option<Outcome> {
         match self.0 {
             boot::Report::Outcome(outcome) => Some(outcome),
-            boot::Report::NotStarted(_) => None,
+            _ => None,
         }
     }
 }
