@@ -30,8 +30,8 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, Vec<SharedFd
 /// # Errors
 ///
 /// Fails if receiving the value would fail to decode it.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<T, DecodeError> {
-    let descriptors = descriptors.into_iter().map(SharedFd::from).collect();
+pub fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: Vec<impl Into<SharedFd>>) -> Result<T, DecodeError> {
+    let descriptors = descriptors.into_iter().map(Into::into).collect();
     message::decode(Input::whole(&mut bytes.to_vec()), descriptors)
 }
 
