@@ -137,7 +137,8 @@ impl Running {
             }
             Some(Ok(Report::NotForked { setting, error, text })) => Err(why_not_forked(setting, error, text)),
             Some(Ok(_)) => Err(no_copy("it has not said that it exists")),
-            Some(Err(RecvError::Disconnected)) if self.is_connected() => {
+            // The kernel closes the descriptors of a server that dies before it ends the process.
+            Some(Err(RecvError::Disconnected)) if self.end().is_none() => {
                 Err(no_copy("it ended before it had begun, or the server has no descriptors left"))
             }
             Some(Err(RecvError::Disconnected)) | None => Ok(Err(settings)),
@@ -154,11 +155,6 @@ impl Running {
         )?;
         // The copy may have been made, and answer.
         poll::readable(control.as_fd(), Deadline::after(END))
-    }
-
-    /// Tells whether the server has its end of the connection.
-    fn is_connected(&self) -> bool {
-        !poll::hung_up(self.connection.as_fd(), Deadline::PASSED).unwrap_or(true)
     }
 
     /// Returns how the server ended, if it has.
