@@ -1,5 +1,7 @@
 //! Tasks in a pool of two workers.
 
+use std::cell::RefCell;
+use std::hint::black_box;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -91,7 +93,10 @@ fn imap() -> Vec<Contender> {
 fn submit() -> Vec<Contender> {
     let ours = with_pool(|pool| pool.submit(nothing::call(7)).join().map(drop).map_err(failed));
     #[allow(unused_mut, reason = "there may be no peers")]
-    let mut contenders = vec![Contender::ours("Pool::submit, Task::join", ours)];
+    let mut contenders = vec![
+        Contender::ours("Pool::submit, Task::join", ours),
+        Contender::limit("two rings, there and back", 2.0, super::queue::ring::exchanges()),
+    ];
     #[cfg(feature = "peers")]
     contenders.extend(crate::peers::pool::submit());
     contenders
@@ -248,18 +253,35 @@ fn mebibyte() -> Vec<Contender> {
         Err(error) => Err(failed(error)),
     });
     let bytes = vec![7_u8; LENGTH];
-    let limit: Run = Box::new(move |operations| {
-        let start = Instant::now();
-        for _ in 0..operations {
-            // There and back.
-            std::hint::black_box(std::hint::black_box(bytes.clone()).clone());
-        }
-        Ok(start.elapsed())
+    // There and back. An allocator may give out the same memory again; a mapping is always new.
+    let copies = |target: fn(&[u8]) -> io::Result<()>| -> io::Result<Run> {
+        let bytes = bytes.clone();
+        Ok(Box::new(move |operations| {
+            let start = Instant::now();
+            (0..2 * operations).try_for_each(|_| target(&bytes))?;
+            Ok(start.elapsed())
+        }))
+    };
+    let fresh = copies(|bytes| {
+        let mut target = memmap2::MmapMut::map_anon(bytes.len())?;
+        target.copy_from_slice(black_box(bytes));
+        black_box(target);
+        Ok(())
+    });
+    let in_use = copies(|bytes| {
+        thread_local!(static TARGET: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        TARGET.with_borrow_mut(|target| {
+            target.clear();
+            target.extend_from_slice(black_box(bytes));
+            black_box(target);
+        });
+        Ok(())
     });
     #[allow(unused_mut, reason = "there may be no peers")]
     let mut contenders = vec![
         Contender::ours("Pool::submit, Task::join, 1 MiB", ours),
-        Contender::limit("two copies into fresh memory", 2.0, Ok(limit)),
+        Contender::limit("two copies into fresh memory", 2.0, fresh),
+        Contender::limit("two copies into memory in use", None, in_use),
     ];
     #[cfg(feature = "peers")]
     contenders.extend(crate::peers::pool::mebibyte());

@@ -2,7 +2,7 @@
 
 mod kernel;
 mod ours;
-mod ring;
+pub(super) mod ring;
 mod threads;
 pub(crate) mod turns;
 

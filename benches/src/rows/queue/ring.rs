@@ -5,11 +5,11 @@ use std::hint::black_box;
 use std::io;
 
 use mp_core::process_fn;
-use mp_queue::ring::{Receiver, channel};
+use mp_queue::ring::{Receiver, Sender, channel};
 use serde::{Deserialize, Serialize};
 
 use super::ours::{Text, one, text};
-use super::turns::{self, BATCH, Crew, Message, Plan, What};
+use super::turns::{self, BATCH, Crew, Figure, Message, Plan, What};
 use crate::measure::Run;
 use crate::partner::{Handle, failed};
 
@@ -48,4 +48,24 @@ pub(super) fn one_to_one(plan: Plan) -> io::Result<Run> {
         });
     }
     turns::one_to_one(crew, plan, move || sender.send(black_box(&[7; 8])).map_err(failed))
+}
+
+#[process_fn]
+fn ring_returns(mut there: Receiver<Message>, mut back: Sender<Message>, control: Handle) {
+    turns::serve(&control, Figure::Stream, |_| {
+        let message = there.recv().map_err(failed)?;
+        back.send(&message).map_err(failed)?;
+        Ok(1)
+    });
+}
+
+/// Two rings: there and back.
+pub(crate) fn exchanges() -> io::Result<Run> {
+    let length = 64 * size_of::<Message>();
+    let ((mut there, theirs), (back, mut answers)) = (channel(length)?, channel(length)?);
+    let crew = Crew::of(|control| ring_returns::spawn(theirs, back, control))?;
+    turns::exchanges(crew, move || {
+        there.send(&[7; 8]).map_err(failed)?;
+        answers.recv().map(drop).map_err(failed)
+    })
 }
