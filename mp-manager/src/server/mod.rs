@@ -23,7 +23,10 @@
 //! 4. All state is under one lock, which no thread holds while it waits or runs a function.
 //! 5. The leader runs a function itself only if a thread watches, and `turn` becomes odd under the
 //!    lock under which that thread would stop to watch.
-//! 6. Answers that are ready at the same time are sent together: before the leader waits or gives
+//! 6. A thread that finds no function to run counts as idle before any other thread sees the state.
+//!    So a function that finds no idle thread is found by a thread that is busy, or, if none can
+//!    be started, by the leader a moment later.
+//! 7. Answers that are ready at the same time are sent together: before the leader waits or gives
 //!    up the lead, and after a function that was not short.
 //!
 //! A process that dies leaves nothing in the server but what the kernel closes: the socket of its
@@ -208,7 +211,11 @@ impl Server {
             let more;
             (next, more) = self.run_one(job, |state| {
                 state.send_answers();
-                (state.next_job(), state.has_jobs() || state.pause().is_some())
+                let next = state.next_job();
+                if next.is_none() {
+                    self.rest();
+                }
+                (next, state.has_jobs() || state.pause().is_some())
             });
             if more {
                 self.wake_leader();
@@ -234,6 +241,12 @@ impl Server {
         result
     }
 
+    /// This thread has nothing to do. It counts as idle before the lock of the state is released,
+    /// so a leader that finds no idle thread knows that one will look for what waits.
+    fn rest(&self) {
+        lock(&self.threads).idle += 1;
+    }
+
     fn wake_leader(&self) {
         // It fails only if the leader has been woken very often and will be awake.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
@@ -251,10 +264,9 @@ impl Server {
         self.turn.compare_exchange(turn, turn + 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Waits until this thread has to lead; false if it is not needed.
+    /// Waits until this thread, which counts as idle, has to lead; false if it is not needed.
     fn idle(&self) -> bool {
         let mut threads = lock(&self.threads);
-        threads.idle += 1;
         let mut watches = !threads.watched;
         threads.watched = true;
         let (mut seen, mut quiet) = (self.turn.load(Ordering::SeqCst), 0);
@@ -324,6 +336,7 @@ impl Server {
                         self.run_one(job, |_| ());
                     }
                     if !self.take_turn(turn) {
+                        self.rest();
                         self.wake_leader();
                         return Next::Replaced;
                     }

@@ -28,7 +28,8 @@ const ONE_FOR_ALL: u32 = 8;
 /// How many clients are let in at once.
 const ENTRIES: usize = 64;
 
-/// How often a client is tried again that has read none of its long answers.
+/// How often the server tries again what it could not do: send to a client that has read none of
+/// its long answers, or start a thread.
 const RETRY: Duration = Duration::from_millis(20);
 
 pub(super) struct State {
@@ -178,7 +179,8 @@ impl State {
     /// How long the server may wait for the next event.
     pub(super) fn pause(&self) -> Option<Duration> {
         let timer = self.timers.keys().next().map(|(at, _)| at.saturating_duration_since(Instant::now()));
-        let retry = (!self.lacking_credit.is_empty()).then_some(RETRY);
+        // A function that is left over waits for a thread, which perhaps could not be started.
+        let retry = (!self.lacking_credit.is_empty() || self.has_jobs()).then_some(RETRY);
         timer.into_iter().chain(retry).min()
     }
 

@@ -108,3 +108,19 @@ scenario!(more_functions_than_threads_wait_for_one_to_end, {
     let threads = std::fs::read_dir(format!("/proc/{}/task", manager.pid())).unwrap().count();
     assert!(threads <= 4, "{threads} threads");
 });
+
+scenario!(no_function_is_left_over_when_all_threads_go_idle, {
+    // Too long for the leader to run it itself.
+    #[process_fn]
+    fn slow(old: Option<u64>, _: ()) -> (Option<u64>, u64) {
+        std::thread::park_timeout(Duration::from_micros(100));
+        (Some(old.unwrap_or(0) + 1), 0)
+    }
+    let manager = Manager::builder().threads(1).spawn().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let map = Map::<u8, u64>::new(&manager).unwrap();
+            scope.spawn(move || (0..500).for_each(|_| assert_eq!(map.modify::<slow>(&1, ()).unwrap(), 0)));
+        }
+    });
+});
