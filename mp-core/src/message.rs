@@ -277,7 +277,7 @@ impl Message {
     /// # Errors
     ///
     /// Fails if no descriptor is free for the memory file.
-    pub fn copy_with(&self, descriptors: Vec<OwnedFd>) -> io::Result<Self> {
+    pub fn copy_with(&self, descriptors: Vec<SharedFd>) -> io::Result<Self> {
         let bytes = match &self.bytes {
             Bytes::Heap(bytes) => Bytes::Heap(bytes.clone()),
             Bytes::File { file, length, receipt } => {
@@ -285,7 +285,7 @@ impl Message {
                 Bytes::File { file: duplicate(file.as_fd())?, length: *length, receipt }
             }
         };
-        Ok(Self { bytes, descriptors: descriptors.into_iter().map(SharedFd::from).collect() })
+        Ok(Self { bytes, descriptors })
     }
 
     /// Tells whether the encoded values, without their descriptors, have the same bytes.

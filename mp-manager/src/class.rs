@@ -4,6 +4,7 @@
 //! and method. The functions decode the arguments, run the method and encode its result.
 
 use std::any::Any;
+use std::sync::{PoisonError, RwLock};
 
 use linkme::distributed_slice;
 use mp_core::raw::{Message, catch_panic};
@@ -53,9 +54,9 @@ pub enum Method {
     /// Makes a value, and what its caller gets.
     Create(fn(Message) -> Result<Created, CallError>),
     /// Takes `&self`.
-    Shared(fn(&Own, Message) -> Result<Message, CallError>),
+    Shared(fn(&RwLock<Own>, Message) -> Result<Message, CallError>),
     /// Takes `&mut self`.
-    Exclusive(fn(&mut Own, Message) -> Result<Message, CallError>),
+    Exclusive(fn(&RwLock<Own>, Message) -> Result<Message, CallError>),
 }
 
 impl Class {
@@ -106,10 +107,12 @@ pub fn create<T: Send + Sync + 'static, A: DeserializeOwned, E: Serialize>(
 
 /// Runs a method that takes `&self`.
 pub fn shared<T: 'static, A: DeserializeOwned, R: Serialize>(
-    value: &Own,
+    value: &RwLock<Own>,
     arguments: Message,
     method: fn(&T, A) -> R,
 ) -> Result<Message, CallError> {
+    // A panic is caught before it reaches the lock.
+    let value = value.read().unwrap_or_else(PoisonError::into_inner);
     let value = value.downcast_ref::<T>().ok_or_else(other_type::<T>)?;
     let arguments = decode(arguments)?;
     encode(&run(|| method(value, arguments))?)
@@ -117,10 +120,11 @@ pub fn shared<T: 'static, A: DeserializeOwned, R: Serialize>(
 
 /// Runs a method that takes `&mut self`.
 pub fn exclusive<T: 'static, A: DeserializeOwned, R: Serialize>(
-    value: &mut Own,
+    value: &RwLock<Own>,
     arguments: Message,
     method: fn(&mut T, A) -> R,
 ) -> Result<Message, CallError> {
+    let mut value = value.write().unwrap_or_else(PoisonError::into_inner);
     let value = value.downcast_mut::<T>().ok_or_else(other_type::<T>)?;
     let arguments = decode(arguments)?;
     encode(&run(|| method(value, arguments))?)

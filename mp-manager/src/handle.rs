@@ -1,13 +1,13 @@
 //! What every proxy holds.
 
-use std::os::fd::OwnedFd;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_core::raw::Deadline;
-use mp_core::{DecodeError, Fd, ProcessFn};
+use mp_core::raw::{Deadline, SharedFd};
+use mp_core::{DecodeError, ProcessFn};
 use serde::de::{self, DeserializeOwned};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::change::Change;
 use crate::error::CallError;
@@ -16,19 +16,21 @@ use crate::value::Value;
 use crate::wire::{self, Answer, Body, Initial, Lease, Operation, Place, Request};
 
 /// One object of a server, and the lease that keeps it alive.
-#[derive(Clone, Debug)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Handle {
+    #[serde(with = "link")]
     link: Arc<Link>,
     object: u64,
-    lease: Arc<OwnedFd>,
+    lease: SharedFd,
     /// How long a call may take.
+    #[serde(skip)]
     limit: Option<Duration>,
 }
 
 impl Handle {
     pub(crate) fn new(link: &Arc<Link>, Lease { object, descriptor }: Lease) -> Result<Self, CallError> {
-        let lease = descriptor.map(Fd::into_inner).ok_or_else(|| unexpected(Body::Done))?;
-        Ok(Self { link: Arc::clone(link), object, lease: Arc::new(lease), limit: None })
+        let lease = descriptor.ok_or_else(|| unexpected(Body::Done))?;
+        Ok(Self { link: Arc::clone(link), object, lease, limit: None })
     }
 
     /// Makes an object with proxies of type `P`.
@@ -170,31 +172,9 @@ pub(crate) fn unexpected(body: Body) -> CallError {
     }
 }
 
-impl Serialize for Handle {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Sent<'a> {
-            link: &'a Link,
-            object: u64,
-            #[serde(serialize_with = "mp_core::fd::serialize")]
-            lease: &'a OwnedFd,
-        }
-        Sent { link: &self.link, object: self.object, lease: &self.lease }.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Handle {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Received {
-            #[serde(deserialize_with = "link::deserialize")]
-            link: Arc<Link>,
-            object: u64,
-            #[serde(with = "mp_core::fd")]
-            lease: OwnedFd,
-        }
-        let Received { link, object, lease } = Received::deserialize(deserializer)?;
-        Ok(Self { link, object, lease: Arc::new(lease), limit: None })
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "object {}", self.object)
     }
 }
 

@@ -76,20 +76,16 @@ impl Link {
     }
 
     /// Sends a request: if it is `later`, together with others.
-    pub(crate) fn begin(&self, mut request: Request, deadline: Deadline, later: bool) -> Result<Pending, CallError> {
+    pub(crate) fn begin(&self, request: Request, deadline: Deadline, later: bool) -> Result<Pending, CallError> {
         let wire = self.wire(deadline)?;
         let mut calls = lock(&wire.calls);
         let call = calls.open()?;
-        request.call = call;
-        let pending = Pending { wire: Arc::clone(&wire), call, forks: self.forks };
-        if !later {
-            drop(calls);
-            return wire.send(Some(request), deadline).map(|()| pending);
-        }
-        calls.unsent.push(request);
-        if calls.unsent.len() >= TOGETHER {
-            drop(calls);
-            wire.send(None, deadline)?;
+        calls.unsent.push(Request { call, ..request });
+        let waits = later && calls.unsent.len() < TOGETHER;
+        drop(calls);
+        let pending = Pending { wire, call, forks: self.forks };
+        if !waits {
+            pending.wire.send(call, deadline)?;
         }
         Ok(pending)
     }
@@ -99,13 +95,13 @@ impl Link {
         let wire = if self.is_ours() { lock(&self.wire).clone() } else { None };
         if let Some(wire) = wire {
             // The calls learn an error as their answer.
-            let _ = wire.send(None, Deadline::NEVER);
+            let _ = wire.send(NO_CALL, Deadline::NEVER);
         }
     }
 
     /// Sends a request that has no answer.
     pub(crate) fn post(&self, request: Request) -> Result<(), CallError> {
-        self.wire(Deadline::NEVER)?.send(Some(request), Deadline::NEVER)
+        self.wire(Deadline::NEVER)?.post(request)
     }
 
     fn wire(&self, deadline: Deadline) -> Result<Arc<Wire>, CallError> {
@@ -147,10 +143,8 @@ fn not_sent(reason: SendErrorReason) -> CallError {
     }
 }
 
-impl Serialize for Link {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.door.serialize(serializer)
-    }
+pub(crate) fn serialize<S: Serializer>(link: &Arc<Link>, serializer: S) -> Result<S::Ok, S::Error> {
+    link.door.serialize(serializer)
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Link>, D::Error> {
@@ -199,6 +193,9 @@ impl Waiter {
         }
     }
 }
+
+/// The number of requests that have no answer.
+const NO_CALL: u64 = 0;
 
 /// The longest wait for room before answers are taken in.
 const LONGEST_WAIT_FOR_ROOM: Duration = Duration::from_millis(50);
@@ -269,11 +266,10 @@ impl Calls {
 }
 
 impl Wire {
-    /// Sends what has come together, and a request behind it.
-    fn send(&self, request: Option<Request>, deadline: Deadline) -> Result<(), CallError> {
+    /// Sends what has come together. What is not sent before the deadline stays, but not the call
+    /// `own`.
+    fn send(&self, own: u64, deadline: Deadline) -> Result<(), CallError> {
         let mut packet = std::mem::take(&mut lock(&self.calls).unsent);
-        let others = packet.len();
-        packet.extend(request);
         if packet.is_empty() {
             return Ok(());
         }
@@ -285,7 +281,8 @@ impl Wire {
                 Err(error) if matches!(error.reason, SendErrorReason::TimedOut | SendErrorReason::Full) => {
                     packet = error.value;
                     if deadline.has_passed() {
-                        lock(&self.calls).unsent.splice(0..0, packet.drain(..others));
+                        packet.retain(|request| request.call != own);
+                        lock(&self.calls).unsent.splice(0..0, packet);
                         return Err(CallError::TimedOut);
                     }
                 }
@@ -307,6 +304,11 @@ impl Wire {
         }
     }
 
+    fn post(&self, request: Request) -> Result<(), CallError> {
+        lock(&self.calls).unsent.push(request);
+        self.send(NO_CALL, Deadline::NEVER)
+    }
+
     /// Sends what has come together, before a caller waits.
     fn sent(&self, deadline: Deadline) -> MutexGuard<'_, Calls> {
         let calls = lock(&self.calls);
@@ -315,7 +317,7 @@ impl Wire {
         }
         drop(calls);
         // The calls learn an error as their answer, or try again.
-        let _ = self.send(None, deadline);
+        let _ = self.send(NO_CALL, deadline);
         lock(&self.calls)
     }
 
@@ -421,7 +423,7 @@ impl Pending {
     pub(crate) fn acknowledge(&self, object: u64, arrived: bool) {
         let operation = Operation::Acknowledge { call: self.call, arrived };
         // If the connection has ended, the server has taken the value back.
-        let _ = self.wire.send(Some(Request { call: 0, object, timeout: None, operation }), Deadline::NEVER);
+        let _ = self.wire.post(Request { call: NO_CALL, object, timeout: None, operation });
     }
 }
 

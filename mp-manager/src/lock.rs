@@ -1,6 +1,5 @@
 //! `Lock`: one holder at a time.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::error::CallError;
@@ -102,6 +101,7 @@ pub(crate) fn locked(
 /// Holds a [`Lock`] or the lock of a [`Condition`](crate::Condition), and releases it when it is
 /// dropped, in a panic too. Dropping it does not wait for the server.
 #[must_use = "dropping it releases the lock"]
+#[derive(Debug)]
 pub struct LockGuard {
     handle: Handle,
     token: u64,
@@ -135,12 +135,6 @@ impl Drop for LockGuard {
         if self.token != RELEASED {
             self.handle.post(Operation::Unlock(self.token));
         }
-    }
-}
-
-impl fmt::Debug for LockGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LockGuard").field("token", &self.token).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,5 @@
 //! `Pool`: workers that run the calls of any process.
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -129,6 +128,7 @@ fn decode<R: DeserializeOwned>(outcome: Result<Outcome, String>) -> Result<R, Ca
 
 /// A call that was given to a [`Pool`]. If it is dropped, the call still runs.
 #[must_use = "dropping it drops the result"]
+#[derive(Debug)]
 pub struct PoolTask<R> {
     ended: Queue<Ended>,
     /// The workers end with the last proxy.
@@ -145,12 +145,6 @@ impl<R: DeserializeOwned> PoolTask<R> {
     /// and as any call.
     pub fn join(self) -> Result<R, CallError> {
         decode(self.ended.get()?.1)
-    }
-}
-
-impl<R> fmt::Debug for PoolTask<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolTask").finish_non_exhaustive()
     }
 }
 

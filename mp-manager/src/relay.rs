@@ -20,14 +20,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use mp_core::Fd;
-use mp_core::raw::Message;
+use mp_core::raw::{Message, SharedFd};
 use mp_listener::ByteConnection;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::net::shutdown;
@@ -121,7 +119,7 @@ fn receive<T: DeserializeOwned>(
 
 /// Serves a process of another machine, until it ends.
 pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat: Duration) -> io::Result<()> {
-    let leases = Arc::new(Mutex::new(HashMap::<u64, Vec<OwnedFd>>::new()));
+    let leases = Arc::new(Mutex::new(HashMap::<u64, Vec<SharedFd>>::new()));
     let server = Arc::new(server);
     let mut out = Out::new(&stream, beat)?;
     let left = Arc::new(AtomicBool::new(false));
@@ -166,10 +164,10 @@ pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat
     Ok(())
 }
 
-fn keep_leases(answers: &mut [Response], leases: &Mutex<HashMap<u64, Vec<OwnedFd>>>) {
+fn keep_leases(answers: &mut [Response], leases: &Mutex<HashMap<u64, Vec<SharedFd>>>) {
     for answer in answers {
         if let Some(lease) = answer.body.lease() {
-            lock(leases).entry(lease.object).or_default().extend(lease.descriptor.take().map(Fd::into_inner));
+            lock(leases).entry(lease.object).or_default().extend(lease.descriptor.take());
         }
     }
 }
@@ -273,7 +271,7 @@ impl BesideProcess {
         for answer in &mut answers {
             let Some(lease) = answer.body.lease() else { continue };
             match self.lease(lease.object) {
-                Ok(made) => lease.descriptor = Some(Fd(made)),
+                Ok(made) => lease.descriptor = Some(made),
                 Err(error) => {
                     if lock(&self.out).send::<()>(&Frame::Release(lease.object)).is_err() {
                         return false;
@@ -287,7 +285,7 @@ impl BesideProcess {
         true
     }
 
-    fn lease(&self, object: u64) -> io::Result<OwnedFd> {
+    fn lease(&self, object: u64) -> io::Result<SharedFd> {
         let mut leases = lock(&self.leases);
         leases.last += 1;
         let number = leases.last;

@@ -1,6 +1,5 @@
 //! `Reply`: the answer of a call that was sent.
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -23,11 +22,13 @@ use crate::wire::Operation;
 /// Awaiting works on any executor. While tasks of this process wait for a server, one thread waits
 /// for all of them.
 #[must_use = "dropping it drops the answer"]
+#[derive(Debug)]
 pub struct Reply<T> {
     sent: Result<Sent, CallError>,
     types: PhantomData<fn() -> T>,
 }
 
+#[derive(Debug)]
 struct Sent {
     pending: Pending,
     deadline: Deadline,
@@ -67,11 +68,5 @@ impl<T: DeserializeOwned> Future for Reply<T> {
             Err(error) => Poll::Ready(Err(error.clone())),
             Ok(sent) => sent.pending.poll(context.waker()).map(|answer| expect(answer).and_then(decode)),
         }
-    }
-}
-
-impl<T> fmt::Debug for Reply<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").finish_non_exhaustive()
     }
 }

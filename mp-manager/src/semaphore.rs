@@ -1,6 +1,5 @@
 //! `Semaphore`: a number of permits.
 
-use std::fmt;
 use std::time::Duration;
 
 use mp_core::raw::Deadline;
@@ -122,6 +121,7 @@ impl Semaphore {
 /// Permits of a [`Semaphore`], which return when it is dropped. Dropping it does not wait for the
 /// server.
 #[must_use = "dropping it releases the permit"]
+#[derive(Debug)]
 pub struct Permit {
     handle: Handle,
     count: u64,
@@ -141,11 +141,5 @@ impl Drop for Permit {
             // The answer is dropped when it comes.
             let _ = self.handle.begin(Operation::Release(self.count), Deadline::NEVER, false);
         }
-    }
-}
-
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("count", &self.count).finish_non_exhaustive()
     }
 }

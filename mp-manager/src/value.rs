@@ -29,7 +29,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mp_core::raw::{Message, above_standard_streams};
+use mp_core::raw::{Message, SharedFd, above_standard_streams};
 use mp_core::{DecodeError, EncodeError};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -55,9 +55,9 @@ struct Inner {
 
 #[derive(Debug)]
 enum Held {
-    Door(Arc<OwnedFd>),
+    Door(SharedFd),
     Lease(Reference),
-    Other(OwnedFd),
+    Other(SharedFd),
 }
 
 impl Value {
@@ -129,11 +129,10 @@ impl Inner {
 }
 
 impl Held {
-    fn descriptor(&self) -> io::Result<OwnedFd> {
+    fn descriptor(&self) -> io::Result<SharedFd> {
         match self {
-            Self::Door(door) => door.try_clone(),
             Self::Lease(reference) => reference.0.lease(),
-            Self::Other(fd) => fd.try_clone(),
+            Self::Door(fd) | Self::Other(fd) => Ok(fd.clone()),
         }
     }
 }
@@ -176,8 +175,8 @@ impl<'de> Deserialize<'de> for Value {
 }
 
 /// An encoded key. Keys are equal if their bytes are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Key(Arc<[u8]>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Key(#[serde(with = "serde_bytes")] Vec<u8>);
 
 /// A value with its key, which is empty in a list and in a cell.
 pub(crate) type Entry = (Key, Value);
@@ -189,7 +188,7 @@ impl Key {
     pub(crate) fn encode<T: Serialize + ?Sized>(key: &T) -> Result<Self, EncodeError> {
         let mut bytes = Vec::new();
         match Message::append(key, &mut bytes, LONGEST_KEY, None)? {
-            None => Ok(Self(bytes.into())),
+            None => Ok(Self(bytes)),
             Some(_) => Err(ser::Error::custom("a key holds no descriptors, and is no longer than 1 MiB")),
         }
     }
@@ -199,19 +198,7 @@ impl Key {
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        Message::from_encoded(self.0.to_vec()).decode()
-    }
-}
-
-impl Serialize for Key {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde_bytes::ByteBuf::deserialize(deserializer).map(|bytes| Self(bytes.into_vec().into()))
+        Message::from_encoded(self.0.clone()).decode()
     }
 }
 
@@ -254,19 +241,19 @@ impl Watch {
 
 impl Anchor {
     /// Makes the pipe of the object `id`, and its first lease.
-    pub(crate) fn new(id: u64, watch: &Arc<Watch>) -> io::Result<(Arc<Self>, OwnedFd)> {
+    pub(crate) fn new(id: u64, watch: &Arc<Watch>) -> io::Result<(Arc<Self>, SharedFd)> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         let (read, write) = (above_standard_streams(read)?, above_standard_streams(write)?);
         epoll::add(&watch.epoll, &read, EventData::new_u64(id << 2 | LEASE), EventFlags::ONESHOT)?;
-        Ok((Arc::new(Self { id, read, watch: Arc::clone(watch) }), write))
+        Ok((Arc::new(Self { id, read, watch: Arc::clone(watch) }), write.into()))
     }
 
     /// Makes one more lease of the object.
-    pub(crate) fn lease(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn lease(&self) -> io::Result<SharedFd> {
         let path = format!("/proc/thread-self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.read));
         let lease = open(path, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
         epoll::modify(&self.watch.epoll, &self.read, EventData::new_u64(self.id << 2 | LEASE), EventFlags::ONESHOT)?;
-        above_standard_streams(lease)
+        above_standard_streams(lease).map(SharedFd::from)
     }
 
     /// Returns how many [`Reference`]s exist. The server's table and [`Known`] hold the anchor too.
@@ -308,7 +295,7 @@ impl Drop for Reference {
 /// The descriptors by which a server knows what is its own.
 #[derive(Debug)]
 pub(crate) struct Known {
-    door: (Inode, Arc<OwnedFd>),
+    door: (Inode, SharedFd),
     leases: HashMap<Inode, Arc<Anchor>>,
 }
 
@@ -322,7 +309,7 @@ pub(crate) fn inode(fd: BorrowedFd<'_>) -> io::Result<Inode> {
 
 impl Known {
     pub(crate) fn new(door: OwnedFd) -> io::Result<Self> {
-        Ok(Self { door: (inode(door.as_fd())?, Arc::new(door)), leases: HashMap::new() })
+        Ok(Self { door: (inode(door.as_fd())?, door.into()), leases: HashMap::new() })
     }
 
     pub(crate) fn add(&mut self, anchor: &Arc<Anchor>) -> io::Result<()> {
@@ -340,8 +327,8 @@ impl Known {
         let inode = inode(fd.as_fd())?;
         Ok(match self.leases.get(&inode) {
             Some(anchor) => Held::Lease(Reference::new(anchor)),
-            None if inode == self.door.0 => Held::Door(Arc::clone(&self.door.1)),
-            None => Held::Other(fd),
+            None if inode == self.door.0 => Held::Door(self.door.1.clone()),
+            None => Held::Other(fd.into()),
         })
     }
 }

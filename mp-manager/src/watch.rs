@@ -1,7 +1,6 @@
 //! Following an object, and reading it in pieces.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use std::vec;
@@ -14,6 +13,7 @@ use crate::value::{Entry, Key};
 use crate::wire::{Body, Change, Operation, Page, Place};
 
 /// What a watcher is told.
+#[derive(Debug)]
 pub(crate) enum News {
     Snapshot(Vec<Entry>),
     Change(Change),
@@ -57,6 +57,7 @@ pub(crate) enum News {
 /// child.join()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug)]
 pub struct Watch<C> {
     handle: Handle,
     /// Chosen here; no other watch of this process has it.
@@ -143,12 +144,6 @@ impl<C> Drop for Watch<C> {
     }
 }
 
-impl<C> fmt::Debug for Watch<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("object", &self.handle.id()).finish_non_exhaustive()
-    }
-}
-
 /// A change of a [`Map`](crate::Map): see [`Watch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -228,6 +223,7 @@ pub(crate) fn cell_change<T: DeserializeOwned>(news: News) -> Result<T, CallErro
 ///
 /// What does not fit into the first piece is an object of its own in the server, and goes with this
 /// value. Its values are those of the map or list, not copies. After an error the iterator ends.
+#[derive(Debug)]
 pub struct Iter<T> {
     piece: vec::IntoIter<Entry>,
     rest: Option<Handle>,
@@ -269,11 +265,5 @@ impl<T> Iterator for Iter<T> {
             (self.piece, self.rest) = (Vec::new().into_iter(), None);
         }
         next
-    }
-}
-
-impl<T> fmt::Debug for Iter<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Iter").finish_non_exhaustive()
     }
 }

@@ -5,9 +5,9 @@
 //! [`Response`]s, as many as are ready at the same time.
 //! The server may answer in another order than it was asked.
 
-use mp_core::{Connection, Fd, RecvError};
+use mp_core::raw::SharedFd;
+use mp_core::{Connection, RecvError};
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::error::CallError;
@@ -202,7 +202,7 @@ impl Operation {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Lease {
     pub(crate) object: u64,
-    pub(crate) descriptor: Option<Fd<OwnedFd>>,
+    pub(crate) descriptor: Option<SharedFd>,
 }
 
 /// Values of one instant with their keys, which are empty in a list and a cell.

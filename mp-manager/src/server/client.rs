@@ -1,6 +1,6 @@
 //! One client of the server: its connection, and the answers for which it has no room yet.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -17,25 +17,16 @@ pub(super) struct Client {
     outgoing: VecDeque<Response>,
     /// How many requests were read and not answered. What is in `outgoing` counts.
     unanswered: usize,
-    /// The calls that wait for an object, which one, and until when.
-    pub(super) parked: HashMap<u64, (u64, Option<Instant>)>,
-    /// The objects that have to know if the client ends.
-    pub(super) involved: HashSet<u64>,
+    /// The calls that wait for an object, and until when.
+    pub(super) parked: HashMap<u64, Option<Instant>>,
     /// What the set is asked to report.
     pub(super) interest: EventFlags,
     /// The socket has room, but long answers wait to be read: only time tells when they were.
     pub(super) lacks_credit: bool,
 }
 
-/// How sending went.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sending {
-    Done,
-    /// Something is left to be sent.
-    Blocked,
-    /// The client has ended.
-    Dead,
-}
+/// A client has ended.
+pub(super) struct Ended;
 
 impl Client {
     pub(super) fn new(connection: ServersEnd) -> Self {
@@ -44,7 +35,6 @@ impl Client {
             outgoing: VecDeque::new(),
             unanswered: 0,
             parked: HashMap::new(),
-            involved: HashSet::new(),
             interest: EventFlags::IN,
             lacks_credit: false,
         }
@@ -63,16 +53,16 @@ impl Client {
 
     /// A call waits for an object. It does not count as unanswered meanwhile, because the call that
     /// it waits for may be one of the same client.
-    pub(super) fn park(&mut self, call: u64, object: u64, until: Option<Instant>) {
+    pub(super) fn park(&mut self, call: u64, until: Option<Instant>) {
         self.unanswered -= 1;
-        self.parked.insert(call, (object, until));
+        self.parked.insert(call, until);
     }
 
     /// The call waits no longer, and is about to be answered. Returns until when it would have
     /// waited.
     pub(super) fn unpark(&mut self, call: u64) -> Option<Instant> {
         self.unanswered += 1;
-        self.parked.remove(&call)?.1
+        self.parked.remove(&call)?
     }
 
     /// The client expects no answer to a request that it sent.
@@ -104,7 +94,7 @@ impl Client {
     }
 
     /// Sends what there is room for, and small answers together.
-    pub(super) fn flush(&mut self) -> Sending {
+    pub(super) fn flush(&mut self) -> Result<(), Ended> {
         self.lacks_credit = false;
         let mut most = TOGETHER;
         while !self.outgoing.is_empty() {
@@ -122,23 +112,23 @@ impl Client {
                 SendErrorReason::Full | SendErrorReason::TimedOut => {
                     self.put_back(error.value);
                     self.lacks_credit = writable(self.connection.as_fd(), Deadline::PASSED).unwrap_or(true);
-                    return Sending::Blocked;
+                    return Ok(());
                 }
                 SendErrorReason::Encode(error) if error.is_too_large() => CallError::Encode(error),
                 // The values are encoded already, so only descriptors or memory can be lacking.
                 SendErrorReason::Encode(error) => CallError::Busy(format!("the answer could not be sent: {error}")),
                 SendErrorReason::Io(error) => CallError::Busy(format!("the answer could not be sent: {error}")),
-                _ => return Sending::Dead,
+                _ => return Err(Ended),
             };
             match &mut error.value[..] {
                 // Nothing says which of them cannot be sent.
                 [_, _, ..] => most = 1,
-                [Response { body: Body::Failed(_) | Body::Follows, .. }] => return Sending::Dead,
+                [Response { body: Body::Failed(_) | Body::Follows, .. }] => return Err(Ended),
                 alone => alone.iter_mut().for_each(|response| response.body = Body::Failed(why.clone())),
             }
             self.put_back(error.value);
         }
-        Sending::Done
+        Ok(())
     }
 
     fn put_back(&mut self, packet: Vec<Response>) {

@@ -61,6 +61,10 @@ pub(super) enum Turn {
 }
 
 impl Object {
+    pub(super) fn new(class: &'static Class, value: Own) -> Self {
+        Self { class, value: Arc::new(RwLock::new(value)), poisoned: false }
+    }
+
     fn apply(&mut self, operation: Operation) -> Result<Step, CallError> {
         match operation {
             Operation::Call(..) if self.poisoned => Err(CallError::Poisoned),

@@ -52,15 +52,9 @@ impl Data {
                 Err(CallError::OutOfBounds { .. }) => Body::Value(None),
                 found => Body::Value(found?),
             },
-            (values, Operation::Change(change)) => {
-                let change = values.resolve(change)?;
-                Body::Value(self.change(change))
-            }
+            (_, Operation::Change(change)) => Body::Value(self.change(change)?),
             (_, Operation::Changes(changes)) => {
-                for change in changes {
-                    let change = self.values.resolve(change)?;
-                    self.change(change);
-                }
+                changes.into_iter().try_for_each(|change| self.change(change).map(drop))?;
                 Body::Done
             }
             (values, Operation::Modify { place, function, argument }) => {
@@ -69,7 +63,14 @@ impl Data {
             }
             (values, Operation::CompareExchange { place, old, new }) => {
                 let found = values.look(&place)?;
-                self.exchange(place, old, found, new)?
+                let equal = match (&old, &found) {
+                    (Some(old), Some(found)) => old.is(found).map_err(CallError::Decode)?,
+                    (old, found) => old.is_none() && found.is_none(),
+                };
+                if equal {
+                    self.put(place, new);
+                }
+                if equal { Body::Done } else { Body::Unequal(found) }
             }
             (values, Operation::Watch(number)) => match self.watchers.ask(who, number, || values.entries())? {
                 Some(body) => body,
@@ -94,15 +95,23 @@ impl Data {
 
     /// Puts a value at a place where a function found the old one. `None` removes it.
     pub(super) fn put(&mut self, place: Place, value: Option<Value>) {
-        self.change(match value {
+        // The value of a cell stays.
+        let _ = self.change(match value {
             Some(value) => Change::Put(place, value),
             None => Change::Remove(place),
         });
     }
 
-    /// Changes the values, and returns the one that was there. A place that does not exist is left
-    /// alone, and so is a cell that is to be emptied.
-    fn change(&mut self, change: Change) -> Option<Value> {
+    /// Changes the values, and returns the one that was there.
+    fn change(&mut self, mut change: Change) -> Result<Option<Value>, CallError> {
+        let end = self.len();
+        match &mut change {
+            Change::Insert(index @ END, _) => *index = end,
+            // Of an empty list nothing is removed.
+            Change::Remove(Place::Index(END)) if end == 0 => return Ok(None),
+            Change::Remove(Place::Index(index @ END)) => *index = end - 1,
+            _ => {}
+        }
         let noted = (!self.watchers.are_none()).then(|| change.clone());
         let old = match (&mut self.values, change) {
             (Values::Map(map), Change::Put(Place::Key(key), value)) => map.insert(key, value),
@@ -112,26 +121,29 @@ impl Data {
                 None
             }
             (Values::List(values), Change::Put(Place::Index(index), value)) => {
-                values.get_mut(index as usize).map(|old| std::mem::replace(old, value))
+                check(values, index)?;
+                Some(std::mem::replace(&mut values[index as usize], value))
             }
+            (Values::List(_), Change::Insert(index, _)) if index > end => return Err(out_of_bounds(index, end)),
             (Values::List(values), Change::Insert(index, value)) => {
                 values.insert(index as usize, value);
                 None
             }
             (Values::List(values), Change::Remove(Place::Index(index))) => {
-                ((index as usize) < values.len()).then(|| values.remove(index as usize))
+                check(values, index)?;
+                Some(values.remove(index as usize))
             }
             (Values::List(values), Change::Clear) => {
                 values.clear();
                 None
             }
             (Values::Cell(cell), Change::Put(Place::Whole, value)) => Some(std::mem::replace(cell, value)),
-            _ => None,
+            _ => return Err(mismatch()),
         };
         if let Some(change) = noted.filter(|change| !matches!(change, Change::Remove(_)) || old.is_some()) {
             self.watchers.note(change);
         }
-        old
+        Ok(old)
     }
 
     /// Answers watchers that wait for a change.
@@ -139,24 +151,15 @@ impl Data {
         let Self { values, watchers } = self;
         watchers.settle(|| values.entries(), answers);
     }
+}
 
-    fn exchange(
-        &mut self,
-        place: Place,
-        old: Option<Value>,
-        found: Option<Value>,
-        new: Option<Value>,
-    ) -> Result<Body, CallError> {
-        let equal = match (&old, &found) {
-            (Some(old), Some(found)) => old.is(found).map_err(CallError::Decode)?,
-            (old, found) => old.is_none() && found.is_none(),
-        };
-        if !equal {
-            return Ok(Body::Unequal(found));
-        }
-        self.put(place, new);
-        Ok(Body::Done)
-    }
+fn out_of_bounds(index: u64, length: u64) -> CallError {
+    CallError::OutOfBounds { index, length }
+}
+
+fn check(values: &[Value], index: u64) -> Result<(), CallError> {
+    let length = values.len() as u64;
+    if index < length { Ok(()) } else { Err(out_of_bounds(index, length)) }
 }
 
 impl Values {
@@ -165,30 +168,11 @@ impl Values {
         match (self, place) {
             (Self::Map(map), Place::Key(key)) => Ok(map.get(key)),
             (Self::List(values), Place::Index(index)) => {
-                let out_of_bounds = || CallError::OutOfBounds { index: *index, length: values.len() as u64 };
-                values.get(*index as usize).cloned().map(Some).ok_or_else(out_of_bounds)
+                check(values, *index)?;
+                Ok(Some(values[*index as usize].clone()))
             }
             (Self::Cell(value), Place::Whole) => Ok(Some(value.clone())),
             _ => Err(mismatch()),
-        }
-    }
-
-    /// Returns a change that a client asks for with the index that it means, if it can be done.
-    fn resolve(&self, change: Change) -> Result<Change, CallError> {
-        match (self, change) {
-            (Self::List(values), Change::Insert(END, value)) => Ok(Change::Insert(values.len() as u64, value)),
-            (Self::List(values), Change::Insert(index, _)) if index > values.len() as u64 => {
-                Err(CallError::OutOfBounds { index, length: values.len() as u64 })
-            }
-            (Self::List(values), Change::Remove(Place::Index(END))) => {
-                // Of an empty list nothing is removed.
-                Ok(Change::Remove(Place::Index((values.len() as u64).wrapping_sub(1))))
-            }
-            (Self::Cell(_), Change::Remove(_) | Change::Clear) => Err(mismatch()),
-            (_, Change::Put(place, value)) => self.look(&place).map(|_| Change::Put(place, value)),
-            (_, Change::Remove(place)) => self.look(&place).map(|_| Change::Remove(place)),
-            (Self::Map(_) | Self::Cell(_), Change::Insert(..)) => Err(mismatch()),
-            (_, change) => Ok(change),
         }
     }
 

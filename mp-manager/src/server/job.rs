@@ -1,9 +1,10 @@
 //! What runs on threads of the server: functions and methods of the user's.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::RwLock;
 
 use mp_core::raw::{Message, RawFunction};
 
+use super::content::Object;
 use crate::class::{Class, Method, Own};
 use crate::error::CallError;
 use crate::value::Value;
@@ -26,7 +27,8 @@ pub(super) enum Ran {
     /// What the function put in place of the value, and what its caller gets.
     Modified(Place, Option<Message>, Message),
     Called(Message),
-    Constructed(String, &'static Class, Option<Own>, Message),
+    /// A value, and of which type its proxies are.
+    Constructed(String, Object),
     Dropped,
     Failed(CallError),
 }
@@ -52,10 +54,8 @@ pub(super) fn modify(place: Place, function: String, old: Option<Value>, argumen
 }
 
 pub(super) fn call(value: &RwLock<Own>, method: Method, arguments: Value) -> Ran {
-    // The functions catch panics, so the lock is never poisoned.
     let run = |arguments| match method {
-        Method::Shared(run) => run(&value.read().unwrap_or_else(PoisonError::into_inner), arguments),
-        Method::Exclusive(run) => run(&mut value.write().unwrap_or_else(PoisonError::into_inner), arguments),
+        Method::Shared(run) | Method::Exclusive(run) => run(value, arguments),
         Method::Create(_) => Err(CallError::UnknownFunction("a constructor called as a method".to_owned())),
     };
     message(arguments).and_then(run).map(Ran::Called).into()
@@ -67,8 +67,10 @@ pub(super) fn construct(interface: String, class: &str, method: u32, arguments: 
         let Method::Create(run) = class.method(method)? else {
             return Err(CallError::UnknownFunction("a method called as a constructor".to_owned()));
         };
-        let (value, result) = run(message(arguments)?)?;
-        Ok(Ran::Constructed(interface, class, value, result))
+        Ok(match run(message(arguments)?)? {
+            (Some(value), _) => Ran::Constructed(interface, Object::new(class, value)),
+            (None, error) => Ran::Called(error),
+        })
     };
     run().into()
 }

@@ -121,13 +121,6 @@ const DOOR: u64 = 0;
 const STOP: u64 = 1;
 const WAKE: u64 = 4;
 
-/// Drops objects, whose `Drop` may be the user's and may panic, or work on them.
-fn drop_all<T>(all: impl IntoIterator<Item = T>) {
-    for one in all {
-        let _ = catch_panic(|| drop(one));
-    }
-}
-
 /// What the leader has to do.
 enum Next {
     Run(Job),
@@ -231,14 +224,11 @@ impl Server {
         let short = begun.elapsed() < SHORT;
         self.shortness.note(short);
         let mut state = lock(&self.state);
-        let spent = state.finish(client, call, object, ran);
+        state.finish(client, call, object, ran);
         if !short {
             state.send_answers();
         }
-        let result = then(&mut state);
-        drop(state);
-        drop_all(spent);
-        result
+        then(&mut state)
     }
 
     /// This thread has nothing to do. It counts as idle before the lock of the state is released,
@@ -327,12 +317,11 @@ impl Server {
         let mut spin = self.spins.wait(false);
         loop {
             let mut state = lock(&self.state);
-            let spent = state.bury();
+            state.bury();
             if state.has_jobs() {
                 if let Some(turn) = self.begin_as_leader() {
                     if let Some(job) = state.next_job() {
                         drop(state);
-                        drop_all(spent);
                         self.run_one(job, |_| ());
                     }
                     if !self.take_turn(turn) {
@@ -354,7 +343,6 @@ impl Server {
             if !gone && !spin.sleeps() && state.looks_at_one() {
                 let found = state.look_at_one();
                 drop(state);
-                drop_all(spent);
                 if found {
                     spin.found();
                     spin = self.spins.wait(true);
@@ -365,7 +353,6 @@ impl Server {
             }
             let pause = if gone || !spin.sleeps() { Some(Duration::ZERO) } else { state.pause() };
             drop(state);
-            drop_all(spent);
             if self.watch.wait(&mut events, pause).is_err() {
                 // It fails for lack of memory alone.
                 thread::yield_now();
@@ -382,8 +369,9 @@ impl Server {
                 if number == STOP {
                     let (objects, jobs) = state.end();
                     drop(state);
-                    drop_all(objects);
-                    drop_all(jobs);
+                    // A `Drop` of the user's may panic.
+                    objects.into_values().for_each(|object| drop(catch_panic(|| drop(object))));
+                    jobs.into_iter().for_each(|job| drop(catch_panic(|| drop(job))));
                     return Next::End;
                 }
                 if number == WAKE {

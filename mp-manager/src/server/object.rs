@@ -11,48 +11,34 @@ pub(super) struct Object {
     pub(super) anchor: Arc<Anchor>,
     pub(super) interface: String,
     pub(super) content: Content,
-    pub(super) running: Running,
+    /// How many functions run and use the object.
+    pub(super) running: u32,
+    /// The one that runs may change it.
+    pub(super) exclusive: bool,
     /// It may have become unused while something ran.
     pub(super) suspected: bool,
     /// What arrived meanwhile.
     pub(super) waiting: VecDeque<(u64, Request)>,
 }
 
-/// What runs on threads and uses an object.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Running {
-    Nothing,
-    /// So many calls that may run beside each other.
-    Shared(u32),
-    Exclusive,
-}
-
 impl Object {
     pub(super) fn new(anchor: Arc<Anchor>, interface: String, content: Content) -> Self {
-        Self { anchor, interface, content, running: Running::Nothing, suspected: false, waiting: VecDeque::new() }
+        let waiting = VecDeque::new();
+        Self { anchor, interface, content, running: 0, exclusive: false, suspected: false, waiting }
     }
 
     /// Tells whether a call can run now, beside what runs already.
     pub(super) fn admits(&self, turn: Turn) -> bool {
-        match (self.running, turn) {
-            (Running::Nothing, _) | (Running::Shared(_), Turn::Shared | Turn::None) => true,
-            (Running::Shared(_), Turn::Exclusive) | (Running::Exclusive, _) => false,
-        }
+        !self.exclusive && (self.running == 0 || turn != Turn::Exclusive)
     }
 
     pub(super) fn begin(&mut self, turn: Turn) {
-        self.running = match (self.running, turn) {
-            (Running::Shared(others), Turn::Shared) => Running::Shared(others + 1),
-            (_, Turn::Shared) => Running::Shared(1),
-            (_, Turn::Exclusive) => Running::Exclusive,
-            (running, Turn::None) => running,
-        };
+        self.running += 1;
+        self.exclusive = turn == Turn::Exclusive;
     }
 
     pub(super) fn end(&mut self) {
-        self.running = match self.running {
-            Running::Shared(others @ 2..) => Running::Shared(others - 1),
-            _ => Running::Nothing,
-        };
+        self.running -= 1;
+        self.exclusive = false;
     }
 }

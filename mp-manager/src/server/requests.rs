@@ -1,18 +1,15 @@
 //! What a request does to the server and to its objects.
 
 use std::io;
-use std::sync::{Arc, RwLock};
 
-use mp_core::Fd;
 use mp_core::raw::{Message, catch_panic};
 
 use super::client::Client;
-use super::content::{self, Content, Step};
+use super::content::{Content, Step};
 use super::job::{self, Job, Ran};
-use super::object::{Object, Running};
+use super::object::Object;
 use super::state::State;
 use super::waiting::{Answers, Waiter};
-use crate::class::{Class, Own};
 use crate::error::CallError;
 use crate::value::{Anchor, Reference, Value};
 use crate::wire::{Body, Lease, ObjectInfo, Operation, Place, Request};
@@ -57,7 +54,7 @@ impl State {
                     return Err(CallError::WrongType { expected: interface, found });
                 }
                 let lease = object.anchor.lease().map_err(no_lease)?;
-                Ok(Body::Object(Lease { object: id, descriptor: Some(Fd(lease)) }))
+                Ok(Body::Object(Lease { object: id, descriptor: Some(lease) }))
             }
             Operation::Objects => Ok(Body::Objects(self.describe())),
             _ => Err(CallError::NoSuchObject),
@@ -75,7 +72,7 @@ impl State {
             }
         };
         self.objects.insert(id, Object::new(anchor, interface, content));
-        Ok(Lease { object: id, descriptor: Some(Fd(lease)) })
+        Ok(Lease { object: id, descriptor: Some(lease) })
     }
 
     /// Drops what an object held. The `Drop` of a type of the user's may take long, panic, or call
@@ -156,16 +153,15 @@ impl State {
     }
 
     /// Puts the result of a function where it belongs, and serves what has waited for that.
-    /// Returns the objects that went.
-    pub(super) fn finish(&mut self, client: u64, call: u64, id: u64, ran: Ran) -> Vec<Object> {
+    pub(super) fn finish(&mut self, client: u64, call: u64, id: u64, ran: Ran) {
         let body = match ran {
-            Ran::Constructed(interface, class, value, result) => self.add(interface, class, value, result),
+            Ran::Constructed(interface, own) => self.insert(Content::Own(own), interface).map(Body::Object),
             Ran::Modified(place, new, result) => self.change(id, place, new, result),
             Ran::Called(result) => Ok(Body::Value(Some(Value::new(result)))),
             Ran::Dropped => Ok(Body::Done),
             Ran::Failed(error) => {
                 let object = self.objects.get_mut(&id);
-                if let Some(Object { content: Content::Own(own), running: Running::Exclusive, .. }) = object {
+                if let Some(Object { content: Content::Own(own), exclusive: true, .. }) = object {
                     own.poisoned |= matches!(error, CallError::Panicked(_));
                 }
                 Err(error)
@@ -187,7 +183,7 @@ impl State {
         if self.objects.get(&id).is_some_and(|object| object.suspected) {
             self.remove_if_unused(id);
         }
-        self.bury()
+        self.bury();
     }
 
     fn change(&mut self, id: u64, place: Place, new: Option<Message>, result: Message) -> Result<Body, CallError> {
@@ -200,25 +196,15 @@ impl State {
         Ok(Body::Value(Some(Value::new(result))))
     }
 
-    /// Adds an object of a type of the user's, if its constructor made one.
-    fn add(
-        &mut self,
-        interface: String,
-        class: &'static Class,
-        value: Option<Own>,
-        error: Message,
-    ) -> Result<Body, CallError> {
-        let Some(value) = value else { return Ok(Body::Value(Some(Value::new(error)))) };
-        let own = content::Object { class, value: Arc::new(RwLock::new(value)), poisoned: false };
-        self.insert(Content::Own(own), interface).map(Body::Object)
-    }
-
     /// Removes an object that no process and no value refers to.
     pub(super) fn remove_if_unused(&mut self, id: u64) {
         let Some(object) = self.objects.get_mut(&id) else { return };
-        object.suspected = object.running != Running::Nothing;
+        object.suspected = object.running > 0;
         if !object.suspected && object.anchor.references() == 0 && !object.anchor.is_leased() {
-            self.gone.extend(self.objects.remove(&id));
+            if let Some(object) = self.objects.remove(&id) {
+                self.known.remove(&object.anchor);
+                self.discard(object.content);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The server: its clients and its objects, how they come and go, and what waits for time to pass.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mp_core::{Receiver, RecvError};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-use super::client::{Client, Sending};
+use super::client::Client;
 use super::content::{self, Content};
 use super::job::Job;
 use super::object::Object;
@@ -51,11 +51,9 @@ pub(super) struct State {
     dead: Vec<u64>,
     served_last: Option<u64>,
     looks: u32,
-    lacking_credit: HashSet<u64>,
+    lacking_credit: BTreeSet<u64>,
     /// Clients with answers that are about to be sent.
     unsent: Vec<u64>,
-    /// Objects that were removed.
-    pub(super) gone: Vec<Object>,
 }
 
 impl State {
@@ -81,9 +79,8 @@ impl State {
             dead: Vec::new(),
             served_last: None,
             looks: 0,
-            lacking_credit: HashSet::new(),
+            lacking_credit: BTreeSet::new(),
             unsent: Vec::new(),
-            gone: Vec::new(),
         })
     }
 
@@ -163,17 +160,16 @@ impl State {
     }
 
     fn flush(&mut self, id: u64) {
-        if let Some(client) = self.clients.get_mut(&id) {
-            let sending = client.flush();
-            self.note(id, sending);
+        match self.clients.get_mut(&id).map(Client::flush) {
+            Some(Ok(())) => self.watch_for(id),
+            Some(Err(_)) => self.dead.push(id),
+            None => {}
         }
     }
 
     /// Tries again to send what waits for time to pass.
     pub(super) fn retry(&mut self) {
-        for id in std::mem::take(&mut self.lacking_credit) {
-            self.flush(id);
-        }
+        self.unsent.extend(std::mem::take(&mut self.lacking_credit));
     }
 
     /// How long the server may wait for the next event.
@@ -205,12 +201,7 @@ impl State {
         let now = timeout.is_some_and(|timeout| timeout.is_zero());
         let until = timeout.filter(|_| !now).and_then(|timeout| Instant::now().checked_add(timeout));
         if let Some(client) = self.clients.get_mut(&who.client) {
-            client.park(who.call, object, until);
-            // It has to know if the client ends.
-            client.involved.insert(object);
-            if client.involved.len() > 2 * self.objects.len() + 64 {
-                client.involved.retain(|object| self.objects.contains_key(object));
-            }
+            client.park(who.call, until);
         }
         let answered = answers.iter().any(|(answered, _)| *answered == who);
         if let Some(until) = until.filter(|_| !answered) {
@@ -230,13 +221,6 @@ impl State {
                 }
                 self.answer(who.client, who.call, body);
             }
-        }
-    }
-
-    fn note(&mut self, id: u64, sending: Sending) {
-        match sending {
-            Sending::Dead => self.dead.push(id),
-            _ => self.watch_for(id),
         }
     }
 
@@ -281,59 +265,42 @@ impl State {
 
     /// Sends the answers that have come together. Returns whether a client was seen to have ended.
     pub(super) fn send_answers(&mut self) -> bool {
-        while let Some(id) = self.unsent.pop() {
+        for id in std::mem::take(&mut self.unsent) {
             self.flush(id);
         }
         !self.dead.is_empty()
     }
 
-    /// Removes clients and objects that have ended, and returns what is left of the objects, to be
-    /// dropped without the lock.
-    pub(super) fn bury(&mut self) -> Vec<Object> {
+    /// Removes clients and objects that have ended.
+    pub(super) fn bury(&mut self) {
         // A client's end can be the news of another one's.
         while let Some(id) = self.dead.pop() {
             if let Some(client) = self.clients.remove(&id) {
                 // The client may have kept a duplicate, so closing this one is not enough.
                 let _ = epoll::delete(&self.watch.epoll, &client.connection);
-                self.lacking_credit.remove(&id);
+                for (call, until) in client.parked {
+                    until.map(|until| self.timers.remove(&(until, Waiter { client: id, call })));
+                }
+                let mut answers = Answers::new();
                 for object in self.objects.values_mut() {
                     object.waiting.retain(|(waiting, _)| *waiting != id);
+                    object.content.forget(id, &mut answers);
                 }
-                for (call, (_, until)) in client.parked {
-                    if let Some(until) = until {
-                        self.timers.remove(&(until, Waiter { client: id, call }));
-                    }
-                }
-                for object in client.involved {
-                    let mut answers = Answers::new();
-                    if let Some(object) = self.objects.get_mut(&object) {
-                        object.content.forget(id, &mut answers);
-                    }
-                    self.answer_parked(answers);
-                }
+                self.answer_parked(answers);
             }
         }
         for id in self.watch.suspects() {
             self.remove_if_unused(id);
         }
-        let mut others = Vec::new();
-        for object in std::mem::take(&mut self.gone) {
-            self.known.remove(&object.anchor);
-            match object.content {
-                Content::Own(_) => self.discard(object.content),
-                _ => others.push(object),
-            }
-        }
-        others
     }
 
     /// Ends all connections, and returns the objects and the work that was not begun, to be dropped
-    /// without the lock.
-    pub(super) fn end(&mut self) -> (Vec<Object>, VecDeque<Job>) {
+    /// without the lock: the `Drop` of a type of the user's may work on them.
+    pub(super) fn end(&mut self) -> (BTreeMap<u64, Object>, VecDeque<Job>) {
         self.door = None;
         self.clients.clear();
         self.names.clear();
         self.timers.clear();
-        (std::mem::take(&mut self.objects).into_values().collect(), std::mem::take(&mut self.jobs))
+        (std::mem::take(&mut self.objects), std::mem::take(&mut self.jobs))
     }
 }

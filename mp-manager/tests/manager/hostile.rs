@@ -104,7 +104,8 @@ scenario!(a_proxy_whose_lease_is_no_pipe_harms_nobody, {
     let mut message = Message::encode(&map).unwrap();
     let mut descriptors = message.take_descriptors().unwrap();
     descriptors[1] = std::fs::File::open("/dev/null").unwrap().into();
-    let forged: Map<u64, u64> = message.copy_with(descriptors).unwrap().decode().unwrap();
+    let forged: Map<u64, u64> =
+        message.copy_with(descriptors.into_iter().map(Into::into).collect()).unwrap().decode().unwrap();
     forged.insert(1, 7).unwrap();
     let outer = Map::<u64, Map<u64, u64>>::new(&manager).unwrap();
     outer.insert(1, forged).unwrap();
