@@ -74,7 +74,7 @@ impl Barrier {
     ///
     /// As any call.
     pub fn abort(&self) -> Result<(), CallError> {
-        self.handle.call(Operation::Abort)
+        self.handle.call(Operation::SetFlag(true))
     }
 
     /// Mends the barrier. Those that wait get [`CallError::BrokenBarrier`].
@@ -83,7 +83,7 @@ impl Barrier {
     ///
     /// As any call.
     pub fn reset(&self) -> Result<(), CallError> {
-        self.handle.call(Operation::Reset)
+        self.handle.call(Operation::SetFlag(false))
     }
 
     /// Tells whether the barrier is broken.

@@ -97,6 +97,11 @@
 //! user's. The functions of `modify` and the methods of your own types run on further threads, up
 //! to a limit.
 //!
+//! If the server has no descriptor free for those that a call brings along, it does not know whose
+//! call it was. It closes the connection, and what the process waits for fails with
+//! [`CallError::Disconnected`]. The next call connects again. An answer that finds no descriptor
+//! free in the process fails alone, with [`CallError::Busy`].
+//!
 //! A process that has too many unanswered calls ([`ManagerBuilder::calls_in_flight`]) is not read
 //! until it takes its answers, and its callers wait. It does not keep others waiting.
 //!

@@ -60,7 +60,7 @@ pub fn later<R: DeserializeOwned>(together: &Together<'_>, method: u32, argument
 
 /// Lets an object be used again after a panic.
 pub fn clear_poison(handle: &Handle) -> Result<(), CallError> {
-    handle.call(Operation::ClearPoison)
+    handle.call(Operation::SetFlag(false))
 }
 
 /// Calls a method with arguments and a result in JSON.

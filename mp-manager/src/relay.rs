@@ -93,18 +93,12 @@ impl Out {
     }
 }
 
-/// Receives frames, and gives each to `take`, until that returns false or the peer is gone. After
-/// each beat without a sound it calls `quiet`, which returns false if that is an end as well.
-fn receive<T: DeserializeOwned>(
-    stream: &mut ByteConnection,
-    beat: Duration,
-    mut quiet: impl FnMut() -> bool,
-    mut take: impl FnMut(Frame<T>) -> bool,
-) {
+/// Receives frames, and gives each to `take`, until that returns false or the peer is gone.
+fn receive<T: DeserializeOwned>(stream: &mut ByteConnection, beat: Duration, mut take: impl FnMut(Frame<T>) -> bool) {
     let mut silence = 0;
     while silence < SILENCE {
         match stream.recv_bytes_timeout(beat) {
-            Ok(None) if quiet() => silence += 1,
+            Ok(None) => silence += 1,
             Ok(Some(bytes)) => {
                 let frame = leaving(|| Message::from_encoded(bytes).decode());
                 if !frame.is_ok_and(&mut take) {
@@ -112,31 +106,36 @@ fn receive<T: DeserializeOwned>(
                 }
                 silence = 0;
             }
-            _ => return,
+            Err(_) => return,
         }
     }
 }
 
+fn thread() -> thread::Builder {
+    thread::Builder::new().name("mp-manager relay".to_owned())
+}
+
 /// Serves a process of another machine, until it ends.
-pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat: Duration) -> io::Result<()> {
-    let leases = Arc::new(Mutex::new(HashMap::<u64, Vec<SharedFd>>::new()));
-    let server = Arc::new(server);
+pub(crate) fn beside_server(mut stream: ByteConnection, server: &ClientsEnd, beat: Duration) -> io::Result<()> {
+    let leases = Mutex::new(HashMap::<u64, Vec<SharedFd>>::new());
+    let left = AtomicBool::new(false);
     let mut out = Out::new(&stream, beat)?;
-    let left = Arc::new(AtomicBool::new(false));
-    let answering = {
-        let (server, leases, left) = (Arc::clone(&server), Arc::clone(&leases), Arc::clone(&left));
-        let mut out = Out::new(&stream, beat)?;
-        thread::Builder::new().name("mp-manager relay".to_owned()).spawn(move || {
+    thread::scope(|scope| {
+        let (leases, left) = (&leases, &left);
+        let answering = thread().spawn_scoped(scope, move || {
             let mut announced = Announced::default();
             loop {
                 let sent = match announced.check(server.recv_timeout(beat)) {
                     Ok(Some(mut answers)) => {
-                        keep_leases(&mut answers, &leases);
+                        keep_leases(&mut answers, leases);
                         let of = |answer: &Response| answer.call;
                         out.send_all(answers, of).and_then(|failed| out.send_all(failed, of)).map(drop)
                     }
                     Ok(None) => out.send::<()>(&Frame::Beat).map(drop),
-                    Err(_) if left.load(Ordering::Acquire) => return,
+                    Err(_) if left.load(Ordering::Acquire) => {
+                        thread::park_timeout(beat);
+                        out.send::<()>(&Frame::Beat).map(drop)
+                    }
                     Err(error) => Err(io::Error::other(error)),
                 };
                 if sent.is_err() {
@@ -144,24 +143,21 @@ pub(crate) fn beside_server(mut stream: ByteConnection, server: ClientsEnd, beat
                     return;
                 }
             }
-        })?
-    };
-    let mut answering = Some(answering);
-    let beats = || !left.load(Ordering::Acquire) || out.send::<()>(&Frame::Beat).is_ok();
-    receive::<Vec<Request>>(&mut stream, beat, beats, |frame| match frame {
-        Frame::Beat => true,
-        Frame::Message(requests) => server.send(requests).is_ok(),
-        Frame::Release(id) => lock(&leases).get_mut(&id).is_some_and(|of_object| of_object.pop().is_some()),
-        Frame::Bye => {
-            left.store(true, Ordering::Release);
-            let _ = shutdown(&*server, rustix::net::Shutdown::Both);
-            answering.take().is_some_and(|thread| thread.join().is_ok())
-        }
-    });
-    let _ = shutdown(&*server, rustix::net::Shutdown::Both);
-    let _ = stream.shutdown(Shutdown::Both);
-    answering.map(thread::JoinHandle::join);
-    Ok(())
+        })?;
+        receive::<Vec<Request>>(&mut stream, beat, |frame| match frame {
+            Frame::Beat => true,
+            Frame::Message(requests) => server.send(requests).is_ok(),
+            Frame::Release(id) => lock(leases).get_mut(&id).is_some_and(|of_object| of_object.pop().is_some()),
+            Frame::Bye => {
+                left.store(true, Ordering::Release);
+                shutdown(server, rustix::net::Shutdown::Both).is_ok()
+            }
+        });
+        let _ = shutdown(server, rustix::net::Shutdown::Both);
+        let _ = stream.shutdown(Shutdown::Both);
+        answering.thread().unpark();
+        Ok(())
+    })
 }
 
 fn keep_leases(answers: &mut [Response], leases: &Mutex<HashMap<u64, Vec<SharedFd>>>) {
@@ -191,34 +187,25 @@ struct Leases {
     all: HashMap<u64, (u64, Arc<Anchor>)>,
 }
 
-/// Passes on the calls of a process of this machine, on threads of their own.
+/// Passes on the calls of a process of this machine, until it has ended and its leases have.
 pub(crate) fn beside_process(mut stream: ByteConnection, process: ServersEnd, beat: Duration) -> io::Result<()> {
     let watch = Arc::new(Watch::new()?);
     epoll::add(&watch.epoll, &process, EventData::new_u64(PROCESS), EventFlags::IN)?;
-    let out = Mutex::new(Out::new(&stream, beat)?);
-    let relay = Arc::new(BesideProcess { process, watch, leases: Mutex::default(), out });
-    let requests = Arc::clone(&relay);
-    let name = || thread::Builder::new().name("mp-manager relay".to_owned());
-    let ends = Out::new(&stream, beat)?;
-    name().spawn(move || {
-        // The only error is that the stream has ended.
-        let _ = requests.pass_on_requests(beat);
-        let _ = ends.stream.shutdown(Shutdown::Both);
-    })?;
-    name().spawn(move || {
-        receive(
-            &mut stream,
-            beat,
-            || true,
-            |frame| match frame {
+    let (out, ends) = (Mutex::new(Out::new(&stream, beat)?), Out::new(&stream, beat)?);
+    let relay = &BesideProcess { process, watch, leases: Mutex::default(), out };
+    thread::scope(|scope| {
+        thread().spawn_scoped(scope, move || {
+            receive(&mut stream, beat, |frame| match frame {
                 Frame::Message(answers) => relay.pass_on_answers(answers),
                 _ => true,
-            },
-        );
-        let _ = stream.shutdown(Shutdown::Both);
-        let _ = shutdown(&relay.process, rustix::net::Shutdown::Both);
-    })?;
-    Ok(())
+            });
+            let _ = stream.shutdown(Shutdown::Both);
+            let _ = shutdown(&relay.process, rustix::net::Shutdown::Both);
+        })?;
+        let ended = relay.pass_on_requests(beat);
+        let _ = ends.stream.shutdown(Shutdown::Both);
+        ended
+    })
 }
 
 impl BesideProcess {

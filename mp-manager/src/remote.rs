@@ -18,7 +18,7 @@ use crate::relay;
 use crate::wire::{Operation, ServersEnd};
 
 /// What both sides have to have in common. The second number grows with every change of `wire`.
-const BUILD: &str = concat!("mp-manager ", env!("CARGO_PKG_VERSION"), ", protocol 2");
+const BUILD: &str = concat!("mp-manager ", env!("CARGO_PKG_VERSION"), ", protocol 3");
 
 /// How long a side that has connected may take to say what it is.
 const HELLO: Duration = Duration::from_secs(10);
@@ -174,7 +174,8 @@ fn serve_door(door: &Receiver<ServersEnd>, address: &Address, key: &AuthKey, fir
         };
         // If it fails, the process sees that its connection ends.
         if let Some((stream, beat)) = first.take().or_else(|| connect(address, key).ok()) {
-            let _ = relay::beside_process(stream, process, beat);
+            let relay = move || drop(relay::beside_process(stream, process, beat));
+            let _ = thread::Builder::new().name("mp-manager relay".to_owned()).spawn(relay);
         }
     }
 }
@@ -271,5 +272,5 @@ fn serve(incoming: Incoming, link: &Arc<Link>, beat: Duration) -> io::Result<()>
         return Ok(());
     }
     let server = link.connect(Deadline::NEVER).map_err(io::Error::other)?;
-    relay::beside_server(stream, server, beat)
+    relay::beside_server(stream, &server, beat)
 }

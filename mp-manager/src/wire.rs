@@ -45,13 +45,10 @@ pub(crate) enum Initial {
     Map,
     List,
     Cell(Value),
-    /// With the most values, if there is a limit.
+    // With the most values, if there is a limit.
     Queue(Option<u64>),
     Lock,
-    Semaphore {
-        permits: u64,
-        bound: Option<u64>,
-    },
+    Semaphore { permits: u64, bound: Option<u64> },
     Event(bool),
     Barrier(u64),
 }
@@ -97,48 +94,26 @@ impl Change {
 pub(crate) enum Operation {
     // Of the server.
     Ping,
-    Create {
-        initial: Initial,
-        interface: String,
-    },
-    /// Makes an object of a type of the user's, by one of its constructors.
-    Construct {
-        class: String,
-        method: u32,
-        arguments: Value,
-        interface: String,
-    },
-    Publish {
-        name: String,
-        object: u64,
-    },
+    Create { initial: Initial, interface: String },
+    // Makes an object of a type of the user's, by one of its constructors.
+    Construct { class: String, method: u32, arguments: Value, interface: String },
+    Publish { name: String, object: u64 },
     Unpublish(String),
-    Find {
-        name: String,
-        interface: String,
-    },
+    Find { name: String, interface: String },
     Objects,
     // Of any object that holds values.
     Get(Place),
-    /// Answered with the value that was there before.
+    // Answered with the value that was there before.
     Change(Change),
-    /// Several at once.
+    // Several at once.
     Changes(Vec<Change>),
-    Modify {
-        place: Place,
-        function: String,
-        argument: Value,
-    },
-    CompareExchange {
-        place: Place,
-        old: Option<Value>,
-        new: Option<Value>,
-    },
+    Modify { place: Place, function: String, argument: Value },
+    CompareExchange { place: Place, old: Option<Value>, new: Option<Value> },
     Len,
     Entries,
-    /// Asks for what the watcher of this number has not seen.
+    // Asks for what the watcher of this number has not seen.
     Watch(u64),
-    /// The watcher of this number has ended. There is no answer.
+    // The watcher of this number has ended. There is no answer.
     Unwatch(u64),
     // Of the rest of a page: some of the values, from the one of this number on.
     Piece(u64),
@@ -149,12 +124,9 @@ pub(crate) enum Operation {
     // Of a queue.
     Put(Value),
     Take,
-    /// The value that answered the call has arrived, or it has not and goes to another one. There
-    /// is no answer.
-    Acknowledge {
-        call: u64,
-        arrived: bool,
-    },
+    // The value that answered the call has arrived, or it has not and goes to another one. There
+    // is no answer.
+    Acknowledge { call: u64, arrived: bool },
     // Of a semaphore, with a number of permits.
     Acquire(u64),
     Release(u64),
@@ -164,13 +136,11 @@ pub(crate) enum Operation {
     Notify(u64, u64),
     // Of an object of a type of the user's.
     Call(u32, Value),
-    ClearPoison,
     // Of an event and a barrier.
     Wait,
+    // Whether an event is set, a barrier broken, or an object of a type of the user's poisoned.
     SetFlag(bool),
     IsSet,
-    Abort,
-    Reset,
 }
 
 impl Operation {

@@ -72,8 +72,8 @@ impl Object {
                 let (method, value) = (self.class.method(method)?, Arc::clone(&self.value));
                 Ok(Step::Run(Box::new(move || job::call(&value, method, arguments))))
             }
-            Operation::ClearPoison => {
-                self.poisoned = false;
+            Operation::SetFlag(poisoned) => {
+                self.poisoned = poisoned;
                 Ok(Body::Done.into())
             }
             _ => Err(mismatch()),

@@ -41,10 +41,8 @@ enum Want {
     Put(Value),
     Take,
     Acquire(u64),
-    /// It waited for a condition, and takes its lock again. It cannot give up.
-    Return {
-        notified: bool,
-    },
+    // It waited for a condition, and takes its lock again. It cannot give up.
+    Return { notified: bool },
     Wait,
 }
 
@@ -153,11 +151,11 @@ impl Waiting {
                 Body::Done.into()
             }
             (Kind::Event(is_set), Operation::IsSet) => Body::Flag(*is_set).into(),
-            (Kind::Barrier(barrier), operation @ (Operation::Abort | Operation::Reset)) => {
+            (Kind::Barrier(barrier), Operation::SetFlag(broken)) => {
                 barrier.broken = true;
                 self.settle(answers);
-                if let (Kind::Barrier(barrier), Operation::Reset) = (&mut self.kind, operation) {
-                    barrier.broken = false;
+                if let Kind::Barrier(barrier) = &mut self.kind {
+                    barrier.broken = broken;
                 }
                 Body::Done.into()
             }

@@ -8,8 +8,11 @@ use mp_core::{Fd, Sender, process_fn};
 use mp_listener::{Address, AuthKey, Client, ConnectError, Listener};
 use mp_manager::{CallError, Cell, List, Lock, LockError, Manager, Map, MapChange, Queue, Remote, RemoteError};
 use mp_testing::victims::{Held, soon};
-use mp_testing::{PROMPTLY, eventually, scenario};
+use mp_testing::{PATIENCE, PROMPTLY, eventually, scenario};
 use rustix::process::{Pid, Signal, kill_process};
+
+/// A process on a busy machine beats as often.
+const BEAT: Duration = Duration::from_millis(500);
 
 const KEY: &[u8] = b"a key that both sides have";
 
@@ -136,24 +139,24 @@ scenario!(a_remote_process_that_is_killed_is_noticed_at_once, {
 });
 
 scenario!(a_silent_peer_is_noticed_by_its_missing_heartbeat, {
-    let manager = Manager::builder().heartbeat(Duration::from_millis(50)).spawn().unwrap();
+    let manager = Manager::builder().heartbeat(BEAT).spawn().unwrap();
     let lock = Lock::new(&manager).unwrap();
     manager.publish("lock", &lock).unwrap();
     let address = manager.listen(Address::Tcp(([127, 0, 0, 1], 0).into()), KEY).unwrap().to_string();
     let holder = Held::start(|there| lock_remotely::call(address.clone(), there));
     // As long as it beats, it keeps the lock.
-    assert!(lock.lock_timeout(Duration::from_millis(400)).unwrap().is_none());
+    assert!(lock.lock_timeout(4 * BEAT).unwrap().is_none());
     signal(holder.pid(), Signal::STOP);
     let begun = Instant::now();
     assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_))));
-    assert!(begun.elapsed() < PROMPTLY);
+    assert!(begun.elapsed() < 3 * BEAT + PATIENCE / 2);
     signal(holder.pid(), Signal::CONT);
     holder.kill();
 });
 
 #[process_fn]
 fn listen_and_stay(address: Sender<String>) {
-    let manager = Manager::builder().heartbeat(Duration::from_millis(50)).spawn().unwrap();
+    let manager = Manager::builder().heartbeat(BEAT).spawn().unwrap();
     manager.publish("list", &List::<u64>::new(&manager).unwrap()).unwrap();
     address.send(manager.listen(Address::Abstract(Vec::new()), KEY).unwrap().to_string()).unwrap();
     loop {
@@ -175,11 +178,12 @@ scenario!(a_silent_or_dead_manager_ends_every_call, {
             queue.get()
         });
         begun.recv().unwrap();
-        std::thread::sleep(Duration::from_millis(20));
         signal(owner.pid(), how);
         let begun = Instant::now();
-        assert_eq!(waiting.join().unwrap(), Err(CallError::Disconnected { sent: true }));
-        assert!(begun.elapsed() < PROMPTLY);
+        // The call may begin after the end.
+        let ended = waiting.join().unwrap();
+        assert!(matches!(ended, Err(CallError::Disconnected { .. })), "{ended:?}");
+        assert!(begun.elapsed() < if how == Signal::KILL { PROMPTLY } else { 3 * BEAT + PATIENCE / 2 });
         owner.kill().unwrap();
         assert!(owner.join().is_err());
         eventually("calls fail", || matches!(list.push(2), Err(CallError::Disconnected { .. })));

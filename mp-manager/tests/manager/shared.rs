@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use mp_core::{Call, Sender, process_fn};
-use mp_manager::{CallError, List, Manager, Map};
+use mp_manager::{CallError, Event, List, Lock, LockError, Manager, Map};
 use mp_testing::victims::Held;
 use mp_testing::{PROMPTLY, eventually, scenario};
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,10 @@ impl Account {
 
     pub(crate) fn wait(&mut self, milliseconds: u64) {
         thread::sleep(Duration::from_millis(milliseconds));
+    }
+
+    pub(crate) fn wait_for(&mut self, go: Event) {
+        go.wait().unwrap();
     }
 
     pub(crate) fn log_to(&mut self, list: List<String>, other: Map<u8, u8>) -> usize {
@@ -244,8 +248,10 @@ scenario!(a_method_can_use_other_objects_and_keep_their_proxies, {
 scenario!(a_deadline_is_for_the_caller_only, {
     let manager = Manager::spawn().unwrap();
     let account = AccountProxy::new(&manager, 1).unwrap();
+    let go = Event::new(&manager).unwrap();
     let impatient = account.clone().with_limit(Some(Duration::from_millis(10)));
-    assert_eq!(impatient.wait(100), Err(CallError::TimedOut));
+    assert_eq!(impatient.wait_for(go.clone()), Err(CallError::TimedOut));
+    go.set().unwrap();
     assert_eq!(account.balance().unwrap(), 1);
 });
 
@@ -258,8 +264,9 @@ scenario!(a_drop_that_panics_harms_nobody, {
 });
 
 #[process_fn]
-fn call_and_stay(there: Sender<()>, account: AccountProxy) {
-    let _reply = account.later().wait(300);
+fn call_and_stay(there: Sender<()>, account: AccountProxy, go: Event, lock: Lock) {
+    let _guard = lock.lock().unwrap();
+    let _reply = account.later().wait_for(go);
     let _other = account.later().pay_in(1);
     account.clone().with_limit(Some(Duration::from_millis(1))).balance().unwrap_err();
     there.send(()).unwrap();
@@ -271,7 +278,11 @@ fn call_and_stay(there: Sender<()>, account: AccountProxy) {
 scenario!(calls_of_a_dead_process_that_have_not_begun_do_not_run, {
     let manager = Manager::spawn().unwrap();
     let account = AccountProxy::new(&manager, 1).unwrap();
-    Held::start(|there| Call::<call_and_stay>::new((there, account.clone()))).kill();
+    let (go, lock) = (Event::new(&manager).unwrap(), Lock::new(&manager).unwrap());
+    Held::start(|there| Call::<call_and_stay>::new((there, account.clone(), go.clone(), lock.clone()))).kill();
+    // The server knows that it is dead before the first call ends.
+    assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_))));
+    go.set().unwrap();
     assert_eq!(account.balance().unwrap(), 1);
     let threads = || std::fs::read_dir(format!("/proc/{}/task", manager.pid())).unwrap().count();
     assert!(threads() < 6);

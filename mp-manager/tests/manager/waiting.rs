@@ -10,7 +10,7 @@ use mp_manager::{
 };
 use mp_testing::faults::{Random, count, limit};
 use mp_testing::victims::{Held, kill_at_random};
-use mp_testing::{PROMPTLY, eventually, holds_within, scenario};
+use mp_testing::{PATIENCE, PROMPTLY, eventually, holds_within, scenario};
 
 fn stay(there: &Sender<()>) -> ! {
     there.send(()).unwrap();
@@ -39,7 +39,7 @@ scenario!(a_queue_is_first_in_first_out_and_bounded, {
     waits.join().unwrap();
     assert_eq!(queue.len().unwrap(), 2);
     assert_eq!(queue.try_get().unwrap().as_deref(), Some("b"));
-    assert_eq!(queue.get_timeout(Duration::from_secs(9)).unwrap().as_deref(), Some("c"));
+    assert_eq!(queue.get_timeout(PATIENCE).unwrap().as_deref(), Some("c"));
     assert_eq!(queue.try_get().unwrap(), None);
     let begun = Instant::now();
     assert_eq!(queue.get_timeout(Duration::from_millis(30)).unwrap(), None);
