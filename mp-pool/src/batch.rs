@@ -2,21 +2,20 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use mp_core::raw::{CallError, Outcome, decode_plain};
 use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
-use crate::later::Later;
+use crate::later::{Later, Sleeper};
 use crate::packed::{Header, Kind};
 
 /// What the scheduler puts results into, and the thread that maps takes them from.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     arrived: Mutex<Arrived>,
-    changed: Condvar,
     some_arrived: AtomicBool,
     forgotten: AtomicBool,
 }
@@ -50,14 +49,13 @@ impl Batch {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Code of the user's is left to be run by the caller.
+    /// Whoever waits for it is left to be woken by the caller.
     pub(crate) fn deliver(&self, delivery: Delivery) -> Option<Later> {
         let mut arrived = self.arrived();
         arrived.deliveries.push_back(delivery);
         let waker = arrived.waker.take();
         drop(arrived);
         self.some_arrived.store(true, Ordering::Release);
-        self.changed.notify_one();
         waker.map(Later::Wake)
     }
 
@@ -68,28 +66,27 @@ impl Batch {
 
     /// Takes what has arrived, and waits for it. The caller knows that something is coming.
     pub(crate) fn take(&self) -> VecDeque<Delivery> {
-        let mut arrived = self.arrived();
-        while arrived.deliveries.is_empty() {
-            arrived = self.changed.wait(arrived).unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let sleeper = Arc::new(Sleeper::default());
+            if let Some(deliveries) = self.poll(Arc::clone(&sleeper).into()) {
+                return deliveries;
+            }
+            sleeper.sleep(None);
         }
-        self.some_arrived.store(false, Ordering::Relaxed);
-        std::mem::take(&mut arrived.deliveries)
     }
 
-    #[cfg(feature = "async")]
-    /// Takes what has arrived, or has a task woken when something has.
-    pub(crate) fn poll(&self, waker: &Waker) -> Option<VecDeque<Delivery>> {
-        let mut waker = Some(waker.clone());
+    /// Takes what has arrived, or has `waker` woken when something has.
+    pub(crate) fn poll(&self, waker: Waker) -> Option<VecDeque<Delivery>> {
         let mut arrived = self.arrived();
         if arrived.deliveries.is_empty() {
-            std::mem::swap(&mut arrived.waker, &mut waker);
+            let before = arrived.waker.replace(waker);
+            // Code of others is not run under the lock.
             drop(arrived);
+            drop(before);
             return None;
         }
         self.some_arrived.store(false, Ordering::Relaxed);
-        let deliveries = std::mem::take(&mut arrived.deliveries);
-        drop(arrived);
-        Some(deliveries)
+        Some(std::mem::take(&mut arrived.deliveries))
     }
 
     /// The map was dropped: the rest is not wanted.

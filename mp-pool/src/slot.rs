@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use mp_core::{Receiver, Sender};
 
 use crate::batch::Ends;
 use crate::error::TaskError;
-use crate::later::Later;
+use crate::later::{Later, Sleeper};
 
 /// Where the scheduler puts how one task ended.
 pub(crate) struct Slot {
@@ -18,7 +18,6 @@ pub(crate) struct Slot {
     index: u64,
     done: AtomicBool,
     inner: Mutex<Inner>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -32,7 +31,7 @@ pub(crate) struct Inner {
 
 impl Slot {
     pub(crate) fn new(index: u64) -> Self {
-        Self { index, done: AtomicBool::new(false), inner: Mutex::default(), changed: Condvar::new() }
+        Self { index, done: AtomicBool::new(false), inner: Mutex::default() }
     }
 
     pub(crate) fn index(&self) -> u64 {
@@ -44,8 +43,8 @@ impl Slot {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes how the task ended, unless it has ended already. Code of the user's is left to be run
-    /// by the caller.
+    /// Notes how the task ended, unless it has ended already. Whoever waits for it is left to be
+    /// woken by the caller.
     pub(crate) fn finish(&self, ends: Ends) -> Option<Later> {
         let mut inner = self.inner();
         if self.done.swap(true, Ordering::Release) {
@@ -61,7 +60,6 @@ impl Slot {
         };
         drop(inner);
         drop(sentinel);
-        self.changed.notify_all();
         later
     }
 
@@ -69,22 +67,26 @@ impl Slot {
         self.done.load(Ordering::Acquire)
     }
 
+    /// Has `waker` woken when the task ends, in place of the one before; false if it has ended.
+    pub(crate) fn wakes(&self, waker: Waker) -> bool {
+        let mut inner = self.inner();
+        if self.is_done() {
+            return false;
+        }
+        let before = inner.waker.replace(waker);
+        // Code of others is not run under the lock.
+        drop(inner);
+        drop(before);
+        true
+    }
+
     /// Waits until the task has ended; false at the deadline.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
-        let mut inner = self.inner();
-        while !self.is_done() {
-            inner = match deadline {
-                None => self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return false;
-                    }
-                    self.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+        if self.is_done() {
+            return true;
         }
-        true
+        let sleeper = Arc::new(Sleeper::default());
+        !self.wakes(Arc::clone(&sleeper).into()) || sleeper.sleep(deadline)
     }
 
     pub(crate) fn take(&self) -> Result<Ends, TaskError> {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -246,15 +245,9 @@ impl<R: DeserializeOwned> Future for Task<R> {
         if self.scheduler.is_copy() {
             return Poll::Ready(Err(TaskError::Forked));
         }
-        // Code of others is not run under the lock.
-        let mut waker = Some(context.waker().clone());
-        let mut inner = self.slot.inner();
-        if !self.slot.is_done() {
-            mem::swap(&mut inner.waker, &mut waker);
-            drop(inner);
+        if self.slot.wakes(context.waker().clone()) {
             return Poll::Pending;
         }
-        drop(inner);
         Poll::Ready(self.slot.take().and_then(decode))
     }
 }

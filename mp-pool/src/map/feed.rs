@@ -178,7 +178,7 @@ impl<'pool, F: ProcessFn, Items: Iterator<Item: Serialize>> Feed<'pool, F, Items
             return Poll::Ready(None);
         }
         if self.arrived.is_empty() {
-            match self.batch.poll(waker) {
+            match self.batch.poll(waker.clone()) {
                 Some(arrived) => self.arrived = arrived,
                 None => return Poll::Pending,
             }

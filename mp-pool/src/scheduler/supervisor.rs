@@ -68,9 +68,8 @@ impl Supervisor {
                 state.supervisor_wakes = Some(Instant::now());
                 turn(state, &looked)
             });
-            self.scheduler.changed.notify_all();
             if is_gone {
-                return;
+                return self.scheduler.changed.notify_all();
             }
             self.replace();
         }

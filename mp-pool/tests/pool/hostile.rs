@@ -164,7 +164,7 @@ scenario!(a_task_that_stops_itself_is_ended_by_its_time_limit, {
         // SAFETY: it stops this process and nothing else.
         unsafe { libc::raise(libc::SIGSTOP) };
     }
-    let limit = Duration::from_millis(50);
+    let limit = Duration::from_secs(1);
     let pool = Pool::builder().workers(1).task_timeout(limit).build().unwrap();
     let behind = pool.submit(stop::call());
     let next = pool.submit(double::call(2));

@@ -63,7 +63,7 @@ fn count_and_abort(path: &std::path::Path, until: u64) -> u64 {
 }
 
 scenario!(a_task_past_its_time_limit_is_killed_with_its_worker_and_nothing_else, {
-    let limit = Duration::from_millis(100);
+    let limit = Duration::from_secs(1);
     let pool = Pool::builder().workers(2).task_timeout(limit).build().unwrap();
     let start = Instant::now();
     let bad = pool.submit(hang_on::call(0, 0));
@@ -77,7 +77,7 @@ scenario!(a_task_past_its_time_limit_is_killed_with_its_worker_and_nothing_else,
 });
 
 scenario!(a_time_limit_is_per_item_inside_a_map, {
-    let limit = Duration::from_millis(200);
+    let limit = Duration::from_secs(1);
     let pool = Pool::builder().workers(2).task_timeout(limit).build().unwrap();
     let items = || (0..20_000).map(|number| (number, 10_000));
     let mut failed = Vec::new();
@@ -97,8 +97,8 @@ scenario!(time_in_the_queue_does_not_count, {
     let (let_go, until) = pipe().unwrap();
     let first = pool.submit(hold::call(running, until));
     started.recv().unwrap();
-    let mut behind = pool.submit_with(TaskOptions::new().timeout(Duration::from_millis(30)), double::call(1));
-    assert_eq!(behind.join_timeout(Duration::from_millis(100)), Ok(None));
+    let mut behind = pool.submit_with(TaskOptions::new().timeout(Duration::from_secs(1)), double::call(1));
+    assert_eq!(behind.join_timeout(Duration::from_millis(1100)), Ok(None));
     drop(let_go);
     first.join().unwrap();
     assert_eq!(behind.join(), Ok(2));
@@ -202,7 +202,7 @@ scenario!(a_panic_and_a_time_limit_are_not_tried_again, {
         }
     }
     let directory = tempfile::tempdir().unwrap();
-    let pool = Pool::builder().workers(1).retries(5).task_timeout(Duration::from_millis(50)).build().unwrap();
+    let pool = Pool::builder().workers(1).retries(5).task_timeout(Duration::from_secs(1)).build().unwrap();
     for hang in [false, true] {
         let path = directory.path().join(hang.to_string());
         assert!(pool.submit(fail::call(&path, hang)).join().is_err());
