@@ -25,6 +25,7 @@ pub(super) fn rows() -> Vec<Row> {
         single(pinned("pool/map", |_| map())),
         single(row("pool/imap-unordered", |_| imap())),
         row("pool/submit-join", |_| submit()),
+        pinned("pool/submit-join", |_| submit()),
         single(row("pool/tasks-of-100us", |_| busy(Duration::from_micros(100), 2_000))),
         single(row("pool/tasks-of-10ms", |_| busy(Duration::from_millis(10), 40))),
         single(row("pool/skewed/shuffled", |_| skewed(shuffled()))),
