@@ -224,6 +224,10 @@ impl Watch {
         Ok(Self { epoll, suspects: Mutex::default() })
     }
 
+    pub(crate) fn has_suspects(&self) -> bool {
+        !lock(&self.suspects).is_empty()
+    }
+
     pub(crate) fn suspects(&self) -> Vec<u64> {
         std::mem::take(&mut lock(&self.suspects))
     }

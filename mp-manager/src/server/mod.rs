@@ -19,7 +19,7 @@
 //! 2. There are at most `threads` threads. If all are busy, functions wait in a queue, and clients
 //!    with too many unanswered calls are not read.
 //! 3. A thread that has run a function serves what waited for that, and wakes the leader if it
-//!    leaves functions or timers behind.
+//!    leaves functions, timers or something to bury behind.
 //! 4. All state is under one lock, which no thread holds while it waits or runs a function.
 //! 5. The leader runs a function itself only if a thread watches, and `turn` becomes odd under the
 //!    lock under which that thread would stop to watch.
@@ -203,12 +203,12 @@ impl Server {
         while let Some(job) = next {
             let more;
             (next, more) = self.run_one(job, |state| {
-                state.send_answers();
+                let buries = state.send_answers();
                 let next = state.next_job();
                 if next.is_none() {
                     self.rest();
                 }
-                (next, state.has_jobs() || state.pause().is_some())
+                (next, buries || state.has_jobs() || state.pause().is_some())
             });
             if more {
                 self.wake_leader();
@@ -339,8 +339,8 @@ impl Server {
                     }
                 }
             }
-            let gone = state.send_answers();
-            if !gone && !spin.sleeps() && state.looks_at_one() {
+            let buries = state.send_answers();
+            if !buries && !spin.sleeps() && state.looks_at_one() {
                 let found = state.look_at_one();
                 drop(state);
                 if found {
@@ -351,7 +351,7 @@ impl Server {
                 }
                 continue;
             }
-            let pause = if gone || !spin.sleeps() { Some(Duration::ZERO) } else { state.pause() };
+            let pause = if buries || !spin.sleeps() { Some(Duration::ZERO) } else { state.pause() };
             drop(state);
             if self.watch.wait(&mut events, pause).is_err() {
                 // It fails for lack of memory alone.

@@ -263,12 +263,12 @@ impl State {
         Ok(())
     }
 
-    /// Sends the answers that have come together. Returns whether a client was seen to have ended.
+    /// Sends the answers that have come together. Returns whether there is something to bury.
     pub(super) fn send_answers(&mut self) -> bool {
         for id in std::mem::take(&mut self.unsent) {
             self.flush(id);
         }
-        !self.dead.is_empty()
+        !self.dead.is_empty() || self.watch.has_suspects()
     }
 
     /// Removes clients and objects that have ended.
@@ -289,8 +289,11 @@ impl State {
                 self.answer_parked(answers);
             }
         }
-        for id in self.watch.suspects() {
-            self.remove_if_unused(id);
+        // Values of one may have referred to others.
+        while self.watch.has_suspects() {
+            for id in self.watch.suspects() {
+                self.remove_if_unused(id);
+            }
         }
     }
 

@@ -263,6 +263,15 @@ scenario!(a_drop_that_panics_harms_nobody, {
     assert_eq!(AccountProxy::new(&manager, 1).unwrap().balance().unwrap(), 1);
 });
 
+scenario!(an_object_inside_another_goes_with_it_though_nobody_calls, {
+    let manager = Manager::here().unwrap();
+    let before = DROPPED.load(Ordering::Relaxed);
+    let accounts = Map::new(&manager).unwrap();
+    accounts.insert(1, AccountProxy::new(&manager, 1).unwrap()).unwrap();
+    drop(accounts);
+    eventually("both have gone", || DROPPED.load(Ordering::Relaxed) > before);
+});
+
 #[process_fn]
 fn call_and_stay(there: Sender<()>, account: AccountProxy, go: Event, lock: Lock) {
     let _guard = lock.lock().unwrap();
