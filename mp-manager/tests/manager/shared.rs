@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use mp_core::{Call, Sender, process_fn};
-use mp_manager::{CallError, Event, List, Lock, LockError, Manager, Map};
+use mp_manager::{CallError, Cell, Event, List, Lock, LockError, Manager, Map};
 use mp_testing::victims::Held;
 use mp_testing::{PROMPTLY, eventually, scenario};
 use serde::{Deserialize, Serialize};
@@ -263,13 +263,22 @@ scenario!(a_drop_that_panics_harms_nobody, {
     assert_eq!(AccountProxy::new(&manager, 1).unwrap().balance().unwrap(), 1);
 });
 
-scenario!(an_object_inside_another_goes_with_it_though_nobody_calls, {
+#[derive(Serialize, Deserialize)]
+enum Node {
+    Inner(Cell<Node>),
+    Last(AccountProxy),
+}
+
+scenario!(objects_inside_each_other_go_together_though_nobody_calls, {
     let manager = Manager::here().unwrap();
     let before = DROPPED.load(Ordering::Relaxed);
-    let accounts = Map::new(&manager).unwrap();
-    accounts.insert(1, AccountProxy::new(&manager, 1).unwrap()).unwrap();
-    drop(accounts);
-    eventually("both have gone", || DROPPED.load(Ordering::Relaxed) > before);
+    let mut chain = Cell::new(&manager, Node::Last(AccountProxy::new(&manager, 1).unwrap())).unwrap();
+    for _ in 0..300 {
+        chain = Cell::new(&manager, Node::Inner(chain)).unwrap();
+    }
+    assert!(matches!(chain.get().unwrap(), Node::Inner(_)));
+    drop(chain);
+    eventually("all have gone", || DROPPED.load(Ordering::Relaxed) > before);
 });
 
 #[process_fn]
