@@ -22,6 +22,7 @@ pub fn check(body: impl FnOnce()) {
     start_method::choose();
     // What the first spawn makes for the whole life of the process is no leak.
     nothing::spawn().unwrap().join().unwrap();
+    start_threads_of_sanitizer();
     let before = Resources::of_this_process();
     body();
     let mut after = Resources::of_this_process();
@@ -34,6 +35,15 @@ pub fn check(body: impl FnOnce()) {
         }
     });
     assert!(settled, "something is left behind\nbefore: {before:#?}\nafter: {after:#?}");
+}
+
+/// ThreadSanitizer starts a thread of its own beside the first that a process starts. It stays.
+fn start_threads_of_sanitizer() {
+    if std::env::var_os("TSAN_OPTIONS").is_some() {
+        std::thread::spawn(|| {}).join().unwrap();
+        // The kernel lists a thread for a moment after it was joined.
+        assert!(holds_within(crate::PATIENCE, || numbers::<u32>("/proc/self/task").len() == 2));
+    }
 }
 
 /// Returns what is left of a session a second after its leader has ended.
