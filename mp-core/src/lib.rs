@@ -101,7 +101,7 @@
 //! }
 //!
 //! let error = Builder::new().name("p1").spawn(parse::call())?.join().unwrap_err();
-//! assert_eq!(error.to_string(), "the process ended with exit code 3 before its function returned");
+//! assert_eq!(error.to_string(), "the process ended with exit code 3 and sent no result");
 //! let error = Builder::new().current_dir("/nowhere").spawn(parse::call()).unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),

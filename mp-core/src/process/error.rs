@@ -145,12 +145,14 @@ pub enum JoinError {
     /// The function panicked. The process exited with code 1.
     #[error("{0}")]
     Panicked(Panic),
-    /// The process ended before its function returned: it was killed, crashed, or called `exit`.
+    /// The process ended and sent no result: it was killed, crashed, or called `exit`. If its
+    /// function closed the descriptor for the result, as helpers for daemons do, the process says so
+    /// on its standard error.
     ///
     /// Its standard error often says why: Rust prints there that memory ran out or the stack
     /// overflowed before it aborts. [`join_with_output`](super::Process::join_with_output) returns
     /// that text.
-    #[error("the process ended with {0} before its function returned")]
+    #[error("the process ended with {0} and sent no result")]
     Exited(ExitStatus),
     /// The child could not decode the arguments, so the function did not run, or this process could
     /// not decode the result.

@@ -136,8 +136,8 @@ scenario!(the_text_of_an_error_names_the_process_and_the_function_and_says_why, 
     let panicked = text(How::Panic);
     assert!(panicked.starts_with("`fails` in process 'p1' panicked at "), "{panicked}");
     assert!(panicked.ends_with(": as told"), "{panicked}");
-    assert_eq!(text(How::Exit), "the process ended with exit code 3 before its function returned");
-    assert_eq!(text(How::Abort), "the process ended with signal 6 (SIGABRT) before its function returned");
+    assert_eq!(text(How::Exit), "the process ended with exit code 3 and sent no result");
+    assert_eq!(text(How::Abort), "the process ended with signal 6 (SIGABRT) and sent no result");
     assert_eq!(text(How::Return), "the result could not be encoded: result of process 'p1': `fails`: the reason");
     let error = named().spawn(picky::call(Picky)).unwrap().join().unwrap_err();
     assert_eq!(error.to_string(), "a value could not be decoded: arguments of process 'p1': `picky`: the reason");

@@ -3,7 +3,7 @@
 use std::process::{abort, exit};
 use std::time::Duration;
 
-use mp_core::{Builder, ExitStatus, JoinError, Process, Resource, process_fn, wait};
+use mp_core::{Builder, ExitStatus, JoinError, Process, Resource, Stdio, process_fn, wait};
 use mp_testing::{PATIENCE, PROMPTLY, eventually, nothing, run_for_ever, scenario};
 
 #[process_fn]
@@ -102,7 +102,37 @@ scenario!(a_killed_process_is_joined_promptly, {
     assert!(process.join_timeout(Duration::from_millis(20)).unwrap().is_none());
     process.kill().unwrap();
     let error = process.join_timeout(PROMPTLY).unwrap_err();
-    assert_eq!(error.to_string(), "the process ended with signal 9 (SIGKILL) before its function returned");
+    assert_eq!(error.to_string(), "the process ended with signal 9 (SIGKILL) and sent no result");
+});
+
+#[process_fn]
+fn close_all_and(how: String) -> u32 {
+    // SAFETY: nothing in this process uses a descriptor afterwards, but for the library, which is
+    // prepared for that.
+    assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) }, 0);
+    match how.as_str() {
+        "panic" => panic!("for a reason"),
+        "replace" => {
+            for _ in 0..8 {
+                std::mem::forget(std::fs::File::open("/dev/null").unwrap());
+            }
+        }
+        _ => {}
+    }
+    5
+}
+
+// The value cannot arrive, and nobody can know whether the function returned.
+scenario!(a_function_that_closes_all_descriptors_sends_no_result_and_says_so, {
+    for (how, said) in
+        [("return", "cannot send its result"), ("replace", "cannot send its result"), ("panic", "for a reason")]
+    {
+        let process = Builder::new().stderr(Stdio::piped()).spawn(close_all_and::call(how.to_owned())).unwrap();
+        let (result, output) = process.join_with_output();
+        assert_eq!(result.unwrap_err().to_string(), "the process ended with exit code 1 and sent no result", "{how}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(said), "{how}: {text}");
+    }
 });
 
 scenario!(a_core_dump_is_told_of, {
