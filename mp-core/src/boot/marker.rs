@@ -34,7 +34,11 @@ pub(super) fn take() -> Result<OwnedFd, String> {
     let text = env::var(MARKER).unwrap_or_default();
     runtime::remove_variable(MARKER);
     if credentials::is_privileged() {
-        return Err("the process runs with privileges that its caller does not have".to_owned());
+        return Err(
+            "the set-user-ID bit or the file capabilities of its executable give it privileges that its caller \
+                    does not have"
+                .to_owned(),
+        );
     }
     let number: RawFd = text.parse().map_err(|_| format!("{text:?} is not the number of a descriptor"))?;
     control::adopt(number).map_err(|error| format!("descriptor {number} is not the control socket of a child: {error}"))

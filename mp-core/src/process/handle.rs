@@ -21,6 +21,7 @@ use crate::codec::DecodeError;
 use crate::exit_status::ExitStatus;
 use crate::message::Message;
 use crate::outcome::{CallError, Outcome, Panic};
+use crate::sys::credentials;
 use crate::sys::poll::Deadline;
 
 /// A process that runs a function, and that can be joined for the function's value.
@@ -280,6 +281,8 @@ pub(super) fn conclude<T: DeserializeOwned>(
 fn why_unread(status: ExitStatus) -> Option<&'static str> {
     match status {
         ExitStatus::Code(LOADER_FAILED) => Some("it could not be loaded, for lack of memory or of a library"),
+        // The child has the executable that this process has.
+        ExitStatus::Code(REFUSED) if credentials::is_privileged() => Some(PRIVILEGED),
         ExitStatus::Code(REFUSED) => Some("it refused to be a child, and its standard error says why"),
         ExitStatus::Code(_) => Some(CALL_INIT),
         ExitStatus::Signal {
@@ -289,6 +292,11 @@ fn why_unread(status: ExitStatus) -> Option<&'static str> {
         ExitStatus::Signal { .. } | ExitStatus::Unknown => None,
     }
 }
+
+/// Why a child of a process whose executable has file capabilities refuses to be one.
+const PRIVILEGED: &str = "the set-user-ID bit or the file capabilities of its executable give it privileges that \
+    its caller does not have, so it trusts no caller: let children run an executable without them, which \
+    `Builder::program` names";
 
 /// The exit code of the C library's loader if it cannot load a program.
 const LOADER_FAILED: i32 = 127;

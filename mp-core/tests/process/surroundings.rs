@@ -1,6 +1,9 @@
 //! Odd surroundings: another loader, other users, refused system calls, a first thread that has
 //! ended.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread;
 
@@ -61,6 +64,41 @@ scenario!(a_process_of_two_users_says_so, {
     assert_eq!(unsafe { libc::seteuid(0) }, 0);
     nothing::spawn().unwrap().join().unwrap();
 });
+
+/// What the kernel stores for `setcap cap_net_bind_service=ep`: see `vfs_cap_data` in
+/// linux/capability.h.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn a_program_with_file_capabilities_says_so() {
+    if is_run_again() {
+        let error = nothing::spawn().unwrap().join().unwrap_err().to_string();
+        assert!(error.contains("file capabilities"), "{error}");
+        println!("the error names them");
+        return;
+    }
+    if is_not_for_fork_server("nothing is executed") {
+        return;
+    }
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let program = directory.path().join("program");
+    std::fs::copy(this_executable(), &program).unwrap();
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    if let Err(error) = rustix::fs::setxattr(&program, "security.capability", &CAPABILITY, flags) {
+        println!("files can be given no capabilities: {error}; not tested");
+        return;
+    }
+    let output = watched(|| {
+        let test = "surroundings::a_program_with_file_capabilities_says_so";
+        let mut command = Command::new(program);
+        // Root has all capabilities anyway.
+        command.uid(65534).gid(65534).current_dir("/").args(["--exact", test, "--nocapture"]);
+        command.env("MP_TEST_AGAIN", "").output().unwrap()
+    });
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("the error names them"), "{output:#?}");
+}
 
 scenario!(a_refused_pidfd_is_named, {
     if is_not_for_fork_server("another process opens it") {
