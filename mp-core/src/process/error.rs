@@ -146,8 +146,8 @@ pub enum JoinError {
     #[error("{0}")]
     Panicked(Panic),
     /// The process ended and sent no result: it was killed, crashed, or called `exit`. If its
-    /// function closed the descriptor for the result, as helpers for daemons do, the process says so
-    /// on its standard error.
+    /// function closed the descriptor for the result, as helpers for daemons do, the process says
+    /// so on its standard error.
     ///
     /// Its standard error often says why: Rust prints there that memory ran out or the stack
     /// overflowed before it aborts. [`join_with_output`](super::Process::join_with_output) returns

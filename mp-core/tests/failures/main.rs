@@ -4,6 +4,7 @@ mod bad_input;
 mod errors;
 mod fault_streams;
 mod faults;
+mod floods;
 mod forged;
 mod hostile;
 mod resources;

@@ -1,5 +1,8 @@
 //! How pools end.
 
+use std::cell::RefCell;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mp_core::{Builder, Receiver, Sender, pipe, process_fn};
@@ -16,7 +19,7 @@ fn double(number: u32) -> u32 {
 fn hang(running: Sender<()>) {
     running.send(()).unwrap();
     loop {
-        std::thread::park();
+        thread::park();
     }
 }
 
@@ -198,4 +201,46 @@ scenario!(a_closed_pool_ends_whoever_saw_its_last_result, {
         assert_eq!(last.join(), Ok(()));
         pool.join();
     }
+});
+
+/// Uses a pool when it is dropped, makes and drops one, and reports.
+struct UsesPools(Arc<Pool>, mpsc::Sender<Option<u32>>);
+
+impl UsesPools {
+    fn use_all(&self) -> Option<u32> {
+        let own = Pool::new(1).ok()?;
+        let waits = own.submit(double::call(1));
+        let results = self.0.map::<double>([1, 2, 3]).ok()?;
+        drop(own);
+        drop(waits);
+        Some(results.iter().sum::<u32>() + self.0.submit(double::call(4)).join().ok()?)
+    }
+}
+
+impl Drop for UsesPools {
+    fn drop(&mut self) {
+        let _ = self.1.send(self.use_all());
+    }
+}
+
+thread_local! {
+    static BEFORE: RefCell<Option<UsesPools>> = const { RefCell::new(None) };
+    static AFTER: RefCell<Option<UsesPools>> = const { RefCell::new(None) };
+}
+
+// The thread's own variables are dropped in any order: before those of the library, and after them.
+scenario!(destructors_of_a_thread_can_use_pools_and_drop_them, {
+    let pool = Arc::new(Pool::new(2).unwrap());
+    let (report, reports) = mpsc::channel();
+    let (first, second) = (UsesPools(pool.clone(), report.clone()), UsesPools(pool, report));
+    thread::spawn(move || {
+        BEFORE.set(Some(first));
+        AFTER.with_borrow_mut(|after| {
+            second.use_all().unwrap();
+            *after = Some(second);
+        });
+    })
+    .join()
+    .unwrap();
+    assert_eq!(reports.iter().collect::<Vec<_>>(), [Some(20), Some(20)]);
 });
