@@ -46,6 +46,7 @@ impl Start {
         let identity = current::Identity::of_next_child(name);
         let message_limit = codec::message_limit();
         let own = boot::OwnSettings::default();
+        let lifeline = lifeline.into();
         Self(boot::Start { identity, call, lifeline, outlive_parent: false, stack: None, program, message_limit, own })
     }
 

@@ -3,10 +3,12 @@
 use std::env;
 use std::sync::OnceLock;
 
+use crate::limits;
 use crate::procfs::{self, Entry};
 use mp_core::{ForkServer, StartMethod, set_start_method};
 
 /// The variable that lets every scenario of a test program start its processes from a fork server.
+/// With the value `old`, on a kernel that does not tell how processes of others end.
 const FORK_SERVER: &str = "MP_TEST_FORK_SERVER";
 
 static SERVER: OnceLock<ForkServer> = OnceLock::new();
@@ -30,6 +32,9 @@ fn server() -> Option<u32> {
 /// Sets the start method of this process, which is a scenario.
 pub(crate) fn choose() {
     if is_fork_server() {
+        if env::var_os(FORK_SERVER).is_some_and(|kernel| kernel == "old") {
+            limits::refuse_pidfd_info();
+        }
         let server = SERVER.get_or_init(|| ForkServer::builder().build().unwrap());
         set_start_method(StartMethod::ForkServer(server.clone()));
     }

@@ -1,6 +1,5 @@
 //! The life of a child, from the marker to its exit.
 
-use std::env;
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -10,7 +9,7 @@ use std::process::exit;
 use super::{CALL_INIT, Constructor, Report, Start, marker};
 use crate::call::EncodedCall;
 use crate::codec::EncodeError;
-use crate::connection::{Connection, RecvError, SendErrorReason};
+use crate::connection::{Connection, RecvError, SendErrorReason, leave_buffer};
 use crate::outcome::Outcome;
 use crate::raw::error_chain;
 use crate::resource::Resource;
@@ -78,13 +77,19 @@ fn run(constructor: Option<Constructor>) {
     if let Err(error) = runtime::open_standard_streams() {
         not_started(control, format!("its standard streams could not be opened: {error}"));
     }
-    live(control, Origin::Executed(constructor));
+    let start = match control.recv() {
+        Ok(start) => start,
+        // The parent died or gave up before it sent the start message.
+        Err(RecvError::Disconnected) => exit(FAILED),
+        Err(error) => not_started(control, format!("its start message could not be read: {}", error_chain(&error))),
+    };
+    live(control, start, Origin::Executed(constructor));
 }
 
 /// The life of a copy of a fork server, from when its parent knows of it to its exit. It makes the
 /// calls of `hooks` before its own.
-pub(crate) fn run_forked(control: Connection<Report, Start>, hooks: Vec<EncodedCall>) -> ! {
-    live(report_to(control), Origin::Forked(hooks))
+pub(crate) fn run_forked(control: Connection<Report, Start>, start: Start, hooks: Vec<EncodedCall>) -> ! {
+    live(report_to(control), start, Origin::Forked(hooks))
 }
 
 fn report_to(control: Control) -> &'static Control {
@@ -97,20 +102,15 @@ pub(crate) fn own_descriptors() -> Vec<RawFd> {
     control.into_iter().chain(lifeline::of_parent()).map(|fd| fd.as_raw_fd()).collect()
 }
 
-fn live(control: &Control, origin: Origin) -> ! {
-    let start = match control.recv() {
-        Ok(start) => start,
-        // The parent died or gave up before it sent the start message.
-        Err(RecvError::Disconnected) => exit(FAILED),
-        Err(error) => not_started(control, format!("its start message could not be read: {}", error_chain(&error))),
-    };
+fn live(control: &Control, start: Start, origin: Origin) -> ! {
     // Before the lifeline is tied, because the kernel asks who tied it when it is to send a signal.
     if let Err(why) = start.own.apply() {
         not_started(control, why);
     }
     let is_tied = !start.outlive_parent;
     let tied = if is_tied { lifeline::tie(start.lifeline.as_fd()) } else { Ok(true) };
-    match tied.and_then(|lives| if lives { lifeline::keep(start.lifeline, is_tied) } else { exit(FAILED) }) {
+    let kept = tied.and_then(|lives| if lives { start.lifeline.into_owned() } else { exit(FAILED) });
+    match kept.and_then(|pipe| lifeline::keep(pipe, is_tied)) {
         Ok(()) => {}
         Err(error) => not_started(control, format!("it could not be tied to its parent's life: {error}")),
     }
@@ -122,9 +122,6 @@ fn live(control: &Control, origin: Origin) -> ! {
     codec::set_message_limit(start.message_limit);
     if let (Some(program), Origin::Executed(Some(constructor))) = (start.program, &origin) {
         restore_program(program, *constructor);
-    }
-    if let Origin::Forked(_) = origin {
-        runtime::set_title(&start.identity.title(&env::args_os().next().unwrap_or_default(), 0));
     }
     let current = start.identity.assume();
     if let Ok(name) = CString::new(current.name()) {
@@ -152,6 +149,7 @@ fn live(control: &Control, origin: Origin) -> ! {
     trace::begins(current.name(), start.call.function());
     let code = report(start.call.run());
     trace::exits(current.name(), code);
+    leave_buffer();
     // If the function has forked, the copy comes here as well. It exits as the original does, so
     // that the original learns from the code whether it succeeded.
     exit(code);

@@ -1,22 +1,21 @@
-//! The two messages on the control socket: one from the parent, one from the child.
-
-use std::os::fd::OwnedFd;
+//! The messages of a parent and its child: one from the parent, and one from the child, over the
+//! control socket.
 
 use serde::{Deserialize, Serialize};
 
 use super::OwnSettings;
 use crate::call::EncodedCall;
 use crate::current::Identity;
-use crate::descriptor;
+use crate::descriptor::SharedFd;
 use crate::outcome::Outcome;
 
-/// From the parent: the identity of the child, and the call that it runs.
-#[derive(Serialize, Deserialize)]
+/// From the parent: the identity of the child, and the call that it runs. A copy of a fork server
+/// gets it with the request for the copy.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Start {
     pub(crate) identity: Identity,
     pub(crate) call: EncodedCall,
-    #[serde(with = "descriptor::fd")]
-    pub(crate) lifeline: OwnedFd,
+    pub(crate) lifeline: SharedFd,
     /// Whether the child lives on when its parent ends.
     pub(crate) outlive_parent: bool,
     /// The soft and the hard limit of the stack, if the builder set them.
@@ -35,13 +34,8 @@ pub(crate) enum Report {
     Outcome(Outcome),
     /// The process did not become a child.
     NotStarted(String),
-    /// The first message of a process that a fork server has made: it exists, and waits for its
-    /// start message.
-    Forked {
-        pid: i32,
-        #[serde(with = "descriptor::fd")]
-        pidfd: OwnedFd,
-    },
+    /// The first message of a process that a fork server has made: it exists, and begins.
+    Forked { pid: i32, pidfd: SharedFd },
     /// A fork server could not make the process, or the process could not be given a setting.
     NotForked { setting: Option<String>, error: Option<i32>, text: String },
 }

@@ -14,6 +14,7 @@ use std::io;
 
 pub use duplex::{Connection, Messages, duplex};
 pub use error::{RecvError, SendError, SendErrorReason};
+pub(crate) use raw::leave_buffer;
 pub use receiver::{Iter, Receiver};
 pub use sender::Sender;
 

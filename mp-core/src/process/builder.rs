@@ -1,10 +1,10 @@
 //! Starting a process, and its settings.
 
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
-use std::{io, mem};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::{env, io, mem};
 
 use super::child::{Child, Control, ControlSocket, Made};
 use super::environment::{self, Environment, c_string};
@@ -38,6 +38,11 @@ const TITLE_ROOM: usize = 128;
 /// It is empty, so SIGTERM ends the process even if the thread that starts it blocks that signal.
 /// SIGPIPE is ignored, as in every Rust program. Apart from the standard streams, a process has
 /// only the descriptors that its arguments contain.
+///
+/// A process from a [`ForkServer`](super::ForkServer) is a copy of the server. So it has from the
+/// server what you do not set of the resource limits, user, umask, niceness, processors, session,
+/// process group and terminal, ignored signals and handlers: as they were when the server was
+/// built, and not as they are in this process.
 ///
 /// Ctrl-C at a terminal sends SIGINT to this process and to its children at the same time, and ends
 /// each one that does not handle the signal. To clean up after its children, a process handles
@@ -389,27 +394,29 @@ impl Builder {
         let name = identity.name.clone();
         let streams = Streams::open(mem::take(&mut self.streams))?;
         let (lifeline, childs_end) = lifeline::new().map_err(SpawnError::io("making the lifeline"))?;
-        let made = match method {
-            StartMethod::Spawn => self.execute(&identity, &streams)?,
-            StartMethod::ForkServer(server) => server.fork(self.settings(&streams)?)?,
-        };
-        let mut record =
-            Record::new((name, F::NAME), (made.pid, made.pidfd), lifeline, made.reaper, self.process_group);
-        record.is_server = self.is_server;
-        let child = Child::new(record, self.kill_on_drop);
+        let own = mem::take(&mut self.own);
         let start = Start {
             identity,
             call: encoded,
             lifeline: childs_end,
             outlive_parent: self.outlive_parent,
             stack: self.limits.stack(),
-            program: made.program,
+            program: None,
             message_limit: message_limit(),
-            own: self.own,
+            own,
         };
+        let made = match method {
+            StartMethod::Spawn => self.execute(start, &streams)?,
+            StartMethod::ForkServer(server) => server.fork(self.settings(&streams, &start.identity)?, start)?,
+        };
+        let mut record =
+            Record::new((name, F::NAME), (made.pid, made.pidfd), lifeline, made.reaper, self.process_group);
+        record.is_server = self.is_server;
+        let child = Child::new(record, self.kill_on_drop);
         // Only once there is a pidfd, because after an earlier error the function must not have
         // run.
-        match made.control.send(start).map_err(|error| error.reason) {
+        let sent = made.start.map_or(Ok(()), |start| made.control.send_ref(&start).map_err(|error| error.reason));
+        match sent {
             // If the process has ended already, `join` finds out why.
             Ok(()) | Err(SendErrorReason::Disconnected) => {
                 Ok(Process::new(child, ControlSocket::new(made.control), streams.pipes))
@@ -431,13 +438,14 @@ impl Builder {
     }
 
     /// Starts the executable, with everything that can be set from outside.
-    fn execute(&mut self, identity: &Identity, streams: &Streams) -> Result<Made, SpawnError> {
+    fn execute(&mut self, mut start: Start, streams: &Streams) -> Result<Made, SpawnError> {
         let program_file = environment::program(self.program.take())?;
         let mut environment = self.environment.strings()?;
-        environment.push(environment::marker()?);
+        environment::add_marker(&mut environment)?;
         let directory = self.directory()?;
         let title_room = if self.is_server { TITLE_ROOM } else { 0 };
-        let (arguments, program) = environment::arguments(|program| identity.title(program, title_room))?;
+        let arguments;
+        (arguments, start.program) = environment::arguments(|program| start.identity.title(program, title_room))?;
         let (mine, theirs) = socket::pair().map_err(SpawnError::io("making the control socket"))?;
         let (pid, pidfd) = spawn::spawn(&spawn::Request {
             program: &program_file,
@@ -449,7 +457,7 @@ impl Builder {
             new_session: self.outlive_parent,
             new_group: self.process_group,
         })
-        .map_err(|failure| what_failed(directory.as_deref(), failure))?;
+        .map_err(|failure| environment::what_failed(directory.as_deref(), failure))?;
         // Before any other thread can see the child, because that thread could reap it, and its pid
         // could then belong to another process.
         if let Err(error) = self.limits.apply(pid) {
@@ -459,11 +467,11 @@ impl Builder {
         // The other end is still open when the start message is sent. So sending to a process that
         // has already ended succeeds and leaves the message unread, which `join` notices.
         let (control, theirs) = (Control::from_fd(mine), Some(theirs));
-        Ok(Made { control, _theirs: theirs, pid, pidfd, reaper: Reaper::Parent, program })
+        Ok(Made { control, _theirs: theirs, pid, pidfd, reaper: Reaper::Parent, start: Some(start) })
     }
 
     /// Returns what a copy of a fork server is to apply.
-    fn settings(&mut self, streams: &Streams) -> Result<Settings, SpawnError> {
+    fn settings(&mut self, streams: &Streams, identity: &Identity) -> Result<Settings, SpawnError> {
         if let Some(program) = self.program.take() {
             return Err(SpawnError::InvalidInput {
                 what: "a program to a copy of a fork server",
@@ -471,25 +479,19 @@ impl Builder {
             });
         }
         let directory = self.directory()?;
+        let mut title = identity.title(&env::args_os().next().unwrap_or_default(), 0).into_bytes();
+        title.truncate(TITLE_ROOM);
         let opened = fd::open_directory(directory.as_deref().unwrap_or(c"."));
         Ok(Settings {
-            directory: opened.map_err(|source| what_failed(directory.as_deref(), ("open", source)))?,
+            directory: opened
+                .map_err(|source| environment::what_failed(directory.as_deref(), ("open", source)))?
+                .into(),
             streams: streams.for_copy().map_err(SpawnError::io("opening a standard stream"))?,
             environment: self.environment.strings()?,
+            title,
             limits: mem::take(&mut self.limits),
             new_session: self.outlive_parent,
             new_group: self.process_group,
         })
-    }
-}
-
-/// Neither posix_spawn nor a process without free descriptors says what is wrong with a directory,
-/// so this checks whether it can be entered.
-fn what_failed(directory: Option<&CStr>, (action, source): spawn::Failure) -> SpawnError {
-    match directory.map(|directory| Path::new(OsStr::from_bytes(directory.to_bytes()))) {
-        Some(directory) if directory.join(".").metadata().is_err() => {
-            SpawnError::Setting { setting: format!("the working directory {directory:?}"), source }
-        }
-        _ => SpawnError::Io { action, source },
     }
 }

@@ -14,6 +14,7 @@ use crate::boot::{Report, Start};
 use crate::connection::{Connection, RecvError};
 use crate::exit_status::ExitStatus;
 use crate::sys::poll::{self, Deadline};
+use crate::sys::process;
 
 /// The owner of a child in the parent. If it is dropped, the child keeps running and is reaped
 /// later.
@@ -77,8 +78,8 @@ pub(super) struct Made {
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
     pub(super) reaper: Reaper,
-    /// The first argument of this process, if that of the other one is its title.
-    pub(super) program: Option<Vec<u8>>,
+    /// The start message, if it was not sent.
+    pub(super) start: Option<Start>,
 }
 
 /// What the parent received through a child's control socket.
@@ -122,25 +123,35 @@ impl ControlSocket {
     pub(super) fn wait(&mut self, child: &Child, deadline: Deadline) -> io::Result<Option<End>> {
         // It waits for the end only. Waiting for the report as well would wake this process twice.
         loop {
-            let status = if deadline.is_never() {
-                child.wait()?
-            } else if poll::readable(child.as_fd(), deadline)? {
-                child.status()?
-            } else {
+            if deadline.is_never() {
+                child.wait()?;
+            } else if !poll::readable(child.as_fd(), deadline)? {
                 return Ok(None);
-            };
-            match status {
-                Some(status) => return Ok(Some(self.end(status))),
-                // A tracer, such as a debugger, may get the status before the parent does.
-                None => std::thread::yield_now(),
             }
+            if let Some(end) = self.try_wait(child)? {
+                return Ok(Some(end));
+            }
+            // It has ended, but a tracer, such as a debugger, may get the status before the parent
+            // does, and a fork server may be stopped.
+            if deadline.has_passed() {
+                return Ok(None);
+            }
+            std::thread::yield_now();
         }
     }
 
     /// Like `wait`, but returns `None` at once if the child still runs.
-    #[cfg(feature = "async")]
     pub(super) fn try_wait(&mut self, child: &Child) -> io::Result<Option<End>> {
-        Ok(child.status()?.map(|status| self.end(status)))
+        let status = match child.status()? {
+            None if process::ended(child.as_fd())? => {
+                self.close();
+                // What it has reported counts, however it ended.
+                let reported = matches!(&*self.received(), Received::Answer(Answer::Report(_)));
+                reported.then_some(ExitStatus::Unknown)
+            }
+            status => status,
+        };
+        Ok(status.map(|status| self.end(status)))
     }
 
     fn end(&mut self, status: ExitStatus) -> End {

@@ -170,10 +170,11 @@ impl ChildInfo {
 
     /// Tells whether the process has not ended yet.
     pub fn is_alive(&self) -> bool {
-        self.exit_status().is_none()
+        self.exit_status().is_none() && self.record.runs()
     }
 
-    /// Returns how the process ended, or `None` while it runs.
+    /// Returns how the process ended, or `None` while it runs, as
+    /// [`Process::exit_status`](crate::Process::exit_status) does.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         self.record.exit_status()
     }

@@ -129,6 +129,12 @@ pub enum ForkServerError {
         /// Their paths, or what they are.
         Vec<String>,
     ),
+    /// The children of the process that starts the server, or of the server after its preload, are
+    /// in another PID namespace than the process itself, for example after `unshare`. The first of
+    /// them would be the init process of the namespace, and their process IDs would be others. Set
+    /// the namespace up in a child, and start the server there.
+    #[error("a fork server cannot have processes in another PID namespace than its owner's")]
+    Namespace,
     /// The preload took longer than
     /// [`preload_timeout`](super::ForkServerBuilder::preload_timeout). The server was killed.
     #[error("the preload of the fork server took longer than {0:?}")]

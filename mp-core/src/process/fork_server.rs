@@ -13,13 +13,14 @@ use super::child::{Control, Made};
 use super::error::{ForkServerError, SpawnError};
 use super::handle::Process;
 use super::record::Reaper;
-use super::server::{Order, Ready, Request, Settings, why_not_forked};
-use crate::boot::Report;
-use crate::connection::{Connection, RecvError, SendErrorReason, duplex};
+use super::server::{Birth, Order, Ready, Request, Settings, why_not_forked};
+use crate::boot::{Report, Start};
+use crate::connection::{Connection, RecvError, SendErrorReason, pipe};
 use crate::exit_status::ExitStatus;
-use crate::sys::fd;
+use crate::message::Message;
 use crate::sys::fork::forks;
 use crate::sys::poll::{self, Deadline};
+use crate::sys::{fd, socket};
 
 /// A process that has loaded something once, and makes copies of itself in which functions run.
 ///
@@ -33,8 +34,8 @@ use crate::sys::poll::{self, Deadline};
 /// not concern the program: it may have as many threads as it likes.
 ///
 /// Clones refer to the same server, and several threads can use one at once. The server ends when
-/// they were all dropped and its processes have ended. It is not a value that can be sent: another
-/// process can have a server of its own.
+/// they were all dropped and its processes have ended, with those that the preload has started. It
+/// is not a value that can be sent: another process can have a server of its own.
 ///
 /// # What a process has from where
 ///
@@ -61,7 +62,12 @@ use crate::sys::poll::{self, Deadline};
 /// their values arrive. How one of them ended is then known from Linux 6.15 on, and is
 /// [`ExitStatus::Unknown`] before. Starting a process fails with [`SpawnError::ForkServerGone`], or
 /// starts the server again ([`restart`](super::ForkServerBuilder::restart)). A server that is
-/// stopped, by SIGSTOP for example, makes a spawn wait until it goes on or is killed.
+/// stopped, by SIGSTOP for example, makes a spawn wait until it goes on or is killed. Before Linux
+/// 6.15, joining a process that has returned no value waits for it as well.
+///
+/// The server, its owner and its processes are in one PID namespace:
+/// [`build`](super::ForkServerBuilder::build) fails with
+/// [`ForkServerError::Namespace`](super::ForkServerError::Namespace) otherwise.
 ///
 /// # Examples
 ///
@@ -93,47 +99,53 @@ struct Shared {
     name: String,
     forks: u32,
     /// Starts the server again, if that is wanted.
-    restart: Option<Start>,
+    restart: Option<Launch>,
     running: Mutex<Arc<Running>>,
     /// Held while the server is started again.
     restarting: Mutex<()>,
 }
 
-pub(super) type Start = Box<dyn Fn() -> Result<Running, ForkServerError> + Send + Sync>;
+pub(super) type Launch = Box<dyn Fn() -> Result<Running, ForkServerError> + Send + Sync>;
 
 /// A server that was started.
 pub(super) struct Running {
     pub(super) process: Process<()>,
     pub(super) connection: Connection<Order, Ready>,
+    /// Whether the kernel tells how its processes end.
+    pub(super) kernel_tells: bool,
 }
 
 /// How long the kernel may take from closing the descriptors of a process to its end.
 const END: Duration = Duration::from_secs(1);
 
 impl Running {
-    /// Asks for a process with these settings. Gives them back if the server does not answer.
-    fn ask(&self, settings: Settings) -> Result<Result<Made, Settings>, SpawnError> {
-        let (mine, theirs) = duplex().map_err(SpawnError::io("making the control socket"))?;
-        let (report, status) = fd::pipe().map_err(SpawnError::io("making a pipe for the status"))?;
-        let order = Order::Fork(Request { control: theirs, status, settings });
-        let sent = self.connection.send_ref(&order);
-        let Order::Fork(Request { control, status, settings }) = order else { unreachable!("it was just made") };
-        // Only the server and the process keep their ends, so that the end of both is noticed.
-        drop((control, status));
-        match sent.map_err(|error| error.reason) {
+    /// Asks for a process. Returns `None` if the server does not answer.
+    fn ask(&self, settings: &Settings, start: &Start) -> Result<Option<Made>, SpawnError> {
+        let (mine, theirs) = socket::pair().map_err(SpawnError::io("making the control socket"))?;
+        // A place for the pidfd, so that the process does not begin in vain for lack of one.
+        let place = fd::duplicate(mine.as_fd()).map_err(SpawnError::io("making a place for the pidfd"))?;
+        let pipe = (!self.kernel_tells).then(pipe).transpose();
+        let (status, report) = pipe.map_err(SpawnError::io("making a pipe for the status"))?.unzip();
+        let birth = Message::encode(&Birth { control: theirs.into(), settings, start }).map_err(SpawnError::Encode)?;
+        // The message is dropped once it was sent. Only the server and the process have their ends
+        // then, so that the end of both is noticed.
+        match self.connection.send(Order::Fork(Request { birth, status })).map_err(|error| error.reason) {
             Ok(()) => {}
-            Err(SendErrorReason::Disconnected) => return Ok(Err(settings)),
+            Err(SendErrorReason::Disconnected) => return Ok(None),
             Err(SendErrorReason::Encode(error)) => return Err(SpawnError::Encode(error)),
             Err(error) => {
                 return Err(SpawnError::Io { action: "asking the fork server", source: io::Error::other(error) });
             }
         }
-        let answered = self.wait_for_answer(&mine).map_err(SpawnError::io("waiting for the fork server"))?;
-        match answered.then(|| mine.recv()) {
+        let control = Control::from_fd(mine);
+        let answered = self.wait_for_answer(&control).map_err(SpawnError::io("waiting for the fork server"))?;
+        drop(place);
+        match answered.then(|| control.recv()) {
             Some(Ok(Report::Forked { pid, pidfd })) => {
                 let pid = Pid::from_raw(pid).ok_or_else(|| no_copy("it has sent no pid"))?;
-                let (reaper, program) = (Reaper::Server(report), None);
-                Ok(Ok(Made { control: mine, _theirs: None, pid, pidfd, reaper, program }))
+                let pidfd = pidfd.into_owned().map_err(no_copy)?;
+                let reaper = Reaper::Server { report, by: None };
+                Ok(Some(Made { control, _theirs: None, pid, pidfd, reaper, start: None }))
             }
             Some(Ok(Report::NotForked { setting, error, text })) => Err(why_not_forked(setting, error, text)),
             Some(Ok(_)) => Err(no_copy("it has not said that it exists")),
@@ -141,7 +153,7 @@ impl Running {
             Some(Err(RecvError::Disconnected)) if self.end().is_none() => {
                 Err(no_copy("it ended before it had begun, or the server has no descriptors left"))
             }
-            Some(Err(RecvError::Disconnected)) | None => Ok(Err(settings)),
+            Some(Err(RecvError::Disconnected)) | None => Ok(None),
             Some(Err(error)) => Err(no_copy(error)),
         }
     }
@@ -149,12 +161,10 @@ impl Running {
     /// Waits for an answer, or the end of all who could give one. Returns false if the server has
     /// ended and there is none, although some other process still has the socket.
     fn wait_for_answer(&self, control: &Control) -> io::Result<bool> {
-        poll::wait(
-            &mut [PollFd::new(control, PollFlags::IN), PollFd::new(&self.process, PollFlags::IN)],
-            Deadline::NEVER,
-        )?;
+        let mut fds = [PollFd::new(control, PollFlags::IN), PollFd::new(&self.process, PollFlags::IN)];
+        poll::wait(&mut fds, Deadline::NEVER)?;
         // The copy may have been made, and answer.
-        poll::readable(control.as_fd(), Deadline::after(END))
+        Ok(!fds[0].revents().is_empty() || poll::readable(control.as_fd(), Deadline::after(END))?)
     }
 
     /// Returns how the server ended, if it has.
@@ -170,12 +180,12 @@ fn no_copy(why: impl Into<Box<dyn Error + Send + Sync>>) -> SpawnError {
 }
 
 impl ForkServer {
-    pub(super) fn new(name: String, start: Start, restart: bool) -> Result<Self, ForkServerError> {
-        let running = Mutex::new(Arc::new(start()?));
+    pub(super) fn new(name: String, launch: Launch, restart: bool) -> Result<Self, ForkServerError> {
+        let running = Mutex::new(Arc::new(launch()?));
         Ok(Self(Arc::new(Shared {
             name,
             forks: forks(),
-            restart: restart.then_some(start),
+            restart: restart.then_some(launch),
             running,
             restarting: Mutex::default(),
         })))
@@ -201,30 +211,25 @@ impl ForkServer {
     }
 
     /// Asks the server for a process. If the server has ended, starts it again, if that is wanted.
-    pub(super) fn fork(&self, settings: Settings) -> Result<Made, SpawnError> {
+    pub(super) fn fork(&self, settings: Settings, start: Start) -> Result<Made, SpawnError> {
         if self.0.forks != forks() {
             return Err(no_copy("the server belongs to the process that this one was forked from"));
         }
         let running = Arc::clone(&self.running());
-        let settings = match running.ask(settings)? {
-            Ok(made) => return Ok(made),
-            Err(settings) => settings,
-        };
-        let status = running.end().unwrap_or(ExitStatus::Unknown);
-        let Some(start) = &self.0.restart else { return Err(SpawnError::ForkServerGone(status)) };
+        if let Some(made) = running.ask(&settings, &start)? {
+            return Ok(made);
+        }
+        let gone = |server: &Running| SpawnError::ForkServerGone(server.end().unwrap_or(ExitStatus::Unknown));
+        let Some(launch) = &self.0.restart else { return Err(gone(&running)) };
         let restarting = self.0.restarting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut current = Arc::clone(&self.running());
         // Another thread may have started it meanwhile.
         if Arc::ptr_eq(&current, &running) {
-            current = Arc::new(start().map_err(|error| SpawnError::ForkServer(Box::new(error)))?);
+            current = Arc::new(launch().map_err(|error| SpawnError::ForkServer(Box::new(error)))?);
             *self.running() = Arc::clone(&current);
         }
         drop(restarting);
-        let running = current;
-        match running.ask(settings)? {
-            Ok(made) => Ok(made),
-            Err(_) => Err(SpawnError::ForkServerGone(running.end().unwrap_or(ExitStatus::Unknown))),
-        }
+        current.ask(&settings, &start)?.ok_or_else(|| gone(&current))
     }
 }
 

@@ -4,14 +4,16 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
+use crate::connection::Receiver;
 use crate::exit_status::ExitStatus;
 use crate::pollable::PollableFd;
 use crate::sys::lifeline::Lifeline;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::{forking, process};
+use crate::sys::process;
 use crate::trace;
 
 /// A child that was started.
@@ -46,23 +48,36 @@ enum Life {
 pub(super) enum Reaper {
     /// This process, which is its parent for the kernel.
     Parent,
-    /// The fork server that made it, which reports the status through this pipe.
-    Server(OwnedFd),
+    /// The fork server that made it.
+    Server {
+        /// Where the server sends the status, if the kernel does not tell it.
+        report: Option<Receiver<i32>>,
+        /// When the kernel, which reaps it, should have done so.
+        by: Option<Deadline>,
+    },
 }
 
+/// How long calls that do not wait for a process leave the one who reaps it to say how it ended.
+const REPORTING: Duration = Duration::from_millis(100);
+
 impl Reaper {
-    /// Returns how the child ended; `None` while it runs.
-    fn status(&self, pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
-        match self {
-            Self::Parent => process::reap(pidfd),
-            Self::Server(report) if process::ended(pidfd)? => {
-                // The server reaps at once. If it is stopped, the status stays unknown.
-                let deadline = Deadline::after(process::REAPING);
-                let reported = forking::reported_status(report, deadline);
-                Ok(Some(reported.unwrap_or_else(|| process::status_of_orphan(pidfd, deadline))))
-            }
-            Self::Server(_) => Ok(None),
+    /// Returns how the child ended; `None` while it runs, or while a fork server that has not yet
+    /// reaped it is stopped.
+    fn status(&mut self, pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
+        let (report, by) = match self {
+            Self::Parent => return process::reap(pidfd),
+            Self::Server { .. } if !process::ended(pidfd)? => return Ok(None),
+            Self::Server { report, by } => (report, by),
+        };
+        match report.as_ref().map(|report| report.recv_timeout(REPORTING)) {
+            Some(Ok(status)) => return Ok(status.map(ExitStatus::from_wait)),
+            // The server has ended.
+            Some(Err(_)) => *report = None,
+            None => {}
         }
+        let by = *by.get_or_insert_with(|| Deadline::after(process::REAPING));
+        let status = process::status_of_orphan(pidfd, Deadline::after(REPORTING));
+        Ok(status.or_else(|| by.has_passed().then_some(ExitStatus::Unknown)))
     }
 }
 
@@ -83,7 +98,7 @@ impl Record {
         reaper: Reaper,
         leads_group: bool,
     ) -> Self {
-        let waits_by_poll = leads_group || matches!(reaper, Reaper::Server(_));
+        let waits_by_poll = leads_group || matches!(reaper, Reaper::Server { .. });
         let life = Mutex::new(Life::Running { _lifeline: lifeline, reaper });
         Self { name, function, pid, pidfd: PollableFd::new(pidfd), is_server: false, leads_group, waits_by_poll, life }
     }
@@ -99,7 +114,7 @@ impl Record {
     /// Reaps the child if it has ended.
     pub(super) fn status(&self) -> io::Result<Option<ExitStatus>> {
         let mut life = self.life();
-        let status = match &*life {
+        let status = match &mut *life {
             Life::Reaped(status) => return Ok(Some(*status)),
             Life::Running { reaper, .. } => reaper.status(self.as_fd())?,
         };
@@ -136,6 +151,11 @@ impl Record {
         // Waiting for a child of ours should not fail. If it does, how the child ended cannot be
         // known.
         self.status().unwrap_or(Some(ExitStatus::Unknown))
+    }
+
+    /// Tells whether the child has not ended, even if how it ended is not known.
+    pub(super) fn runs(&self) -> bool {
+        !process::ended(self.as_fd()).unwrap_or(true)
     }
 
     /// Tells whether the child has ended and was reaped.

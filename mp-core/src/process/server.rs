@@ -2,39 +2,43 @@
 //!
 //! 1. It makes the calls that it preloads, and then checks that it can be copied: that it has one
 //!    thread, and no open file that copies would share by accident.
-//! 2. For each [`Request`] it forks. The copy applies the settings and sends [`Report::Forked`] to
-//!    the caller, with a pidfd of itself, or [`Report::NotForked`]. From there on it is a child
-//!    like any other. The caller does not need the server for anything but the status.
-//! 3. When a child ends, the server reaps it, and writes the status into the pipe that the caller
-//!    sent for it. The kernel tells only a parent how a process ended, before Linux 6.15.
+//! 2. For each [`Request`] it forks, and does not look into it. The copy reads it, applies the
+//!    settings and sends [`Report::Forked`] to the caller, with a pidfd of itself, or
+//!    [`Report::NotForked`]. From there on it is a child like any other.
+//! 3. Since Linux 6.15 the kernel tells the caller how the copy ended, and reaps it, so the server
+//!    does nothing. Before, the kernel tells only a parent: the server reaps the copy, and sends
+//!    the status to the caller.
 //! 4. When no [`ForkServer`](super::ForkServer) is left that could send requests, the server goes
 //!    on until its children have ended.
 //!
-//! The server does not wait for a copy, and nothing that one caller does holds up another.
+//! The server does not wait for a copy, and nothing that one caller does holds up another. Each
+//! page that it writes to is copied at the next fork, and each one that a copy writes to as well.
+//! That takes most of the time of a fork, so the server decodes nothing.
 
 use std::collections::HashMap;
-use std::ffi::CString;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::thread;
 use std::time::Duration;
 
 use mp_macros::process_fn;
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, fchdir, getpid, pidfd_open, setpgid, setsid};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Pid, WaitOptions, fchdir, getpid, setpgid, setsid, wait};
 use serde::{Deserialize, Serialize};
 
 use super::SpawnError;
 use super::limits::Limits;
 use crate::boot::{self, Report, Start};
 use crate::call::EncodedCall;
-use crate::connection::{Connection, RecvError};
-use crate::descriptor::{self, Fd};
+use crate::connection::{Connection, RecvError, Sender};
+use crate::descriptor::SharedFd;
+use crate::message::Message;
 use crate::outcome::Outcome;
 use crate::sys::forking::{self, Signals};
 use crate::sys::poll::Deadline;
-use crate::sys::runtime;
+use crate::sys::strings::Strings;
+use crate::sys::{process, runtime};
 pub(super) use entry::serve as server;
 
 /// From the owner of a server.
@@ -57,21 +61,32 @@ pub(super) struct Load {
 /// Asks for a process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
-    /// The end of the control socket of the new process.
-    pub(super) control: Connection<Report, Start>,
-    /// Where the server writes the status of the process.
-    #[serde(with = "descriptor::fd")]
-    pub(super) status: OwnedFd,
-    pub(super) settings: Settings,
+    /// What the copy reads: [`Birth`].
+    pub(super) birth: Message,
+    /// Where the server sends how the process ended, as wait(2) returns it, if the kernel does not
+    /// tell that.
+    pub(super) status: Option<Sender<i32>>,
 }
 
-/// What the new process applies before its start message.
+/// What makes a copy of the server a process of its own.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Birth<S = Settings, T = Start> {
+    /// The end of the control socket of the new process.
+    pub(super) control: SharedFd,
+    pub(super) settings: S,
+    pub(super) start: T,
+}
+
+/// What the new process applies before it says that it exists.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Settings {
-    #[serde(with = "descriptor::fd")]
-    pub(super) directory: OwnedFd,
-    pub(super) streams: [Option<Fd<OwnedFd>>; 3],
-    pub(super) environment: Vec<CString>,
+    pub(super) directory: SharedFd,
+    /// `None` is a stream that is closed.
+    pub(super) streams: [Option<SharedFd>; 3],
+    pub(super) environment: Strings,
+    /// What `ps` shows.
+    #[serde(with = "serde_bytes")]
+    pub(super) title: Vec<u8>,
     pub(super) limits: Limits,
     pub(super) new_session: bool,
     pub(super) new_group: bool,
@@ -80,7 +95,12 @@ pub(super) struct Settings {
 /// Whether a server can serve.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Ready {
-    Yes,
+    Yes {
+        /// Whether the kernel tells how its copies end.
+        kernel_tells: bool,
+    },
+    /// The preload has made a PID namespace, in which the copies would be.
+    Namespace,
     /// A call of the preload had this outcome.
     Preload(Outcome),
     /// The preload has left these threads.
@@ -110,9 +130,9 @@ fn serve(owner: Connection<Ready, Order>) {
     let ready = ready.unwrap_or_else(|error| {
         Ready::Descriptors(vec![format!("the threads and descriptors of the server could not be listed: {error}")])
     });
-    let serves = matches!(ready, Ready::Yes);
-    let signals = Signals::take();
-    if owner.send(ready).is_ok() && serves {
+    let Ready::Yes { kernel_tells } = ready else { return drop(owner.send(ready)) };
+    let signals = Signals::take(kernel_tells);
+    if owner.send(ready).is_ok() {
         let mut own = boot::own_descriptors();
         own.push(owner.as_fd().as_raw_fd());
         Server { owner, hooks, own, signals, children: HashMap::new() }.run();
@@ -146,7 +166,15 @@ fn prepare(preload: Vec<EncodedCall>, before: &[RawFd]) -> io::Result<Ready> {
     }
     let opened = forking::open_descriptors()?.into_iter().filter(|number| !before.contains(number));
     let shared: Vec<_> = opened.filter_map(forking::shared_by_accident).collect();
-    Ok(if shared.is_empty() { Ready::Yes } else { Ready::Descriptors(shared) })
+    if !shared.is_empty() {
+        return Ok(Ready::Descriptors(shared));
+    }
+    if process::children_are_in_another_namespace() {
+        return Ok(Ready::Namespace);
+    }
+    // The server itself prints nothing.
+    forking::flush();
+    Ok(Ready::Yes { kernel_tells: forking::kernel_tells_status() })
 }
 
 struct Server {
@@ -156,62 +184,81 @@ struct Server {
     /// The descriptors that a copy closes.
     own: Vec<RawFd>,
     signals: Signals,
-    /// The children that have not ended, with the pipe for the status.
-    children: HashMap<Pid, OwnedFd>,
+    /// Who is told how these children have ended.
+    children: HashMap<Pid, Sender<i32>>,
 }
 
 impl Server {
     fn run(mut self) {
-        let mut has_owner = true;
-        while has_owner || !self.children.is_empty() {
+        loop {
             // It fails for lack of memory alone, and then the next turn tries again.
-            if self.signals.wait(has_owner.then(|| self.owner.as_fd())).unwrap_or(false) {
+            if self.signals.wait(self.owner.as_fd()).unwrap_or(false) {
                 match self.owner.try_recv() {
                     Ok(Some(Order::Fork(request))) => self.fork(request),
                     Ok(None | Some(Order::Load(_))) => {}
-                    Err(RecvError::Disconnected) => has_owner = false,
+                    Err(RecvError::Disconnected) => break,
                     // For lack of descriptors, for example. The caller learns that its process is
                     // missing, because what came with the request was closed.
                     Err(_) => {}
                 }
             }
-            while let Some((child, status)) = forking::reap_any() {
-                if let Some(report) = self.children.remove(&child) {
-                    forking::report_status(report, status);
+            while !self.children.is_empty() && self.reap(WaitOptions::NOHANG) {}
+        }
+        while self.reap(WaitOptions::empty()) {}
+    }
+
+    /// Reaps a child, and returns false if there is none.
+    fn reap(&mut self, options: WaitOptions) -> bool {
+        let Ok(Some((child, status))) = retry_on_intr(|| wait(options)) else { return false };
+        if let Some(caller) = self.children.remove(&child) {
+            // It fails if the caller does not want to know any more.
+            let _ = caller.try_send(status.as_raw());
+        }
+        true
+    }
+
+    fn fork(&mut self, request: Request) {
+        match forking::fork() {
+            Ok(Some(child)) => drop(request.status.map(|caller| self.children.insert(child, caller))),
+            Ok(None) => self.become_child(request),
+            Err(source) => {
+                if let Ok(Birth::<Settings, Start> { control, .. }) = request.birth.decode() {
+                    answer(control, not_forked(SpawnError::Io { action: "fork", source }));
                 }
             }
         }
     }
 
-    fn fork(&mut self, request: Request) {
-        match forking::fork() {
-            Ok(Some(child)) => drop(self.children.insert(child, request.status)),
-            Ok(None) => self.become_child(request),
-            Err(error) => drop(request.control.send(not_forked(SpawnError::Io { action: "fork", source: error }))),
-        }
-    }
-
     /// Runs in the copy.
-    fn become_child(&mut self, request: Request) -> ! {
-        let Request { control, status, settings } = request;
+    fn become_child(&mut self, Request { birth, status }: Request) -> ! {
         drop((status, mem::take(&mut self.children)));
         forking::close(&self.own);
         self.signals.give_back();
+        let Ok(Birth::<Settings, Start> { control, settings, start }) = birth.decode() else {
+            runtime::exit_at_once(1)
+        };
         let report = match settings.apply() {
             Ok(pidfd) => Report::Forked { pid: getpid().as_raw_nonzero().get(), pidfd },
             Err(error) => not_forked(error),
         };
         let exists = matches!(report, Report::Forked { .. });
-        if control.send(report).is_err() || !exists {
-            runtime::exit_at_once(1);
+        match answer(control, report) {
+            Some(control) if exists => boot::run_forked(control, start, mem::take(&mut self.hooks)),
+            _ => runtime::exit_at_once(1),
         }
-        boot::run_forked(control, mem::take(&mut self.hooks))
     }
+}
+
+/// Sends the first message of a copy, and returns the control socket if somebody is at its other
+/// end.
+fn answer(control: SharedFd, report: Report) -> Option<Connection<Report, Start>> {
+    let control = Connection::from_fd(control.into_owned().ok()?);
+    control.send(report).is_ok().then_some(control)
 }
 
 impl Settings {
     /// Applies the settings to this process, and opens its pidfd.
-    fn apply(self) -> Result<OwnedFd, SpawnError> {
+    fn apply(self) -> Result<SharedFd, SpawnError> {
         // The leader of a session leads a group as well, and cannot be put into one.
         if self.new_session {
             setsid().map_err(failed("setsid"))?;
@@ -220,14 +267,16 @@ impl Settings {
         }
         fchdir(&self.directory).map_err(failed("fchdir"))?;
         for (number, stream) in (0..).zip(&self.streams) {
-            let stream = stream.as_ref().map(|stream| stream.0.as_fd());
-            forking::set_standard_stream(number, stream).map_err(SpawnError::io("dup2"))?;
+            forking::set_standard_stream(number, stream.as_ref().map(AsFd::as_fd)).map_err(SpawnError::io("dup2"))?;
         }
-        runtime::open_standard_streams().map_err(SpawnError::io("opening a standard stream"))?;
+        if self.streams.iter().any(Option::is_none) {
+            runtime::open_standard_streams().map_err(SpawnError::io("opening a standard stream"))?;
+        }
         forking::set_environment(self.environment);
-        let pidfd = pidfd_open(getpid(), PidfdFlags::empty()).map_err(failed("pidfd_open"))?;
+        runtime::set_title(&self.title);
+        let pidfd = process::open(getpid()).map_err(SpawnError::io("pidfd_open"))?;
         self.limits.apply(getpid())?;
-        Ok(pidfd)
+        Ok(pidfd.into())
     }
 }
 

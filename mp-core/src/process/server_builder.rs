@@ -19,6 +19,7 @@ use crate::connection::{Connection, RecvError, SendErrorReason, duplex};
 use crate::exit_status::ExitStatus;
 use crate::function::ProcessFn;
 use crate::sys::poll::{self, Deadline};
+use crate::sys::process;
 
 /// The settings of a [`ForkServer`], and its start.
 #[derive(Debug)]
@@ -118,6 +119,9 @@ impl Calls {
 }
 
 fn start(name: &str, load: &Order, timeout: Option<Duration>) -> Result<Running, ForkServerError> {
+    if process::children_are_in_another_namespace() {
+        return Err(ForkServerError::Namespace);
+    }
     let io = |source| ForkServerError::Spawn(SpawnError::Io { action: "making a connection", source });
     let (mine, theirs) = duplex().map_err(io)?;
     let mut builder = Builder::new().name(name).start_method(StartMethod::Spawn).kill_on_drop(true);
@@ -132,20 +136,22 @@ fn start(name: &str, load: &Order, timeout: Option<Duration>) -> Result<Running,
         Err(error) => Err(io::Error::other(error)),
     };
     match ready.map_err(|error| ForkServerError::Preload(JoinError::Io(error)))? {
-        Some(Ready::Yes) => {}
-        Some(Ready::Preload(outcome)) => return Err(ForkServerError::Preload(failure(&process.child, outcome))),
-        Some(Ready::Threads(names)) => return Err(ForkServerError::Threads(names)),
-        Some(Ready::Descriptors(names)) => return Err(ForkServerError::Descriptors(names)),
+        Some(Ready::Yes { kernel_tells }) => {
+            process.child.kill_on_drop = false;
+            Ok(Running { process, connection: mine, kernel_tells })
+        }
+        Some(Ready::Namespace) => Err(ForkServerError::Namespace),
+        Some(Ready::Preload(outcome)) => Err(ForkServerError::Preload(failure(&process.child, outcome))),
+        Some(Ready::Threads(names)) => Err(ForkServerError::Threads(names)),
+        Some(Ready::Descriptors(names)) => Err(ForkServerError::Descriptors(names)),
         None => match timeout.filter(|_| process.is_alive()) {
-            Some(timeout) => return Err(ForkServerError::TimedOut(timeout)),
+            Some(timeout) => Err(ForkServerError::TimedOut(timeout)),
             None => {
                 let exited = |()| JoinError::Exited(ExitStatus::Code(0));
-                return Err(ForkServerError::Preload(process.join().map_or_else(|error| error, exited)));
+                Err(ForkServerError::Preload(process.join().map_or_else(|error| error, exited)))
             }
         },
     }
-    process.child.kill_on_drop = false;
-    Ok(Running { process, connection: mine })
 }
 
 /// Waits until the server is ready; `None` if it has ended, or the time is over.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 
 use super::SpawnError;
-use crate::descriptor::Fd;
+use crate::descriptor::SharedFd;
 use crate::sys::fd;
 
 /// What a standard stream of a child is connected to.
@@ -132,14 +132,14 @@ impl Streams {
 
     /// Duplicates the descriptors for a process that cannot inherit them. `None` is a stream that
     /// is closed.
-    pub(super) fn for_copy(&self) -> io::Result<[Option<Fd<OwnedFd>>; 3]> {
+    pub(super) fn for_copy(&self) -> io::Result<[Option<SharedFd>; 3]> {
         let mut streams = [None, None, None];
         for ((number, end), stream) in (0..).zip(&self.ends).zip(&mut streams) {
             let duplicate = match end {
                 Some(end) => Some(fd::duplicate(end.as_fd())?),
                 None => fd::standard_stream(number)?,
             };
-            *stream = duplicate.map(Fd);
+            *stream = duplicate.map(SharedFd::from);
         }
         Ok(streams)
     }

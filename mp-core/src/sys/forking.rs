@@ -4,18 +4,21 @@
 //! made by the C library's `fork`, which gives the copy a new thread ID and robust list, and runs
 //! the handlers that libraries have registered.
 
-use std::ffi::{CString, OsStr, c_char, c_int};
+use std::ffi::{OsStr, c_char, c_int};
 use std::fs;
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use rustix::fs::{FileType, OFlags, SealFlags, fcntl_get_seals, fcntl_getfl, fstat};
-use rustix::process::Pid;
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, WaitOptions, waitpid};
 
-use super::poll::{Deadline, readable};
+use super::poll::Deadline;
+use super::process;
+use super::strings::Strings;
 use crate::exit_status::ExitStatus;
 
 /// How a process reacts to a signal.
@@ -43,42 +46,37 @@ impl Disposition {
 
 extern "C" fn wake(_signal: c_int) {}
 
-/// The signals of a fork server: it ignores SIGINT, which is for its owner, and SIGPIPE, and is
-/// woken when a child ends.
+/// The signals of a fork server: it ignores SIGINT, which is for its owner. It ignores SIGCHLD as
+/// well, so that the kernel reaps its children, or is woken by it.
 ///
 /// SIGINT is blocked as well, so that one for a copy that has just been made stays pending until
 /// the copy has its own disposition.
 pub(crate) struct Signals {
     interrupt: Disposition,
-    pipe: Disposition,
     child: Disposition,
 }
 
 impl Signals {
-    pub(crate) fn take() -> Self {
+    pub(crate) fn take(ignores_children: bool) -> Self {
         set_mask(libc::SIG_BLOCK, &[libc::SIGCHLD, libc::SIGINT]);
+        let wake = wake as *const () as libc::sighandler_t;
         Self {
             interrupt: Disposition::set(libc::SIGINT, libc::SIG_IGN),
-            pipe: Disposition::set(libc::SIGPIPE, libc::SIG_IGN),
-            child: Disposition::set(libc::SIGCHLD, wake as *const () as libc::sighandler_t),
+            child: Disposition::set(libc::SIGCHLD, if ignores_children { libc::SIG_IGN } else { wake }),
         }
     }
 
     /// Gives a copy the signals that a new process has.
     pub(crate) fn give_back(&self) {
         self.interrupt.restore(libc::SIGINT);
-        self.pipe.restore(libc::SIGPIPE);
         self.child.restore(libc::SIGCHLD);
         set_mask(libc::SIG_SETMASK, &[]);
     }
 
-    /// Waits until `fd`, if there is one, is readable or a child has ended, and tells whether `fd`
-    /// is.
-    pub(crate) fn wait(&self, fd: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+    /// Waits until `fd` is readable or a child has ended, and tells whether `fd` is readable.
+    pub(crate) fn wait(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
         let blocked = set_of(&[libc::SIGINT]);
-        // The kernel ignores a negative number.
-        let fd = fd.map_or(-1, |fd| fd.as_raw_fd());
-        let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut polled = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SIGCHLD is blocked but for this call, so none is missed. SAFETY: both places are valid.
         let ready = unsafe { libc::ppoll(&raw mut polled, 1, ptr::null(), &raw const blocked) };
         match ready {
@@ -110,14 +108,15 @@ fn set_mask(how: c_int, signals: &[c_int]) {
     unsafe { libc::pthread_sigmask(how, &raw const set, ptr::null_mut()) };
 }
 
-/// Makes a copy of this process. Returns `None` in the copy.
-///
-/// What std and the C library have not yet written is written first, so that the copy does not
-/// write it again.
-pub(crate) fn fork() -> io::Result<Option<Pid>> {
+/// Writes what std and the C library have not yet written, so that no copy writes it again.
+pub(crate) fn flush() {
     let _ = io::stdout().flush();
     // SAFETY: null means all streams that were written to.
     unsafe { libc::fflush(ptr::null_mut()) };
+}
+
+/// Makes a copy of this process. Returns `None` in the copy.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: this process has one thread, so the copy is complete: no other thread holds a lock.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
@@ -125,27 +124,18 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
-/// Reaps a child that has ended: its pid, and its status as wait(2) returns it.
-pub(crate) fn reap_any() -> Option<(Pid, i32)> {
-    let mut status = 0;
-    // SAFETY: the place is valid.
-    let child = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-    if child > 0 { Some((Pid::from_raw(child)?, status)) } else { None }
-}
-
-/// Tells the process that has asked for a child how the child ended.
-pub(crate) fn report_status(report: OwnedFd, status: i32) {
-    // It fails if the process does not want to know any more. The pipe is empty, so it does not
-    // wait.
-    let _ = fs::File::from(report).write_all(&status.to_ne_bytes());
-}
-
-/// Receives what [`report_status`] sends. `None` if that does not come in time, or the server has
-/// ended.
-pub(crate) fn reported_status(report: &OwnedFd, deadline: Deadline) -> Option<ExitStatus> {
-    let mut status = [0; 4];
-    let arrived = readable(report.as_fd(), deadline).ok()? && rustix::io::read(report, &mut status) == Ok(status.len());
-    arrived.then(|| ExitStatus::from_wait(i32::from_ne_bytes(status)))
+/// Tells whether the kernel says how a process ended that is not a child of who asks, as it does
+/// since Linux 6.15.
+pub(crate) fn kernel_tells_status() -> bool {
+    let child = match fork() {
+        Ok(Some(child)) => child,
+        Ok(None) => super::runtime::exit_at_once(0),
+        Err(_) => return false,
+    };
+    let pidfd = process::open(child);
+    // It fails if the kernel has reaped the child, because SIGCHLD is ignored.
+    let _ = retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
+    pidfd.is_ok_and(|pidfd| process::status_of_other(pidfd.as_fd(), Deadline::PASSED) == ExitStatus::Code(0))
 }
 
 /// Closes descriptors of the server in a copy of it.
@@ -173,13 +163,13 @@ unsafe extern "C" {
     static mut environ: *mut *mut c_char;
 }
 
-/// Replaces the environment of this process by `variables`, each of the form `NAME=value`.
-pub(crate) fn set_environment(variables: Vec<CString>) {
-    let strings = variables.into_iter().map(CString::into_raw);
-    let array: Box<[*mut c_char]> = strings.chain([ptr::null_mut()]).collect();
-    // It stays for as long as the process, as do the strings. SAFETY: a program may set this
-    // variable. No other thread reads it, because there is none.
-    unsafe { environ = Box::leak(array).as_mut_ptr() };
+/// Replaces the environment of this process.
+pub(crate) fn set_environment(variables: Strings) {
+    // Both stay for as long as the process.
+    let array = Vec::leak(Box::leak(Box::new(variables)).pointers());
+    // SAFETY: a program may set this variable, to an array of strings that ends with a null
+    // pointer. No other thread reads it, because there is none.
+    unsafe { environ = array.as_mut_ptr() };
 }
 
 /// The names of the threads of this process but the first.

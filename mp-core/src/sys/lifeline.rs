@@ -42,6 +42,7 @@ use super::fork::{Replaceable, forks};
 use super::poll::{self, Deadline};
 use super::runtime::exit_at_once;
 use super::signals::spawn_without_signals;
+use crate::descriptor::SharedFd;
 
 /// Sets the signal that an `O_ASYNC` description sends. The number is from Linux's
 /// asm-generic/fcntl.h, which x86_64 and aarch64 use; libc does not define it.
@@ -53,14 +54,14 @@ const F_SETSIG: libc::c_int = 10;
 pub(crate) struct Lifeline {
     // Dropped in this order.
     write: OwnedFd,
-    read: OwnedFd,
+    read: SharedFd,
 }
 
 /// Makes the lifeline of a new child, and the child's end of it.
-pub(crate) fn new() -> io::Result<(Lifeline, OwnedFd)> {
+pub(crate) fn new() -> io::Result<(Lifeline, SharedFd)> {
     let (read, write) = super::fd::pipe()?;
-    let childs_end = super::fd::duplicate(read.as_fd())?;
-    Ok((Lifeline { write, read }, childs_end))
+    let read = SharedFd::from(read);
+    Ok((Lifeline { write, read: read.clone() }, read))
 }
 
 /// Lets this process die when the last write end of `pipe` closes, for as long as `pipe` is open.

@@ -24,3 +24,4 @@ pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod stack;
+pub(crate) mod strings;

@@ -53,20 +53,35 @@ pub(crate) fn ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
 /// How long a process that has ended may take to be reaped by its parent.
 pub(crate) const REAPING: Duration = Duration::from_secs(1);
 
-/// Returns how a process ended whose parent may have ended before it. This process may be its
-/// parent now.
-pub(crate) fn status_of_orphan(pidfd: BorrowedFd<'_>, deadline: Deadline) -> ExitStatus {
+/// Returns how a process ended that the kernel reaps, or whose parent may have ended before it.
+/// This process may be its parent now. Returns `None` if that is not known at the deadline.
+pub(crate) fn status_of_orphan(pidfd: BorrowedFd<'_>, deadline: Deadline) -> Option<ExitStatus> {
     loop {
-        if let Ok(Some(status)) = reap_with(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
-            return status;
+        // Asked first, because the kernel knows the status of what was reaped before.
+        let reaped = hung_up(pidfd, Deadline::PASSED).unwrap_or(false);
+        let status = status_of_other(pidfd, Deadline::PASSED);
+        if status != ExitStatus::Unknown || reaped {
+            return Some(status);
         }
-        let step = Deadline::after(Duration::from_millis(1));
-        let status = status_of_other(pidfd, step);
-        if status != ExitStatus::Unknown || deadline.has_passed() {
-            return status;
+        if let Ok(Some(status)) = reap_with(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            return Some(status);
+        }
+        if deadline.has_passed() {
+            return None;
         }
         // A kernel that does not tell may still make this process the parent.
-        let _ = hung_up(pidfd, step);
+        let _ = hung_up(pidfd, Deadline::after(Duration::from_millis(1)));
+    }
+}
+
+/// Tells whether the children of this process are in another PID namespace than the process itself,
+/// where their numbers are others.
+pub(crate) fn children_are_in_another_namespace() -> bool {
+    let file = |name| rustix::fs::stat(name).map(|file| file.st_ino);
+    match (file("/proc/thread-self/ns/pid"), file("/proc/thread-self/ns/pid_for_children")) {
+        (Ok(own), Ok(of_children)) => own != of_children,
+        // It does not exist before its first process.
+        (own, _) => own.is_ok(),
     }
 }
 

@@ -74,7 +74,7 @@ static TITLE: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
 /// Changes the title of this process. It is cut off where the old one ended.
 ///
 /// Only a process with one thread calls this.
-pub(crate) fn set_title(title: &CStr) {
+pub(crate) fn set_title(title: &[u8]) {
     let place = TITLE.load(Ordering::Relaxed);
     if place.is_null() {
         return;
@@ -84,8 +84,8 @@ pub(crate) fn set_title(title: &CStr) {
     // SAFETY: the string is that long, and it is on the initial stack, which is writable. Nothing
     // else reads it.
     let place = unsafe { slice::from_raw_parts_mut(place.cast::<u8>(), length) };
-    let shown = title.count_bytes().min(length);
-    place[..shown].copy_from_slice(&title.to_bytes()[..shown]);
+    let shown = title.len().min(length);
+    place[..shown].copy_from_slice(&title[..shown]);
     place[shown..].fill(0);
 }
 

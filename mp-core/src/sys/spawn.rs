@@ -8,23 +8,23 @@
 //! library opens every descriptor close-on-exec. `closefrom`, in the child's copy of the descriptor
 //! table, closes those that other code left open.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, c_int};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::ptr;
 use std::sync::OnceLock;
 
 use rustix::process::Pid;
 
 use super::control;
 use super::process;
+use super::strings::Strings;
 
 /// What a child is started with.
 pub(crate) struct Request<'a> {
     pub(crate) program: &'a CStr,
-    pub(crate) arguments: &'a [CString],
-    pub(crate) environment: &'a [CString],
+    pub(crate) arguments: &'a Strings,
+    pub(crate) environment: &'a Strings,
     pub(crate) directory: Option<&'a CStr>,
     /// The descriptors that become 0, 1 and 2; `None` keeps the parent's.
     pub(crate) standard_streams: [Option<BorrowedFd<'a>>; 3],
@@ -68,8 +68,8 @@ fn start(request: &Request<'_>) -> io::Result<Pid> {
     actions.close_from(control::NUMBER + 1)?;
     let attributes = Attributes::with_empty_signal_mask(request.new_session, request.new_group)?;
 
-    let arguments = pointers(request.arguments);
-    let environment = pointers(request.environment);
+    let arguments = request.arguments.pointers();
+    let environment = request.environment.pointers();
     let mut child = 0;
     // SAFETY: `actions` and `attributes` are initialised and outlive the call. Both arrays end with
     // a null pointer, and their other elements point at the C strings that `request` borrows.
@@ -86,10 +86,6 @@ fn start(request: &Request<'_>) -> io::Result<Pid> {
     };
     check(result)?;
     Pid::from_raw(child).ok_or_else(|| io::Error::other("posix_spawn returned no process"))
-}
-
-fn pointers(strings: &[CString]) -> Vec<*mut c_char> {
-    strings.iter().map(|string| string.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect()
 }
 
 /// posix_spawn and its functions return the error instead of setting errno.
@@ -228,8 +224,13 @@ mod tests {
         actions.duplicate(writer.as_fd(), control::NUMBER).unwrap();
         close(&mut actions).unwrap();
         let attributes = Attributes::with_empty_signal_mask(false, false).unwrap();
-        let arguments = [c"sh", c"-c", c"for fd in /proc/$$/fd/*; do echo ${fd##*/}; done"].map(CStr::to_owned);
-        let environment = [CString::from(c"PATH=/usr/bin:/bin")];
+        let strings = |all: &[&str]| {
+            let mut strings = Strings::default();
+            all.iter().for_each(|string| strings.push(&[string.as_bytes()]).unwrap());
+            strings
+        };
+        let arguments = strings(&["sh", "-c", "for fd in /proc/$$/fd/*; do echo ${fd##*/}; done"]);
+        let environment = strings(&["PATH=/usr/bin:/bin"]);
         let mut child = 0;
         // SAFETY: as in `spawn`.
         let result = unsafe {
@@ -238,8 +239,8 @@ mod tests {
                 c"/bin/sh".as_ptr(),
                 &raw const actions.0,
                 &raw const attributes.0,
-                pointers(&arguments).as_ptr(),
-                pointers(&environment).as_ptr(),
+                arguments.pointers().as_ptr(),
+                environment.pointers().as_ptr(),
             )
         };
         check(result).unwrap();

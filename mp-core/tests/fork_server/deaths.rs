@@ -103,9 +103,22 @@ scenario!(a_server_and_its_processes_die_with_their_owner, {
 scenario!(a_process_whose_server_is_stopped_can_be_joined, {
     let server = ForkServer::builder().build().unwrap();
     let process = server.spawn(echo_after::call(20)).unwrap();
+    let mut killed = server.spawn(run_for_ever::call()).unwrap();
     signal(server.pid(), Signal::STOP);
     assert_eq!(process.join().unwrap(), 20);
+    // Without a value, the status is what there is to say.
+    killed.kill().unwrap();
+    wait(&[&killed], Some(PATIENCE)).unwrap();
+    assert!(killed.is_finished());
+    // Before Linux 6.15 only the server knows it, and it is stopped for longer than calls wait.
+    let at_once = killed.join_timeout(Duration::ZERO);
+    let after_a_second = killed.join_timeout(Duration::from_millis(1_100));
+    let kernel_tells = at_once.is_err();
+    assert!(kernel_tells || matches!((&at_once, &after_a_second), (Ok(None), Ok(None))), "{after_a_second:?}");
+    assert!(killed.is_finished());
     signal(server.pid(), Signal::CONT);
+    let error = at_once.err().unwrap_or_else(|| killed.join().unwrap_err());
+    assert!(matches!(error, JoinError::Exited(ExitStatus::Signal { signal: 9, .. })), "{error}");
     assert_eq!(server.spawn(echo_after::call(0)).unwrap().join().unwrap(), 0);
 });
 

@@ -2,9 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::mem::MaybeUninit;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -169,4 +171,56 @@ scenario!(half_a_line_of_the_preload_is_printed_once, {
     let (value, output) = process.join_with_output();
     value.unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "half xxx");
+});
+
+/// A robust mutex of the C library in memory that processes share.
+static MUTEX: AtomicPtr<libc::pthread_mutex_t> = AtomicPtr::new(ptr::null_mut());
+
+#[process_fn]
+fn hold_robust_mutex() {
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // SAFETY: it is new memory.
+    let memory = unsafe { libc::mmap(ptr::null_mut(), size_of::<libc::pthread_mutex_t>(), access, kind, -1, 0) };
+    assert_ne!(memory, libc::MAP_FAILED);
+    let mutex: *mut libc::pthread_mutex_t = memory.cast();
+    let mut place = MaybeUninit::uninit();
+    let attributes = place.as_mut_ptr();
+    // SAFETY: the place is valid.
+    assert_eq!(unsafe { libc::pthread_mutexattr_init(attributes) }, 0);
+    // SAFETY: the attributes are initialised.
+    assert_eq!(unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) }, 0);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) }, 0);
+    // SAFETY: the memory is long enough, and stays.
+    assert_eq!(unsafe { libc::pthread_mutex_init(mutex, attributes) }, 0);
+    // SAFETY: the mutex is initialised.
+    assert_eq!(unsafe { libc::pthread_mutex_lock(mutex) }, 0);
+    MUTEX.store(mutex, Ordering::Relaxed);
+}
+
+#[process_fn]
+fn try_robust_mutex() -> i32 {
+    // SAFETY: the preload has initialised it.
+    unsafe { libc::pthread_mutex_trylock(MUTEX.load(Ordering::Relaxed)) }
+}
+
+#[process_fn]
+fn wait_for_robust_mutex(begun: mp_core::Sender<()>) -> i32 {
+    begun.send(()).unwrap();
+    // SAFETY: as above.
+    unsafe { libc::pthread_mutex_lock(MUTEX.load(Ordering::Relaxed)) }
+}
+
+scenario!(a_robust_mutex_that_the_preload_holds_is_the_servers_alone, {
+    let server = ForkServer::builder().preload(hold_robust_mutex::call()).build().unwrap();
+    // No copy has it, and none that ends takes it from the server.
+    for _ in 0..3 {
+        assert_eq!(server.spawn(try_robust_mutex::call()).unwrap().join().unwrap(), libc::EBUSY);
+    }
+    let (sender, begun) = mp_core::pipe().unwrap();
+    let waiting = server.spawn(wait_for_robust_mutex::call(sender)).unwrap();
+    begun.recv().unwrap();
+    // It is marked when the server dies.
+    rustix::process::kill_process(mp_testing::procfs::number_of(server.pid()), rustix::process::Signal::KILL).unwrap();
+    assert_eq!(waiting.join().unwrap(), libc::EOWNERDEAD);
 });

@@ -125,3 +125,27 @@ scenario!(a_server_ends_with_its_last_process, {
     assert!(error.to_string().contains("SIGKILL"), "{error}");
     mp_testing::eventually("the server has ended", || !procfs::runs(pid));
 });
+
+#[process_fn]
+fn build_in_another_namespace() -> String {
+    // SAFETY: it concerns the children that are started from now on.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
+    ForkServer::builder().build().unwrap_err().to_string()
+}
+
+#[process_fn]
+fn leave_the_namespace() {
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
+}
+
+scenario!(a_server_in_another_pid_namespace_is_refused, {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root makes namespaces");
+        return;
+    }
+    let error = build_in_another_namespace::spawn().unwrap().join().unwrap();
+    assert!(error.contains("another PID namespace"), "{error}");
+    let error = ForkServer::builder().preload(leave_the_namespace::call()).build().unwrap_err();
+    assert!(matches!(error, mp_core::ForkServerError::Namespace), "{error}");
+});

@@ -134,8 +134,10 @@ scenario!(no_descriptor_slips_into_a_child_while_sixteen_threads_start_and_four_
 scenario!(a_process_costs_its_parent_a_bounded_number_of_descriptors, {
     let before = descriptors().len();
     let processes: Vec<_> = (0..20).map(|_| mp_testing::run_for_ever::spawn().unwrap()).collect();
-    // The pidfd, the control socket and the lifeline, and the pipe for the status from a server.
-    assert_eq!(descriptors().len(), before + (4 + usize::from(is_fork_server())) * 20);
+    // The pidfd, the control socket and the lifeline, and the socket for the status from a server
+    // where the kernel does not tell it.
+    let each = (descriptors().len() - before) as f64 / 20.0;
+    assert!(each == 4.0 || each == 5.0 && is_fork_server(), "{each}");
     for process in &processes {
         process.kill().unwrap();
     }
