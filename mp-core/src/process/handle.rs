@@ -95,8 +95,9 @@ impl<T> Process<T> {
 
     /// Returns how the process ended, or `None` while it runs.
     ///
-    /// Before Linux 6.15, a [`ForkServer`](super::ForkServer) reports how its processes ended. While
-    /// it is stopped, this returns `None` for a process that has ended, after a tenth of a second.
+    /// Before Linux 6.15, a [`ForkServer`](super::ForkServer) reports how its processes ended.
+    /// While it is stopped, this returns `None` for a process that has ended, after a tenth of a
+    /// second.
     ///
     /// Once it has ended, the sentinel is the only descriptor that is left of it, besides those
     /// that its value contains.
