@@ -47,6 +47,12 @@ impl From<OwnedFd> for SharedFd {
     }
 }
 
+impl From<Arc<OwnedFd>> for SharedFd {
+    fn from(fd: Arc<OwnedFd>) -> Self {
+        Self(fd)
+    }
+}
+
 impl AsFd for SharedFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

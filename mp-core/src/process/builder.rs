@@ -398,7 +398,7 @@ impl Builder {
         let start = Start {
             identity,
             call: encoded,
-            lifeline: childs_end,
+            lifeline: childs_end.into(),
             outlive_parent: self.outlive_parent,
             stack: self.limits.stack(),
             program: None,

@@ -30,7 +30,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -42,7 +42,6 @@ use super::fork::{Replaceable, forks};
 use super::poll::{self, Deadline};
 use super::runtime::exit_at_once;
 use super::signals::spawn_without_signals;
-use crate::descriptor::SharedFd;
 
 /// Sets the signal that an `O_ASYNC` description sends. The number is from Linux's
 /// asm-generic/fcntl.h, which x86_64 and aarch64 use; libc does not define it.
@@ -54,14 +53,14 @@ const F_SETSIG: libc::c_int = 10;
 pub(crate) struct Lifeline {
     // Dropped in this order.
     write: OwnedFd,
-    read: SharedFd,
+    read: Arc<OwnedFd>,
 }
 
 /// Makes the lifeline of a new child, and the child's end of it.
-pub(crate) fn new() -> io::Result<(Lifeline, SharedFd)> {
+pub(crate) fn new() -> io::Result<(Lifeline, Arc<OwnedFd>)> {
     let (read, write) = super::fd::pipe()?;
-    let read = SharedFd::from(read);
-    Ok((Lifeline { write, read: read.clone() }, read))
+    let read = Arc::new(read);
+    Ok((Lifeline { write, read: Arc::clone(&read) }, read))
 }
 
 /// Lets this process die when the last write end of `pipe` closes, for as long as `pipe` is open.
