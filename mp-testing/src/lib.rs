@@ -12,6 +12,7 @@
 
 pub mod copies;
 pub mod faults;
+pub mod filters;
 pub mod leaks;
 pub mod limits;
 pub mod procfs;

@@ -3,7 +3,7 @@
 use std::env;
 use std::sync::OnceLock;
 
-use crate::limits;
+use crate::filters;
 use crate::procfs::{self, Entry};
 use mp_core::{ForkServer, StartMethod, set_start_method};
 
@@ -33,7 +33,7 @@ fn server() -> Option<u32> {
 pub(crate) fn choose() {
     if is_fork_server() {
         if env::var_os(FORK_SERVER).is_some_and(|kernel| kernel == "old") {
-            limits::refuse_pidfd_info();
+            filters::refuse_pidfd_info();
         }
         let server = SERVER.get_or_init(|| ForkServer::builder().build().unwrap());
         set_start_method(StartMethod::ForkServer(server.clone()));

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 
 use mp_core::{Builder, JoinError, SpawnError, pipe, process_fn};
-use mp_testing::limits::refuse_system_call;
+use mp_testing::filters::refuse_system_call;
 use mp_testing::start_method::is_not_for_fork_server;
 use mp_testing::{is_run_again, nothing, scenario, this_executable, watched};
 

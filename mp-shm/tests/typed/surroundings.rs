@@ -4,7 +4,7 @@ use std::thread;
 
 use mp_core::{Receiver, Sender, pipe, process_fn};
 use mp_shm::{Buffer, FrozenBuffer, SharedMemory, Value};
-use mp_testing::limits::refuse_system_call;
+use mp_testing::filters::refuse_system_call;
 use mp_testing::{eventually, procfs, scenario};
 
 fn use_all() {
