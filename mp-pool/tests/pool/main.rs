@@ -14,3 +14,4 @@ mod shutdown;
 mod start;
 mod state;
 mod tasks;
+mod warm;

@@ -93,12 +93,12 @@ scenario!(a_pool_without_descriptors_fails_tasks_and_goes_on_after_relief, {
     }
 });
 
-scenario!(a_pool_that_could_not_replace_its_workers_does_so_after_relief, {
+scenario!(a_pool_that_could_not_replace_its_worker_does_so_after_relief, {
     allow_descriptors(64);
-    let pool = Pool::new(2).unwrap();
+    let pool = Pool::new(1).unwrap();
     assert_eq!(pool.submit(double::call(1)).join().unwrap(), 2);
     let workers = mp_testing::start_method::children();
-    // What the workers had is not enough to start another.
+    // What the worker had is not enough to start another. What two had would be.
     let taken = take_all();
     for worker in &workers {
         kill_process(Pid::from_raw(worker.pid as i32).unwrap(), Signal::KILL).unwrap();
