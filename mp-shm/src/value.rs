@@ -31,9 +31,9 @@ use crate::{Shared, ShmSafe};
 /// If a thread that holds the lock panics, or its process dies, the value may be half changed.
 /// Every later owner gets [`LockError::OwnerDied`], until one repairs the value with
 /// [`lock`](Self::lock) and calls [`mark_consistent`](MutexGuard::mark_consistent). Until then, the
-/// error of [`lock`](Self::lock) and [`get`](Self::get) contains the guard or the value, and
-/// [`set`](Self::set) and [`update`](Self::update) change nothing. The death of a process that
-/// waits for the lock has no effect.
+/// error of [`lock`](Self::lock) contains the guard, and [`set`](Self::set) and
+/// [`update`](Self::update) change nothing. The death of a process that waits for the lock has no
+/// effect.
 ///
 /// The value is not dropped. The kernel frees its memory with the last process that has it and the
 /// last message that contains it.
@@ -78,8 +78,9 @@ use crate::{Shared, ShmSafe};
 /// assert!(dies::spawn(value.clone())?.join().is_err());
 ///
 /// assert!(matches!(value.set([7, 7]), Err(LockError::OwnerDied(()))));
-/// assert!(matches!(value.get(), Err(LockError::OwnerDied([1, 0]))));
+/// assert!(matches!(value.get(), Err(LockError::OwnerDied(()))));
 /// if let Err(LockError::OwnerDied(mut both)) = value.lock() {
+///     assert_eq!(*both, [1, 0]);
 ///     both[1] = both[0];
 ///     both.mark_consistent();
 /// }
@@ -139,16 +140,16 @@ impl<T: ShmSafe + Send> Value<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] with a copy of the value as the dead owner left it;
-    /// [`LockError::Deadlock`] if this thread holds the lock.
+    /// [`LockError::OwnerDied`]: see [above](Self#process-death); [`LockError::Deadlock`] if this
+    /// thread holds the lock.
     #[inline]
-    pub fn get(&self) -> Result<T, LockError<T>>
+    pub fn get(&self) -> Result<T, LockError<()>>
     where
         T: Copy,
     {
         match self.shared.lock() {
             Ok(guard) => Ok(*guard),
-            Err(error) => Err(error.map(|guard| *guard)),
+            Err(error) => Err(error.without_guard()),
         }
     }
 
@@ -176,7 +177,7 @@ impl<T: ShmSafe + Send> Value<T> {
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> Result<R, LockError<()>> {
         match self.shared.lock() {
             Ok(mut guard) => Ok(change(&mut guard)),
-            Err(error) => Err(error.map(drop)),
+            Err(error) => Err(error.without_guard()),
         }
     }
 }

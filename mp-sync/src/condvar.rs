@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::deadline::Deadline;
+use crate::error::LockGuard;
 use crate::primitive::Slept;
 use crate::raw::condvar::RawCondvar;
 use crate::{LockError, Mutex, MutexGuard, ReentrantMutex, ReentrantMutexGuard};
@@ -55,6 +56,8 @@ const _: () = assert!(size_of::<Condvar>() == 8 && align_of::<Condvar>() == 4);
 /// Tells whether a wait timed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WaitTimeoutResult(bool);
+
+impl<G: LockGuard> LockGuard for (G, WaitTimeoutResult) {}
 
 impl WaitTimeoutResult {
     /// Tells whether the wait returned because of the timeout, and not because of a notification.

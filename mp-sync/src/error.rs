@@ -1,10 +1,23 @@
 //! Why a lock operation returned an error.
 
+use std::error::Error;
 use std::fmt;
 
 /// The error of [`lock`](crate::Mutex::lock) and similar methods.
 ///
-/// `G` is the guard, which the error contains after the death of an owner.
+/// `G` is the guard, which the error contains after the death of an owner. An error that contains a
+/// guard borrows the lock, so it implements no [`Error`]. But `?` converts it into a `Box<dyn
+/// Error>`, without the guard: so the lock is released.
+///
+/// ```
+/// use mp_sync::Mutex;
+///
+/// fn count(count: &Mutex<u64>) -> Result<(), Box<dyn std::error::Error>> {
+///     *count.lock()? += 1;
+///     Ok(())
+/// }
+/// # count(&Mutex::new(0)).unwrap();
+/// ```
 #[non_exhaustive]
 pub enum LockError<G> {
     /// An owner died or panicked while it held the lock, and no later owner has called
@@ -37,13 +50,13 @@ impl<G> LockError<G> {
         }
     }
 
-    /// Drops the guard, if there is one, and so releases the lock. What is left can be returned as
-    /// a `Box<dyn Error>`, from which the guard keeps the error: it borrows the lock.
+    /// Drops the guard, if there is one, and so releases the lock. What is left is an [`Error`]
+    /// that can be kept and sent anywhere.
     ///
     /// ```
     /// use mp_sync::{LockError, Mutex};
     ///
-    /// fn count(count: &Mutex<u64>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// fn count(count: &Mutex<u64>) -> Result<(), LockError<()>> {
     ///     *count.lock().map_err(LockError::without_guard)? += 1;
     ///     Ok(())
     /// }
@@ -93,4 +106,20 @@ impl<G> fmt::Display for LockError<G> {
     }
 }
 
-impl<G> std::error::Error for LockError<G> {}
+impl Error for LockError<()> {}
+
+/// A guard that a [`LockError`] can contain. Implement it for a guard of your own, so that `?`
+/// converts the error into a `Box<dyn Error>`.
+pub trait LockGuard {}
+
+impl<G: LockGuard> From<LockError<G>> for Box<dyn Error> {
+    fn from(error: LockError<G>) -> Self {
+        Box::new(error.without_guard())
+    }
+}
+
+impl<G: LockGuard> From<LockError<G>> for Box<dyn Error + Send + Sync> {
+    fn from(error: LockError<G>) -> Self {
+        Box::new(error.without_guard())
+    }
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::LockError;
 use crate::deadline::Deadline;
+use crate::error::LockGuard;
 use crate::raw::mutex::{RawMutex, Refused};
 
 /// A mutex and the value that it protects, for the threads of all processes that share its memory.
@@ -259,6 +260,8 @@ impl<T: ?Sized> Mutex<T> {
         &self.raw
     }
 }
+
+impl<T: ?Sized> LockGuard for MutexGuard<'_, T> {}
 
 impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::LockError;
 use crate::deadline::Deadline;
+use crate::error::LockGuard;
 use crate::raw::mutex::{RawMutex, Refused};
 
 /// A [`Mutex`](crate::Mutex) that the thread that holds it may lock again, like Python's `RLock`.
@@ -202,6 +203,8 @@ impl<'a, T: ?Sized> ReentrantMutexGuard<'a, T> {
         self.mutex
     }
 }
+
+impl<T: ?Sized> LockGuard for ReentrantMutexGuard<'_, T> {}
 
 impl<T: ?Sized> Deref for ReentrantMutexGuard<'_, T> {
     type Target = T;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::LockError;
 use crate::deadline::Deadline;
+use crate::error::LockGuard;
 use crate::raw::mutex::Refused;
 use crate::raw::rwlock::{Entered, RawRwLock};
 
@@ -293,6 +294,8 @@ pub struct RwLockReadGuard<'a, T: ?Sized, const READERS: usize = 32> {
 // SAFETY: the guard only lends the value, which does not depend on the thread.
 unsafe impl<T: ?Sized + Sync, const READERS: usize> Sync for RwLockReadGuard<'_, T, READERS> {}
 
+impl<T: ?Sized, const READERS: usize> LockGuard for RwLockReadGuard<'_, T, READERS> {}
+
 impl<T: ?Sized, const READERS: usize> Deref for RwLockReadGuard<'_, T, READERS> {
     type Target = T;
 
@@ -370,6 +373,8 @@ impl<'a, T: ?Sized, const READERS: usize> RwLockWriteGuard<'a, T, READERS> {
         }
     }
 }
+
+impl<T: ?Sized, const READERS: usize> LockGuard for RwLockWriteGuard<'_, T, READERS> {}
 
 impl<T: ?Sized, const READERS: usize> Deref for RwLockWriteGuard<'_, T, READERS> {
     type Target = T;

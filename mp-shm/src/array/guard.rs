@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::slice;
 
 use mp_sync::MutexGuard;
+use mp_sync::futex::LockGuard;
 
 use super::Array;
 
@@ -33,6 +34,8 @@ impl<'a, T> ArrayGuard<'a, T> {
         self.lock.mark_consistent();
     }
 }
+
+impl<T> LockGuard for ArrayGuard<'_, T> {}
 
 impl<T> Deref for ArrayGuard<'_, T> {
     type Target = [T];

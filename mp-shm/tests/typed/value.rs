@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mp_core::{JoinError, Receiver, Sender, duplex, pipe, process_fn};
-use mp_shm::{ShmSafe, Value};
+use mp_shm::{Array, ShmSafe, Value};
 use mp_sync::LockError;
 use mp_testing::faults::{count, limit};
 use mp_testing::procfs::sleeps_on_a_futex;
@@ -171,6 +171,11 @@ fn holds_until_killed(value: Value<[u64; 2]>, there: Sender<()>) {
     mp_testing::run_for_ever();
 }
 
+/// What a dead owner has left.
+fn left(value: &Value<[u64; 2]>) -> [u64; 2] {
+    *value.lock().unwrap_err().into_guard().unwrap()
+}
+
 scenario!(a_dead_owner_is_told_until_somebody_mends_the_value, {
     let value = Value::new([5, 5]).unwrap();
     let holder = Held::start(|there| holds_until_killed::call(value.clone(), there));
@@ -186,7 +191,8 @@ scenario!(a_dead_owner_is_told_until_somebody_mends_the_value, {
         assert!(matches!(value.set([9, 9]), Err(LockError::OwnerDied(()))));
         let called = value.update(|_| panic!("it is half changed"));
         assert!(matches!(called, Err(LockError::OwnerDied(()))));
-        assert!(matches!(value.get(), Err(LockError::OwnerDied([6, 5]))));
+        assert!(matches!(value.get(), Err(LockError::OwnerDied(()))));
+        assert_eq!(left(&value), [6, 5]);
         assert!(matches!(value.try_lock(), Err(LockError::OwnerDied(_))));
         assert!(matches!(value.lock_timeout(PATIENCE), Err(LockError::OwnerDied(_))));
         assert_eq!(format!("{value:?}"), "Value { owner_died: true, value: [6, 5] }");
@@ -194,7 +200,7 @@ scenario!(a_dead_owner_is_told_until_somebody_mends_the_value, {
     // Others are told as well, by whichever mapping.
     let (one, other) = pipe().unwrap();
     one.send(value.clone()).unwrap();
-    assert!(matches!(soon(&other).get(), Err(LockError::OwnerDied([6, 5]))));
+    assert_eq!(left(&soon(&other)), [6, 5]);
 
     let Err(LockError::OwnerDied(mut guard)) = value.lock() else { panic!("nobody died") };
     guard[1] = guard[0];
@@ -227,10 +233,11 @@ scenario!(a_panic_and_an_exit_in_an_update_are_told, {
     let mend = || value.lock().unwrap_err().into_guard().unwrap().mark_consistent();
     let error = panics_in_an_update::spawn(value.clone()).unwrap().join().unwrap_err();
     assert!(matches!(error, JoinError::Panicked(_)));
-    assert!(matches!(value.get(), Err(LockError::OwnerDied([1, 0]))));
+    assert!(matches!(value.get(), Err(LockError::OwnerDied(()))));
+    assert_eq!(left(&value), [1, 0]);
     mend();
     exits_in_an_update::spawn(value.clone()).unwrap().join().unwrap();
-    assert!(matches!(value.get(), Err(LockError::OwnerDied([1, 1]))));
+    assert_eq!(left(&value), [1, 1]);
     mend();
     let result = catch_unwind(AssertUnwindSafe(|| panics_in_an_update(value.clone())));
     assert!(result.is_err());
@@ -311,13 +318,46 @@ scenario!(those_who_are_killed_at_any_instant_leave_a_value_that_others_mend, li
         |_| {},
         || {
             mend(&value);
-            let [now, _] = value.get().unwrap_or_else(|error| error.into_guard().unwrap());
+            let [now, _] = *value.lock().unwrap_or_else(|error| error.into_guard().unwrap());
             assert!(now >= last);
             last = now;
         },
     );
     assert!(last > 0);
 });
+
+#[test]
+fn errors_of_locks_can_be_boxed() {
+    use std::error::Error;
+
+    fn add(value: &Value<u64>) -> Result<u64, Box<dyn Error>> {
+        *value.lock()? += 1;
+        value.update(|value| *value += 1)?;
+        Ok(value.get()?)
+    }
+    fn reverse(array: &Array<u64>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        array.lock()?.reverse();
+        Ok(())
+    }
+    let value = Value::new(0).unwrap();
+    assert_eq!(add(&value).unwrap(), 2);
+    let guard = value.lock().unwrap();
+    assert_eq!(add(&value).unwrap_err().to_string(), "this thread already holds the lock");
+    drop(guard);
+    let array = Array::from_slice(&[1, 2]).unwrap();
+    reverse(&array).unwrap();
+    assert_eq!(array.get(0).unwrap(), 2);
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _guard = array.lock().unwrap();
+        panic!("on purpose");
+    }));
+    assert!(panicked.is_err());
+    // The guard is dropped with the error, so the lock is free again each time.
+    for _ in 0..2 {
+        let error = reverse(&array).unwrap_err().to_string();
+        assert_eq!(error, "an owner of the lock died or panicked while holding it");
+    }
+}
 
 scenario!(waiting_is_as_long_as_it_says, {
     let value = Value::new(0).unwrap();
