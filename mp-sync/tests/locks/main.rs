@@ -4,6 +4,7 @@ mod barrier;
 mod condvar;
 mod event;
 mod keys;
+mod links;
 mod memory;
 mod mutex;
 mod once_lock;
