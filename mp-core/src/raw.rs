@@ -5,6 +5,7 @@
 //! - [`RawFunction`] runs many calls of one function without an allocation for each; [`forks`] and
 //!   [`ignore_interrupts`] are for workers.
 //! - [`SharedFd`] is a descriptor that waiting messages share.
+//! - [`Portable`] is what a [`Builder`](crate::Builder) says that holds on another host as well.
 //! - [`Spins`] decides whether a thread looks again before it sleeps.
 //! - [`Deadline`], [`PollableFd`] and the functions beside them are what [`pipe`](crate::pipe())
 //!   and [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own,
@@ -23,6 +24,7 @@ use crate::outcome::Panic;
 pub use crate::outcome::{CallError, Outcome};
 use crate::panic;
 pub use crate::pollable::PollableFd;
+pub use crate::process::Portable;
 #[cfg(feature = "async")]
 pub use crate::reactor::Readiness;
 pub use crate::spin::{Spins, Wait};

@@ -9,7 +9,7 @@ use mp_core::raw::Within;
 use mp_core::{Builder, Call, EncodeError, ForkServer, ProcessFn, Resource, StartMethod, Stdio};
 
 use crate::error::ARGUMENTS;
-use crate::settings::{Affinity, Configure, Environment, Initializer, MOST_TASKS, Settings};
+use crate::settings::{Initializer, MOST_TASKS, Settings};
 
 /// Makes a [`Pool`](crate::Pool).
 ///
@@ -189,7 +189,7 @@ impl PoolBuilder {
     /// Sets how the pool starts workers. By default it is what
     /// [`set_start_method`](mp_core::set_start_method) has set.
     pub fn start_method(mut self, method: StartMethod) -> Self {
-        self.settings.start_method = Some(method);
+        self.settings.configure(|worker| worker.start_method(method));
         self
     }
 
@@ -225,10 +225,10 @@ impl PoolBuilder {
         self.start_method(StartMethod::ForkServer(server.clone()))
     }
 
-    /// Sets a function that configures each worker: for what a [`Builder`] can set and this one
-    /// does not name, such as the user. It is called for each worker, with what the pool has set.
+    /// Changes the [`Builder`] that all workers are started with: for what it can set and this one
+    /// does not name, such as the user.
     ///
-    /// A worker does not outlive its pool, whatever the function sets.
+    /// The pool sets the name of each worker itself, and no worker outlives its pool.
     ///
     /// # Examples
     ///
@@ -245,8 +245,8 @@ impl PoolBuilder {
     /// assert_eq!(builder.build()?.submit(double::call(4)).join()?, 8);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn configure_workers(mut self, configure: impl Fn(Builder) -> Builder + Send + Sync + 'static) -> Self {
-        self.settings.configure = Some(Configure(Box::new(configure)));
+    pub fn configure_workers(mut self, configure: impl FnOnce(Builder) -> Builder) -> Self {
+        self.settings.configure(configure);
         self
     }
 
@@ -260,74 +260,75 @@ impl PoolBuilder {
     /// Sets the program that the workers run, as
     /// [`Builder::program`](mp_core::Builder::program) does.
     pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
-        self.settings.program = Some(program.into());
+        self.settings.configure(|worker| worker.program(program));
         self
     }
 
     /// Sets a variable of the workers' environment.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.settings.environment.push(Environment::Set(name.into(), value.into()));
+        self.settings.configure(|worker| worker.env(name, value));
         self
     }
 
     /// Leaves a variable out of the workers' environment.
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
-        self.settings.environment.push(Environment::Remove(name.into()));
+        self.settings.configure(|worker| worker.env_remove(name));
         self
     }
 
     /// Starts from an empty environment.
     pub fn env_clear(mut self) -> Self {
-        self.settings.environment.push(Environment::Clear);
+        self.settings.configure(Builder::env_clear);
         self
     }
 
     /// Sets the workers' working directory.
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.settings.directory = Some(directory.into());
+        self.settings.configure(|worker| worker.current_dir(directory));
         self
     }
 
     /// Sets the workers' standard input. It cannot be [`Stdio::piped`].
     pub fn stdin(mut self, stream: impl Into<Stdio>) -> Self {
-        self.settings.streams[0] = stream.into();
+        self.settings.configure(|worker| worker.stdin(stream));
         self
     }
 
     /// Sets the workers' standard output. It cannot be [`Stdio::piped`].
     pub fn stdout(mut self, stream: impl Into<Stdio>) -> Self {
-        self.settings.streams[1] = stream.into();
+        self.settings.configure(|worker| worker.stdout(stream));
         self
     }
 
     /// Sets the workers' standard error. It cannot be [`Stdio::piped`].
     pub fn stderr(mut self, stream: impl Into<Stdio>) -> Self {
-        self.settings.streams[2] = stream.into();
+        self.settings.configure(|worker| worker.stderr(stream));
         self
     }
 
     /// Limits what each worker may use of a resource: see [`Builder::rlimit`].
     pub fn rlimit(mut self, resource: Resource, soft: u64, hard: u64) -> Self {
-        self.settings.limits.push((resource, soft, hard));
+        self.settings.configure(|worker| worker.rlimit(resource, soft, hard));
         self
     }
 
     /// Sets the processors on which the workers may run, by their numbers from 0.
     pub fn cpu_affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Self {
-        self.settings.affinity = Affinity::All(processors.into_iter().collect());
+        self.settings.one_core_each = false;
+        self.settings.configure(|worker| worker.cpu_affinity(processors));
         self
     }
 
     /// Binds each worker to one of the processors that this process may use.
     pub fn one_core_each(mut self) -> Self {
-        self.settings.affinity = Affinity::OneEach;
+        self.settings.one_core_each = true;
         self
     }
 
     /// Adds `increment` to the niceness of the workers: the higher, the less of a contended
     /// processor they get.
     pub fn nice(mut self, increment: i32) -> Self {
-        self.settings.nice = increment;
+        self.settings.configure(|worker| worker.nice(increment));
         self
     }
 }

@@ -1,14 +1,12 @@
 //! What a pool does and how it starts workers.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io;
-use std::path::PathBuf;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_core::raw::EncodedCall;
-use mp_core::{Builder, Resource, SpawnError, StartMethod, Stdio};
+use mp_core::raw::{self, EncodedCall};
+use mp_core::{Builder, SpawnError};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -23,40 +21,12 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) recycle_above: Option<u64>,
     pub(crate) memory_limit: Option<u64>,
-    pub(crate) environment: Vec<Environment>,
-    pub(crate) directory: Option<PathBuf>,
-    pub(crate) streams: [Stdio; 3],
-    pub(crate) limits: Vec<(Resource, u64, u64)>,
-    pub(crate) affinity: Affinity,
-    pub(crate) nice: i32,
-    pub(crate) start_method: Option<StartMethod>,
-    pub(crate) configure: Option<Configure>,
-    pub(crate) program: Option<PathBuf>,
+    /// What all workers are started like.
+    pub(crate) worker: Builder,
+    /// Each worker has a processor of its own.
+    pub(crate) one_core_each: bool,
     pub(crate) ignore_interrupts: bool,
     pub(crate) initializer: Option<Initializer>,
-}
-
-/// What the user sets for each worker beside the settings of the pool.
-pub(crate) struct Configure(pub(crate) Box<dyn Fn(Builder) -> Builder + Send + Sync>);
-
-impl fmt::Debug for Configure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Configure")
-    }
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Environment {
-    Set(OsString, OsString),
-    Remove(OsString),
-    Clear,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Affinity {
-    Inherited,
-    All(Vec<usize>),
-    OneEach,
 }
 
 /// No worker runs more tasks than this, so that their numbers never begin anew.
@@ -81,11 +51,8 @@ pub(crate) struct Initializer {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Portable {
     name: String,
-    environment: Vec<Environment>,
-    directory: Option<PathBuf>,
-    limits: Vec<(Resource, u64, u64)>,
-    affinity: Affinity,
-    nice: i32,
+    worker: raw::Portable,
+    one_core_each: bool,
     setup: Setup,
     /// How much memory a worker uses is of interest.
     watches_memory: bool,
@@ -97,19 +64,10 @@ impl Portable {
     }
 
     pub(crate) fn into_settings(self) -> Settings {
-        let Self { name, environment, directory, limits, affinity, nice, setup, watches_memory: _ } = self;
+        let Self { name, worker, one_core_each, setup, watches_memory: _ } = self;
         let Setup { ignore_interrupts, initializer } = setup;
-        Settings {
-            name,
-            environment,
-            directory,
-            limits,
-            affinity,
-            nice,
-            ignore_interrupts,
-            initializer,
-            ..Settings::default()
-        }
+        let worker = worker.into();
+        Settings { name, worker, one_core_each, ignore_interrupts, initializer, ..Settings::default() }
     }
 }
 
@@ -136,15 +94,8 @@ impl Default for Settings {
             idle_timeout: None,
             recycle_above: None,
             memory_limit: None,
-            environment: Vec::new(),
-            directory: None,
-            streams: [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()],
-            limits: Vec::new(),
-            affinity: Affinity::Inherited,
-            nice: 0,
-            start_method: None,
-            configure: None,
-            program: None,
+            worker: Builder::new(),
+            one_core_each: false,
             ignore_interrupts: true,
             initializer: None,
         }
@@ -156,9 +107,14 @@ impl Settings {
         Setup { ignore_interrupts: self.ignore_interrupts, initializer: self.initializer.clone() }
     }
 
+    /// Changes what all workers are started like.
+    pub(crate) fn configure(&mut self, change: impl FnOnce(Builder) -> Builder) {
+        self.worker = change(mem::take(&mut self.worker));
+    }
+
     /// Leaves variables out of the workers' environment.
     pub(crate) fn hide(&mut self, names: impl IntoIterator<Item = OsString>) {
-        self.environment.extend(names.into_iter().map(Environment::Remove));
+        self.configure(|worker| names.into_iter().fold(worker, Builder::env_remove));
     }
 
     /// What another host needs to start workers.
@@ -167,28 +123,13 @@ impl Settings {
     ///
     /// What was set and is of this host alone.
     pub(crate) fn portable(&self) -> Result<Portable, &'static str> {
-        if !self.streams.iter().all(Stdio::is_inherited) {
-            return Err("a standard stream");
-        }
-        if self.program.is_some() {
-            return Err("the program");
-        }
-        if self.start_method.is_some() {
-            return Err("the start method");
-        }
-        if self.configure.is_some() {
-            return Err("a function that configures workers");
-        }
         if self.initializer.as_ref().is_some_and(|initializer| initializer.call.has_descriptors()) {
             return Err("an initializer with handles in its arguments");
         }
         Ok(Portable {
             name: self.name.clone(),
-            environment: self.environment.clone(),
-            directory: self.directory.clone(),
-            limits: self.limits.clone(),
-            affinity: self.affinity.clone(),
-            nice: self.nice,
+            worker: raw::Portable::of(&self.worker)?,
+            one_core_each: self.one_core_each,
             setup: self.setup(),
             watches_memory: self.memory_limit.is_some() || self.recycle_above.is_some(),
         })
@@ -200,47 +141,14 @@ impl Settings {
 
     /// What starts the `number`th worker, which has this place among those that there are.
     pub(crate) fn process_builder(&self, number: usize, place: usize) -> Result<Builder, SpawnError> {
-        let mut builder = Builder::new().name(format!("{}-{number}", self.name));
-        if let Some(method) = &self.start_method {
-            builder = builder.start_method(method.clone());
+        let io = |action| move |source| SpawnError::Io { action, source };
+        let worker = self.worker.try_clone().map_err(io("duplicating a standard stream"))?;
+        let worker = worker.name(format!("{}-{number}", self.name)).outlive_parent(false);
+        if !self.one_core_each {
+            return Ok(worker);
         }
-        for change in &self.environment {
-            builder = match change {
-                Environment::Set(name, value) => builder.env(name, value),
-                Environment::Remove(name) => builder.env_remove(name),
-                Environment::Clear => builder.env_clear(),
-            };
-        }
-        if let Some(program) = &self.program {
-            builder = builder.program(program);
-        }
-        if let Some(directory) = &self.directory {
-            builder = builder.current_dir(directory);
-        }
-        let stream = |stream: &Stdio| stream.try_clone().map_err(io_error("duplicating a standard stream"));
-        let [stdin, stdout, stderr] = &self.streams;
-        builder = builder.stdin(stream(stdin)?).stdout(stream(stdout)?).stderr(stream(stderr)?);
-        for &(resource, soft, hard) in &self.limits {
-            builder = builder.rlimit(resource, soft, hard);
-        }
-        match &self.affinity {
-            Affinity::Inherited => {}
-            Affinity::All(processors) => builder = builder.cpu_affinity(processors.iter().copied()),
-            Affinity::OneEach => {
-                let allowed =
-                    sched_getaffinity(None).map_err(|error| io_error("asking for processors")(error.into()))?;
-                let allowed: Vec<_> = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)).collect();
-                builder = builder.cpu_affinity(allowed.get(place % allowed.len().max(1)).copied());
-            }
-        }
-        builder = builder.nice(self.nice);
-        Ok(match &self.configure {
-            Some(Configure(configure)) => configure(builder).outlive_parent(false),
-            None => builder,
-        })
+        let allowed = sched_getaffinity(None).map_err(|error| io("asking for processors")(error.into()))?;
+        let allowed: Vec<_> = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)).collect();
+        Ok(worker.cpu_affinity(allowed.get(place % allowed.len().max(1)).copied()))
     }
-}
-
-fn io_error(action: &'static str) -> impl Fn(io::Error) -> SpawnError {
-    move |source| SpawnError::Io { action, source }
 }

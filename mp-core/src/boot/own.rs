@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys::privileges;
 
 /// The settings of a child that it applies before any code of the user runs.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct OwnSettings {
     pub(crate) umask: Option<u32>,
     pub(crate) group: Option<u32>,

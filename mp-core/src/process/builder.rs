@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::{env, io, mem};
 
+use serde::{Deserialize, Serialize};
+
 use super::child::{Child, Control, ControlSocket, Made};
 use super::environment::{self, Environment, c_string};
 use super::limits::Limits;
@@ -62,16 +64,11 @@ const TITLE_ROOM: usize = 128;
 /// assert_eq!(process.join()?, ("parser".to_owned(), Some("3".to_owned())));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "a builder does nothing until it spawns"]
 pub struct Builder {
-    name: Option<String>,
-    environment: Environment,
-    directory: Option<PathBuf>,
+    portable: Portable,
     streams: [Stdio; 3],
-    limits: Limits,
-    own: OwnSettings,
-    process_group: bool,
     kill_on_drop: bool,
     outlive_parent: bool,
     start_method: Option<StartMethod>,
@@ -81,29 +78,78 @@ pub struct Builder {
     pub(super) is_server: bool,
 }
 
-impl Default for Builder {
-    fn default() -> Self {
-        Self::new()
+/// The settings of a [`Builder`] that another host can use.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Portable {
+    name: Option<String>,
+    environment: Environment,
+    directory: Option<OsString>,
+    limits: Limits,
+    own: OwnSettings,
+    process_group: bool,
+}
+
+impl Portable {
+    /// Takes the settings of a builder.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what was set and concerns this host alone.
+    pub fn of(builder: &Builder) -> Result<Self, &'static str> {
+        match builder {
+            Builder { streams, .. } if !streams.iter().all(Stdio::is_inherited) => Err("a standard stream"),
+            Builder { program: Some(_), .. } => Err("the program"),
+            Builder { start_method: Some(_), .. } => Err("the start method"),
+            Builder { portable, .. } => Ok(portable.clone()),
+        }
+    }
+}
+
+impl From<Portable> for Builder {
+    fn from(portable: Portable) -> Self {
+        Self { portable, ..Self::default() }
     }
 }
 
 impl Builder {
     /// Makes a builder without settings.
     pub fn new() -> Self {
-        Self {
-            name: None,
-            environment: Environment::default(),
-            directory: None,
-            streams: [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()],
-            limits: Limits::default(),
-            own: OwnSettings::default(),
-            process_group: false,
-            kill_on_drop: false,
-            outlive_parent: false,
-            start_method: None,
-            program: None,
-            is_server: false,
-        }
+        Self::default()
+    }
+
+    /// Makes another builder with the same settings, to start several processes alike.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a stream is [`Stdio::piped`], because each process has a pipe of its own, and if
+    /// this process has no free descriptors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_core::{Builder, process_fn};
+    ///
+    /// #[process_fn]
+    /// fn level() -> Option<String> {
+    ///     std::env::var("LEVEL").ok()
+    /// }
+    ///
+    /// let template = Builder::new().env("LEVEL", "3").nice(1);
+    /// for name in ["first", "second"] {
+    ///     let process = template.try_clone()?.name(name).spawn(level::call())?;
+    ///     assert_eq!(process.join()?.as_deref(), Some("3"));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let [stdin, stdout, stderr] = &self.streams;
+        Ok(Self {
+            portable: self.portable.clone(),
+            streams: [stdin.try_clone()?, stdout.try_clone()?, stderr.try_clone()?],
+            start_method: self.start_method.clone(),
+            program: self.program.clone(),
+            ..*self
+        })
     }
 
     /// Sets the name, which `ps` shows and [`current`](crate::current()) returns in the process.
@@ -112,13 +158,13 @@ impl Builder {
     /// child of `Process-1`. Names need not be unique. `ps -o comm` and `top` show the first 15
     /// bytes, `ps -f` shows the whole name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.portable.name = Some(name.into());
         self
     }
 
     /// Sets an environment variable.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.environment.set(name.into(), value.into());
+        self.portable.environment.set(name.into(), value.into());
         self
     }
 
@@ -129,21 +175,21 @@ impl Builder {
         V: Into<OsString>,
     {
         for (name, value) in variables {
-            self.environment.set(name.into(), value.into());
+            self.portable.environment.set(name.into(), value.into());
         }
         self
     }
 
     /// Removes a variable from the environment that the process inherits.
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
-        self.environment.remove(name.into());
+        self.portable.environment.remove(name.into());
         self
     }
 
     /// Clears the environment: the process inherits no variable, and earlier calls of `env` are
     /// forgotten.
     pub fn env_clear(mut self) -> Self {
-        self.environment.clear();
+        self.portable.environment.clear();
         self
     }
 
@@ -154,7 +200,7 @@ impl Builder {
     /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`], which names the directory, if it
     /// cannot be entered.
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.directory = Some(directory.into());
+        self.portable.directory = Some(directory.into().into_os_string());
         self
     }
 
@@ -212,7 +258,7 @@ impl Builder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn rlimit(mut self, resource: Resource, soft: u64, hard: u64) -> Self {
-        self.limits.resource(resource, soft, hard);
+        self.portable.limits.resource(resource, soft, hard);
         self
     }
 
@@ -226,7 +272,7 @@ impl Builder {
     /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if none of the processors exists
     /// and is allowed for this process.
     pub fn cpu_affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Self {
-        self.limits.processors(processors.into_iter().collect());
+        self.portable.limits.processors(processors.into_iter().collect());
         self
     }
 
@@ -240,14 +286,14 @@ impl Builder {
     /// [`spawn`](Self::spawn) fails with [`SpawnError::Setting`] if `increment` is negative and
     /// this process may not lower a niceness.
     pub fn nice(mut self, increment: i32) -> Self {
-        self.limits.nice(increment);
+        self.portable.limits.nice(increment);
         self
     }
 
     /// Sets the file mode creation mask: the permissions that files which the process creates do
     /// not get, such as `0o077`.
     pub fn umask(mut self, mask: u32) -> Self {
-        self.own.umask = Some(mask);
+        self.portable.own.umask = Some(mask);
         self
     }
 
@@ -263,13 +309,13 @@ impl Builder {
     /// [`JoinError::NotStarted`](super::JoinError::NotStarted), and the function does not run. The
     /// same holds for [`gid`](Self::gid).
     pub fn uid(mut self, user: u32) -> Self {
-        self.own.user = Some(user);
+        self.portable.own.user = Some(user);
         self
     }
 
     /// Sets the group, by number.
     pub fn gid(mut self, group: u32) -> Self {
-        self.own.group = Some(group);
+        self.portable.own.group = Some(group);
         self
     }
 
@@ -277,7 +323,7 @@ impl Builder {
     /// their set-user-ID bits or file capabilities, and neither are those of its children. It
     /// cannot be undone.
     pub fn no_new_privs(mut self, give_up: bool) -> Self {
-        self.own.no_new_privileges = give_up;
+        self.portable.own.no_new_privileges = give_up;
         self
     }
 
@@ -310,7 +356,7 @@ impl Builder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn process_group(mut self, own: bool) -> Self {
-        self.process_group = own;
+        self.portable.process_group = own;
         self
     }
 
@@ -375,7 +421,7 @@ impl Builder {
         if registry::find(F::ID).is_none() {
             return Err(SpawnError::Unregistered { name: F::NAME });
         }
-        let name = self.name.clone();
+        let name = self.portable.name.clone();
         let result = self.make(call);
         match &result {
             Ok(process) => trace::spawned(process.name(), process.pid(), F::NAME),
@@ -386,21 +432,21 @@ impl Builder {
 
     fn make<F: ProcessFn, A>(mut self, call: Call<F, A>) -> Result<Process<F::Output>, SpawnError> {
         let encoded = call.encode().map_err(|error| SpawnError::Encode(error.about(&registry::quoted::<F>())))?;
-        if let Some(name) = self.name.as_ref().filter(|name| name.contains('\0')) {
+        if let Some(name) = self.portable.name.as_ref().filter(|name| name.contains('\0')) {
             return Err(SpawnError::InvalidInput { what: "a name", value: name.into() });
         }
         let method = self.start_method.take().unwrap_or_else(|| default_method().clone());
-        let identity = Identity::of_next_child(self.name.take());
+        let identity = Identity::of_next_child(self.portable.name.take());
         let name = identity.name.clone();
         let streams = Streams::open(mem::take(&mut self.streams))?;
         let (lifeline, childs_end) = lifeline::new().map_err(SpawnError::io("making the lifeline"))?;
-        let own = mem::take(&mut self.own);
+        let own = mem::take(&mut self.portable.own);
         let start = Start {
             identity,
             call: encoded,
             lifeline: childs_end.into(),
             outlive_parent: self.outlive_parent,
-            stack: self.limits.stack(),
+            stack: self.portable.limits.stack(),
             program: None,
             message_limit: message_limit(),
             own,
@@ -410,7 +456,7 @@ impl Builder {
             StartMethod::ForkServer(server) => server.fork(self.settings(&streams, &start.identity)?, start)?,
         };
         let mut record =
-            Record::new((name, F::NAME), (made.pid, made.pidfd), lifeline, made.reaper, self.process_group);
+            Record::new((name, F::NAME), (made.pid, made.pidfd), lifeline, made.reaper, self.portable.process_group);
         record.is_server = self.is_server;
         let child = Child::new(record, self.kill_on_drop);
         // Only once there is a pidfd, because after an earlier error the function must not have
@@ -433,14 +479,14 @@ impl Builder {
     }
 
     fn directory(&mut self) -> Result<Option<CString>, SpawnError> {
-        let directory = self.directory.take().map(|directory| directory.into_os_string().into_vec());
+        let directory = self.portable.directory.take().map(OsString::into_vec);
         directory.map(|directory| c_string("a working directory", directory)).transpose()
     }
 
     /// Starts the executable, with everything that can be set from outside.
     fn execute(&mut self, mut start: Start, streams: &Streams) -> Result<Made, SpawnError> {
         let program_file = environment::program(self.program.take())?;
-        let mut environment = self.environment.strings()?;
+        let mut environment = self.portable.environment.strings()?;
         environment::add_marker(&mut environment)?;
         let directory = self.directory()?;
         let title_room = if self.is_server { TITLE_ROOM } else { 0 };
@@ -455,12 +501,12 @@ impl Builder {
             standard_streams: streams.ends(),
             control: theirs.as_fd(),
             new_session: self.outlive_parent,
-            new_group: self.process_group,
+            new_group: self.portable.process_group,
         })
         .map_err(|failure| environment::what_failed(directory.as_deref(), failure))?;
         // Before any other thread can see the child, because that thread could reap it, and its pid
         // could then belong to another process.
-        if let Err(error) = self.limits.apply(pid) {
+        if let Err(error) = self.portable.limits.apply(pid) {
             process::discard(pid);
             return Err(error);
         }
@@ -487,11 +533,11 @@ impl Builder {
                 .map_err(|source| environment::what_failed(directory.as_deref(), ("open", source)))?
                 .into(),
             streams: streams.for_copy().map_err(SpawnError::io("opening a standard stream"))?,
-            environment: self.environment.strings()?,
+            environment: self.portable.environment.strings()?,
             title,
-            limits: mem::take(&mut self.limits),
+            limits: mem::take(&mut self.portable.limits),
             new_session: self.outlive_parent,
-            new_group: self.process_group,
+            new_group: self.portable.process_group,
         })
     }
 }

@@ -5,6 +5,8 @@ use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::SpawnError;
 use crate::boot::{self, MARKER, marker_value};
 use crate::sys::credentials;
@@ -13,7 +15,7 @@ use crate::sys::spawn;
 use crate::sys::strings::Strings;
 
 /// The changes that a child's environment makes to its parent's.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Environment {
     clear: bool,
     /// In the order of the calls: the last change of a name counts. `None` removes the variable.

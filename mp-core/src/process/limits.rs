@@ -10,7 +10,7 @@ use crate::resource::Resource;
 use crate::sys::limits;
 
 /// The limits that the parent sets for a child before it sends the start message.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Limits {
     resources: Vec<(Resource, u64, u64)>,
     processors: Option<Vec<usize>>,

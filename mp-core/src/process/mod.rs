@@ -17,7 +17,7 @@ mod server_builder;
 mod start_method;
 mod stdio;
 
-pub use builder::Builder;
+pub use builder::{Builder, Portable};
 pub use children::{ChildInfo, active_children};
 pub use error::{ForkServerError, JoinError, SpawnError};
 pub use fork_server::ForkServer;

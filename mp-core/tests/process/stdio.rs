@@ -63,6 +63,18 @@ scenario!(files_can_be_streams, {
     assert_eq!(text_of(output), "TO A FILE\nshouted 9 bytes\n");
 });
 
+scenario!(processes_that_are_started_alike_share_their_streams_but_no_pipe, {
+    let mut output = file_with("");
+    let template = Builder::new().stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(Stdio::null());
+    for _ in 0..2 {
+        assert_eq!(template.try_clone().unwrap().spawn(shout::call()).unwrap().join().unwrap(), 0);
+    }
+    output.rewind().unwrap();
+    assert_eq!(text_of(output), "\n\n");
+    let error = Builder::new().stdin(Stdio::piped()).try_clone().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+});
+
 scenario!(null_is_empty_and_swallows_everything, {
     let null = Stdio::null;
     let builder = Builder::new().stdin(null()).stdout(null()).stderr(null());
