@@ -204,6 +204,7 @@ mod codec;
 mod connection;
 mod current;
 mod descriptor;
+mod error;
 mod exit_status;
 mod function;
 #[cfg(feature = "json")]

@@ -11,13 +11,13 @@
 //!   and [`Process`](crate::Process) wait with, for crates that wait for descriptors of their own,
 //!   as mp-listener does.
 
-use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use crate::call::{EncodedCall, RawFunction};
 pub use crate::codec::Source;
 use crate::codec::{DecodeError, EncodeError};
 pub use crate::descriptor::SharedFd;
+pub use crate::error::error_chain;
 pub use crate::large::LargeMessages;
 pub use crate::message::{Message, decode_from, decode_plain};
 use crate::outcome::Panic;
@@ -33,25 +33,6 @@ pub use crate::sys::fork::forks;
 pub use crate::sys::limits::file_size_limit;
 pub use crate::sys::poll::{Deadline, readable, writable};
 pub use crate::sys::runtime::ignore_interrupts;
-
-/// Returns the text of an error, followed by the text of each of its sources, separated by `: `.
-///
-/// # Examples
-///
-/// ```
-/// use mp_core::raw::{Message, error_chain};
-/// use mp_core::JoinError;
-///
-/// let error = JoinError::Decode(Message::encode("text")?.decode::<bool>().unwrap_err());
-/// assert_eq!(error_chain(&error), error.to_string());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub fn error_chain(error: &dyn Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", error_chain(source)),
-        None => error.to_string(),
-    }
-}
 
 /// Runs `f`, and returns its panic as a [`Panic`], for code that runs functions of the user's.
 ///
