@@ -57,6 +57,7 @@ mod board;
 mod builder;
 mod chunk;
 mod error;
+mod events;
 mod later;
 mod link;
 mod map;

@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use serde::ser::Error as _;
 
 use crate::board::{Broken, Claimed, NO_END};
 use crate::error::TaskError;
+use crate::events::Events;
 use crate::link::remote::{Body, Ended, FromRemote, How, Letter, ToNode, ToRemote, Told};
 use crate::link::{Death, End, Local, News, SendFailure, start};
 use crate::packed::{Header, Kind};
@@ -37,6 +37,7 @@ pub struct Node {
     settings: Settings,
     watches_memory: bool,
     relays: Vec<Relay>,
+    events: Arc<Events>,
 }
 
 /// One worker.
@@ -70,7 +71,8 @@ impl Node {
         let watches_memory = portable.watches_memory();
         let mut settings = portable.into_settings();
         settings.hide(hidden);
-        Ok(Self { settings, watches_memory, relays: Vec::new() })
+        let events = Events::new().map_err(|error| format!("there is nothing to wait with: {error}"))?;
+        Ok(Self { settings, watches_memory, relays: Vec::new(), events: Arc::new(events) })
     }
 
     /// Returns how many workers have not ended.
@@ -86,7 +88,7 @@ impl Node {
     pub fn receive(&mut self, head: &mut [u8], body: Message, out: &mut Vec<Letter>) -> Result<(), String> {
         match decode_plain(head).map_err(|error| error_chain(&error))? {
             ToNode::Start { number, place } => {
-                match start(&self.settings, number, place) {
+                match start(&self.settings, number, place, &self.events) {
                     Ok(link) => self.relays.push(Relay::new(number, link, out)),
                     Err(error) => out.push(not_started(number, &error)),
                 }
@@ -127,18 +129,7 @@ impl Node {
     ///
     /// There is no memory for the kernel's table.
     pub fn wait(&self, timeout: Duration) -> io::Result<()> {
-        let ends: Vec<_> = self.relays.iter().map(|relay| (relay.link.ends(), relay.silent)).collect();
-        let descriptors = ends.iter().flat_map(|(ends, silent)| {
-            // The end of what a worker says stays there to be read.
-            [Some(ends.has_ended()), (!silent).then(|| ends.says_something())].into_iter().flatten()
-        });
-        let descriptors: Vec<_> = descriptors.collect();
-        let handles: Vec<&dyn AsFd> = descriptors.iter().map(|descriptor| descriptor as &dyn AsFd).collect();
-        if handles.is_empty() {
-            std::thread::sleep(timeout);
-            return Ok(());
-        }
-        mp_core::wait(&handles, Some(timeout)).map(drop)
+        mp_core::wait(&[&*self.events], Some(timeout)).map(drop)
     }
 
     /// Tells whether workers have something to do, so that it is worth looking at them often.

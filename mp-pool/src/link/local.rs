@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,31 +14,16 @@ use mp_queue::ring::raw::{Consumer, Producer};
 use super::{Death, End, News, SendFailure};
 use crate::board::{Board, Broken, Claimed, NO_END, Until};
 use crate::error::TaskError;
+use crate::events::{Event, Events};
 use crate::settings::Settings;
 use crate::wire::{SharedMessage, ToPool, ToWorker};
 use crate::worker::{WorkerLink, worker};
 
-/// The parts of a link that another thread can sleep beside.
-pub(crate) struct Ends {
-    connection: Connection<ToWorker, ToPool>,
-    process: Process<()>,
-}
-
-impl Ends {
-    /// Readable when the worker has said something, or its end of the connection is closed.
-    pub(crate) fn says_something(&self) -> BorrowedFd<'_> {
-        self.connection.as_fd()
-    }
-
-    /// Readable when the worker has ended.
-    pub(crate) fn has_ended(&self) -> BorrowedFd<'_> {
-        self.process.as_fd()
-    }
-}
-
 /// One worker of this host. No method sleeps.
 pub(crate) struct Local {
-    ends: Arc<Ends>,
+    connection: Connection<ToWorker, ToPool>,
+    process: Process<()>,
+    events: Arc<Events>,
     outbox: Producer<Board>,
     inbox: Consumer<Board>,
     /// How many times the worker may wake the pool.
@@ -48,8 +33,14 @@ pub(crate) struct Local {
     is_ready: bool,
 }
 
-/// Starts the `number`th worker of a pool, in this place among those that there are.
-pub(crate) fn start(settings: &Settings, number: usize, place: usize) -> Result<Local, SpawnError> {
+/// Starts the `number`th worker of a pool, in this place among those that there are. `events` tells
+/// what it says and when it ends.
+pub(crate) fn start(
+    settings: &Settings,
+    number: usize,
+    place: usize,
+    events: &Arc<Events>,
+) -> Result<Local, SpawnError> {
     let io = |action| move |source| SpawnError::Io { action, source };
     let memory = || io("making the memory to share with a worker");
     let board = Board::create().map_err(memory())?;
@@ -59,14 +50,19 @@ pub(crate) fn start(settings: &Settings, number: usize, place: usize) -> Result<
     let end = WorkerLink(theirs, Fd(file));
     let builder = settings.process_builder(number, place)?;
     let process = builder.spawn(worker::call(end, settings.setup()))?;
-    Ok(Local {
-        ends: Arc::new(Ends { connection, process }),
+    let link = Local {
+        connection,
+        process,
+        events: Arc::clone(events),
         outbox,
         inbox,
         wakes: 0,
         outcomes: VecDeque::new(),
         is_ready: false,
-    })
+    };
+    let said = events.add(&link.connection, Event::Said(number));
+    said.and_then(|()| events.add(&link.process, Event::Ended(number))).map_err(io("watching a worker"))?;
+    Ok(link)
 }
 
 impl Local {
@@ -74,21 +70,17 @@ impl Local {
         self.inbox.head()
     }
 
-    pub(crate) fn ends(&self) -> Arc<Ends> {
-        Arc::clone(&self.ends)
-    }
-
     pub(crate) fn name(&self) -> String {
-        self.ends.process.name().to_owned()
+        self.process.name().to_owned()
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.ends.process.pid()
+        self.process.pid()
     }
 
     /// Receives one thing that the worker has said over the connection.
     pub(crate) fn hear(&mut self) -> Result<News, Broken> {
-        match self.ends.connection.try_recv() {
+        match self.connection.try_recv() {
             Ok(None) => Ok(News::Nothing),
             Ok(Some(ToPool::Wake)) => {
                 self.wakes = self.wakes.checked_sub(1).ok_or(Broken)?;
@@ -101,7 +93,11 @@ impl Local {
             Ok(Some(ToPool::NotReady(why))) if !self.is_ready => Ok(News::NotReady(why)),
             Ok(Some(ToPool::Ready | ToPool::NotReady(_))) => Err(Broken),
             Ok(Some(ToPool::Outcome(position, outcome))) => self.keep(Ok((position, outcome))),
-            Err(RecvError::Disconnected) => Ok(News::Silent),
+            Err(RecvError::Disconnected) => {
+                // Otherwise this would be told for as long as it runs.
+                self.events.remove(&self.connection);
+                Ok(News::Silent)
+            }
             // The message is gone, for lack of descriptors for example.
             Err(error @ RecvError::Io(_)) => self.keep(Err(TaskError::NotReceived(error_chain(&error)))),
             Err(_) => Err(Broken),
@@ -193,12 +189,12 @@ impl Local {
     fn wake(&self) {
         // If there is no room it has not read the last ones yet, and is awake; if it is lost, that
         // will be noticed.
-        let _ = self.ends.connection.try_send(ToWorker::Wake);
+        let _ = self.connection.try_send(ToWorker::Wake);
     }
 
     /// Sends the arguments that the next entry announces.
     pub(crate) fn send(&self, message: SharedMessage) -> Result<(), SendFailure> {
-        self.ends.connection.try_send(ToWorker::Message(message)).map_err(|error| match error.reason {
+        self.connection.try_send(ToWorker::Message(message)).map_err(|error| match error.reason {
             SendErrorReason::Disconnected => SendFailure::Lost,
             SendErrorReason::Full => SendFailure::Full,
             other => SendFailure::Refused(error_chain(&other)),
@@ -224,7 +220,7 @@ impl Local {
 
     /// How the worker ended; `None` while it runs.
     fn exit_status(&self) -> Option<ExitStatus> {
-        self.ends.process.exit_status()
+        self.process.exit_status()
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -232,13 +228,12 @@ impl Local {
     }
 
     /// Drops the link to a worker that has ended, and returns how it ended.
-    pub(crate) fn bury(self) -> Option<Death> {
+    pub(crate) fn bury(mut self) -> Option<Death> {
         let status = self.exit_status()?;
-        let ends = Arc::into_inner(self.ends);
-        let panic = ends.and_then(|mut ends| match ends.process.join_timeout(Duration::ZERO) {
+        let panic = match self.process.join_timeout(Duration::ZERO) {
             Err(JoinError::Panicked(panic)) => Some(panic),
             _ => None,
-        });
+        };
         Some(Death { end: End::Exited(status), panic })
     }
 
@@ -253,7 +248,7 @@ impl Local {
     pub(crate) fn kill(&self) {
         // It fails only if the worker changed its user, and then its link is all that can be taken
         // from it.
-        let _ = self.ends.process.kill();
+        let _ = self.process.kill();
     }
 }
 
@@ -261,8 +256,10 @@ impl Local {
 const MOST_UNANNOUNCED: usize = 4096;
 
 /// However a link is dropped, no worker outlives it.
-impl Drop for Ends {
+impl Drop for Local {
     fn drop(&mut self) {
+        self.events.remove(&self.connection);
+        self.events.remove(&self.process);
         if self.process.is_alive() {
             // As above.
             let _ = self.process.kill();

@@ -19,14 +19,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::{Broken, Claimed};
 use crate::error::TaskError;
+use crate::events::Events;
 use crate::settings::Settings;
 use crate::wire::SharedMessage;
-pub(crate) use local::{Ends, Local, start};
+pub(crate) use local::{Local, start};
 use remote::{Cluster, Remote};
 
 /// One worker. No method sleeps.
 pub(crate) enum Link {
-    Local(Local),
+    Local(Box<Local>),
     Remote(Remote),
 }
 
@@ -95,18 +96,19 @@ impl End {
 pub(crate) struct Start {
     settings: Arc<Settings>,
     cluster: Option<Arc<Cluster>>,
+    events: Arc<Events>,
 }
 
 impl Start {
-    pub(crate) fn new(settings: Arc<Settings>, cluster: Option<Arc<Cluster>>) -> Self {
-        Self { settings, cluster }
+    pub(crate) fn new(settings: Arc<Settings>, cluster: Option<Arc<Cluster>>, events: Arc<Events>) -> Self {
+        Self { settings, cluster, events }
     }
 
     /// Starts a worker, the `number`th of the pool, in this place among those that there are.
     pub(crate) fn start(&self, number: usize, place: usize) -> Result<Link, SpawnError> {
         match self.cluster.as_ref().and_then(|cluster| Some((cluster, cluster.site(place)?))) {
             Some((cluster, (node, place))) => Ok(Link::Remote(Remote::start(cluster, node, number, place))),
-            None => start(&self.settings, number, place).map(Link::Local),
+            None => start(&self.settings, number, place, &self.events).map(|link| Link::Local(Box::new(link))),
         }
     }
 }
@@ -122,15 +124,6 @@ macro_rules! either {
 }
 
 impl Link {
-    /// What the supervisor can sleep beside; a worker of another host has nothing of the kind, and
-    /// whoever hears of it wakes the supervisor.
-    pub(crate) fn ends(&self) -> Option<Arc<Ends>> {
-        match self {
-            Self::Local(local) => Some(local.ends()),
-            Self::Remote(_) => None,
-        }
-    }
-
     /// Whether a worker of another host has said something or ended.
     pub(crate) fn has_news(&self) -> bool {
         match self {

@@ -45,7 +45,6 @@ impl State {
                 }
                 Ok(News::Silent) => {
                     worker.silent = true;
-                    self.generation += 1;
                     if worker.dismissed.is_some() {
                         // It closes its link on the way out, and may have other things to clear up.
                         return;
@@ -238,7 +237,6 @@ impl State {
         {
             self.read(index);
         }
-        self.generation += 1;
         let worker = self.workers.remove(index);
         let (claimed, task) = (worker.link.claimed(), worker.running_task());
         let Worker {

@@ -59,6 +59,7 @@ use mp_core::{ProcessFn, SendErrorReason, Sender, pipe};
 use crate::batch::Batch;
 use crate::chunk::{Chunk, Function, Terms};
 use crate::error::{PoolError, TaskError};
+use crate::events::{Event, Events};
 use crate::later::Later;
 use crate::link::Start;
 use crate::link::remote::{Cluster, Urgency};
@@ -98,7 +99,9 @@ impl Scheduler {
         let (wake, woken) = pipe().map_err(PoolError::Io)?;
         let settings = Arc::new(settings);
         let terms = settings.terms;
-        let start = Start::new(Arc::clone(&settings), cluster.clone());
+        let events = Arc::new(Events::new().map_err(PoolError::Io)?);
+        events.add(&woken, Event::Woken).map_err(PoolError::Io)?;
+        let start = Start::new(Arc::clone(&settings), cluster.clone(), Arc::clone(&events));
         let mut state = State::new(Arc::clone(&settings), workers, cluster);
         for _ in 0..workers {
             let (number, place) = state.next_worker();
@@ -117,7 +120,7 @@ impl Scheduler {
             workers: AtomicUsize::new(workers),
             forks,
         });
-        let supervisor = Supervisor::new(Arc::clone(&scheduler), woken, start);
+        let supervisor = Supervisor::new(Arc::clone(&scheduler), woken, events, start);
         let thread = std::thread::Builder::new()
             .name(format!("mp-pool {}", settings.name))
             .spawn(move || supervisor.run())

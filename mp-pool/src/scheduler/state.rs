@@ -43,8 +43,6 @@ pub(super) struct State {
     pub(super) workers: Vec<Worker>,
     /// How many workers there should be.
     pub(super) target: usize,
-    /// Changes with the list of workers.
-    pub(super) generation: u64,
     /// How many threads look for results, so that workers need not wake anybody.
     pub(super) looking: usize,
     /// How many threads wait for the queue to become shorter.
@@ -219,7 +217,6 @@ impl State {
             queue: Queue::default(),
             workers: Vec::new(),
             target,
-            generation: 0,
             looking: 0,
             waiters: 0,
             later: Vec::new(),
@@ -245,7 +242,6 @@ impl State {
     }
 
     pub(super) fn add(&mut self, link: Link, number: usize, place: usize) {
-        self.generation += 1;
         self.recorder.started(place);
         self.workers.push(Worker::new(link, number, place));
     }

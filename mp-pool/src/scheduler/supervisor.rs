@@ -1,6 +1,5 @@
 //! The thread that sleeps beside the workers.
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,9 +7,10 @@ use mp_core::Receiver;
 use mp_core::raw::error_chain;
 
 use super::Scheduler;
-use super::state::{Phase, State, Worker};
+use super::state::{Phase, State};
 use crate::error::TaskError;
-use crate::link::{Ends, Start};
+use crate::events::{Event, Events};
+use crate::link::Start;
 
 /// How many workers in a row may fail to become ready before waiting calls are given up.
 pub(super) const MOST_FAILURES: u32 = 10;
@@ -24,84 +24,32 @@ pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct Supervisor {
     scheduler: Arc<Scheduler>,
     woken: Receiver<()>,
+    events: Arc<Events>,
     start: Start,
 }
 
-/// A worker whose descriptors the supervisor waits for.
-struct Watched {
-    number: usize,
-    ends: Arc<Ends>,
-    silent: bool,
-}
-
-/// What has happened at a worker's descriptors.
-#[derive(Clone, Copy, Default)]
-struct Ready {
-    said_something: bool,
-    ended: bool,
-}
-
 impl Supervisor {
-    pub(super) fn new(scheduler: Arc<Scheduler>, woken: Receiver<()>, start: Start) -> Self {
-        Self { scheduler, woken, start }
+    pub(super) fn new(scheduler: Arc<Scheduler>, woken: Receiver<()>, events: Arc<Events>, start: Start) -> Self {
+        Self { scheduler, woken, events, start }
     }
 
     pub(super) fn run(self) {
-        let (mut watched, mut generation) = (Vec::new(), u64::MAX);
         loop {
             let due = self.scheduler.with(|state| {
-                if generation != state.generation {
-                    generation = state.generation;
-                    watched = watch(state);
-                }
                 state.supervisor_wakes = state.due(Instant::now());
                 state.supervisor_wakes
             });
-            let ready = self.sleep(&watched, due);
+            let events = self.events.wait(due.map(|due| due.saturating_duration_since(Instant::now())));
             while let Ok(Some(())) = self.woken.try_recv() {}
-            let looked: Vec<(usize, Ready)> = watched.iter().map(|watched| watched.number).zip(ready).collect();
-            if looked.iter().any(|(_, ready)| ready.ended) {
-                // The link of a dead worker is dropped as a whole, so no share of it may be left.
-                (watched, generation) = (Vec::new(), u64::MAX);
-            }
             let is_gone = self.scheduler.with(|state| {
                 state.supervisor_wakes = Some(Instant::now());
-                turn(state, &looked)
+                turn(state, &events)
             });
             if is_gone {
                 return self.scheduler.changed.notify_all();
             }
             self.replace();
         }
-    }
-
-    /// Sleeps until a worker says something or ends, or the state has changed, or it is time for
-    /// something.
-    fn sleep(&self, watched: &[Watched], due: Option<Instant>) -> Vec<Ready> {
-        let mut descriptors = Vec::with_capacity(2 * watched.len() + 1);
-        for watched in watched {
-            // The end of what a worker says stays there to be read; only its own end is of interest
-            // then.
-            let has_ended = watched.ends.has_ended();
-            descriptors.push(if watched.silent { has_ended } else { watched.ends.says_something() });
-            descriptors.push(has_ended);
-        }
-        descriptors.push(self.woken.as_fd());
-        let handles: Vec<&dyn AsFd> = descriptors.iter().map(|descriptor| descriptor as &dyn AsFd).collect();
-        let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
-        let Ok(indices) = mp_core::wait(&handles, timeout) else {
-            // There is no memory for the kernel's table. Looking at everything needs none; try
-            // again soon.
-            std::thread::sleep(FIRST_PAUSE);
-            return vec![Ready { said_something: true, ended: true }; watched.len()];
-        };
-        let mut ready = vec![Ready::default(); watched.len()];
-        for index in indices {
-            if let Some(ready) = ready.get_mut(index / 2) {
-                *(if index % 2 == 0 { &mut ready.said_something } else { &mut ready.ended }) = true;
-            }
-        }
-        ready
     }
 
     /// Starts workers in place of those that are gone.
@@ -133,25 +81,21 @@ impl Supervisor {
     }
 }
 
-fn watch(state: &State) -> Vec<Watched> {
-    let workers = state.workers.iter();
-    let watched =
-        |worker: &Worker| Some(Watched { number: worker.number, ends: worker.link.ends()?, silent: worker.silent });
-    workers.filter_map(watched).collect()
-}
-
 /// Looks at what has happened; true if the pool is gone.
-fn turn(state: &mut State, looked: &[(usize, Ready)]) -> bool {
-    for (number, ready) in looked {
-        let place = |state: &State| state.workers.iter().position(|worker| worker.number == *number);
-        if ready.said_something {
-            if let Some(index) = place(state) {
-                state.listen(index);
+fn turn(state: &mut State, events: &[Event]) -> bool {
+    for event in events {
+        let place = |number: usize| state.workers.iter().position(|worker| worker.number == number);
+        match *event {
+            Event::Woken => {}
+            Event::Said(number) => {
+                if let Some(index) = place(number) {
+                    state.listen(index);
+                }
             }
-        }
-        if ready.ended {
-            if let Some(index) = place(state).filter(|index| state.workers[*index].link.has_ended()) {
-                state.bury(index);
+            Event::Ended(number) => {
+                if let Some(index) = place(number).filter(|index| state.workers[*index].link.has_ended()) {
+                    state.bury(index);
+                }
             }
         }
     }
