@@ -266,6 +266,11 @@ pub use json::Json;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// A function without the attribute has no such type. rustc then says that it cannot find the
+/// module or crate `add` (in `add::spawn(1, 2)`), or that a constant was provided when a type was
+/// expected (in `pool.map::<add>(..)`). Closures have none either: write a function that takes what
+/// they capture.
+///
 /// A reference parameter is encoded without a copy, and the other process owns the value:
 ///
 /// ```
