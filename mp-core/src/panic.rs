@@ -49,24 +49,24 @@ fn message(payload: &(dyn Any + Send)) -> String {
 /// Installs the panic hook of a child. It keeps the panic for `describe` and prints it on stderr
 /// with the process's name.
 ///
-/// For panics of other threads it calls the previous hook. If panics abort the process, it calls
-/// `abort` with the outcome, because nothing can run after the hook.
+/// The previous hook prints those of other threads. If panics abort the process, it calls `abort`
+/// with the outcome of the first thread, because nothing can run after the hook.
 pub(crate) fn install_hook(abort: fn(Outcome)) {
     let previous = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if !sys::runtime::is_main_thread() {
-            return previous(info);
-        }
         let backtrace = Backtrace::capture();
         let full = frames::all_are_wanted();
         let panic = remember(info, &backtrace, full);
-        report(&panic, &backtrace, full);
-        if cfg!(panic = "abort") {
-            abort(Outcome::Panicked(panic));
+        if sys::runtime::is_main_thread() {
+            report(&panic, &backtrace, full);
+            if cfg!(panic = "abort") {
+                abort(Outcome::Panicked(panic.clone()));
+            }
         } else {
-            // The thread may be ending, and the variable be gone.
-            let _ = LAST.try_with(|last| last.set(Some(panic)));
+            previous(info);
         }
+        // The thread may be ending, and the variable be gone.
+        let _ = LAST.try_with(|last| last.set(Some(panic)));
     }));
 }
 

@@ -38,7 +38,7 @@ pub use crate::sys::runtime::ignore_interrupts;
 ///
 /// # Errors
 ///
-/// The panic. Its place is known only on the first thread of a process that this library started.
+/// The panic. Its place is known only in a process that this library started.
 ///
 /// # Examples
 ///

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Read;
 use std::panic::{catch_unwind, panic_any, resume_unwind};
 
-use mp_core::raw::{EncodedCall, Outcome};
+use mp_core::raw::{EncodedCall, Outcome, catch_panic};
 use mp_core::{Builder, ExitStatus, JoinError, Panic, Process, ProcessFn, Stdio, process_fn};
 use mp_testing::{PATIENCE, scenario};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -147,6 +147,20 @@ scenario!(a_resumed_panic_has_no_place, {
 scenario!(a_panic_that_was_caught_does_not_describe_another, {
     let panic = panic_of(panic_after_another::spawn().unwrap());
     assert_eq!((panic.message.as_str(), panic.location), ("Box<dyn Any>", None));
+});
+
+#[process_fn]
+fn catch_on_another_thread() -> Panic {
+    let thread = std::thread::spawn(|| catch_panic(|| panic!("on another thread")).unwrap_err());
+    thread.join().unwrap()
+}
+
+scenario!(a_panic_that_is_caught_on_another_thread_has_its_place_and_backtrace, {
+    let builder = without_backtrace().env("RUST_BACKTRACE", "1");
+    let panic = builder.spawn(catch_on_another_thread::call()).unwrap().join().unwrap();
+    assert_eq!(panic.message, "on another thread");
+    assert!(panic.location.unwrap().starts_with(file!()));
+    assert!(panic.backtrace.unwrap().contains("catch_on_another_thread"));
 });
 
 scenario!(a_message_of_a_mebibyte_arrives, {
