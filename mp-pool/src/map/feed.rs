@@ -128,7 +128,8 @@ impl<'pool, F: ProcessFn, Items: Iterator<Item: Serialize>> Feed<'pool, F, Items
         if let Err(error) = calls.add(|bytes, most| Message::append(item, bytes, most, large)) {
             self.submit();
             self.under_way += 1;
-            let ends = Ends::Failed(TaskError::Encode(error.within(ARGUMENTS)));
+            let error = error.within(&format!("`{}`", F::NAME)).within(ARGUMENTS);
+            let ends = Ends::Failed(TaskError::Encode(error));
             self.arrived.push_back(Delivery { first: index, count: 1, ends });
         }
     }

@@ -212,6 +212,7 @@ scenario!(what_cannot_be_encoded_or_decoded_fails_its_task_only, {
             && why.ends_with(": it will not be encoded"),
         "{error:?}"
     );
+    let unencodable = error;
     let (error, why) = text(pool.submit(take::call(Broken { encode: false, decode: true })).join().unwrap_err());
     assert!(
         matches!(error, TaskError::Decode(_))
@@ -219,6 +220,7 @@ scenario!(what_cannot_be_encoded_or_decoded_fails_its_task_only, {
             && why.ends_with(": it will not be decoded"),
         "{error:?}"
     );
+    assert_eq!(pool.map::<take>([Broken { encode: true, decode: false }]).unwrap_err(), unencodable);
     let (error, why) = text(pool.submit(make::call(true, false)).join().unwrap_err());
     assert!(
         matches!(error, TaskError::Encode(_))
