@@ -131,7 +131,7 @@ pub enum TaskError {
 fn attempts_text(attempts: u32) -> String {
     match attempts {
         1 => "which was not tried again".to_owned(),
-        more => format!("the last of {more} that did"),
+        more => format!("at the last of {more} attempts"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What there is to sleep beside: a wake-up, what workers say, and their ends.
 //!
-//! It is an [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html) set, so that a turn costs
+//! It is a set of [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html), so a turn costs
 //! the same however many workers there are.
 
 use std::io;

@@ -50,6 +50,9 @@ fn number(resource: Resource) -> rustix::process::Resource {
 
 pub(crate) fn set_affinity(child: Pid, processors: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
+    if processors.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "there has to be at least one"));
+    }
     for &processor in processors {
         if processor >= CpuSet::MAX_CPU {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no processor {processor}")));
