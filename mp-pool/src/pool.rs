@@ -226,8 +226,9 @@ impl Pool {
         self.scheduler.terminate();
     }
 
-    /// Changes how many workers there are, to at least one. Missing ones are started; those that
-    /// are too many end when they have done what they are doing.
+    /// Changes how many workers there are, to at least one. It does not wait for that: missing ones
+    /// are started, and those that are too many end when they have done what they are doing.
+    /// [`stats`](Self::stats) tells how many there are.
     pub fn resize(&self, workers: usize) {
         self.scheduler.resize(workers.max(1));
     }
