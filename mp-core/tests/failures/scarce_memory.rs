@@ -163,8 +163,8 @@ scenario!(a_collection_that_finds_no_memory_ends_the_child_by_a_signal_that_is_n
     if is_not_for_fork_server("the limit is not for the server") {
         return;
     }
-    // 16 MiB, and a vector grows to the next power of two before it has them all.
-    let pairs = vec![(1, 2); 2 << 20];
+    // One more than fit into 16 MiB, so that a vector with room for 32 is made before the end.
+    let pairs = vec![(1, 2); (2 << 20) + 1];
     let builder = Builder::new().stderr(Stdio::null());
     let process = with_memory(8 << 10, || builder.spawn(count::call(pairs))).unwrap();
     let error = process.join().unwrap_err();
