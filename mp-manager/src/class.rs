@@ -21,8 +21,8 @@ pub static CLASSES: [Class];
 /// A value of such a type.
 pub type Own = Box<dyn Any + Send + Sync>;
 
-/// What a constructor made, if it made a value, and what its caller gets.
-pub type Created = (Option<Own>, Message);
+/// What a constructor made, or its own error.
+pub type Created = Result<Own, Message>;
 
 /// A type.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct JsonMethod {
 /// A constructor or a method.
 #[derive(Clone, Copy, Debug)]
 pub enum Method {
-    /// Makes a value, and what its caller gets.
+    /// Makes a value.
     Create(fn(Message) -> Result<Created, CallError>),
     /// Takes `&self`.
     Shared(fn(&RwLock<Own>, Message) -> Result<Message, CallError>),
@@ -88,10 +88,8 @@ fn decode<A: DeserializeOwned>(arguments: Message) -> Result<A, CallError> {
     run(|| arguments.decode())?.map_err(CallError::Decode)
 }
 
-fn other_type<T>() -> CallError {
-    let expected = std::any::type_name::<T>().to_owned();
-    CallError::WrongType { expected, found: "another type of the same name".to_owned() }
-}
+/// Why a method never meets a value of another type.
+const SAME_CLASS: &str = "a constructor of the method's own class made the value";
 
 /// Runs a constructor.
 pub fn create<T: Send + Sync + 'static, A: DeserializeOwned, E: Serialize>(
@@ -100,8 +98,8 @@ pub fn create<T: Send + Sync + 'static, A: DeserializeOwned, E: Serialize>(
 ) -> Result<Created, CallError> {
     let arguments = decode(arguments)?;
     match run(|| constructor(arguments))? {
-        Ok(value) => Ok((Some(Box::new(value)), encode(&())?)),
-        Err(error) => Ok((None, encode(&error)?)),
+        Ok(value) => Ok(Ok(Box::new(value))),
+        Err(error) => encode(&error).map(Err),
     }
 }
 
@@ -113,7 +111,7 @@ pub fn shared<T: 'static, A: DeserializeOwned, R: Serialize>(
 ) -> Result<Message, CallError> {
     // A panic is caught before it reaches the lock.
     let value = value.read().unwrap_or_else(PoisonError::into_inner);
-    let value = value.downcast_ref::<T>().ok_or_else(other_type::<T>)?;
+    let value = value.downcast_ref::<T>().expect(SAME_CLASS);
     let arguments = decode(arguments)?;
     encode(&run(|| method(value, arguments))?)
 }
@@ -125,7 +123,7 @@ pub fn exclusive<T: 'static, A: DeserializeOwned, R: Serialize>(
     method: fn(&mut T, A) -> R,
 ) -> Result<Message, CallError> {
     let mut value = value.write().unwrap_or_else(PoisonError::into_inner);
-    let value = value.downcast_mut::<T>().ok_or_else(other_type::<T>)?;
+    let value = value.downcast_mut::<T>().expect(SAME_CLASS);
     let arguments = decode(arguments)?;
     encode(&run(|| method(value, arguments))?)
 }

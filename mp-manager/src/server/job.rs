@@ -20,7 +20,7 @@ pub(super) struct Job {
 }
 
 /// Does not panic.
-pub(super) type Work = Box<dyn FnOnce() -> Ran + Send>;
+pub(super) type Work = Box<dyn FnOnce() -> Result<Ran, CallError> + Send>;
 
 /// What came of a function.
 pub(super) enum Ran {
@@ -30,47 +30,33 @@ pub(super) enum Ran {
     /// A value, and of which type its proxies are.
     Constructed(String, Object),
     Dropped,
-    Failed(CallError),
-}
-
-impl From<Result<Self, CallError>> for Ran {
-    fn from(ran: Result<Self, CallError>) -> Self {
-        ran.unwrap_or_else(Self::Failed)
-    }
 }
 
 fn message(value: Value) -> Result<Message, CallError> {
     value.into_message().map_err(|error| CallError::Busy(format!("a value could not be read: {error}")))
 }
 
-pub(super) fn modify(place: Place, function: String, old: Option<Value>, argument: Value) -> Ran {
-    let run = || {
-        let (old, argument) = (old.map(message).transpose()?, message(argument)?);
-        let found = RawFunction::find(&function).ok_or(CallError::UnknownFunction(function))?;
-        let (new, result) = found.change(old, argument).map_err(CallError::from_outcome)?;
-        Ok(Ran::Modified(place, new, result))
-    };
-    run().into()
+pub(super) fn modify(place: Place, function: String, old: Option<Value>, argument: Value) -> Result<Ran, CallError> {
+    let (old, argument) = (old.map(message).transpose()?, message(argument)?);
+    let found = RawFunction::find(&function).ok_or(CallError::UnknownFunction(function))?;
+    let (new, result) = found.change(old, argument).map_err(CallError::from_outcome)?;
+    Ok(Ran::Modified(place, new, result))
 }
 
-pub(super) fn call(value: &RwLock<Own>, method: Method, arguments: Value) -> Ran {
-    let run = |arguments| match method {
-        Method::Shared(run) | Method::Exclusive(run) => run(value, arguments),
-        Method::Create(_) => Err(CallError::UnknownFunction("a constructor called as a method".to_owned())),
+pub(super) fn call(value: &RwLock<Own>, method: Method, arguments: Value) -> Result<Ran, CallError> {
+    let (Method::Shared(run) | Method::Exclusive(run)) = method else {
+        return Err(CallError::UnknownFunction("a constructor called as a method".to_owned()));
     };
-    message(arguments).and_then(run).map(Ran::Called).into()
+    run(value, message(arguments)?).map(Ran::Called)
 }
 
-pub(super) fn construct(interface: String, class: &str, method: u32, arguments: Value) -> Ran {
-    let run = || {
-        let class = Class::find(class)?;
-        let Method::Create(run) = class.method(method)? else {
-            return Err(CallError::UnknownFunction("a method called as a constructor".to_owned()));
-        };
-        Ok(match run(message(arguments)?)? {
-            (Some(value), _) => Ran::Constructed(interface, Object::new(class, value)),
-            (None, error) => Ran::Called(error),
-        })
+pub(super) fn construct(interface: String, class: &str, method: u32, arguments: Value) -> Result<Ran, CallError> {
+    let class = Class::find(class)?;
+    let Method::Create(run) = class.method(method)? else {
+        return Err(CallError::UnknownFunction("a method called as a constructor".to_owned()));
     };
-    run().into()
+    Ok(match run(message(arguments)?)? {
+        Ok(value) => Ran::Constructed(interface, Object::new(class, value)),
+        Err(error) => Ran::Called(error),
+    })
 }

@@ -81,7 +81,7 @@ impl State {
         if let Content::Own(own) = content {
             let work = Box::new(move || {
                 let _ = catch_panic(|| drop(own));
-                Ran::Dropped
+                Ok(Ran::Dropped)
             });
             self.jobs.push_back(Job { client: 0, call: 0, object: 0, work });
         }
@@ -153,20 +153,16 @@ impl State {
     }
 
     /// Puts the result of a function where it belongs, and serves what has waited for that.
-    pub(super) fn finish(&mut self, client: u64, call: u64, id: u64, ran: Ran) {
-        let body = match ran {
+    pub(super) fn finish(&mut self, client: u64, call: u64, id: u64, ran: Result<Ran, CallError>) {
+        if let Some(Object { content: Content::Own(own), exclusive: true, .. }) = self.objects.get_mut(&id) {
+            own.poisoned |= matches!(ran, Err(CallError::Panicked(_)));
+        }
+        let body = ran.and_then(|ran| match ran {
             Ran::Constructed(interface, own) => self.insert(Content::Own(own), interface).map(Body::Object),
             Ran::Modified(place, new, result) => self.change(id, place, new, result),
             Ran::Called(result) => Ok(Body::Value(Some(Value::new(result)))),
             Ran::Dropped => Ok(Body::Done),
-            Ran::Failed(error) => {
-                let object = self.objects.get_mut(&id);
-                if let Some(Object { content: Content::Own(own), exclusive: true, .. }) = object {
-                    own.poisoned |= matches!(error, CallError::Panicked(_));
-                }
-                Err(error)
-            }
-        };
+        });
         self.answer(client, call, body.unwrap_or_else(Body::Failed));
         if let Some(object) = self.objects.get_mut(&id) {
             object.end();
