@@ -48,6 +48,11 @@ pub fn hold(body: impl FnOnce() -> usize) {
     assert_eq!(descriptors(), open, "a descriptor is left open");
 }
 
+/// Returns how many threads there are.
+pub fn threads() -> usize {
+    fs::read_dir("/proc/self/task").expect("/proc is mounted").count()
+}
+
 /// Returns how many descriptors are open.
 pub fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").expect("/proc is mounted").count()
