@@ -30,7 +30,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::CallError;
 use crate::mutex::lock;
 use crate::value::{Inode, inode};
-use crate::wire::{Announced, Body, ClientsEnd, Operation, Request, Response, ServersEnd, TOGETHER};
+use crate::wire::{Announced, Body, ClientsEnd, NO_CALL, Operation, Request, Response, ServersEnd, TOGETHER};
 
 /// The way to one server.
 #[derive(Debug)]
@@ -193,9 +193,6 @@ impl Waiter {
         }
     }
 }
-
-/// The number of requests that have no answer.
-const NO_CALL: u64 = 0;
 
 /// The longest wait for room before answers are taken in.
 const LONGEST_WAIT_FOR_ROOM: Duration = Duration::from_millis(50);

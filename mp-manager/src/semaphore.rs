@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use mp_core::raw::Deadline;
-
 use crate::error::CallError;
 use crate::handle::{Handle, Host, proxy};
 use crate::wire::{Held, Initial, Operation};
@@ -138,8 +136,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.count > 0 {
-            // The answer is dropped when it comes.
-            let _ = self.handle.begin(Operation::Release(self.count), Deadline::NEVER, false);
+            self.handle.post(Operation::Release(self.count));
         }
     }
 }

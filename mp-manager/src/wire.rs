@@ -22,9 +22,12 @@ pub(crate) type ClientsEnd = Connection<Vec<Request>, Vec<Response>>;
 /// How many requests or answers share a packet at most.
 pub(crate) const TOGETHER: usize = 64;
 
+/// The number of requests that have no answer.
+pub(crate) const NO_CALL: u64 = 0;
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
-    /// Chosen by the client; the response has it as well.
+    /// Chosen by the client; the response has it as well. [`NO_CALL`] has no response.
     pub(crate) call: u64,
     /// The object. The server itself is 0.
     pub(crate) object: u64,
@@ -113,7 +116,7 @@ pub(crate) enum Operation {
     Entries,
     // Asks for what the watcher of this number has not seen.
     Watch(u64),
-    // The watcher of this number has ended. There is no answer.
+    // The watcher of this number has ended.
     Unwatch(u64),
     // Of the rest of a page: some of the values, from the one of this number on.
     Piece(u64),
@@ -124,13 +127,12 @@ pub(crate) enum Operation {
     // Of a queue.
     Put(Value),
     Take,
-    // The value that answered the call has arrived, or it has not and goes to another one. There
-    // is no answer.
+    // The value that answered the call has arrived, or it has not and goes to another one.
     Acknowledge { call: u64, arrived: bool },
     // Of a semaphore, with a number of permits.
     Acquire(u64),
     Release(u64),
-    // Of a lock and its condition, with the token of the holder. There is no answer to the first.
+    // Of a lock and its condition, with the token of the holder.
     Unlock(u64),
     Sleep(u64),
     Notify(u64, u64),
@@ -318,7 +320,8 @@ pub struct ObjectInfo {
     pub id: u64,
     /// The type of its proxies.
     pub type_name: String,
-    /// How many values it holds.
+    /// How many values it holds; of a semaphore or a lock, how many permits are free; of a barrier,
+    /// how many calls wait.
     pub len: u64,
     /// Whether a process, or a message in flight, has a proxy of it.
     pub leased: bool,

@@ -9,7 +9,7 @@ use mp_core::{RecvError, SendErrorReason};
 use rustix::event::epoll::EventFlags;
 
 use crate::error::CallError;
-use crate::wire::{Body, Request, Response, ServersEnd, TOGETHER};
+use crate::wire::{Body, NO_CALL, Request, Response, ServersEnd, TOGETHER};
 
 pub(super) struct Client {
     pub(super) connection: ServersEnd,
@@ -65,11 +65,6 @@ impl Client {
         self.parked.remove(&call)?
     }
 
-    /// The client expects no answer to a request that it sent.
-    pub(super) fn expects_nothing(&mut self) {
-        self.unanswered -= 1;
-    }
-
     /// Tells whether the client has as many unanswered calls as it may.
     pub(super) fn is_full(&self, most: usize) -> bool {
         self.unanswered >= most
@@ -83,8 +78,13 @@ impl Client {
         wanted
     }
 
-    /// Adds an answer to those that will be sent. Returns whether it is the only one.
+    /// Adds an answer to those that will be sent, if the client expects one. Returns whether it is
+    /// the only one.
     pub(super) fn answer(&mut self, call: u64, body: Body) -> bool {
+        if call == NO_CALL {
+            self.unanswered -= 1;
+            return false;
+        }
         let first = self.outgoing.is_empty();
         if body.can_be_lost() {
             self.outgoing.push_back(Response { call, body: Body::Follows });

@@ -34,8 +34,6 @@ pub(super) enum Step {
     Run(Work),
     /// The call waits, unless the answers have its own already.
     Wait,
-    /// The client expects no answer.
-    Silent,
 }
 
 impl From<Body> for Step {
@@ -133,6 +131,7 @@ impl Content {
         answers: &mut Answers,
     ) -> Result<Step, CallError> {
         match (self, operation) {
+            (content, Operation::Len) => Ok(Body::Number(content.len()).into()),
             (Self::Data(data), operation) => {
                 let step = data.apply(operation, who);
                 data.settle(answers);

@@ -78,9 +78,8 @@ impl Data {
             },
             (_, Operation::Unwatch(number)) => {
                 self.watchers.end(who.client, Some(number));
-                return Ok(Step::Silent);
+                Body::Done
             }
-            (_, Operation::Len) => Body::Number(self.len()),
             (values, Operation::Entries) => Body::Entries(values.entries().into()),
             (Values::Map(map), Operation::Contains(key)) => Body::Flag(map.entries.contains_key(&key)),
             (Values::Map(map), Operation::GetMany(keys)) => Body::Values(keys.iter().map(|key| map.get(key)).collect()),

@@ -125,11 +125,6 @@ impl State {
         match object.content.apply(operation, who, &mut answers) {
             Ok(Step::Answer(body)) => self.answer(client, call, body),
             Ok(Step::Wait) => return self.park(who, id, timeout, answers),
-            Ok(Step::Silent) => {
-                if let Some(client) = self.clients.get_mut(&client) {
-                    client.expects_nothing();
-                }
-            }
             Ok(Step::Run(work)) => {
                 object.begin(turn);
                 self.jobs.push_back(Job { client, call, object: id, work });

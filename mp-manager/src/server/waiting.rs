@@ -48,7 +48,8 @@ enum Want {
 
 enum Kind {
     Queue(Queue),
-    Permits(Permits),
+    Semaphore(Permits),
+    Lock(Permits),
     /// Whether it is set.
     Event(bool),
     Barrier(Barrier),
@@ -89,11 +90,13 @@ impl Waiting {
     pub(super) fn new(initial: Initial) -> Self {
         let kind = match initial {
             Initial::Queue(capacity) => Kind::Queue(Queue { capacity, ..Queue::default() }),
-            Initial::Semaphore { permits: free, bound } => Kind::Permits(Permits { free, bound, ..Permits::default() }),
+            Initial::Semaphore { permits: free, bound } => {
+                Kind::Semaphore(Permits { free, bound, ..Permits::default() })
+            }
             Initial::Event(is_set) => Kind::Event(is_set),
             Initial::Barrier(parties) => Kind::Barrier(Barrier { parties, ..Barrier::default() }),
             Initial::Lock | Initial::Map | Initial::List | Initial::Cell(_) => {
-                Kind::Permits(Permits { free: 1, bound: Some(1), ..Permits::default() })
+                Kind::Lock(Permits { free: 1, bound: Some(1), ..Permits::default() })
             }
         };
         Self { kind, waiters: VecDeque::new() }
@@ -116,29 +119,29 @@ impl Waiting {
             (Kind::Queue(_), Operation::Take) => self.wait(who, Want::Take),
             (Kind::Queue(queue), Operation::Acknowledge { call, arrived }) => {
                 queue.acknowledge(Waiter { call, ..who }, arrived);
-                Step::Silent
+                Body::Done.into()
             }
             (Kind::Queue(queue), Operation::Change(Change::Clear)) => {
                 queue.values.clear();
                 Body::Value(None).into()
             }
-            (Kind::Permits(_), Operation::Acquire(count)) => self.wait(who, Want::Acquire(count)),
-            (Kind::Permits(permits), Operation::Release(count)) => {
+            (Kind::Semaphore(_) | Kind::Lock(_), Operation::Acquire(count)) => self.wait(who, Want::Acquire(count)),
+            (Kind::Semaphore(permits), Operation::Release(count)) => {
                 permits.release(who.client, count)?;
                 Body::Done.into()
             }
-            // A token of an owner that was taken for dead is ignored.
-            (Kind::Permits(lock), Operation::Unlock(token)) => {
-                let _ = lock.check(who, token).and_then(|()| lock.release(who.client, 1));
-                Step::Silent
+            (Kind::Lock(lock), Operation::Unlock(token)) => {
+                lock.check(who, token)?;
+                lock.release(who.client, 1)?;
+                Body::Done.into()
             }
-            (Kind::Permits(lock), Operation::Sleep(token)) => {
+            (Kind::Lock(lock), Operation::Sleep(token)) => {
                 lock.check(who, token)?;
                 lock.release(who.client, 1)?;
                 lock.sleepers.push_back(who);
                 Step::Wait
             }
-            (Kind::Permits(lock), Operation::Notify(token, count)) => {
+            (Kind::Lock(lock), Operation::Notify(token, count)) => {
                 lock.check(who, token)?;
                 let count = usize::try_from(count).unwrap_or(usize::MAX).min(lock.sleepers.len());
                 let woken = lock.sleepers.drain(..count);
@@ -160,9 +163,6 @@ impl Waiting {
                 Body::Done.into()
             }
             (Kind::Barrier(barrier), Operation::IsSet) => Body::Flag(barrier.broken).into(),
-            (Kind::Queue(_) | Kind::Permits(_) | Kind::Barrier(_), Operation::Len) => {
-                Body::Number(self.number()).into()
-            }
             _ => return Err(mismatch()),
         })
     }
@@ -193,7 +193,7 @@ impl Waiting {
         let is_it = |(waiter, want): &(Waiter, Want)| *waiter == who && !matches!(want, Want::Return { .. });
         let gone = self.waiters.iter().position(is_it).and_then(|place| self.waiters.remove(place));
         match (&mut self.kind, gone) {
-            (Kind::Permits(lock), None) if lock.sleepers.contains(&who) => {
+            (Kind::Lock(lock), None) if lock.sleepers.contains(&who) => {
                 lock.sleepers.retain(|sleeper| *sleeper != who);
                 self.waiters.push_back((who, Want::Return { notified: false }));
             }
@@ -218,7 +218,7 @@ impl Waiting {
                     queue.values.push_front(value);
                 }
             }
-            Kind::Permits(permits) => {
+            Kind::Semaphore(permits) | Kind::Lock(permits) => {
                 permits.sleepers.retain(|sleeper| sleeper.client != client);
                 if let Some(held) = permits.held.remove(&client) {
                     permits.free = permits.free.saturating_add(held);
@@ -231,19 +231,13 @@ impl Waiting {
         self.settle(answers);
     }
 
-    /// Returns how many values, permits or waiting calls there are.
-    fn number(&self) -> u64 {
-        match &self.kind {
-            Kind::Permits(permits) => permits.free,
-            Kind::Barrier(_) => self.waiters.len() as u64,
-            _ => self.len(),
-        }
-    }
-
+    /// Returns how many values there are, permits that are free, or calls that wait at a barrier.
     pub(super) fn len(&self) -> u64 {
         match &self.kind {
             Kind::Queue(queue) => queue.values.len() as u64,
-            _ => 0,
+            Kind::Semaphore(permits) | Kind::Lock(permits) => permits.free,
+            Kind::Event(_) => 0,
+            Kind::Barrier(_) => self.waiters.len() as u64,
         }
     }
 }
@@ -261,8 +255,10 @@ impl Kind {
                 queue.given.entry(who.client).or_default().insert(who.call, value.clone());
                 Some(Body::Value(Some(value)))
             }
-            (Self::Permits(permits), Want::Acquire(count)) => permits.admit(who, *count, true),
-            (Self::Permits(lock), want) => lock.admit(who, 1, matches!(want, Want::Return { notified: true })),
+            (Self::Semaphore(permits) | Self::Lock(permits), Want::Acquire(count)) => permits.admit(who, *count, true),
+            (Self::Semaphore(lock) | Self::Lock(lock), want) => {
+                lock.admit(who, 1, matches!(want, Want::Return { notified: true }))
+            }
             (Self::Event(true), _) => Some(Body::Flag(true)),
             (Self::Barrier(barrier), _) => barrier.admit(waiting),
             (Self::Event(false), _) => None,
