@@ -5,7 +5,8 @@ use serde::de::DeserializeOwned;
 
 use crate::change::Change;
 use crate::error::CallError;
-use crate::handle::{Handle, Host, encode, proxy, unexpected};
+use crate::handle::{Handle, Host, proxy, unexpected};
+use crate::value::Value;
 use crate::watch::{self, Watch};
 use crate::wire::{self, Body, Initial, Operation, Place};
 
@@ -53,7 +54,7 @@ impl<T: Serialize + DeserializeOwned> Cell<T> {
     ///
     /// As [`Map::new`](crate::Map::new), and [`CallError::Encode`].
     pub fn new(host: &impl Host, value: T) -> Result<Self, CallError> {
-        Handle::create(host, Initial::Cell(encode(&value)?))
+        Handle::create(host, Initial::Cell(Value::encode(&value)?))
     }
 
     /// Returns the value.
@@ -71,7 +72,7 @@ impl<T: Serialize + DeserializeOwned> Cell<T> {
     ///
     /// As [`get`](Self::get).
     pub fn replace(&self, value: T) -> Result<T, CallError> {
-        self.handle.certain(Operation::Change(wire::Change::Put(Place::Whole, encode(&value)?)))
+        self.handle.certain(Operation::Change(wire::Change::Put(Place::Whole, Value::encode(&value)?)))
     }
 
     /// Replaces the value. The old one is not decoded.
@@ -80,7 +81,7 @@ impl<T: Serialize + DeserializeOwned> Cell<T> {
     ///
     /// As [`get`](Self::get).
     pub fn set(&self, value: T) -> Result<(), CallError> {
-        self.handle.change(wire::Change::Put(Place::Whole, encode(&value)?))
+        self.handle.change(wire::Change::Put(Place::Whole, Value::encode(&value)?))
     }
 
     /// Follows the cell: its value, and then every one that it gets. See [`Watch`].

@@ -94,7 +94,7 @@ impl Handle {
         if !matches!(taken, Ok(None) | Err(CallError::Forked)) {
             pending.acknowledge(self.object, taken.is_ok());
         }
-        taken?.map(decode).transpose()
+        taken?.map(Value::decode).transpose()
     }
 
     /// Sends a request that has no answer.
@@ -105,12 +105,12 @@ impl Handle {
 
     /// Asks for a value.
     pub(crate) fn value<T: DeserializeOwned>(&self, operation: Operation) -> Result<Option<T>, CallError> {
-        self.call::<Option<Value>>(operation)?.map(decode).transpose()
+        self.call::<Option<Value>>(operation)?.map(Value::decode).transpose()
     }
 
     /// Asks for a value that is always there.
     pub(crate) fn certain<T: DeserializeOwned>(&self, operation: Operation) -> Result<T, CallError> {
-        self.call(operation).and_then(decode)
+        self.call(operation).and_then(Value::decode)
     }
 
     /// Changes the object, and drops the value that was there before.
@@ -121,7 +121,7 @@ impl Handle {
     /// Changes the value at a place by a function.
     pub(crate) fn modify<V, F: Change<V>>(&self, place: Place, argument: &F::Argument) -> Result<F::Result, CallError> {
         let function = <F as ProcessFn>::ID.to_owned();
-        self.certain(Operation::Modify { place, function, argument: encode(argument)? })
+        self.certain(Operation::Modify { place, function, argument: Value::encode(argument)? })
     }
 
     /// Compares and exchanges a value. The inner error holds the value that was there instead.
@@ -131,10 +131,10 @@ impl Handle {
         old: Option<&T>,
         new: Option<&T>,
     ) -> Result<Result<(), Option<T>>, CallError> {
-        let (old, new) = (old.map(encode).transpose()?, new.map(encode).transpose()?);
+        let (old, new) = (old.map(Value::encode).transpose()?, new.map(Value::encode).transpose()?);
         match self.call::<Result<(), Option<Value>>>(Operation::CompareExchange { place, old, new })? {
             Ok(()) => Ok(Ok(())),
-            Err(found) => found.map(decode).transpose().map(Err),
+            Err(found) => found.map(Value::decode).transpose().map(Err),
         }
     }
 }
@@ -149,14 +149,6 @@ pub(crate) fn find<P: Proxy>(link: &Arc<Link>, name: &str) -> Result<P, CallErro
 pub(crate) fn ask<A: Answer>(link: &Link, operation: Operation) -> Result<A, CallError> {
     let request = Request { call: 0, object: 0, timeout: None, operation };
     expect(link.begin(request, Deadline::NEVER, false)?.finish(Deadline::NEVER))
-}
-
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Value, CallError> {
-    Value::encode(value).map_err(CallError::Encode)
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(value: Value) -> Result<T, CallError> {
-    value.decode().map_err(CallError::Decode)
 }
 
 /// Returns the answer of a call, if it is one that the call can have.

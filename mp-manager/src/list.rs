@@ -5,7 +5,8 @@ use serde::de::DeserializeOwned;
 
 use crate::change::Change;
 use crate::error::CallError;
-use crate::handle::{Handle, Host, encode, proxy};
+use crate::handle::{Handle, Host, proxy};
+use crate::value::Value;
 use crate::watch::{self, Iter, ListChange, Watch};
 use crate::wire::{self, END, Initial, Operation, Place};
 
@@ -67,7 +68,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// [`CallError::OutOfBounds`] if the list is too short, and as [`get`](Self::get).
     pub fn set(&self, index: usize, value: T) -> Result<T, CallError> {
-        self.handle.certain(Operation::Change(wire::Change::Put(Place::Index(index as u64), encode(&value)?)))
+        self.handle.certain(Operation::Change(wire::Change::Put(Place::Index(index as u64), Value::encode(&value)?)))
     }
 
     /// Appends a value.
@@ -76,7 +77,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`get`](Self::get).
     pub fn push(&self, value: T) -> Result<(), CallError> {
-        self.handle.change(wire::Change::Insert(END, encode(&value)?))
+        self.handle.change(wire::Change::Insert(END, Value::encode(&value)?))
     }
 
     /// Appends several values, in one message and all at once.
@@ -85,7 +86,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// As [`get`](Self::get). If one value cannot be encoded, none is appended.
     pub fn extend(&self, values: impl IntoIterator<Item = T>) -> Result<(), CallError> {
-        let values = values.into_iter().map(|value| Ok(wire::Change::Insert(END, encode(&value)?)));
+        let values = values.into_iter().map(|value| Ok(wire::Change::Insert(END, Value::encode(&value)?)));
         self.handle.call(Operation::Changes(values.collect::<Result<_, CallError>>()?))
     }
 
@@ -104,7 +105,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     ///
     /// [`CallError::OutOfBounds`] if the index is beyond the length, and as [`get`](Self::get).
     pub fn insert(&self, index: usize, value: T) -> Result<(), CallError> {
-        self.handle.change(wire::Change::Insert(index as u64, encode(&value)?))
+        self.handle.change(wire::Change::Insert(index as u64, Value::encode(&value)?))
     }
 
     /// Removes the value at an index and returns it; the values behind it move down by one.

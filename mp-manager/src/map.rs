@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::change::Change;
 use crate::error::CallError;
-use crate::handle::{Handle, Host, decode, encode, proxy};
+use crate::handle::{Handle, Host, proxy};
 use crate::value::{Key, Value};
 use crate::watch::{self, Iter, MapChange, Watch};
 use crate::wire::{self, Initial, Operation, Place};
@@ -61,16 +61,12 @@ proxy! {
     pub struct Map<K, V>;
 }
 
-fn key<T: Serialize + ?Sized>(key: &T) -> Result<Key, CallError> {
-    Key::encode(key).map_err(CallError::Encode)
-}
-
 fn place<T: Serialize + ?Sized>(of: &T) -> Result<Place, CallError> {
-    key(of).map(Place::Key)
+    Key::encode(of).map(Place::Key)
 }
 
 fn put(of: &impl Serialize, value: &impl Serialize) -> Result<wire::Change, CallError> {
-    Ok(wire::Change::Put(place(of)?, encode(value)?))
+    Ok(wire::Change::Put(place(of)?, Value::encode(value)?))
 }
 
 impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V> {
@@ -106,9 +102,9 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
         K: Borrow<Q>,
         Q: Serialize + ?Sized + 'a,
     {
-        let keys = keys.into_iter().map(key).collect::<Result<_, _>>()?;
+        let keys = keys.into_iter().map(Key::encode).collect::<Result<_, _>>()?;
         let values: Vec<Option<Value>> = self.handle.call(Operation::GetMany(keys))?;
-        values.into_iter().map(|value| value.map(decode).transpose()).collect()
+        values.into_iter().map(|value| value.map(Value::decode).transpose()).collect()
     }
 
     /// Inserts a value and returns the one that the key had before.
@@ -163,7 +159,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     where
         K: Borrow<Q>,
     {
-        self.handle.call(Operation::Contains(key(of)?))
+        self.handle.call(Operation::Contains(Key::encode(of)?))
     }
 
     /// Changes the value of a key by a function that runs in the server, and returns the function's
@@ -243,7 +239,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     ///
     /// As [`get`](Self::get).
     pub fn keys(&self) -> Result<Vec<K>, CallError> {
-        Iter::new(&self.handle, Operation::Keys, |(key, _)| watch::key(&key))?.collect()
+        Iter::new(&self.handle, Operation::Keys, |(key, _)| key.decode())?.collect()
     }
 
     /// Returns all entries of one instant, in the order in which their keys were inserted.

@@ -11,7 +11,7 @@ pub use crate::class::{CLASSES, Class, Created, JsonMethod, Method, Own, create 
 use crate::error::CallError;
 pub use crate::handle::sealed::Sealed;
 pub use crate::handle::{Handle, Together};
-use crate::handle::{Host, ask, decode, encode};
+use crate::handle::{Host, ask};
 use crate::reply::Reply;
 use crate::value::Value;
 use crate::wire::{Lease, Operation};
@@ -41,21 +41,21 @@ pub fn create<P: Sealed, E: DeserializeOwned>(
     method: u32,
     arguments: &impl Serialize,
 ) -> Result<Result<P, E>, CallError> {
-    let (class, arguments, interface) = (class.to_owned(), encode(arguments)?, P::interface());
+    let (class, arguments, interface) = (class.to_owned(), Value::encode(arguments)?, P::interface());
     match ask::<Result<Lease, Value>>(host.link(), Operation::Construct { class, method, arguments, interface })? {
         Ok(lease) => Handle::new(host.link(), lease).map(P::from_handle).map(Ok),
-        Err(error) => decode(error).map(Err),
+        Err(error) => Value::decode(error).map(Err),
     }
 }
 
 /// Calls a method.
 pub fn call<R: DeserializeOwned>(handle: &Handle, method: u32, arguments: &impl Serialize) -> Result<R, CallError> {
-    handle.certain(Operation::Call(method, encode(arguments)?))
+    handle.certain(Operation::Call(method, Value::encode(arguments)?))
 }
 
 /// Sends a call of a method.
 pub fn later<R: DeserializeOwned>(together: &Together<'_>, method: u32, arguments: &impl Serialize) -> Reply<R> {
-    Reply::new(together.0, encode(arguments).map(|arguments| (method, arguments)))
+    Reply::new(together.0, Value::encode(arguments).map(|arguments| (method, arguments)))
 }
 
 /// Lets an object be used again after a panic.

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::CallError;
-use crate::handle::{Handle, Host, encode, proxy};
+use crate::handle::{Handle, Host, proxy};
+use crate::value::Value;
 use crate::wire::{Change, Initial, Operation};
 
 proxy! {
@@ -92,7 +93,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     }
 
     fn put_within(&self, value: &T, timeout: Option<Duration>) -> Result<bool, CallError> {
-        self.handle.wait(timeout, Operation::Put(encode(value)?))
+        self.handle.wait(timeout, Operation::Put(Value::encode(value)?))
     }
 
     /// Waits for a value, and takes it.

@@ -8,7 +8,7 @@ use mp_core::raw::Deadline;
 use serde::de::DeserializeOwned;
 
 use crate::error::CallError;
-use crate::handle::{Handle, decode, expect};
+use crate::handle::{Handle, expect};
 use crate::link::Pending;
 use crate::value::Value;
 use crate::wire::Operation;
@@ -55,7 +55,7 @@ impl<T: DeserializeOwned> Reply<T> {
     /// Any [`CallError`], also one of sending the call.
     pub fn join(self) -> Result<T, CallError> {
         let sent = self.sent?;
-        expect(sent.pending.finish(sent.deadline)).and_then(decode)
+        expect(sent.pending.finish(sent.deadline)).and_then(Value::decode)
     }
 }
 
@@ -66,7 +66,7 @@ impl<T: DeserializeOwned> Future for Reply<T> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &self.sent {
             Err(error) => Poll::Ready(Err(error.clone())),
-            Ok(sent) => sent.pending.poll(context.waker()).map(|answer| expect(answer).and_then(decode)),
+            Ok(sent) => sent.pending.poll(context.waker()).map(|answer| expect(answer).and_then(Value::decode)),
         }
     }
 }

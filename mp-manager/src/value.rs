@@ -29,8 +29,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mp_core::DecodeError;
 use mp_core::raw::{Message, SharedFd, above_standard_streams};
-use mp_core::{DecodeError, EncodeError};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -38,8 +38,9 @@ use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+use crate::error::CallError;
 use crate::mutex::lock;
 
 /// An encoded value. Cloning it copies nothing.
@@ -61,8 +62,8 @@ enum Held {
 }
 
 impl Value {
-    pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
-        Message::encode(value).map(Self::new)
+    pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, CallError> {
+        Message::encode(value).map(Self::new).map_err(CallError::Encode)
     }
 
     pub(crate) fn new(message: Message) -> Self {
@@ -78,8 +79,9 @@ impl Value {
         }
     }
 
-    pub(crate) fn decode<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
-        self.into_message().map_err(<DecodeError as serde::de::Error>::custom)?.decode()
+    pub(crate) fn decode<T: DeserializeOwned>(self) -> Result<T, CallError> {
+        let message = self.into_message().map_err(de::Error::custom);
+        message.and_then(Message::decode).map_err(CallError::Decode)
     }
 
     /// Tells whether both values have the same bytes and refer to the same objects.
@@ -185,20 +187,22 @@ pub(crate) type Entry = (Key, Value);
 const LONGEST_KEY: usize = 1 << 20;
 
 impl Key {
-    pub(crate) fn encode<T: Serialize + ?Sized>(key: &T) -> Result<Self, EncodeError> {
+    pub(crate) fn encode<T: Serialize + ?Sized>(key: &T) -> Result<Self, CallError> {
         let mut bytes = Vec::new();
-        match Message::append(key, &mut bytes, LONGEST_KEY, None)? {
-            None => Ok(Self(bytes)),
-            Some(_) => Err(ser::Error::custom("a key holds no descriptors, and is no longer than 1 MiB")),
-        }
+        let error = match Message::append(key, &mut bytes, LONGEST_KEY, None) {
+            Ok(None) => return Ok(Self(bytes)),
+            Ok(Some(_)) => ser::Error::custom("a key holds no descriptors, and is no longer than 1 MiB"),
+            Err(error) => error,
+        };
+        Err(CallError::Encode(error))
     }
 
     pub(crate) fn length(&self) -> u64 {
         self.0.len() as u64
     }
 
-    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        Message::from_encoded(self.0.clone()).decode()
+    pub(crate) fn decode<T: DeserializeOwned>(self) -> Result<T, CallError> {
+        Message::from_encoded(self.0).decode().map_err(CallError::Decode)
     }
 }
 

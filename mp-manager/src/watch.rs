@@ -8,8 +8,8 @@ use std::vec;
 use serde::de::DeserializeOwned;
 
 use crate::error::CallError;
-use crate::handle::{Handle, decode, unexpected};
-use crate::value::{Entry, Key};
+use crate::handle::{Handle, unexpected};
+use crate::value::Entry;
 use crate::wire::{Body, Change, Operation, Page, Place};
 
 /// What a watcher is told.
@@ -81,22 +81,15 @@ impl<C> Watch<C> {
 
     fn ask(&mut self, timeout: Option<Duration>) -> Result<(), CallError> {
         let told = self.handle.wait(timeout, Operation::Watch(self.number)).and_then(|told| match told {
-            Ok(page) => {
-                let entries = Iter::of_page(&self.handle, page, Ok)?;
-                self.news.push_back(News::Snapshot(entries.collect::<Result<_, _>>()?));
-                Ok(())
-            }
-            Err(changes) => {
-                self.news.extend(changes.into_iter().map(News::Change));
-                Ok(())
-            }
+            Ok(page) => Ok(vec![News::Snapshot(Iter::of_page(&self.handle, page, Ok)?.collect::<Result<_, _>>()?)]),
+            Err(changes) => Ok(changes.into_iter().map(News::Change).collect()),
         });
         if told.is_err() {
             // The server may have told this one something that did not arrive.
             self.handle.post(Operation::Unwatch(self.number));
             self.number = fresh_number();
         }
-        told
+        told.map(|news| self.news.extend(news))
     }
 
     /// Waits for the next change, for `timeout` at most; `None` if there was none.
@@ -174,23 +167,19 @@ pub enum ListChange<T> {
     Cleared,
 }
 
-pub(crate) fn key<K: DeserializeOwned>(key: &Key) -> Result<K, CallError> {
-    key.decode().map_err(CallError::Decode)
-}
-
-pub(crate) fn entry<K: DeserializeOwned, V: DeserializeOwned>((of, value): Entry) -> Result<(K, V), CallError> {
-    Ok((key(&of)?, decode(value)?))
+pub(crate) fn entry<K: DeserializeOwned, V: DeserializeOwned>((key, value): Entry) -> Result<(K, V), CallError> {
+    Ok((key.decode()?, value.decode()?))
 }
 
 pub(crate) fn value<T: DeserializeOwned>((_, value): Entry) -> Result<T, CallError> {
-    decode(value)
+    value.decode()
 }
 
 pub(crate) fn map_change<K: DeserializeOwned, V: DeserializeOwned>(news: News) -> Result<MapChange<K, V>, CallError> {
     Ok(match news {
         News::Snapshot(entries) => MapChange::Snapshot(entries.into_iter().map(entry).collect::<Result<_, _>>()?),
-        News::Change(Change::Put(Place::Key(of), value)) => MapChange::Set(key(&of)?, decode(value)?),
-        News::Change(Change::Remove(Place::Key(of))) => MapChange::Removed(key(&of)?),
+        News::Change(Change::Put(Place::Key(key), value)) => MapChange::Set(key.decode()?, value.decode()?),
+        News::Change(Change::Remove(Place::Key(key))) => MapChange::Removed(key.decode()?),
         News::Change(Change::Clear) => MapChange::Cleared,
         News::Change(_) => return Err(unexpected(Body::Done)),
     })
@@ -199,8 +188,8 @@ pub(crate) fn map_change<K: DeserializeOwned, V: DeserializeOwned>(news: News) -
 pub(crate) fn list_change<T: DeserializeOwned>(news: News) -> Result<ListChange<T>, CallError> {
     Ok(match news {
         News::Snapshot(entries) => ListChange::Snapshot(entries.into_iter().map(value).collect::<Result<_, _>>()?),
-        News::Change(Change::Put(Place::Index(index), value)) => ListChange::Set(index as usize, decode(value)?),
-        News::Change(Change::Insert(index, value)) => ListChange::Inserted(index as usize, decode(value)?),
+        News::Change(Change::Put(Place::Index(index), value)) => ListChange::Set(index as usize, value.decode()?),
+        News::Change(Change::Insert(index, value)) => ListChange::Inserted(index as usize, value.decode()?),
         News::Change(Change::Remove(Place::Index(index))) => ListChange::Removed(index as usize),
         News::Change(Change::Clear) => ListChange::Cleared,
         News::Change(_) => return Err(unexpected(Body::Done)),
@@ -213,7 +202,7 @@ pub(crate) fn cell_change<T: DeserializeOwned>(news: News) -> Result<T, CallErro
             Some(entry) => value(entry),
             None => Err(unexpected(Body::Done)),
         },
-        News::Change(Change::Put(Place::Whole, value)) => decode(value),
+        News::Change(Change::Put(Place::Whole, value)) => value.decode(),
         News::Change(_) => Err(unexpected(Body::Done)),
     }
 }

@@ -84,7 +84,7 @@ impl Data {
             (Values::Map(map), Operation::Contains(key)) => Body::Flag(map.entries.contains_key(&key)),
             (Values::Map(map), Operation::GetMany(keys)) => Body::Values(keys.iter().map(|key| map.get(key)).collect()),
             (Values::Map(map), Operation::Keys) => {
-                let nothing = Value::encode(&()).map_err(CallError::Encode)?;
+                let nothing = Value::encode(&())?;
                 let keys: Vec<_> = map.order.values().map(|key| (key.clone(), nothing.clone())).collect();
                 Body::Entries(keys.into())
             }
