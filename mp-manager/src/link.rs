@@ -83,7 +83,7 @@ impl Link {
         calls.unsent.push(Request { call, ..request });
         let waits = later && calls.unsent.len() < TOGETHER;
         drop(calls);
-        let pending = Pending { wire, call, forks: self.forks };
+        let pending = Pending { wire, call };
         if !waits {
             pending.wire.send(call, deadline)?;
         }
@@ -120,7 +120,7 @@ impl Link {
         if let Some(wire) = open(&current) {
             return Ok(wire);
         }
-        let wire = Arc::new(Wire { connection: mine, calls: Mutex::default() });
+        let wire = Arc::new(Wire { connection: mine, calls: Mutex::default(), forks: self.forks });
         *current = Some(Arc::clone(&wire));
         Ok(wire)
     }
@@ -156,6 +156,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 struct Wire {
     connection: ClientsEnd,
     calls: Mutex<Calls>,
+    forks: u32,
 }
 
 #[derive(Debug, Default)]
@@ -307,46 +308,24 @@ impl Wire {
     }
 
     /// Sends what has come together, before a caller waits.
-    fn sent(&self, deadline: Deadline) -> MutexGuard<'_, Calls> {
+    fn sent(&self, deadline: Deadline) -> Result<MutexGuard<'_, Calls>, CallError> {
+        if self.forks != forks() {
+            return Err(CallError::Forked);
+        }
         let calls = lock(&self.calls);
         if calls.unsent.is_empty() {
-            return calls;
+            return Ok(calls);
         }
         drop(calls);
         // The calls learn an error as their answer, or try again.
         let _ = self.send(NO_CALL, deadline);
-        lock(&self.calls)
+        Ok(lock(&self.calls))
     }
 
     /// Receives the answers that have arrived, unless another thread reads.
     fn take_in(&self) {
         let mut calls = lock(&self.calls);
         while !calls.reading && !calls.ended && calls.arrived(self.connection.try_recv()) {}
-    }
-
-    fn finish(&self, call: u64, deadline: Deadline) -> Result<Body, CallError> {
-        let mut calls = self.sent(deadline);
-        loop {
-            if let Some(answer) = calls.take(call) {
-                return answer;
-            }
-            if deadline.has_passed() {
-                calls.open.remove(&call);
-                calls.pass_on();
-                return Err(CallError::TimedOut);
-            }
-            if !calls.reading {
-                calls = self.read(calls, deadline);
-                continue;
-            }
-            calls.open.insert(call, State::Awaited(Waiter::Thread(thread::current())));
-            drop(calls);
-            match deadline.left() {
-                None => thread::park(),
-                Some(left) => thread::park_timeout(left),
-            }
-            calls = lock(&self.calls);
-        }
     }
 
     /// Waits for answers, and gives each to its call.
@@ -361,24 +340,6 @@ impl Wire {
         calls.reading = false;
         calls.arrived(received);
         calls
-    }
-
-    fn poll(self: &Arc<Self>, call: u64, waker: &Waker) -> Poll<Result<Body, CallError>> {
-        let mut calls = self.sent(Deadline::NEVER);
-        if let Some(answer) = calls.take(call) {
-            return Poll::Ready(answer);
-        }
-        calls.open.insert(call, State::Awaited(Waiter::Task(waker.clone())));
-        if !calls.reading {
-            let wire = Arc::clone(self);
-            let reader = thread::Builder::new().name("mp-manager reader".to_owned());
-            // The thread gets the lock only after this one has released it.
-            if let Err(error) = reader.spawn(move || wire.read_for_tasks()) {
-                calls.open.remove(&call);
-                return Poll::Ready(Err(CallError::Busy(format!("no thread can be started here: {error}"))));
-            }
-        }
-        Poll::Pending
     }
 
     /// Reads as long as tasks wait.
@@ -396,24 +357,55 @@ impl Wire {
 pub(crate) struct Pending {
     wire: Arc<Wire>,
     call: u64,
-    forks: u32,
 }
 
 impl Pending {
     /// Waits for the answer.
     pub(crate) fn finish(&self, deadline: Deadline) -> Result<Body, CallError> {
-        if self.forks != forks() {
-            return Err(CallError::Forked);
+        let mut calls = self.wire.sent(deadline)?;
+        loop {
+            if let Some(answer) = calls.take(self.call) {
+                return answer;
+            }
+            if deadline.has_passed() {
+                calls.open.remove(&self.call);
+                calls.pass_on();
+                return Err(CallError::TimedOut);
+            }
+            if !calls.reading {
+                calls = self.wire.read(calls, deadline);
+                continue;
+            }
+            calls.open.insert(self.call, State::Awaited(Waiter::Thread(thread::current())));
+            drop(calls);
+            match deadline.left() {
+                None => thread::park(),
+                Some(left) => thread::park_timeout(left),
+            }
+            calls = lock(&self.wire.calls);
         }
-        self.wire.finish(self.call, deadline)
     }
 
     /// Has the answer, or has `waker` woken when it is there.
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<Result<Body, CallError>> {
-        if self.forks != forks() {
-            return Poll::Ready(Err(CallError::Forked));
+        let mut calls = match self.wire.sent(Deadline::NEVER) {
+            Ok(calls) => calls,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        if let Some(answer) = calls.take(self.call) {
+            return Poll::Ready(answer);
         }
-        self.wire.poll(self.call, waker)
+        calls.open.insert(self.call, State::Awaited(Waiter::Task(waker.clone())));
+        if !calls.reading {
+            let wire = Arc::clone(&self.wire);
+            let reader = thread::Builder::new().name("mp-manager reader".to_owned());
+            // The thread gets the lock only after this one has released it.
+            if let Err(error) = reader.spawn(move || wire.read_for_tasks()) {
+                calls.open.remove(&self.call);
+                return Poll::Ready(Err(CallError::Busy(format!("no thread can be started here: {error}"))));
+            }
+        }
+        Poll::Pending
     }
 
     /// Tells the server whether the value that answered this call has arrived.
@@ -426,7 +418,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if self.forks == forks() {
+        if self.wire.forks == forks() {
             lock(&self.wire.calls).open.remove(&self.call);
         }
     }
