@@ -111,7 +111,7 @@ fn receive<T: DeserializeOwned>(stream: &mut ByteConnection, beat: Duration, mut
     }
 }
 
-fn thread() -> thread::Builder {
+pub(crate) fn thread() -> thread::Builder {
     thread::Builder::new().name("mp-manager relay".to_owned())
 }
 

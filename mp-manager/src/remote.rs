@@ -18,7 +18,7 @@ use crate::relay;
 use crate::wire::{Operation, ServersEnd};
 
 /// What both sides have to have in common. The second number grows with every change of `wire`.
-const BUILD: &str = concat!("mp-manager ", env!("CARGO_PKG_VERSION"), ", protocol 3");
+const BUILD: &str = concat!("mp-manager ", env!("CARGO_PKG_VERSION"), ", protocol 4");
 
 /// How long a side that has connected may take to say what it is.
 const HELLO: Duration = Duration::from_secs(10);
@@ -83,12 +83,11 @@ impl Remote {
     /// [`RemoteError`].
     pub fn connect(address: impl Into<Address>, key: impl Into<AuthKey>) -> Result<Self, RemoteError> {
         let (address, key) = (address.into(), key.into());
-        let (way_in, door) = pipe()?;
+        let (way_in, door) = pipe().map_err(RemoteError::Io)?;
         let first = connect(&address, &key)?;
-        thread::Builder::new()
-            .name("mp-manager remote".to_owned())
-            .spawn(move || serve_door(&door, &address, &key, first))?;
-        let link = Link::through(way_in)?;
+        let serve = move || serve_door(&door, &address, &key, first);
+        relay::thread().spawn(serve).map_err(RemoteError::Io)?;
+        let link = Link::through(way_in).map_err(RemoteError::Io)?;
         ask::<()>(&link, Operation::Ping).map_err(RemoteError::Call)?;
         Ok(Self { link })
     }
@@ -132,24 +131,17 @@ pub enum RemoteError {
     Io(io::Error),
 }
 
-impl From<ConnectError> for RemoteError {
-    fn from(error: ConnectError) -> Self {
-        Self::Connect(error)
-    }
-}
-
-impl From<io::Error> for RemoteError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
+/// Says what this side is, and returns what the other one says.
+fn exchange_builds(stream: &mut ByteConnection) -> io::Result<Vec<u8>> {
+    stream.send_bytes_timeout(BUILD.as_bytes(), HELLO).map_err(io::Error::other)?;
+    Ok(stream.recv_bytes_timeout(HELLO).map_err(io::Error::other)?.unwrap_or_default())
 }
 
 /// Connects, and says what this side is. The other side says what it is, and how often it gives a
 /// sign of life.
 fn connect(address: &Address, key: &AuthKey) -> Result<(ByteConnection, Duration), RemoteError> {
-    let mut stream = Client::connect_with_key(address, key)?;
-    stream.send_bytes_timeout(BUILD.as_bytes(), HELLO).map_err(io::Error::other)?;
-    let answer = stream.recv_bytes_timeout(HELLO).map_err(io::Error::other)?.unwrap_or_default();
+    let mut stream = Client::connect_with_key(address, key).map_err(RemoteError::Connect)?;
+    let answer = exchange_builds(&mut stream).map_err(RemoteError::Io)?;
     let answer = String::from_utf8_lossy(&answer);
     let beat = answer.strip_prefix(BUILD).and_then(|rest| rest.strip_prefix('\n')?.parse().ok());
     match beat {
@@ -175,7 +167,7 @@ fn serve_door(door: &Receiver<ServersEnd>, address: &Address, key: &AuthKey, fir
         // If it fails, the process sees that its connection ends.
         if let Some((stream, beat)) = first.take().or_else(|| connect(address, key).ok()) {
             let relay = move || drop(relay::beside_process(stream, process, beat));
-            let _ = thread::Builder::new().name("mp-manager relay".to_owned()).spawn(relay);
+            let _ = relay::thread().spawn(relay);
         }
     }
 }
@@ -220,9 +212,7 @@ pub(crate) fn listen(
     let address = listener.address().clone();
     let (stop, stopped) = pipe::<()>()?;
     let link = Arc::clone(link);
-    let thread = thread::Builder::new()
-        .name("mp-manager listener".to_owned())
-        .spawn(move || accept_all(&listener, &stopped, &link, beat))?;
+    let thread = relay::thread().spawn(move || accept_all(&listener, &stopped, &link, beat))?;
     Ok((address, Listening { stop: Some(stop), thread: Some(thread) }))
 }
 
@@ -253,7 +243,7 @@ fn accept_all(listener: &Listener, stopped: &Receiver<()>, link: &Arc<Link>, bea
             let _ = serve(incoming, &link, beat);
             here.fetch_sub(1, Ordering::Relaxed);
         };
-        if thread::Builder::new().name("mp-manager relay".to_owned()).spawn(serve).is_err() {
+        if relay::thread().spawn(serve).is_err() {
             connected.fetch_sub(1, Ordering::Relaxed);
         }
     }
