@@ -120,18 +120,17 @@ impl Data {
                 None
             }
             (Values::List(values), Change::Put(Place::Index(index), value)) => {
-                check(values, index)?;
-                Some(std::mem::replace(&mut values[index as usize], value))
+                let index = check(index, end)?;
+                Some(std::mem::replace(&mut values[index], value))
             }
-            (Values::List(_), Change::Insert(index, _)) if index > end => return Err(out_of_bounds(index, end)),
+            (Values::List(_), Change::Insert(index, _)) if index > end => {
+                return Err(CallError::OutOfBounds { index, length: end });
+            }
             (Values::List(values), Change::Insert(index, value)) => {
                 values.insert(index as usize, value);
                 None
             }
-            (Values::List(values), Change::Remove(Place::Index(index))) => {
-                check(values, index)?;
-                Some(values.remove(index as usize))
-            }
+            (Values::List(values), Change::Remove(Place::Index(index))) => Some(values.remove(check(index, end)?)),
             (Values::List(values), Change::Clear) => {
                 values.clear();
                 None
@@ -152,13 +151,8 @@ impl Data {
     }
 }
 
-fn out_of_bounds(index: u64, length: u64) -> CallError {
-    CallError::OutOfBounds { index, length }
-}
-
-fn check(values: &[Value], index: u64) -> Result<(), CallError> {
-    let length = values.len() as u64;
-    if index < length { Ok(()) } else { Err(out_of_bounds(index, length)) }
+fn check(index: u64, length: u64) -> Result<usize, CallError> {
+    if index < length { Ok(index as usize) } else { Err(CallError::OutOfBounds { index, length }) }
 }
 
 impl Values {
@@ -166,10 +160,7 @@ impl Values {
     fn look(&self, place: &Place) -> Result<Option<Value>, CallError> {
         match (self, place) {
             (Self::Map(map), Place::Key(key)) => Ok(map.get(key)),
-            (Self::List(values), Place::Index(index)) => {
-                check(values, *index)?;
-                Ok(Some(values[*index as usize].clone()))
-            }
+            (Self::List(values), Place::Index(index)) => Ok(Some(values[check(*index, values.len() as u64)?].clone())),
             (Self::Cell(value), Place::Whole) => Ok(Some(value.clone())),
             _ => Err(mismatch()),
         }
