@@ -176,7 +176,7 @@ pub struct Together<'a>(pub(crate) &'a Handle);
 
 impl Drop for Together<'_> {
     fn drop(&mut self) {
-        self.0.link.send_together();
+        self.0.link.send_together(self.0.deadline());
     }
 }
 

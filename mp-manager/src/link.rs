@@ -90,12 +90,12 @@ impl Link {
         Ok(pending)
     }
 
-    /// Sends what has come together.
-    pub(crate) fn send_together(&self) {
+    /// Sends what has come together. What is not sent before the deadline goes with the next call.
+    pub(crate) fn send_together(&self, deadline: Deadline) {
         let wire = if self.is_ours() { lock(&self.wire).clone() } else { None };
         if let Some(wire) = wire {
             // The calls learn an error as their answer.
-            let _ = wire.send(NO_CALL, Deadline::NEVER);
+            let _ = wire.send(NO_CALL, deadline);
         }
     }
 
@@ -369,6 +369,7 @@ impl Pending {
             }
             if deadline.has_passed() {
                 calls.open.remove(&self.call);
+                calls.unsent.retain(|request| request.call != self.call);
                 calls.pass_on();
                 return Err(CallError::TimedOut);
             }
