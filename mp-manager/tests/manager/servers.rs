@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use mp_core::{ExitStatus, process_fn};
-use mp_manager::{CallError, Cell, List, Manager, ManagerError, Map};
+use mp_core::{ExitStatus, Sender, pipe, process_fn};
+use mp_manager::{CallError, Cell, Event, List, Manager, ManagerError, Map};
 use mp_testing::{PROMPTLY, eventually, scenario};
+
+use crate::shared::AccountProxy;
 
 #[process_fn]
 fn refuse(why: &str) {
@@ -123,4 +125,39 @@ scenario!(no_function_is_left_over_when_all_threads_go_idle, {
             scope.spawn(move || (0..500).for_each(|_| assert_eq!(map.modify::<slow>(&1, ()).unwrap(), 0)));
         }
     });
+});
+
+/// Sends more calls than the server reads while `go` is not set. `paused` is told when.
+#[process_fn]
+fn flood(blocked: AccountProxy, other: AccountProxy, go: Event, paused: Sender<()>) -> u64 {
+    // One call runs and two wait for it: three of four are in flight.
+    let running = blocked.later().wait_for(go);
+    let mut waiting: Vec<_> = (0..2).map(|_| blocked.later().pay_in(1)).collect();
+    assert_eq!(other.pay_in(1), Ok(1), "the fourth is read");
+    waiting.push(blocked.later().pay_in(1));
+    let short = other.clone().with_limit(Some(Duration::from_millis(1)));
+    assert_eq!(short.pay_in(1), Err(CallError::TimedOut), "the fifth is not");
+    // Once the socket is full, a caller waits to send, until its deadline.
+    let beyond: Vec<_> = (0..1000).map(|_| short.later().pay_in(1)).collect();
+    paused.send(()).unwrap();
+    assert_eq!(running.join(), Ok(()));
+    for (reply, expected) in waiting.into_iter().zip(1..) {
+        assert_eq!(reply.join(), Ok(expected));
+    }
+    drop(beyond);
+    other.balance().unwrap()
+}
+
+scenario!(a_process_with_too_many_calls_in_flight_is_not_read, {
+    let manager = Manager::builder().calls_in_flight(4).spawn().unwrap();
+    let [blocked, other] = [0; 2].map(|balance| AccountProxy::new(&manager, balance).unwrap());
+    let go = Event::new(&manager).unwrap();
+    let (paused, is_paused) = pipe().unwrap();
+    let child = flood::spawn(blocked, other.clone(), go.clone(), paused).unwrap();
+    is_paused.recv().unwrap();
+    // Others are served, and no call beyond the limit has run.
+    assert_eq!(other.balance(), Ok(1));
+    go.set().unwrap();
+    let ran = child.join().unwrap();
+    assert!((2..1002).contains(&ran), "{ran} calls ran: those that could not be sent in time did not");
 });
