@@ -232,3 +232,15 @@ scenario!(a_long_snapshot_comes_in_pieces_of_bounded_length, {
     read_a_long_map::spawn(map.clone()).unwrap().join().unwrap();
     eventually("the rest of each snapshot is gone", || manager.objects().unwrap().len() == 1);
 });
+
+scenario!(as_many_watches_as_an_object_may_have_go_on, {
+    let manager = Manager::spawn().unwrap();
+    let map = Map::<u8, u8>::new(&manager).unwrap();
+    let mut watches: Vec<_> = (0..4096).map(|_| map.watch().unwrap()).collect();
+    assert!(matches!(map.watch(), Err(CallError::Busy(_))));
+    assert_eq!(watches[0].next(), Some(Ok(MapChange::Snapshot(Vec::new()))));
+    map.insert(1, 2).unwrap();
+    assert_eq!(watches[0].next(), Some(Ok(MapChange::Set(1, 2))));
+    drop(watches.pop());
+    map.watch().unwrap();
+});
