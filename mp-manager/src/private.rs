@@ -55,7 +55,7 @@ pub fn call<R: DeserializeOwned>(handle: &Handle, method: u32, arguments: &impl 
 
 /// Sends a call of a method.
 pub fn later<R: DeserializeOwned>(together: &Together<'_>, method: u32, arguments: &impl Serialize) -> Reply<R> {
-    Reply::new(together.0, Value::encode(arguments).map(|arguments| (method, arguments)))
+    Reply::new(together.0, method, Value::encode(arguments))
 }
 
 /// Lets an object be used again after a panic.

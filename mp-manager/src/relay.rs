@@ -20,7 +20,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -175,16 +175,11 @@ const PROCESS: u64 = 0;
 struct BesideProcess {
     process: ServersEnd,
     watch: Arc<Watch>,
-    leases: Mutex<Leases>,
+    /// The object of each lease, and its pipe.
+    leases: Mutex<HashMap<u64, (u64, Arc<Anchor>)>>,
+    /// The last number that a lease got.
+    last_lease: AtomicU64,
     out: Mutex<Out>,
-}
-
-#[derive(Default)]
-struct Leases {
-    /// The last number that one got.
-    last: u64,
-    /// The object of each, and its pipe.
-    all: HashMap<u64, (u64, Arc<Anchor>)>,
 }
 
 /// Passes on the calls of a process of this machine, until it has ended and its leases have.
@@ -192,7 +187,7 @@ pub(crate) fn beside_process(mut stream: ByteConnection, process: ServersEnd, be
     let watch = Arc::new(Watch::new()?);
     epoll::add(&watch.epoll, &process, EventData::new_u64(PROCESS), EventFlags::IN)?;
     let (out, ends) = (Mutex::new(Out::new(&stream, beat)?), Out::new(&stream, beat)?);
-    let relay = &BesideProcess { process, watch, leases: Mutex::default(), out };
+    let relay = &BesideProcess { process, watch, leases: Mutex::default(), last_lease: AtomicU64::new(0), out };
     thread::scope(|scope| {
         thread().spawn_scoped(scope, move || {
             receive(&mut stream, beat, |frame| match frame {
@@ -212,7 +207,7 @@ impl BesideProcess {
     fn pass_on_requests(&self, beat: Duration) -> io::Result<()> {
         let mut events = Vec::with_capacity(64);
         let mut ended = false;
-        while !ended || !lock(&self.leases).all.is_empty() {
+        while !ended || !lock(&self.leases).is_empty() {
             self.watch.wait(&mut events, Some(beat))?;
             if events.is_empty() {
                 drop(lock(&self.out).send::<()>(&Frame::Beat)?);
@@ -228,7 +223,7 @@ impl BesideProcess {
     }
 
     fn release(&self, lease: u64) -> io::Result<()> {
-        let Some((object, _)) = lock(&self.leases).all.remove(&lease) else { return Ok(()) };
+        let Some((object, _)) = lock(&self.leases).remove(&lease) else { return Ok(()) };
         lock(&self.out).send::<()>(&Frame::Release(object)).map(drop)
     }
 
@@ -273,11 +268,11 @@ impl BesideProcess {
     }
 
     fn lease(&self, object: u64) -> io::Result<SharedFd> {
+        let number = self.last_lease.fetch_add(1, Ordering::Relaxed) + 1;
+        // Locked before it can hang up.
         let mut leases = lock(&self.leases);
-        leases.last += 1;
-        let number = leases.last;
         let (anchor, lease) = Anchor::new(number, &self.watch)?;
-        leases.all.insert(number, (object, anchor));
+        leases.insert(number, (object, anchor));
         Ok(lease)
     }
 }

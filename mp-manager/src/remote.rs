@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -38,8 +37,8 @@ const MOST: usize = 1024;
 /// names, and the methods of a type with the attribute [`shared`](crate::shared) by their
 /// signatures. The functions of `modify` are those that the server has under their names.
 ///
-/// **Nothing is encrypted.** The key proves to each side that the other has it, but whoever can
-/// change what is on its way can do so after that. Use ssh or WireGuard between machines.
+/// **Nothing is encrypted.** The key proves to each side that the other has it, but anyone on
+/// the way can read and change the traffic after that. Use ssh or WireGuard between machines.
 ///
 /// A value that holds descriptors or proxies cannot be sent to another machine:
 /// [`CallError::Encode`].
@@ -126,7 +125,8 @@ pub enum RemoteError {
     /// The manager closed the connection before it answered.
     #[error("the manager did not answer: {0}")]
     Call(CallError),
-    /// A descriptor or a thread was not available here.
+    /// The connection was lost before the other side said what it is, or a descriptor or a thread
+    /// was not available here.
     #[error("the connection could not be set up: {0}")]
     Io(io::Error),
 }
@@ -217,7 +217,8 @@ pub(crate) fn listen(
 }
 
 fn accept_all(listener: &Listener, stopped: &Receiver<()>, link: &Arc<Link>, beat: Duration) {
-    let connected = Arc::new(AtomicUsize::new(0));
+    // Each program's thread has a clone.
+    let connected = Arc::new(());
     loop {
         match wait(&[listener, stopped], None) {
             Ok(ready) if ready.contains(&1) => return,
@@ -234,18 +235,15 @@ fn accept_all(listener: &Listener, stopped: &Receiver<()>, link: &Arc<Link>, bea
                 continue;
             }
         };
-        if connected.load(Ordering::Relaxed) >= MOST {
+        if Arc::strong_count(&connected) > MOST {
             continue;
         }
-        connected.fetch_add(1, Ordering::Relaxed);
-        let (link, here) = (Arc::clone(link), Arc::clone(&connected));
-        let serve = move || {
+        let (link, connected) = (Arc::clone(link), Arc::clone(&connected));
+        // If no thread can be started, the program sees that its connection ends.
+        let _ = relay::thread().spawn(move || {
             let _ = serve(incoming, &link, beat);
-            here.fetch_sub(1, Ordering::Relaxed);
-        };
-        if relay::thread().spawn(serve).is_err() {
-            connected.fetch_sub(1, Ordering::Relaxed);
-        }
+            drop(connected);
+        });
     }
 }
 

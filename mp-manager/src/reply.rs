@@ -38,9 +38,9 @@ struct Sent {
 
 impl<T: DeserializeOwned> Reply<T> {
     /// Sends a call of the method at a place, with its arguments: with others, if it is short.
-    pub(crate) fn new(handle: &Handle, call: Result<(u32, Value), CallError>) -> Self {
+    pub(crate) fn new(handle: &Handle, method: u32, arguments: Result<Value, CallError>) -> Self {
         let deadline = handle.deadline();
-        let sent = call.and_then(|(method, arguments)| {
+        let sent = arguments.and_then(|arguments| {
             let short = arguments.is_small();
             let pending = handle.begin(Operation::Call(method, arguments), deadline, short)?;
             Ok(Sent { pending, deadline, _handle: handle.clone() })

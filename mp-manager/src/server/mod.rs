@@ -204,11 +204,11 @@ impl Server {
             let more;
             (next, more) = self.run_one(job, |state| {
                 let buries = state.send_answers();
-                let next = state.next_job();
+                let next = state.jobs.pop_front();
                 if next.is_none() {
                     self.rest();
                 }
-                (next, buries || state.has_jobs() || state.pause().is_some())
+                (next, buries || !state.jobs.is_empty() || state.pause().is_some())
             });
             if more {
                 self.wake_leader();
@@ -318,9 +318,9 @@ impl Server {
         loop {
             let mut state = lock(&self.state);
             state.bury();
-            if state.has_jobs() {
+            if !state.jobs.is_empty() {
                 if let Some(turn) = self.begin_as_leader() {
-                    if let Some(job) = state.next_job() {
+                    if let Some(job) = state.jobs.pop_front() {
                         drop(state);
                         self.run_one(job, |_| ());
                     }
@@ -334,7 +334,7 @@ impl Server {
                 state.send_answers();
                 if self.hand_over() {
                     // Taken under the same lock, so no other thread has taken it.
-                    if let Some(job) = state.next_job() {
+                    if let Some(job) = state.jobs.pop_front() {
                         return Next::Run(job);
                     }
                 }

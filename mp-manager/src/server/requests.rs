@@ -139,14 +139,6 @@ impl State {
         self.answer_parked(answers);
     }
 
-    pub(super) fn has_jobs(&self) -> bool {
-        !self.jobs.is_empty()
-    }
-
-    pub(super) fn next_job(&mut self) -> Option<Job> {
-        self.jobs.pop_front()
-    }
-
     /// Puts the result of a function where it belongs, and serves what has waited for that.
     pub(super) fn finish(&mut self, client: u64, call: u64, id: u64, ran: Result<Ran, CallError>) {
         if let Some(Object { content: Content::Own(own), exclusive: true, .. }) = self.objects.get_mut(&id) {

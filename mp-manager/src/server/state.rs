@@ -44,6 +44,7 @@ pub(super) struct State {
     pub(super) names: HashMap<String, Reference>,
     /// The last number that a client or an object got.
     last: u64,
+    /// Functions that wait for a thread.
     pub(super) jobs: VecDeque<Job>,
     /// When calls give up waiting, and for which object.
     timers: BTreeMap<(Instant, Waiter), u64>,
@@ -176,7 +177,7 @@ impl State {
     pub(super) fn pause(&self) -> Option<Duration> {
         let timer = self.timers.keys().next().map(|(at, _)| at.saturating_duration_since(Instant::now()));
         // A function that is left over waits for a thread, which perhaps could not be started.
-        let retry = (!self.lacking_credit.is_empty() || self.has_jobs()).then_some(RETRY);
+        let retry = (!self.lacking_credit.is_empty() || !self.jobs.is_empty()).then_some(RETRY);
         timer.into_iter().chain(retry).min()
     }
 
