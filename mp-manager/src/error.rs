@@ -25,7 +25,8 @@ pub enum CallError {
     /// `#[shared(name = "..")]`.
     #[error("two types are registered under the name `{0}`")]
     DuplicateType(String),
-    /// An argument or a result could not be encoded. If it was an argument, nothing was sent.
+    /// An argument or a result could not be encoded. If it was an argument, nothing was sent. If it
+    /// was the result of a method of a type of your own, the method has had its effect.
     #[error("a value of the call could not be encoded: {0}")]
     Encode(EncodeError),
     /// An argument or a result could not be decoded. If it was an argument, the object is
@@ -65,11 +66,12 @@ pub enum CallError {
     /// be started.
     #[error("the task failed: {0}")]
     Task(String),
-    /// The server has too little of something: descriptors, memory, or room for waiting calls. The
-    /// object is unchanged.
-    #[error("the server is too busy: {0}")]
+    /// The server or this process has too little of something: descriptors, memory, threads, or
+    /// room for waiting calls. The text says which. If it says that the answer was not sent or not
+    /// received, the call has had its effect; otherwise the object is unchanged.
+    #[error("too little was available for the call: {0}")]
     Busy(String),
-    /// The deadline passed. A call that the server has begun may still have its effect.
+    /// The deadline passed. A call that was sent may still have its effect.
     #[error("the call was not answered before its deadline")]
     TimedOut,
     /// The server has ended, or has closed the connection. The call is not sent again by itself.

@@ -72,7 +72,8 @@
 //!
 //! A call that waits, as in [`Queue::get`], [`Lock::lock`] and [`Event::wait`], is an entry in its
 //! object and holds no thread of the server. It leaves with its process. The limit of a proxy
-//! (`with_limit`) ends a wait in the server, so what was waited for is not lost.
+//! (`with_limit`) ends a wait in the server, so what was waited for is not lost. If the server is
+//! stopped or too slow, such a call takes longer than its limit.
 //!
 //! # Other programs
 //!
@@ -88,6 +89,19 @@
 //! | `{"value": 3}` | what the method returned |
 //! | `{"error": "..."}` | why there is no value; the connection goes on |
 //!
+//! # Limits
+//!
+//! | what | how much | beyond |
+//! |---|---|---|
+//! | functions and methods that run at once | [`ManagerBuilder::threads`], 64 | they wait for one to end |
+//! | unanswered calls of a process | [`ManagerBuilder::calls_in_flight`], 1,024 | callers wait |
+//! | calls of a process that wait | 65,536 | [`CallError::Busy`] |
+//! | a key, encoded | 1 MiB | [`CallError::Encode`] |
+//! | a value, encoded | [`mp_core::message_limit`] | [`CallError::Encode`] |
+//! | watches of an object | 4,096 | [`CallError::Busy`] |
+//! | changes kept for watches that lag | 1,024, or 1 MiB | a new snapshot |
+//! | programs connected at an address | 1,024 | the connection is closed |
+//!
 //! # How it works
 //!
 //! Each proxy carries two descriptors. The *door* is a socket over which a process hands the server
@@ -102,8 +116,8 @@
 //! [`CallError::Disconnected`]. The next call connects again. An answer that finds no descriptor
 //! free in the process fails alone, with [`CallError::Busy`].
 //!
-//! A process that has too many unanswered calls ([`ManagerBuilder::calls_in_flight`]) is not read
-//! until it takes its answers, and its callers wait. It does not keep others waiting.
+//! The server does not read from a process that has too many unanswered calls, until it has taken
+//! answers. Its callers wait, and no others.
 //!
 //! # Process death
 //!

@@ -110,9 +110,10 @@ pub struct LockGuard {
 impl LockGuard {
     /// Returns a number that grows with every holder of the lock.
     ///
-    /// A resource that is told it with each request can refuse requests with a lower number than
-    /// one that it has seen: they come from an owner that has lost the lock and does not know, for
-    /// example because it was stopped, and the connection was closed.
+    /// Send it with each request to the resource that the lock protects. The resource can then
+    /// refuse a request with a lower number than one that it has seen. Such a request comes from an
+    /// owner that has lost the lock and does not know it: it was stopped, for example, and its
+    /// connection was closed.
     pub fn token(&self) -> u64 {
         self.token
     }

@@ -191,9 +191,9 @@ impl Manager {
         self.listen_publicly(address, key)
     }
 
-    /// Listens at an address that other machines may reach. **Nothing is encrypted**: whoever can
-    /// read or change the traffic can do so, with the key or without. Use it inside a tunnel such
-    /// as WireGuard.
+    /// Listens at an address that other machines may reach. **Nothing is encrypted**: anyone on the
+    /// way can read and change the traffic, without the key. Use it inside a tunnel such as
+    /// WireGuard.
     ///
     /// # Errors
     ///
@@ -204,7 +204,7 @@ impl Manager {
         Ok(address)
     }
 
-    /// Describes the objects of the server, for whoever debugs.
+    /// Describes the objects of the server, for debugging.
     ///
     /// # Errors
     ///
@@ -314,8 +314,12 @@ impl ManagerBuilder {
         self
     }
 
-    /// Sets how many calls of one process the server reads before it has answered one of them. The
-    /// default is 1024. Beyond that, and when the socket is full, the callers wait.
+    /// Sets how many calls of one process may be unanswered, and at least one. The default is 1024.
+    /// With so many, the server does not read the next ones. They stay in the socket, and once that
+    /// is full, callers wait to send, for as long as the limit of their proxy allows.
+    ///
+    /// Calls that wait for an object, as in [`Queue::get`](crate::Queue::get), do not count. A
+    /// process can have 65,536 of those. The next one fails with [`CallError::Busy`].
     pub fn calls_in_flight(mut self, calls: usize) -> Self {
         self.limits.calls = calls.max(1);
         self

@@ -266,7 +266,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get), and [`CallError::Busy`] if 4,096 processes watch the map.
+    /// As [`get`](Self::get), and [`CallError::Busy`] if the map has 4,096 watches.
     pub fn watch(&self) -> Result<Watch<MapChange<K, V>>, CallError> {
         Watch::new(&self.handle, watch::map_change)
     }

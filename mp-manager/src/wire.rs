@@ -312,7 +312,7 @@ answers! {
     Result<Lease, Value>: { Body::Object(lease) => Ok(lease), Body::Value(Some(error)) => Err(error) }
 }
 
-/// Describes an object of a server, for whoever debugs.
+/// Describes an object of a server, for debugging.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ObjectInfo {
