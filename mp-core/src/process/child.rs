@@ -31,9 +31,14 @@ impl Child {
         Self { key: children::add(&record), record, kill_on_drop }
     }
 
-    /// Describes the child, for code that has to outlive this.
+    /// What is known of the child, for code that has to outlive this.
+    pub(super) fn record(&self) -> Arc<Record> {
+        Arc::clone(&self.record)
+    }
+
+    /// Describes the child, likewise.
     pub(super) fn info(&self) -> ChildInfo {
-        ChildInfo::new(Arc::clone(&self.record))
+        ChildInfo::new(self.record())
     }
 
     /// Tells whether this process started the child, and is not a copy of the one that did.

@@ -42,7 +42,7 @@ use crate::sys::{fd, socket};
 /// | from the process that starts it, at that time | from the server |
 /// |---|---|
 /// | arguments of the function, name, environment, working directory, standard streams | memory: statics and what they own, thread-locals, what [`on_start`](macro@crate::on_start) functions have set up, handlers of signals, the panic hook |
-/// | what the `Builder` sets | what the builder does not set: resource limits, user, umask, niceness, processors, ignored signals, session and group, as they were when the server was built |
+/// | what the `Builder` sets | what the builder does not set: resource limits, user, umask, niceness, processors, ignored signals, session and group, root directory and namespaces, as they were when the server was built |
 /// | | files that the preload has opened to read, with their positions; the layout of the address space |
 ///
 /// All processes of a server have one layout of the address space, and the state of every generator
@@ -59,11 +59,12 @@ use crate::sys::{fd, socket};
 /// # Process death
 ///
 /// The kernel kills the server when its owner dies. If the server dies, its processes run on, and
-/// their values arrive. How one of them ended is then known from Linux 6.15 on, and is
-/// [`ExitStatus::Unknown`] before. Starting a process fails with [`SpawnError::ForkServerGone`], or
-/// starts the server again ([`restart`](super::ForkServerBuilder::restart)). A server that is
-/// stopped, by SIGSTOP for example, makes a spawn wait until it goes on or is killed. Before Linux
-/// 6.15, joining a process that has returned no value waits for it as well.
+/// their values arrive. How one of them ended is then known from Linux 6.15 on, unless a debugger
+/// holds it for a second after its end, and is [`ExitStatus::Unknown`] otherwise. Starting a
+/// process fails with [`SpawnError::ForkServerGone`], or starts the server again
+/// ([`restart`](super::ForkServerBuilder::restart)). A server that is stopped, by SIGSTOP for
+/// example, makes a spawn wait until it goes on or is killed. Before Linux 6.15, joining a process
+/// that has returned no value waits for it as well.
 ///
 /// The server, its owner and its processes are in one PID namespace:
 /// [`build`](super::ForkServerBuilder::build) fails with
@@ -144,7 +145,7 @@ impl Running {
             Some(Ok(Report::Forked { pid, pidfd })) => {
                 let pid = Pid::from_raw(pid).ok_or_else(|| no_copy("it has sent no pid"))?;
                 let pidfd = pidfd.into_owned().map_err(no_copy)?;
-                let reaper = Reaper::Server { report, by: None };
+                let reaper = Reaper::Server { server: self.process.child.record(), report, by: None };
                 Ok(Some(Made { control, _theirs: None, pid, pidfd, reaper, start: None }))
             }
             Some(Ok(Report::NotForked { setting, error, text })) => Err(why_not_forked(setting, error, text)),

@@ -97,7 +97,7 @@ impl<T> Process<T> {
     ///
     /// Before Linux 6.15, a [`ForkServer`](super::ForkServer) reports how its processes ended.
     /// While it is stopped, this returns `None` for a process that has ended, after a tenth of a
-    /// second.
+    /// second. It does the same while a debugger holds a process of a fork server that has ended.
     ///
     /// Once it has ended, the sentinel is the only descriptor that is left of it, besides those
     /// that its value contains.

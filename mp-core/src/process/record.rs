@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -50,9 +50,10 @@ pub(super) enum Reaper {
     Parent,
     /// The fork server that made it.
     Server {
+        server: Arc<Record>,
         /// Where the server sends the status, if the kernel does not tell it.
         report: Option<Receiver<i32>>,
-        /// When the kernel, which reaps it, should have done so.
+        /// When whoever reaps it, now that the server has ended, should have done so.
         by: Option<Deadline>,
     },
 }
@@ -61,13 +62,13 @@ pub(super) enum Reaper {
 const REPORTING: Duration = Duration::from_millis(100);
 
 impl Reaper {
-    /// Returns how the child ended; `None` while it runs, or while a fork server that has not yet
-    /// reaped it is stopped.
+    /// Returns how the child ended; `None` while it runs, while a debugger holds it, or while a
+    /// fork server that has not yet reaped it is stopped.
     fn status(&mut self, pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
-        let (report, by) = match self {
+        let (server, report, by) = match self {
             Self::Parent => return process::reap(pidfd),
             Self::Server { .. } if !process::ended(pidfd)? => return Ok(None),
-            Self::Server { report, by } => (report, by),
+            Self::Server { server, report, by } => (server, report, by),
         };
         match report.as_ref().map(|report| report.recv_timeout(REPORTING)) {
             Some(Ok(status)) => return Ok(status.map(ExitStatus::from_wait)),
@@ -75,9 +76,12 @@ impl Reaper {
             Some(Err(_)) => *report = None,
             None => {}
         }
-        let by = *by.get_or_insert_with(|| Deadline::after(process::REAPING));
         let status = process::status_of_orphan(pidfd, Deadline::after(REPORTING));
-        Ok(status.or_else(|| by.has_passed().then_some(ExitStatus::Unknown)))
+        if status.is_some() || server.runs() {
+            return Ok(status);
+        }
+        let by = *by.get_or_insert_with(|| Deadline::after(process::REAPING));
+        Ok(by.has_passed().then_some(ExitStatus::Unknown))
     }
 }
 

@@ -8,7 +8,7 @@ use mp_testing::faults::{Random, busy};
 use mp_testing::{PATIENCE, eventually, nothing, procfs, run_for_ever, scenario};
 use rustix::process::{Signal, kill_process};
 
-fn signal(pid: u32, signal: Signal) {
+pub(crate) fn signal(pid: u32, signal: Signal) {
     kill_process(procfs::number_of(pid), signal).unwrap();
 }
 

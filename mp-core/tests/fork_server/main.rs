@@ -2,5 +2,7 @@
 //! `ci/repeat` runs the tests of other processes with a fork server as well.
 
 mod deaths;
+mod instants;
 mod preload;
 mod processes;
+mod steps;
