@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use mp_testing::start_method::is_not_for_fork_server;
+
 /// A name that holds the number of this process, so that what is left of it is found.
 pub(crate) fn own(what: &str) -> String {
     format!("shm-test-{what}-{}", std::process::id())
@@ -41,6 +43,9 @@ fn list() -> Vec<String> {
 /// Gives this process, and what it starts, a `/dev/shm` of its own of that many bytes, so that
 /// nobody else sweeps there. False, which is said, if it may not.
 pub(crate) fn have_a_directory_of_their_own(size: u64) -> bool {
+    if is_not_for_fork_server("it has the mounts that this process had when it was built") {
+        return false;
+    }
     // SAFETY: from here on this process sees mounts of its own, which changes nothing that memory
     // safety depends on.
     if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
