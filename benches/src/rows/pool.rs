@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mp_core::process_fn;
+use mp_core::{ForkServer, StartMethod, active_children, process_fn};
 use mp_pool::Pool;
 
 use super::{pinned, row};
@@ -33,6 +33,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("pool/mebibyte", |_| mebibyte()),
         single(row("pool/ten-million", |_| ten_million())),
         single(row("pool/start-64", |_| start_64())),
+        single(row("pool/start-64-warm", |_| start_64_warm())),
     ]
 }
 
@@ -208,22 +209,65 @@ fn ten_million() -> Vec<Contender> {
 
 /// The most memory that this process has had, in KiB.
 fn most_resident() -> io::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    kibibytes(&std::fs::read_to_string("/proc/self/status")?, "VmHWM:")
+}
+
+/// The value of a line of a file in `/proc`.
+fn kibibytes(text: &str, name: &str) -> io::Result<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).ok_or_else(|| failed("it is not told"))
 }
 
-/// A pool of 64 workers, from the beginning to the first value of each, and to its end.
-fn start_64() -> Vec<Contender> {
-    const MANY: usize = 64;
-    let ours: Run = Box::new(|operations| {
+const MANY: usize = 64;
+
+/// A pool of 64 workers, after the first value of each.
+fn many(method: &StartMethod) -> io::Result<Pool> {
+    let pool = Pool::builder().workers(MANY).name("many").start_method(method.clone()).build().map_err(failed)?;
+    pool.map::<nothing>(0..MANY as u64).map_err(failed)?;
+    Ok(pool)
+}
+
+/// Such a pool from its beginning to its end.
+fn start(method: StartMethod) -> Run {
+    Box::new(move |operations| {
         let start = Instant::now();
         for _ in 0..operations {
-            let pool = Pool::new(MANY).map_err(failed)?;
-            pool.map::<nothing>(0..MANY as u64).map_err(failed)?;
+            drop(many(&method)?);
         }
         Ok(start.elapsed())
+    })
+}
+
+/// The workers of a fork server beside spawned ones, in time and in memory, which it prints.
+fn start_64_warm() -> Vec<Contender> {
+    let measured = |how, server: io::Result<StartMethod>| {
+        let method = server?;
+        eprintln!("    64 workers {how} that wait: {} KiB of memory", memory_of_many(&method)?);
+        Ok(start(method))
+    };
+    let server = ForkServer::builder().build().map(StartMethod::ForkServer).map_err(failed);
+    vec![
+        Contender::ours("a pool of 64 from a fork server", measured("from a fork server", server)),
+        Contender::limit("a pool of 64 that are spawned", None, measured("that were spawned", Ok(StartMethod::Spawn))),
+    ]
+}
+
+/// The proportional memory of 64 workers that wait, in KiB: of what processes share, each has a
+/// part.
+fn memory_of_many(method: &StartMethod) -> io::Result<u64> {
+    let pool = many(method)?;
+    let workers = active_children().into_iter().filter(|child| child.name().starts_with("many"));
+    let memory = workers.map(|worker| {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", worker.pid()))?;
+        kibibytes(&text, "Pss:")
     });
+    let sum = memory.sum();
+    drop(pool);
+    sum
+}
+
+fn start_64() -> Vec<Contender> {
+    let ours = start(StartMethod::Spawn);
     let limit: Run = Box::new(|operations| {
         let start = Instant::now();
         for _ in 0..operations {
@@ -236,7 +280,7 @@ fn start_64() -> Vec<Contender> {
     });
     #[allow(unused_mut, reason = "there may be no peers")]
     let mut contenders = vec![
-        Contender::ours("Pool::new(64), a map, its end", Ok(ours)),
+        Contender::ours("a pool of 64, a map, its end", Ok(ours)),
         Contender::limit("64 processes, spawned and joined", 1.5, Ok(limit)),
     ];
     #[cfg(feature = "peers")]

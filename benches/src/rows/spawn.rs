@@ -1,14 +1,19 @@
 //! A process that does nothing, from its start until it was waited for.
 
 use std::ffi::CString;
+use std::hint::black_box;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use mp_core::{ForkServer, process_fn};
+use memmap2::{Advice, MmapMut};
+use mp_core::{ForkServer, ForkServerBuilder, process_fn};
+use mp_shm::Buffer;
+use serde::{Deserialize, Serialize};
 
+use super::resident::available;
 use super::{pinned, row};
 use crate::measure::{Contender, Row, Run, Scale};
 use crate::{partner, raw};
@@ -22,6 +27,8 @@ pub(super) fn rows() -> Vec<Row> {
         pinned("spawn", contenders),
         row("fork-server", from_server),
         pinned("fork-server", from_server),
+        row("fork-server/frozen", |scale| loaded(scale, Kind::Frozen)),
+        row("fork-server/private", |scale| loaded(scale, Kind::Private)),
     ]
 }
 
@@ -54,8 +61,56 @@ fn from_server(_scale: Scale) -> Vec<Contender> {
 }
 
 fn copies() -> io::Result<Run> {
-    let server = ForkServer::builder().build().map_err(partner::failed)?;
+    from(ForkServer::builder())
+}
+
+fn from(builder: ForkServerBuilder) -> io::Result<Run> {
+    let server = builder.build().map_err(partner::failed)?;
     Ok(repeated(move || server.spawn(nothing::call())?.join().map_err(partner::failed)))
+}
+
+/// What a server has loaded.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Kind {
+    Frozen,
+    Private,
+}
+
+/// The server with memory, and the one without.
+fn loaded(scale: Scale, kind: Kind) -> Vec<Contender> {
+    let (most, goal): (u64, _) = match kind {
+        Kind::Frozen => (1 << 30, Some(1.1)),
+        Kind::Private => (256 << 20, None),
+    };
+    let bytes = if scale.quick { most / 4 } else { most };
+    if bytes > available() / 2 {
+        return Vec::new();
+    }
+    let name = format!("{} MiB, {kind:?}", bytes >> 20);
+    vec![
+        Contender::ours(&name, from(ForkServer::builder().preload(load::call(bytes as usize, kind)))),
+        Contender::limit(&format!("without {name}"), goal, copies()),
+    ]
+}
+
+/// Loads memory that stays, and looks at each page.
+#[process_fn]
+fn load(bytes: usize, kind: Kind) {
+    let memory: &[u8] = match kind {
+        Kind::Frozen => {
+            let mut buffer = Buffer::zeroed(bytes).expect("memory");
+            buffer.fill(1);
+            Box::leak(Box::new(buffer.freeze().expect("it has one owner")))
+        }
+        Kind::Private => {
+            let memory = Box::leak(Box::new(MmapMut::map_anon(bytes).expect("memory")));
+            // A huge page would cost no more than a small one. Some kernels have none.
+            let _ = memory.advise(Advice::NoHugePage);
+            memory.fill(1);
+            memory
+        }
+    };
+    black_box(memory.iter().step_by(4096).map(|byte| u64::from(*byte)).sum::<u64>());
 }
 
 /// A turn of one operation after another.
