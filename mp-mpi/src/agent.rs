@@ -10,7 +10,7 @@ use mp_core::__private::Role;
 use mp_core::raw::Message;
 use mp_pool::raw::{Body, Letter, Node};
 
-use crate::host::{Launcher, Pause, describe, exit_at_once};
+use crate::host::{Launcher, Pause, describe, exit_at_once, say};
 use crate::memory::Copies;
 use crate::mpi::Mpi;
 use crate::port::{Arrived, Frame, Port, PortError};
@@ -39,17 +39,17 @@ fn run() {
     let mpi = match Mpi::init() {
         Ok(mpi) => mpi,
         Err(error) => {
-            eprintln!("mp-mpi: a rank has no MPI: {error}");
+            say(format_args!("a rank has no MPI: {error}"));
             exit(FAILED);
         }
     };
     let rank = mpi.rank();
     if rank == 0 {
-        eprintln!(
-            "mp-mpi: the launcher says that this process has rank {}, and MPI says that it is alone: were they made for \
+        say(format_args!(
+            "the launcher says that this process has rank {}, and MPI says that it is alone: were they made for \
              each other? With Slurm, use `srun --mpi=pmix`",
             launcher::rank().unwrap_or(0)
-        );
+        ));
         mpi.abort();
     }
     let mut port = Port::new(mpi);
@@ -57,16 +57,16 @@ fn run() {
     match served {
         Ok(Ok(())) => {}
         Ok(Err(why)) => {
-            eprintln!("mp-mpi: the agent of rank {rank} ends the job: {why}");
+            say(format_args!("the agent of rank {rank} ends the job: {why}"));
             port.mpi().abort();
         }
         Err(_) => {
-            eprintln!("mp-mpi: the agent of rank {rank} panicked, which ends the job");
+            say(format_args!("the agent of rank {rank} panicked, which ends the job"));
             port.mpi().abort();
         }
     }
     if let Err(error) = port.finalize() {
-        eprintln!("mp-mpi: the agent of rank {rank} could not end: {error}");
+        say(format_args!("the agent of rank {rank} could not end: {error}"));
         exit(FAILED);
     }
 }
@@ -150,7 +150,7 @@ impl Agent {
     fn sleep(&mut self, is_busy: bool) {
         if self.launcher.is_gone() {
             // Without it no other rank can be reached. The kernel kills the workers.
-            eprintln!("mp-mpi: an agent ends because its launcher has died");
+            say(format_args!("an agent ends because its launcher has died"));
             exit_at_once();
         }
         let length = self.pause.length(is_busy || self.node.as_ref().is_some_and(Node::is_busy));

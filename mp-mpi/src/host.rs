@@ -1,9 +1,10 @@
 //! What a rank says about itself and its host.
 
 use std::collections::hash_map::DefaultHasher;
+use std::fmt;
 use std::fs::File;
 use std::hash::Hasher;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -78,6 +79,12 @@ impl Pause {
     pub(crate) fn length(&self, is_busy: bool) -> Duration {
         (self.idle.elapsed() / 4).clamp(SHORTEST, if is_busy { LONGEST_BUSY } else { LONGEST })
     }
+}
+
+/// Prints a line for the user. Unlike `eprintln` it does not panic if the launcher, which reads it,
+/// has died.
+pub(crate) fn say(what: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "mp-mpi: {what}");
 }
 
 /// Ends this process without MPI's own clean-up, which waits for others.

@@ -1,6 +1,6 @@
 //! The thread of rank 0 that calls MPI.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -11,7 +11,7 @@ use mp_core::raw::{Message, catch_panic};
 use mp_pool::raw::{Arrivals, Body, Carrier, Letter};
 
 use crate::error::WorldError;
-use crate::host::{Launcher, Pause, describe, exit_at_once};
+use crate::host::{Launcher, Pause, describe, exit_at_once, say};
 use crate::memory::{Originals, is_frozen};
 use crate::mpi::{self, Mpi};
 use crate::port::{Arrived, Frame, Hello, Port, PortError};
@@ -79,7 +79,7 @@ pub(crate) struct Leader {
     pub(crate) hosts: Vec<Hello>,
     pub(crate) own: Hello,
     begin: mpsc::Sender<(Vec<u8>, Arrivals)>,
-    thread: JoinHandle<Result<(), PortError>>,
+    thread: JoinHandle<Result<usize, PortError>>,
 }
 
 impl Leader {
@@ -112,13 +112,13 @@ impl Leader {
         let _ = self.begin.send((setup, arrivals));
     }
 
-    /// Ends the agents and MPI. The pool has no worker any more.
-    pub(crate) fn end(self) -> Result<(), PortError> {
+    /// Ends the agents and MPI. The pool has no worker any more. Returns how many ranks were lost.
+    pub(crate) fn end(self) -> Result<usize, PortError> {
         let Self { outbox, begin, thread, .. } = self;
         outbox.ends.store(true, Ordering::SeqCst);
         drop(begin);
         outbox.wake();
-        thread.join().unwrap_or(Ok(()))
+        thread.join().unwrap_or(Ok(0))
     }
 }
 
@@ -161,24 +161,27 @@ fn run(
     outbox: &Outbox,
     greeted: &mpsc::Sender<Greeted>,
     begins: &mpsc::Receiver<(Vec<u8>, Arrivals)>,
-) -> Result<(), PortError> {
+) -> Result<usize, PortError> {
     let mpi = match Mpi::init() {
         Ok(mpi) => mpi,
         Err(error) => {
             let _ = greeted.send(Err(WorldError::Mpi(error.to_string())));
-            return Ok(());
+            return Ok(0);
         }
     };
     let mut rank = Rank { port: Port::new(mpi), launcher: Launcher::new(), pause: Pause::new() };
     let lead = catch_panic(|| lead(&mut rank, outbox, greeted, begins));
     match lead {
-        Ok(Ok(())) => rank.port.finalize(),
+        Ok(Ok(())) => {
+            let lost = rank.port.lost().len();
+            rank.port.finalize().map(|()| lost)
+        }
         Ok(Err(error)) => {
-            eprintln!("mp-mpi: rank 0 ends the job: {error}");
+            say(format_args!("rank 0 ends the job: {error}"));
             rank.port.mpi().abort()
         }
         Err(_) => {
-            eprintln!("mp-mpi: rank 0 ends the job: its thread for MPI panicked");
+            say(format_args!("rank 0 ends the job: its thread for MPI panicked"));
             rank.port.mpi().abort()
         }
     }
@@ -227,7 +230,11 @@ impl Rank {
         let mut hosts: Vec<Option<Hello>> = vec![None; self.port.mpi().size() - 1];
         let deadline = Instant::now() + GREETING;
         while hosts.iter().any(Option::is_none) {
-            match self.port.receive()? {
+            let arrived = self.port.receive()?;
+            if let Some(lost) = self.port.lost().first() {
+                return Err(PortError::Lost(*lost));
+            }
+            match arrived {
                 Some(Arrived { from, frame: Frame::Hello(hello), .. }) if from > 0 => hosts[from - 1] = Some(hello),
                 Some(Arrived { from, frame, .. }) => {
                     return Err(PortError::Broken(from, format!("{frame:?} in place of a greeting")));
@@ -270,7 +277,7 @@ impl Rank {
 
     /// Passes letters on until the pool has ended.
     fn serve(&mut self, outbox: &Outbox, mut arrivals: Arrivals, mut memory: Originals) -> Result<(), PortError> {
-        let mut is_busy = false;
+        let (mut is_busy, mut lost) = (false, 0);
         loop {
             let mut some = false;
             for (node, Letter { head, body }) in outbox.take() {
@@ -285,6 +292,12 @@ impl Rank {
                 let taken = arrivals.arrived(from - 1, &mut head, body);
                 taken.map_err(|why| PortError::Broken(from, why))?;
             }
+            for rank in self.port.lost().iter().skip(lost) {
+                // After what it said before.
+                say(format_args!("rank {rank} was lost, and the pool goes on without it"));
+                arrivals.lost(rank - 1);
+            }
+            lost = self.port.lost().len();
             arrivals.settle();
             if some {
                 self.pause.reset();
@@ -302,28 +315,30 @@ impl Rank {
     fn check_launcher(&self) {
         if self.launcher.is_gone() {
             // Without it no other rank can be reached. The kernel kills the workers.
-            eprintln!("mp-mpi: rank 0 ends because its launcher has died");
+            say(format_args!("rank 0 ends because its launcher has died"));
             exit_at_once();
         }
     }
 
     /// Ends the agents, and waits until each has said that it has no worker any more.
     fn dismiss(&mut self, frame: &Frame) -> Result<(), PortError> {
-        let mut left = self.port.mpi().size() - 1;
-        for agent in 1..=left {
-            self.port.send(agent, frame, Vec::new())?;
+        let mut left: HashSet<usize> = (1..self.port.mpi().size()).collect();
+        for agent in &left {
+            self.port.send(*agent, frame, Vec::new())?;
         }
-        while left > 0 || !self.port.has_sent() {
-            match self.port.receive()? {
-                Some(Arrived { frame: Frame::Gone, .. }) => left -= 1,
+        loop {
+            let arrived = self.port.receive()?;
+            left.retain(|agent| !self.port.lost().contains(agent));
+            match arrived {
+                Some(Arrived { from, frame: Frame::Gone, .. }) => drop(left.remove(&from)),
                 // What an agent said before it knew.
                 Some(_) => {}
+                None if left.is_empty() && self.port.has_sent() => return Ok(()),
                 None => {
                     self.check_launcher();
                     std::thread::sleep(self.pause.length(true));
                 }
             }
         }
-        Ok(())
     }
 }

@@ -58,9 +58,13 @@
 //! | process | what happens when it dies |
 //! |---|---|
 //! | a worker | the task that it runs fails with [`TaskError::Crashed`], or runs again if retries allow; the others go on; it is replaced |
-//! | an agent, or its host | the launcher ends the job; no process is left on any host |
+//! | an agent, or its host | the launcher ends the job, and no process is left on any host; with ULFM the pool goes on without it |
 //! | rank 0 | the launcher ends the job; no process is left on any host |
 //! | the launcher | every rank ends within seconds, and the kernel ends its workers |
+//!
+//! With ULFM (Open MPI from 5 on, `mpirun --with-ft ulfm --mca async_mpi_finalize true`) a lost
+//! rank costs the tasks that its workers were sent, which fail with [`TaskError::NodeLost`] or run
+//! again if retries allow. The others run on the ranks that are left.
 //!
 //! If `main` returns without having made a pool, the agents end as well. If it exits without
 //! dropping its pool, the launcher ends the job as if a rank had failed.

@@ -12,6 +12,7 @@ use mp_pool::PoolBuilder;
 use mp_pool::raw::{self, Site};
 
 use crate::error::{FinishError, WorldError};
+use crate::host::say;
 use crate::launcher;
 use crate::leader::{Leader, begin_world};
 use crate::port::Hello;
@@ -87,7 +88,8 @@ impl Builder {
     /// the environment variable [`MP_MPI_COMPLETE`](MARKER) names. Building the pool removes it.
     ///
     /// The exit code of a launcher may be 0 even if a rank was lost. The marker is written last:
-    /// every task was done, every agent has acknowledged the end, and MPI was finalised.
+    /// every task was done, every agent that was not lost has acknowledged the end, and MPI was
+    /// finalised. Its text says how many tasks and ranks there were, and how many ranks were lost.
     pub fn marker(mut self, path: impl Into<PathBuf>) -> Self {
         self.marker = Some(path.into());
         self
@@ -187,13 +189,16 @@ impl Pool {
         if let Some(pool) = self.pool.take() {
             let stats = pool.stats();
             if stats.queued == 0 && stats.sent == 0 {
-                text = format!("complete: {} tasks on {} ranks\n", stats.done, self.nodes.len());
+                text = format!("complete: {} tasks on {} ranks", stats.done, self.nodes.len());
             }
             drop(pool);
         }
-        leader.end().map_err(|error| FinishError::Mpi(error.to_string()))?;
+        let lost = leader.end().map_err(|error| FinishError::Mpi(error.to_string()))?;
+        let of_them = if lost > 0 { format!(", {lost} of which were lost") } else { String::new() };
         match &self.marker {
-            Some(marker) if !text.is_empty() => write(marker, &text).map_err(FinishError::Marker),
+            Some(marker) if !text.is_empty() => {
+                write(marker, &format!("{text}{of_them}\n")).map_err(FinishError::Marker)
+            }
             _ => Ok(()),
         }
     }
@@ -213,7 +218,7 @@ impl Deref for Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
-            eprintln!("mp-mpi: the run is not known to be complete: {error}");
+            say(format_args!("the run is not known to be complete: {error}"));
         }
     }
 }

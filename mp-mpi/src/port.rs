@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use mp_core::raw::{Message, decode_plain, error_chain};
 use serde::{Deserialize, Serialize};
 
-use crate::mpi::{Mpi, MpiError, Sending, Waiting};
+use crate::mpi::{Mpi, MpiError, Transfer};
 
 /// What a frame is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub(crate) enum PortError {
     Mpi(MpiError),
     #[error("rank {0} sent what is no frame: {1}")]
     Broken(usize, String),
+    #[error("rank {0} was lost")]
+    Lost(usize),
 }
 
 impl From<MpiError> for PortError {
@@ -83,28 +85,74 @@ const MOST: usize = 1 << 30;
 /// The variable that sets the longest message, in bytes, for tests.
 const MOST_VARIABLE: &str = "MP_MPI_LONGEST_MESSAGE";
 
+/// How far a transfer is.
+enum Step {
+    /// With what was received.
+    Done(Vec<u8>),
+    Waits(Transfer),
+    /// Its rank was lost, so it may never be done.
+    Lost,
+}
+
 /// Sends and receives frames.
 pub(crate) struct Port {
     mpi: Mpi,
     most: usize,
-    sending: VecDeque<Sending>,
+    sending: VecDeque<Transfer>,
+    /// In the order in which they were sent, as far as they are of one rank.
+    receiving: VecDeque<Transfer>,
     /// By rank: the frame whose body is on its way, and the body's length.
     partial: Vec<Option<(Arrived, usize)>>,
+    /// The ranks that were lost, in the order in which that became known.
+    lost: Vec<usize>,
 }
 
 impl Port {
     pub(crate) fn new(mpi: Mpi) -> Self {
         let most = std::env::var(MOST_VARIABLE).ok().and_then(|most| most.parse().ok());
         let partial = (0..mpi.size()).map(|_| None).collect();
-        Self { most: most.unwrap_or(MOST).clamp(1, MOST), mpi, sending: VecDeque::new(), partial }
+        Self {
+            most: most.unwrap_or(MOST).clamp(1, MOST),
+            mpi,
+            sending: VecDeque::new(),
+            receiving: VecDeque::new(),
+            partial,
+            lost: Vec::new(),
+        }
     }
 
     pub(crate) fn mpi(&self) -> &Mpi {
         &self.mpi
     }
 
-    /// Begins to send a frame. It does not wait.
+    /// The ranks that were lost, in the order in which that became known.
+    pub(crate) fn lost(&self) -> &[usize] {
+        &self.lost
+    }
+
+    /// Finds out whether a call failed only because ranks were lost: the one that it concerned, or,
+    /// if it concerned all, one that was not known.
+    fn excuse(&mut self, of: Option<usize>, error: MpiError) -> Result<(), PortError> {
+        let known = self.lost.len();
+        for rank in self.mpi.lost()? {
+            if !self.lost.contains(&rank) {
+                self.lost.push(rank);
+                self.partial[rank] = None;
+            }
+        }
+        match of {
+            _ if self.lost.contains(&0) => Err(PortError::Lost(0)),
+            Some(rank) if self.lost.contains(&rank) => Ok(()),
+            None if self.lost.len() > known => Ok(()),
+            _ => Err(PortError::Mpi(error)),
+        }
+    }
+
+    /// Begins to send a frame. It does not wait. What is for a lost rank is dropped.
     pub(crate) fn send(&mut self, rank: usize, frame: &Frame, body: Vec<u8>) -> Result<(), PortError> {
+        if self.lost.contains(&rank) {
+            return Ok(());
+        }
         let mut bytes = vec![0; PREFIX];
         let encoded = Message::append(frame, &mut bytes, usize::MAX, None);
         if let Err(error) = encoded {
@@ -121,8 +169,9 @@ impl Port {
         };
         // What says what follows is one message.
         let most = if buffers[1].is_empty() { MOST } else { self.most.max(buffers[0].len()) };
-        self.sending.push_back(self.mpi.send(rank, buffers, most)?);
-        Ok(())
+        let (sending, result) = self.mpi.send(rank, buffers, most);
+        self.sending.push_back(sending);
+        result.or_else(|error| self.excuse(Some(rank), error))
     }
 
     /// Whether everything has left.
@@ -133,36 +182,78 @@ impl Port {
     /// Sees to what is on its way, and takes one frame that has come. Returns `None` if there is
     /// none.
     pub(crate) fn receive(&mut self) -> Result<Option<Arrived>, PortError> {
-        let mut left = VecDeque::new();
-        for mut sending in self.sending.drain(..) {
-            if !self.mpi.is_sent(&mut sending)? {
-                left.push_back(sending);
+        for sending in std::mem::take(&mut self.sending) {
+            if let Step::Waits(sending) = self.step(sending)? {
+                self.sending.push_back(sending);
             }
         }
-        self.sending = left;
-        while let Some(waiting) = self.mpi.probe()? {
-            if let Some(arrived) = self.take(waiting)? {
-                return Ok(Some(arrived));
+        loop {
+            match self.mpi.probe() {
+                Ok(Some(waiting)) => match self.mpi.receive(waiting) {
+                    Ok(receiving) => self.receiving.push_back(receiving),
+                    Err(error) => self.excuse(Some(waiting.source), error)?,
+                },
+                Ok(None) => break,
+                Err(error) => self.excuse(None, error)?,
+            }
+        }
+        // Ranks of which something is on its way that comes first.
+        let (mut behind, mut index) = (Vec::new(), 0);
+        while let Some(receiving) = self.receiving.remove(index) {
+            let from = receiving.rank;
+            let step = if behind.contains(&from) { Step::Waits(receiving) } else { self.step(receiving)? };
+            match step {
+                Step::Done(bytes) => {
+                    if let Some(arrived) = self.take(from, bytes)? {
+                        return Ok(Some(arrived));
+                    }
+                }
+                Step::Waits(receiving) => {
+                    self.receiving.insert(index, receiving);
+                    behind.push(from);
+                    index += 1;
+                }
+                Step::Lost => {}
             }
         }
         Ok(None)
     }
 
-    /// Receives a message; returns the frame if it is whole.
-    fn take(&mut self, waiting: Waiting) -> Result<Option<Arrived>, PortError> {
-        let from = waiting.source;
+    /// Looks whether a transfer is done. Of a lost rank nothing is taken in, because what came
+    /// before it may be missing.
+    fn step(&mut self, mut transfer: Transfer) -> Result<Step, PortError> {
+        let is_done = match self.mpi.is_done(&mut transfer) {
+            Ok(is_done) => is_done,
+            Err(error) => self.excuse(Some(transfer.rank), error).map(|()| false)?,
+        };
+        Ok(match is_done {
+            _ if self.lost.contains(&transfer.rank) => {
+                transfer.abandon();
+                Step::Lost
+            }
+            true => Step::Done(transfer.into_bytes()),
+            false => Step::Waits(transfer),
+        })
+    }
+
+    /// Takes in a message; returns the frame if it is whole.
+    fn take(&mut self, from: usize, mut bytes: Vec<u8>) -> Result<Option<Arrived>, PortError> {
         let broken = |what: String| PortError::Broken(from, what);
         let partial = self.partial.get_mut(from).ok_or_else(|| broken("there is no such rank".to_owned()))?;
         if let Some((arrived, length)) = partial {
-            if waiting.length > *length - arrived.body.len() {
+            if bytes.len() > *length - arrived.body.len() {
                 return Err(broken("it is longer than it said".to_owned()));
             }
-            self.mpi.receive(waiting, &mut arrived.body)?;
+            if bytes.len() == *length {
+                arrived.body = bytes;
+            } else {
+                let reserved = arrived.body.try_reserve_exact(*length - arrived.body.len());
+                reserved.map_err(|error| broken(format!("there is no memory for {length} bytes: {error}")))?;
+                arrived.body.append(&mut bytes);
+            }
             let is_whole = arrived.body.len() == *length;
             return Ok(if is_whole { partial.take().map(|(arrived, _)| arrived) } else { None });
         }
-        let mut bytes = Vec::new();
-        self.mpi.receive(waiting, &mut bytes)?;
         let short = || broken("it is too short".to_owned());
         let (prefix, rest) = bytes.split_at_mut_checked(PREFIX).ok_or_else(short)?;
         let (frame, length) = prefix.split_at(4);
@@ -170,21 +261,17 @@ impl Port {
         let (frame, length) = (number(frame) as usize, number(length) as usize);
         let (frame, body) = rest.split_at_mut_checked(frame).ok_or_else(short)?;
         let frame = decode_plain(frame).map_err(|error| broken(error_chain(&error)))?;
-        let mut arrived = Arrived { from, frame, body: Vec::new() };
         if body.len() == length {
-            arrived.body.extend_from_slice(body);
-            return Ok(Some(arrived));
+            return Ok(Some(Arrived { from, frame, body: body.to_vec() }));
         }
         if !body.is_empty() {
             return Err(broken("its body has another length".to_owned()));
         }
-        let reserved = arrived.body.try_reserve_exact(length);
-        reserved.map_err(|error| broken(format!("there is no memory for {length} bytes: {error}")))?;
-        *partial = Some((arrived, length));
+        *partial = Some((Arrived { from, frame, body: Vec::new() }, length));
         Ok(None)
     }
 
-    /// Finalises MPI, when all ranks do so.
+    /// Finalises MPI, when all ranks do so that were not lost.
     pub(crate) fn finalize(self) -> Result<(), PortError> {
         Ok(self.mpi.finalize()?)
     }

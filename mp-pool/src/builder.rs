@@ -144,8 +144,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Runs a task again if its worker dies, up to `retries` times. The default is 0, because the
-    /// task may have done half of its work.
+    /// Runs a task again if its worker dies or is lost with its host, up to `retries` times. The
+    /// default is 0, because the task may have done half of its work.
     ///
     /// A task that panics, exceeds a limit, is cancelled, or has descriptors in its arguments does
     /// not run again.

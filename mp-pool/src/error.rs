@@ -51,6 +51,21 @@ pub enum TaskError {
         /// The name of the function.
         function: &'static str,
     },
+    /// The worker was lost with its host, in a pool over several hosts. It may have begun the task,
+    /// or may have run all of it: nobody can tell.
+    ///
+    /// A worker is sent up to 6 ms of tasks at once, so more than one task may fail with it.
+    #[error(
+        "worker '{worker}' was lost with its host and may have begun `{function}`, {}", attempts_text(*attempts)
+    )]
+    NodeLost {
+        /// How many workers ended that may have begun this task, as in [`Crashed`](Self::Crashed).
+        attempts: u32,
+        /// The name of the last worker, with its host.
+        worker: String,
+        /// The name of the function.
+        function: &'static str,
+    },
     /// The task ran for longer than it may, and was killed with its worker:
     /// [`PoolBuilder::task_timeout`](crate::PoolBuilder::task_timeout),
     /// [`TaskOptions::timeout`](crate::TaskOptions::timeout).

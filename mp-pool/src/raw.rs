@@ -12,8 +12,10 @@ use mp_core::raw::{decode_plain, error_chain};
 
 use crate::builder::PoolBuilder;
 use crate::error::PoolError;
-pub use crate::link::remote::{Body, Carrier, Letter, Site};
-use crate::link::remote::{Cluster, FromRemote, Told, Urgency};
+use crate::link::cluster::Cluster;
+pub use crate::link::cluster::{Carrier, Site};
+pub use crate::link::remote::{Body, Letter};
+use crate::link::remote::{FromRemote, Told, Urgency};
 pub use crate::node::Node;
 use crate::packed::{Header, Kind};
 use crate::pool::Pool;
@@ -90,6 +92,15 @@ impl Arrivals {
             self.urgency = self.urgency.max(urgency);
         }
         Ok(())
+    }
+
+    /// Notes that a node is gone with all its workers. Nothing of it arrives any more. The tasks
+    /// that it was sent fail with [`TaskError::NodeLost`](crate::TaskError::NodeLost), or run again
+    /// elsewhere if retries allow, because nobody can tell which of them it has begun.
+    pub fn lost(&mut self, node: usize) {
+        if self.cluster.lose(node) {
+            self.scheduler.lost(&self.cluster);
+        }
     }
 
     /// Tells whether tasks are under way, so that it is worth looking for what arrives often.

@@ -18,6 +18,8 @@ pub struct Stats {
     pub started: u64,
     /// Workers that ended while they ran a task, by themselves.
     pub crashed: u64,
+    /// Workers that were lost with their host, in a pool over several hosts.
+    pub lost: u64,
     /// Tasks that were killed at their time limit.
     pub timed_out: u64,
     /// Tasks that were killed at the memory limit.

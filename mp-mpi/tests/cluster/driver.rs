@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::{kills, scenarios};
+use crate::{kills, lost, scenarios};
 
 /// The variable that all processes of a test have, with a value of the test's own.
 pub(crate) const RUN: &str = "MP_MPI_TEST_RUN";
@@ -49,8 +49,17 @@ pub(crate) fn run(filter: Option<String>) {
         let test: Box<dyn Fn()> = Box::new(move || Run::start(name, 3, &[]).finish());
         (*name, test)
     });
+    let lost = lost::ALL.iter().filter_map(|(name, ..)| {
+        let arguments = ulfm()?;
+        let test: Box<dyn Fn()> = Box::new(move || Run::start_with(&arguments, name, 3, &[]).finish());
+        Some((*name, test))
+    });
+    let leader = ulfm().map(|arguments| {
+        let test: Box<dyn Fn()> = Box::new(move || kills::tolerant_leader(&arguments));
+        ("nothing_is_left_after_the_leader_is_lost", test)
+    });
     let (mut passed, mut failed) = (0, Vec::new());
-    for (name, test) in runs.chain(kills) {
+    for (name, test) in runs.chain(kills).chain(lost).chain(leader) {
         if filter.as_ref().is_some_and(|filter| !name.contains(&**filter)) {
             continue;
         }
@@ -80,12 +89,22 @@ pub(crate) fn launcher() -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
+/// The arguments that make the launcher go on without a rank, if it can: `MP_MPI_TEST_ULFM`.
+pub(crate) fn ulfm() -> Option<Vec<String>> {
+    Some(std::env::var("MP_MPI_TEST_ULFM").ok()?.split_whitespace().map(str::to_owned).collect())
+}
+
 impl Run {
     /// Starts a scenario on so many ranks.
     pub(crate) fn start(scenario: &str, ranks: usize, variables: &[(&str, &str)]) -> Self {
+        Self::start_with(&[], scenario, ranks, variables)
+    }
+
+    /// Starts a scenario with more arguments for the launcher.
+    pub(crate) fn start_with(arguments: &[String], scenario: &str, ranks: usize, variables: &[(&str, &str)]) -> Self {
         let ranks = ["-n".to_owned(), ranks.to_string()];
         let program = executable().to_string_lossy().into_owned();
-        Self::with_arguments(&[&ranks[..], &[program, scenario.to_owned()]].concat(), variables)
+        Self::with_arguments(&[arguments, &ranks[..], &[program, scenario.to_owned()]].concat(), variables)
     }
 
     pub(crate) fn with_arguments(arguments: &[String], variables: &[(&str, &str)]) -> Self {
@@ -180,6 +199,15 @@ impl Run {
             Some("0") => Kind::Leader,
             Some(_) => Kind::Agent,
         })
+    }
+
+    /// Waits until the test has written this file.
+    pub(crate) fn wait_for_file(&self, name: &str) {
+        let start = Instant::now();
+        while !self.folder.join(name).exists() {
+            assert!(start.elapsed() < LIMIT, "there is no {name}: {}", self.stderr());
+            sleep(Duration::from_millis(2));
+        }
     }
 
     /// Waits until there are as many processes of a kind.

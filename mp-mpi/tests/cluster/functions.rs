@@ -85,6 +85,14 @@ pub(crate) fn pid() -> u32 {
     std::process::id()
 }
 
+/// The process that has started this worker: rank 0, or an agent.
+#[process_fn]
+pub(crate) fn rank_process() -> i32 {
+    // Long enough that every worker gets some.
+    std::thread::sleep(Duration::from_millis(5));
+    rustix::process::getppid().map_or(0, rustix::process::Pid::as_raw_pid)
+}
+
 #[process_fn]
 pub(crate) fn variables() -> Vec<String> {
     std::env::vars().map(|(name, _)| name).collect()

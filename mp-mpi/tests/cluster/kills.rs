@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::thread::sleep;
 use std::time::Duration;
 
 use crate::driver::{Kind, Run, executable, kill};
@@ -26,18 +25,21 @@ pub(crate) const ALL: &[(&str, fn())] = &[
 
 fn worker() {
     let run = Run::start("survive", 3, &[]);
-    for _ in 0..5 {
+    for killed in 0..5 {
+        run.wait_for_file(&format!("round-{killed}"));
         kill(run.wait_for(Kind::Worker, 2)[1]);
-        sleep(Duration::from_millis(150));
+        fs::write(run.folder.join(format!("killed-{killed}")), []).unwrap();
     }
     run.finish();
 }
 
 /// Kills one process of a run that works. The job ends.
 fn killed(kind: Kind) {
-    let mut run = Run::start("busy", 3, &[]);
-    run.wait_for(Kind::Worker, 6);
-    sleep(Duration::from_millis(100));
+    kill_in(Run::start("busy", 3, &[]), kind);
+}
+
+fn kill_in(mut run: Run, kind: Kind) {
+    run.wait_for_file("working");
     match kind {
         Kind::Launcher => kill(run.launcher.id() as i32),
         kind => kill(run.wait_for(kind, 1)[0]),
@@ -57,6 +59,11 @@ fn leader() {
 
 fn launcher() {
     killed(Kind::Launcher);
+}
+
+/// The same in a job that would go on without another rank.
+pub(crate) fn tolerant_leader(arguments: &[String]) {
+    kill_in(Run::start_with(arguments, "busy", 3, &[]), Kind::Leader);
 }
 
 fn panics() {

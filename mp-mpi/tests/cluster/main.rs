@@ -7,6 +7,7 @@
 mod driver;
 mod functions;
 mod kills;
+mod lost;
 mod scenarios;
 
 fn main() {

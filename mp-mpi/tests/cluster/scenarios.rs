@@ -10,6 +10,7 @@ use mp_mpi::{Pool, TaskError, TaskOptions, WorldError};
 use mp_shm::FrozenBuffer;
 
 use crate::functions::*;
+use crate::lost;
 
 /// The tests, by their names.
 pub(crate) const ALL: &[(&str, fn())] = &[
@@ -55,7 +56,8 @@ const OTHERS: &[(&str, fn())] = &[
 ];
 
 pub(crate) fn run(name: &str) {
-    let (_, scenario) = ALL.iter().chain(OTHERS).find(|(other, ..)| *other == name).expect("there is such a scenario");
+    let (_, scenario) =
+        ALL.iter().chain(OTHERS).chain(lost::ALL).find(|(other, ..)| *other == name).expect("there is such a scenario");
     scenario();
     println!("passed");
 }
@@ -68,11 +70,11 @@ fn configured(configure: impl FnOnce(mp_pool::PoolBuilder) -> mp_pool::PoolBuild
     Pool::builder().workers_per_rank(1).configure(configure).build().expect("there is a launcher")
 }
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     std::env::var_os("MP_MPI_TEST_FOLDER").expect("the test has set it").into()
 }
 
-fn ms(milliseconds: u64) -> Duration {
+pub(crate) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
@@ -394,23 +396,28 @@ fn not_portable() {
     assert!(error.to_string().contains("a standard stream"), "{error}");
 }
 
-/// Works until it is killed.
+/// Works until it is killed, and says when all workers do.
 fn busy() {
     let pool = Pool::builder().workers_per_rank(2).build().unwrap();
+    let mut at_work = HashSet::new();
     for (_, result) in pool.imap_unordered::<sleep>(std::iter::repeat(ms(5))) {
         // A worker may have been killed.
-        let _ = result;
+        if result.is_ok_and(|pid| at_work.insert(pid) && at_work.len() == 6) {
+            std::fs::write(folder().join("working"), []).unwrap();
+        }
     }
 }
 
-/// Works for two seconds, and expects that workers were killed.
+/// Works while a worker is killed, five times, until another one is in its place.
 fn survive() {
     let pool = Pool::builder().workers_per_rank(1).configure(|pool| pool.retries(9)).build().unwrap();
-    let start = std::time::Instant::now();
-    while start.elapsed() < Duration::from_secs(2) {
-        pool.map::<sleep>(vec![ms(2); 60]).unwrap();
+    for round in 0..5 {
+        std::fs::write(folder().join(format!("round-{round}")), []).unwrap();
+        let killed = folder().join(format!("killed-{round}"));
+        while !killed.exists() || pool.stats().started < 4 + round || pool.stats().workers < 3 {
+            pool.map::<sleep>(vec![ms(2); 60]).unwrap();
+        }
     }
-    assert!(pool.stats().started > 3);
     pool.finish().unwrap();
 }
 

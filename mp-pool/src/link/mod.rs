@@ -6,6 +6,7 @@
 //! the worker ended, takes calls back and kills. Only taking back differs: another host answers
 //! later, with [`News::TookBack`].
 
+pub(crate) mod cluster;
 mod local;
 pub(crate) mod remote;
 
@@ -22,8 +23,9 @@ use crate::error::TaskError;
 use crate::events::Events;
 use crate::settings::Settings;
 use crate::wire::SharedMessage;
+use cluster::Cluster;
 pub(crate) use local::{Local, start};
-use remote::{Cluster, Remote};
+use remote::Remote;
 
 /// One worker. No method sleeps.
 pub(crate) enum Link {
@@ -67,6 +69,8 @@ pub(crate) enum End {
     Exited(ExitStatus),
     /// Its host could not start it.
     NotStarted(String),
+    /// Its host was lost. What it had begun was not known in time.
+    Lost,
 }
 
 impl fmt::Display for End {
@@ -74,6 +78,7 @@ impl fmt::Display for End {
         match self {
             Self::Exited(status) => write!(f, "ended with {status}"),
             Self::NotStarted(why) => f.write_str(why),
+            Self::Lost => f.write_str("was lost with its host"),
         }
     }
 }
@@ -88,6 +93,7 @@ impl End {
         match self {
             Self::Exited(status) => TaskError::Crashed { status: *status, attempts, worker, function },
             Self::NotStarted(why) => TaskError::NoWorker(why.clone()),
+            Self::Lost => TaskError::NodeLost { attempts, worker, function },
         }
     }
 }

@@ -7,8 +7,7 @@
 //! The node's host knows what a worker has begun, and this one learns it later. So what is known
 //! here of a claim is never ahead of the truth, and calls are taken back by asking.
 
-use std::collections::{HashMap, VecDeque};
-use std::fmt;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +15,7 @@ use mp_core::raw::{Message, Outcome};
 use mp_core::{ExitStatus, Panic};
 use serde::{Deserialize, Serialize};
 
+use super::cluster::Cluster;
 use super::{Death, End, News, SendFailure};
 use crate::board::{Broken, Claimed, NO_END};
 use crate::error::TaskError;
@@ -47,32 +47,9 @@ impl Letter {
         Self { head: bytes, body }
     }
 
-    fn bare(head: &ToNode) -> Self {
+    pub(super) fn bare(head: &ToNode) -> Self {
         Self::new(head, Body::Bytes(Vec::new()))
     }
-}
-
-/// Takes letters to nodes.
-pub trait Carrier: Send + Sync {
-    /// Takes in a letter for a node. It does not wait, and takes no lock that is held while an
-    /// [`Arrivals`](crate::raw::Arrivals) is used.
-    fn send(&self, node: usize, letter: Letter);
-
-    /// Tells whether a value with descriptors can be sent.
-    ///
-    /// # Errors
-    ///
-    /// The text says why it cannot.
-    fn accepts(&self, message: &Message) -> Result<(), String>;
-}
-
-/// A node that has workers.
-#[derive(Clone, Debug)]
-pub struct Site {
-    /// The name of its host.
-    pub host: String,
-    /// How many workers it has.
-    pub workers: usize,
 }
 
 /// From the pool to a node.
@@ -167,7 +144,7 @@ impl From<&End> for How {
             End::Exited(ExitStatus::Signal { signal, core_dumped }) => {
                 Self::Signal { signal: *signal, core_dumped: *core_dumped }
             }
-            End::Exited(_) => Self::Unknown,
+            End::Exited(_) | End::Lost => Self::Unknown,
             End::NotStarted(why) => Self::NotStarted(why.clone()),
         }
     }
@@ -185,54 +162,6 @@ impl Ended {
     }
 }
 
-/// The nodes of a pool, and what has come from their workers.
-pub(crate) struct Cluster {
-    /// How many places are on this host.
-    local: usize,
-    sites: Vec<Site>,
-    carrier: Arc<dyn Carrier>,
-    /// What the workers are called.
-    name: String,
-    inboxes: Mutex<HashMap<usize, Arc<Mutex<Inbox>>>>,
-}
-
-impl Cluster {
-    pub(crate) fn new(local: usize, sites: Vec<Site>, carrier: Arc<dyn Carrier>, name: String) -> Self {
-        Self { local, sites, carrier, name, inboxes: Mutex::default() }
-    }
-
-    /// How many workers there are on all hosts.
-    pub(crate) fn workers(&self) -> usize {
-        self.local + self.sites.iter().map(|site| site.workers).sum::<usize>()
-    }
-
-    /// The node of a place, and the place there; `None` if it is on this host.
-    pub(crate) fn site(&self, place: usize) -> Option<(usize, usize)> {
-        let mut place = place % self.workers().max(1);
-        place = place.checked_sub(self.local)?;
-        self.sites.iter().enumerate().find_map(|(node, site)| {
-            let found = (place < site.workers).then_some((node, place));
-            place = place.saturating_sub(site.workers);
-            found
-        })
-    }
-
-    /// Tells whether a value with descriptors can be sent to every worker.
-    pub(crate) fn accepts(&self, message: &Message) -> Result<(), String> {
-        if message.has_descriptors() { self.carrier.accepts(message) } else { Ok(()) }
-    }
-
-    pub(crate) fn inbox(&self, worker: usize) -> Option<Arc<Mutex<Inbox>>> {
-        lock(&self.inboxes).get(&worker).cloned()
-    }
-}
-
-impl fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster").field("local", &self.local).field("sites", &self.sites).finish_non_exhaustive()
-    }
-}
-
 /// What has come from a worker and was not taken.
 #[derive(Default)]
 pub(crate) struct Inbox {
@@ -243,7 +172,7 @@ pub(crate) struct Inbox {
     next: u32,
     taken: u64,
     resident: Option<u64>,
-    death: Option<Death>,
+    pub(super) death: Option<Death>,
     is_broken: bool,
     /// The pool sleeps until something comes.
     wakes: bool,
@@ -297,7 +226,7 @@ impl Inbox {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics under these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -320,9 +249,7 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(crate) fn start(cluster: &Arc<Cluster>, node: usize, number: usize, place: usize) -> Self {
-        let inbox = Arc::<Mutex<Inbox>>::default();
-        lock(&cluster.inboxes).insert(number, Arc::clone(&inbox));
-        cluster.carrier.send(node, Letter::bare(&ToNode::Start { number, place }));
+        let inbox = cluster.start(node, number, place);
         Self { cluster: Arc::clone(cluster), node, number, inbox, letter: Vec::new(), written: 0, taking_back: false }
     }
 
@@ -331,7 +258,7 @@ impl Remote {
     }
 
     fn say(&self, what: ToRemote, body: Body) {
-        self.cluster.carrier.send(self.node, Letter::new(&ToNode::Worker(self.number, what), body));
+        self.cluster.send(self.node, Letter::new(&ToNode::Worker(self.number, what), body));
     }
 
     fn tell(&self, what: ToRemote) {
@@ -339,7 +266,7 @@ impl Remote {
     }
 
     pub(super) fn name(&self) -> String {
-        format!("{}-{} on {}", self.cluster.name, self.number, self.cluster.sites[self.node].host)
+        self.cluster.name(self.node, self.number)
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -467,7 +394,7 @@ impl Remote {
 /// However a link is dropped, no worker outlives it.
 impl Drop for Remote {
     fn drop(&mut self) {
-        lock(&self.cluster.inboxes).remove(&self.number);
+        self.cluster.forget(self.number);
         self.tell(ToRemote::Kill);
     }
 }

@@ -195,10 +195,11 @@ impl fmt::Display for Report {
 
 impl Report {
     fn summary(&self) -> String {
-        let Stats { done, crashed, timed_out, out_of_memory, cancelled, recycled, .. } = self.stats;
+        let Stats { done, crashed, lost, timed_out, out_of_memory, cancelled, recycled, .. } = self.stats;
         let mut text = format!("{done} tasks done in {}", Short(self.elapsed));
         let counts = [
             (crashed, "crashed"),
+            (lost, "workers lost"),
             (timed_out, "timed out"),
             (out_of_memory, "out of memory"),
             (cancelled, "cancelled"),

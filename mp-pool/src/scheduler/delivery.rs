@@ -255,7 +255,8 @@ impl State {
             (None, None, Some(why)) if !was_running => why.to_owned(),
             _ => end.to_string(),
         };
-        if !was_running && !proven && expected_to_end.is_none() && self.phase < Phase::Terminated {
+        let is_lost = matches!(end, End::Lost);
+        if !was_running && !proven && expected_to_end.is_none() && !is_lost && self.phase < Phase::Terminated {
             let why = match &end {
                 End::NotStarted(why) => why.clone(),
                 end => format!("a worker {end} before it had done anything"),
@@ -295,7 +296,7 @@ impl State {
                     self.fail(running, &TaskError::Panicked(panic));
                 }
                 (None, None) => {
-                    self.stats.crashed += 1;
+                    self.stats.crashed += u64::from(!is_lost);
                     if can_be_run_again {
                         self.queue.push_front(running);
                     } else {
@@ -306,10 +307,14 @@ impl State {
             }
         }
         self.recorder.ended(place, started, WorkerEnd::new(number, pid, reason, is_failure, task));
-        for Sent { run, .. } in sent.into_iter().rev().filter(|sent| sent.run.len() > 0) {
+        self.stats.lost += u64::from(is_lost);
+        for Sent { mut run, .. } in sent.into_iter().rev().filter(|sent| sent.run.len() > 0) {
+            // A lost worker may have begun any of them, and was not heard of any more.
+            let can_begin = !is_lost || run.attempts < run.chunk.terms.retries;
             if self.phase >= Phase::Terminated {
                 self.fail(run, &TaskError::PoolClosed);
-            } else if run.can_be_sent() {
+            } else if run.can_be_sent() && can_begin {
+                run.attempts += u32::from(is_lost);
                 self.queue.push_front(run);
             } else {
                 let (attempts, function) = (run.attempts + 1, run.chunk.function.name);

@@ -9,7 +9,7 @@ use super::state::{Phase, SLICE, Sent, State, Verdict, Worker};
 use crate::board::Broken;
 use crate::chunk::{Cargo, Run, Sink};
 use crate::error::TaskError;
-use crate::link::remote::Cluster;
+use crate::link::cluster::Cluster;
 use crate::link::{Link, SendFailure};
 use crate::packed::{self, HEADER, Kind};
 use crate::report::now;

@@ -62,7 +62,8 @@ use crate::error::{PoolError, TaskError};
 use crate::events::{Event, Events};
 use crate::later::Later;
 use crate::link::Start;
-use crate::link::remote::{Cluster, Urgency};
+use crate::link::cluster::Cluster;
+use crate::link::remote::Urgency;
 use crate::report::{Recorder, Report};
 use crate::settings::Settings;
 use crate::slot::Slot;
@@ -231,6 +232,12 @@ impl Scheduler {
             Urgency::Results => self.with(State::receive_all),
             Urgency::Supervisor => self.wake(),
         }
+    }
+
+    /// Goes on without the workers of a host that was lost.
+    pub(crate) fn lost(&self, cluster: &Cluster) {
+        let target = self.with(|state| state.lose(cluster.workers(), cluster.workers_left()));
+        self.workers.store(target, Ordering::Relaxed);
     }
 
     /// Whether there are calls that have not ended.

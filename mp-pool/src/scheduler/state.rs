@@ -10,7 +10,7 @@ use crate::chunk::{Function, Run, Sink};
 use crate::error::TaskError;
 use crate::later::Later;
 use crate::link::Link;
-use crate::link::remote::Cluster;
+use crate::link::cluster::Cluster;
 use crate::report::{Alive, Recorder, Report, TaskName, now};
 use crate::settings::Settings;
 use crate::slot::Slot;
@@ -237,7 +237,9 @@ impl State {
     /// The number and the place of the next worker.
     pub(super) fn next_worker(&mut self) -> (usize, usize) {
         self.stats.started += 1;
-        let place = (0..).find(|place| self.workers.iter().all(|worker| worker.leaving || worker.place != *place));
+        let is_free = |place| self.workers.iter().all(|worker| worker.leaving || worker.place != place);
+        let exists = |place| self.cluster.as_ref().is_none_or(|cluster| cluster.has(place));
+        let place = (0..).find(|place| is_free(*place) && exists(*place));
         (self.stats.started as usize, place.unwrap_or(0))
     }
 
@@ -306,6 +308,16 @@ impl State {
         self.wants_supervisor = true;
         self.dismiss_surplus();
         self.dispatch();
+    }
+
+    /// Goes on with the places that are left of so many, each with as many workers as before.
+    /// Returns how many workers there are to be.
+    pub(super) fn lose(&mut self, places: usize, left: usize) -> usize {
+        let each = self.target.div_ceil(places.max(1));
+        // Without a place it is tried, so that the calls fail.
+        self.target = self.target.min((each * left).max(1));
+        self.wants_supervisor = true;
+        self.target
     }
 
     /// Has workers end of which there are too many.

@@ -66,6 +66,8 @@ impl Supervisor {
             let Some((number, place)) = next else { return };
             match self.start.start(number, place) {
                 Ok(link) => self.scheduler.with(|state| {
+                    // Its host may have been lost.
+                    state.wants_supervisor |= link.has_news();
                     state.add(link, number, place);
                     // The pool may have been made smaller while the worker was started.
                     state.dismiss_surplus();
