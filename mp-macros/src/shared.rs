@@ -147,7 +147,10 @@ impl Block {
         let calls = methods.iter().zip(0_u32..).map(|(method, place)| method.call(&private, krate, &class, place));
         let later_calls =
             methods.iter().zip(0_u32..).filter_map(|(method, place)| method.later(&private, krate, place));
-        let entries = methods.iter().map(|method| method.entry(&private, ty));
+        let entries = methods.iter().map(|method| {
+            let (name, entry) = (method.name.unraw().to_string(), method.entry(&private, ty));
+            quote!((::core::concat!(#class, "::", #name), #entry))
+        });
         let json = methods.iter().zip(0_u32..).filter(|_| args.json.is_some());
         let json = json.filter_map(|(method, place)| method.json(&private, place));
         let digest = self.digest();

@@ -29,8 +29,8 @@ pub type Created = Result<Own, Message>;
 pub struct Class {
     /// Its path, or the name from `name = ".."`.
     pub name: &'static str,
-    /// Its constructors and methods, by whose places calls name them.
-    pub methods: &'static [Method],
+    /// Its constructors and methods with their paths. Calls name them by their places.
+    pub methods: &'static [(&'static str, Method)],
     /// Says of which type its proxies are.
     pub interface: fn() -> String,
     /// Its methods for programs in other languages; none without `json`.
@@ -69,7 +69,7 @@ impl Class {
         }
     }
 
-    pub(crate) fn method(&self, place: u32) -> Result<Method, CallError> {
+    pub(crate) fn method(&self, place: u32) -> Result<(&'static str, Method), CallError> {
         let method = self.methods.get(place as usize).copied();
         method.ok_or_else(|| CallError::UnknownFunction(format!("{}, method {place}", self.name)))
     }

@@ -100,6 +100,14 @@ impl CallError {
             other => Self::Busy(format!("a function ended in a way that is not known here: {other:?}")),
         }
     }
+
+    /// Names the function that has panicked.
+    pub(crate) fn within(mut self, function: &str) -> Self {
+        if let Self::Panicked(panic) = &mut self {
+            function.clone_into(&mut panic.function);
+        }
+        self
+    }
 }
 
 /// Why a manager could not be made. No server is left.

@@ -239,7 +239,7 @@ macro_rules! __proxy {
 
         impl $(<$($type),*>)? $crate::__private::Sealed for $name $(<$($type),*>)? {
             $(fn interface() -> String {
-                format!("{} {:016x}", std::any::type_name::<Self>(), $digest)
+                format!("{} (methods {:016x})", std::any::type_name::<Self>(), $digest)
             })?
 
             fn from_handle(handle: $crate::__private::Handle) -> Self {

@@ -117,7 +117,7 @@ impl Content {
         match (self, operation) {
             (_, Operation::Modify { .. }) => Turn::Exclusive,
             (Self::Own(object), Operation::Call(method, _)) => match object.class.method(*method) {
-                Ok(Method::Shared(_)) => Turn::Shared,
+                Ok((_, Method::Shared(_))) => Turn::Shared,
                 _ => Turn::Exclusive,
             },
             _ => Turn::None,

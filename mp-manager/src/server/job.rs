@@ -43,19 +43,23 @@ pub(super) fn modify(place: Place, function: String, old: Option<Value>, argumen
     Ok(Ran::Modified(place, new, result))
 }
 
-pub(super) fn call(value: &RwLock<Own>, method: Method, arguments: Value) -> Result<Ran, CallError> {
+pub(super) fn call(
+    value: &RwLock<Own>,
+    (name, method): (&'static str, Method),
+    arguments: Value,
+) -> Result<Ran, CallError> {
     let (Method::Shared(run) | Method::Exclusive(run)) = method else {
-        return Err(CallError::UnknownFunction("a constructor called as a method".to_owned()));
+        return Err(CallError::UnknownFunction(format!("{name}, a constructor, as a method")));
     };
-    run(value, message(arguments)?).map(Ran::Called)
+    run(value, message(arguments)?).map(Ran::Called).map_err(|error| error.within(name))
 }
 
 pub(super) fn construct(interface: String, class: &str, method: u32, arguments: Value) -> Result<Ran, CallError> {
     let class = Class::find(class)?;
-    let Method::Create(run) = class.method(method)? else {
-        return Err(CallError::UnknownFunction("a method called as a constructor".to_owned()));
+    let (name, Method::Create(run)) = class.method(method)? else {
+        return Err(CallError::UnknownFunction(format!("{}, method {method}, as a constructor", class.name)));
     };
-    Ok(match run(message(arguments)?)? {
+    Ok(match run(message(arguments)?).map_err(|error| error.within(name))? {
         Ok(value) => Ran::Constructed(interface, Object::new(class, value)),
         Err(error) => Ran::Called(error),
     })

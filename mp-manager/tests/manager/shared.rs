@@ -147,7 +147,7 @@ scenario!(an_own_type_is_made_called_and_dropped_in_the_server, {
     let other = AccountProxy::open(&account, 3, 3).unwrap().unwrap();
     assert_eq!(other.balance().unwrap(), 3);
     let Err(CallError::Panicked(panic)) = AccountProxy::new(&manager, 13) else { panic!("it panics") };
-    assert_eq!(panic.message, "unlucky");
+    assert_eq!((&*panic.message, &*panic.function), ("unlucky", "manager::shared::Account::new"));
     assert_eq!(manager.objects().unwrap().len(), 2);
     assert_eq!(elsewhere::Remembered::new(&manager, "word".into()).unwrap().text().unwrap(), "word");
     manager.publish("account", &other).unwrap();
@@ -181,10 +181,11 @@ scenario!(methods_that_only_look_run_side_by_side, {
 scenario!(a_panic_poisons_only_what_may_have_been_changed, {
     let manager = Manager::spawn().unwrap();
     let account = AccountProxy::new(&manager, 7).unwrap();
-    assert!(matches!(account.look_and_panic(), Err(CallError::Panicked(_))));
+    let error = account.look_and_panic().unwrap_err().to_string();
+    assert!(error.contains("`manager::shared::Account::look_and_panic` in process 'manager' panicked at "), "{error}");
     assert_eq!(account.balance().unwrap(), 7);
     let Err(CallError::Panicked(panic)) = account.half_change() else { panic!("it panics") };
-    assert_eq!(panic.message, "in the middle");
+    assert_eq!((&*panic.message, &*panic.function), ("in the middle", "manager::shared::Account::half_change"));
     assert_eq!(account.balance(), Err(CallError::Poisoned));
     assert_eq!(account.pay_in(1), Err(CallError::Poisoned));
     account.clear_poison().unwrap();
