@@ -16,7 +16,7 @@
 //! #[process_fn]
 //! fn count(totals: Map<String, u64>, text: &str) {
 //!     for word in text.split(' ') {
-//!         totals.modify::<add>(&word.to_owned(), 1).unwrap();
+//!         totals.modify::<add>(word, 1).unwrap();
 //!     }
 //! }
 //!
@@ -175,7 +175,7 @@ pub use handle::{Host, Proxy};
 pub use list::List;
 pub use lock::{Lock, LockError, LockGuard};
 pub use manager::{Manager, ManagerBuilder};
-pub use map::Map;
+pub use map::{KeyOf, Map};
 /// Lets processes use a value of a type of your own, which lives in a server.
 ///
 /// It goes on an `impl` block of the type. Its public constructors and methods become those of a

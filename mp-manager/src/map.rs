@@ -44,7 +44,7 @@ proxy! {
     /// #[process_fn]
     /// fn work(words: Map<String, u64>) {
     ///     for word in ["to", "be", "or", "not", "to", "be"] {
-    ///         words.modify::<count>(&word.to_owned(), 1).unwrap();
+    ///         words.modify::<count>(word, 1).unwrap();
     ///     }
     /// }
     ///
@@ -68,6 +68,14 @@ fn place<T: Serialize + ?Sized>(of: &T) -> Result<Place, CallError> {
 fn put(of: &impl Serialize, value: &impl Serialize) -> Result<wire::Change, CallError> {
     Ok(wire::Change::Put(place(of)?, Value::encode(value)?))
 }
+
+/// What a key of a [`Map`] is found by: a `K`, or what it borrows as, such as `str` for a `String`.
+///
+/// Every such type implements it. It is there because the function of [`Map::modify`] is named like
+/// a type parameter, and so no other one can be.
+pub trait KeyOf<K>: Serialize {}
+
+impl<K: Borrow<Q>, Q: Serialize + ?Sized> KeyOf<K> for Q {}
 
 impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V> {
     /// Makes an empty map in a server.
@@ -178,7 +186,11 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Map<K, V>
     /// # Process death
     ///
     /// If the caller dies, the function runs to its end, and the change holds.
-    pub fn modify<F: Change<V>>(&self, of: &K, argument: F::Argument) -> Result<F::Result, CallError> {
+    pub fn modify<F: Change<V>>(
+        &self,
+        of: &(impl KeyOf<K> + ?Sized),
+        argument: F::Argument,
+    ) -> Result<F::Result, CallError> {
         self.handle.modify::<V, F>(place(of)?, &argument)
     }
 

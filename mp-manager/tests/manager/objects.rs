@@ -36,7 +36,7 @@ fn fail(_old: Option<u64>, why: String) -> (Option<u64>, ()) {
 #[process_fn]
 fn add_often(map: Map<String, u64>, times: u64) {
     for _ in 0..times {
-        map.modify::<add>(&"n".to_owned(), 1).unwrap();
+        map.modify::<add>("n", 1).unwrap();
     }
 }
 
