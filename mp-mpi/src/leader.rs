@@ -118,7 +118,7 @@ impl Leader {
         outbox.ends.store(true, Ordering::SeqCst);
         drop(begin);
         outbox.wake();
-        thread.join().unwrap_or(Ok(0))
+        thread.join().unwrap_or(Err(PortError::Panicked))
     }
 }
 

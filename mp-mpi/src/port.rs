@@ -65,6 +65,8 @@ pub(crate) enum PortError {
     Broken(usize, String),
     #[error("rank {0} was lost")]
     Lost(usize),
+    #[error("the thread of rank 0 that calls MPI panicked")]
+    Panicked,
 }
 
 impl From<MpiError> for PortError {
