@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use late_constructor::Plugin;
 use mp_core::raw::CallError;
 use mp_core::{Builder, ExitStatus, JoinError, ProcessFn, Resource, SpawnError, process_fn};
+use mp_testing::start_method::is_not_for_fork_server;
 use mp_testing::{MARKER, error_chain, nothing, scenario, this_executable};
 
 inventory::submit!(Plugin("early"));
@@ -52,6 +53,9 @@ scenario!(every_constructor_has_run_once_before_the_function_does, {
 });
 
 scenario!(a_constructor_that_ends_the_process_is_reported, {
+    if is_not_for_fork_server("its copies run no constructors") {
+        return;
+    }
     let join = |builder: Builder| builder.spawn(nothing::call()).unwrap().join();
     match join(Builder::new().env("MP_TEST_EARLY", "exit")) {
         Err(JoinError::NotStarted(why)) => assert!(why.contains("exit code 3"), "{why}"),
