@@ -79,15 +79,24 @@ pub(crate) struct Transfer {
 
 impl Transfer {
     /// Returns what was received. It is empty unless all of it [is done](Mpi::is_done).
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        let [bytes, _] = self.buffers;
-        bytes
+    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffers[0])
     }
 
     /// Gives up a transfer that may never be done, because its rank was lost. Its memory stays,
     /// because the library may still use it.
-    pub(crate) fn abandon(self) {
-        std::mem::forget(self.buffers);
+    pub(crate) fn abandon(mut self) {
+        std::mem::forget(std::mem::take(&mut self.buffers));
+    }
+}
+
+/// However a transfer is dropped, for an error that ends the job as well, its memory stays as long
+/// as the library may use it.
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        if !self.requests.is_empty() {
+            std::mem::forget(std::mem::take(&mut self.buffers));
+        }
     }
 }
 
@@ -140,7 +149,7 @@ impl Mpi {
             let mut request = MaybeUninit::uninit();
             let (start, length) = (piece.as_ptr().cast::<c_void>(), piece.len() as c_int);
             // SAFETY: the bytes stay where they are until the request is done: the vectors are not
-            // changed, and a `Transfer` is dropped only when it is done or the process ends.
+            // changed, and a `Transfer` that is dropped before leaves them in place.
             let code =
                 unsafe { ffi::MPI_Isend(start, length, byte, rank as c_int, TAG, world(), request.as_mut_ptr()) };
             result = check("MPI_Isend", code);
