@@ -6,17 +6,15 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::{env, io, mem};
 
-use serde::{Deserialize, Serialize};
-
 use super::child::{Child, Control, ControlSocket, Made};
-use super::environment::{self, Environment, c_string};
-use super::limits::Limits;
+use super::environment::{self, c_string};
+use super::portable::Portable;
 use super::record::{Reaper, Record};
 use super::server::Settings;
 use super::start_method::{StartMethod, default_method};
 use super::stdio::{Stdio, Streams};
 use super::{Process, SpawnError, children};
-use crate::boot::{self, OwnSettings, Start};
+use crate::boot::{self, Start};
 use crate::call::Call;
 use crate::codec::message_limit;
 use crate::connection::SendErrorReason;
@@ -67,48 +65,15 @@ const TITLE_ROOM: usize = 128;
 #[derive(Debug, Default)]
 #[must_use = "a builder does nothing until it spawns"]
 pub struct Builder {
-    portable: Portable,
-    streams: [Stdio; 3],
+    pub(super) portable: Portable,
+    pub(super) streams: [Stdio; 3],
     kill_on_drop: bool,
     outlive_parent: bool,
-    start_method: Option<StartMethod>,
-    program: Option<PathBuf>,
+    pub(super) start_method: Option<StartMethod>,
+    pub(super) program: Option<PathBuf>,
     /// Whether it is to become a fork server: [`active_children`](super::active_children) does not
     /// list it, and its title has room for those of its copies.
     pub(super) is_server: bool,
-}
-
-/// The settings of a [`Builder`] that another host can use.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Portable {
-    name: Option<String>,
-    environment: Environment,
-    directory: Option<OsString>,
-    limits: Limits,
-    own: OwnSettings,
-    process_group: bool,
-}
-
-impl Portable {
-    /// Takes the settings of a builder.
-    ///
-    /// # Errors
-    ///
-    /// Fails with what was set and concerns this host alone.
-    pub fn of(builder: &Builder) -> Result<Self, &'static str> {
-        match builder {
-            Builder { streams, .. } if !streams.iter().all(Stdio::is_inherited) => Err("a standard stream"),
-            Builder { program: Some(_), .. } => Err("the program"),
-            Builder { start_method: Some(_), .. } => Err("the start method"),
-            Builder { portable, .. } => Ok(portable.clone()),
-        }
-    }
-}
-
-impl From<Portable> for Builder {
-    fn from(portable: Portable) -> Self {
-        Self { portable, ..Self::default() }
-    }
 }
 
 impl Builder {
