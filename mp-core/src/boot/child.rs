@@ -9,7 +9,7 @@ use std::process::exit;
 use super::{CALL_INIT, Constructor, Report, Start, marker};
 use crate::call::EncodedCall;
 use crate::codec::EncodeError;
-use crate::connection::{Connection, RecvError, SendErrorReason, leave_buffer};
+use crate::connection::{Connection, RecvError, SendErrorReason, Sender, leave_buffer};
 use crate::error::error_chain;
 use crate::outcome::Outcome;
 use crate::resource::Resource;
@@ -25,11 +25,9 @@ const FAILED: i32 = 1;
 /// has a valid one.
 pub(crate) const REFUSED: i32 = 125;
 
-type Control = Connection<Report, Start>;
-
-/// The child's end of the control socket, of which only this process may use it.
+/// The child's end of the control socket, which only this process may use.
 struct Reporter {
-    control: Control,
+    control: Sender<Report>,
     forks: u32,
 }
 
@@ -62,7 +60,7 @@ pub(super) fn end_if_marked() {
             let report = Report::NotStarted(format!("its `main` ran instead of the function: {CALL_INIT}"));
             // Sending fails if the parent has died. Nothing else ends this process then, because
             // its lifeline is not tied.
-            let _ = Control::from_fd(control).send(report);
+            let _ = Sender::from_fd(control).send(report);
             exit(REFUSED);
         }
     }
@@ -70,30 +68,29 @@ pub(super) fn end_if_marked() {
 
 fn run(constructor: Option<Constructor>) {
     let control = match marker::take() {
-        Ok(control) => report_to(Control::from_fd(control)),
+        Ok(control) => Connection::<Report, Start>::from_fd(control),
         Err(why) => refuse(&why),
     };
     runtime::ignore_sigpipe();
     if let Err(error) = runtime::open_standard_streams() {
-        not_started(control, format!("its standard streams could not be opened: {error}"));
+        not_started(&control.split().0, format!("its standard streams could not be opened: {error}"));
     }
     let start = match control.recv() {
         Ok(start) => start,
         // The parent died or gave up before it sent the start message.
         Err(RecvError::Disconnected) => exit(FAILED),
-        Err(error) => not_started(control, format!("its start message could not be read: {}", error_chain(&error))),
+        Err(error) => {
+            let why = format!("its start message could not be read: {}", error_chain(&error));
+            not_started(&control.split().0, why)
+        }
     };
-    live(control, start, Origin::Executed(constructor));
+    live(control.split().0, start, Origin::Executed(constructor));
 }
 
 /// The life of a copy of a fork server, from when its parent knows of it to its exit. It makes the
 /// calls of `hooks` before its own.
-pub(crate) fn run_forked(control: Connection<Report, Start>, start: Start, hooks: Vec<EncodedCall>) -> ! {
-    live(report_to(control), start, Origin::Forked(hooks))
-}
-
-fn report_to(control: Control) -> &'static Control {
-    &REPORTER.set(Reporter { control, forks: forks() }).control
+pub(crate) fn run_forked(control: Sender<Report>, start: Start, hooks: Vec<EncodedCall>) -> ! {
+    live(control, start, Origin::Forked(hooks))
 }
 
 /// The descriptors by which a child is tied to its parent.
@@ -102,7 +99,8 @@ pub(crate) fn own_descriptors() -> Vec<RawFd> {
     control.into_iter().chain(lifeline::of_parent()).map(|fd| fd.as_raw_fd()).collect()
 }
 
-fn live(control: &Control, start: Start, origin: Origin) -> ! {
+fn live(control: Sender<Report>, start: Start, origin: Origin) -> ! {
+    let control = &REPORTER.set(Reporter { control, forks: forks() }).control;
     // Before the lifeline is tied, because the kernel asks who tied it when it is to send a signal.
     if let Err(why) = start.own.apply() {
         not_started(control, why);
@@ -200,7 +198,7 @@ fn report(mut outcome: Outcome) -> i32 {
     }
 }
 
-fn not_started(control: &Control, why: String) -> ! {
+fn not_started(control: &Sender<Report>, why: String) -> ! {
     let _ = control.send(Report::NotStarted(why));
     exit(FAILED);
 }

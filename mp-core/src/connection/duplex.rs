@@ -71,8 +71,9 @@ impl<Tx, Rx> Connection<Tx, Rx> {
         Self { sender: Sender::from_socket(Arc::clone(&socket)), receiver: Receiver::from_socket(socket) }
     }
 
-    pub(crate) fn peer_left_unread(&self) -> bool {
-        self.receiver.socket.peer_left_unread()
+    /// The two directions, which share the descriptor.
+    pub(crate) fn split(self) -> (Sender<Tx>, Receiver<Rx>) {
+        (self.sender, self.receiver)
     }
 
     /// Duplicates this end, for another thread or process. The peer is disconnected when all

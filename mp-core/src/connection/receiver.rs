@@ -36,6 +36,10 @@ impl<T> Receiver<T> {
         Self { socket, values: PhantomData }
     }
 
+    pub(crate) fn peer_left_unread(&self) -> bool {
+        self.socket.peer_left_unread()
+    }
+
     /// Duplicates this end, for another thread or process. Senders are disconnected when all
     /// duplicates are closed.
     ///

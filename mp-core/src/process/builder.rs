@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::{env, io, mem};
 
-use super::child::{Child, Control, ControlSocket, Made};
+use super::child::{Child, ControlSocket, Made, Unsent};
 use super::environment::{self, c_string};
 use super::portable::Portable;
 use super::record::{Reaper, Record};
@@ -17,7 +17,7 @@ use super::{Process, SpawnError, children};
 use crate::boot::{self, Start};
 use crate::call::Call;
 use crate::codec::message_limit;
-use crate::connection::SendErrorReason;
+use crate::connection::{Connection, SendErrorReason};
 use crate::current::Identity;
 use crate::function::ProcessFn;
 use crate::registry;
@@ -426,7 +426,7 @@ impl Builder {
         let child = Child::new(record, self.kill_on_drop);
         // Only once there is a pidfd, because after an earlier error the function must not have
         // run.
-        let sent = made.start.map_or(Ok(()), |start| made.control.send_ref(&start).map_err(|error| error.reason));
+        let sent = made.start.map_or(Ok(()), Unsent::send);
         match sent {
             // If the process has ended already, `join` finds out why.
             Ok(()) | Err(SendErrorReason::Disconnected) => {
@@ -475,10 +475,9 @@ impl Builder {
             process::discard(pid);
             return Err(error);
         }
-        // The other end is still open when the start message is sent. So sending to a process that
-        // has already ended succeeds and leaves the message unread, which `join` notices.
-        let (control, theirs) = (Control::from_fd(mine), Some(theirs));
-        Ok(Made { control, _theirs: theirs, pid, pidfd, reaper: Reaper::Parent, start: Some(start) })
+        let (control, report) = Connection::from_fd(mine).split();
+        let start = Some(Unsent { start, control, theirs });
+        Ok(Made { control: report, pid, pidfd, reaper: Reaper::Parent, start })
     }
 
     /// Returns what a copy of a fork server is to apply.

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal};
 use super::children::{self, ChildInfo, Key};
 use super::record::{Reaper, Record};
 use crate::boot::{Report, Start};
-use crate::connection::{Connection, RecvError};
+use crate::connection::{Receiver, RecvError, SendErrorReason, Sender};
 use crate::exit_status::ExitStatus;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process;
@@ -73,18 +73,32 @@ impl Drop for Child {
     }
 }
 
-pub(super) type Control = Connection<Start, Report>;
-
-/// A process that waits for its start message.
+/// A process that was made.
 pub(super) struct Made {
-    pub(super) control: Control,
-    /// The other end of the control socket, if it is to stay open until the message was sent.
-    pub(super) _theirs: Option<OwnedFd>,
+    pub(super) control: Receiver<Report>,
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
     pub(super) reaper: Reaper,
-    /// The start message, if it was not sent.
-    pub(super) start: Option<Start>,
+    /// The start message, if the process waits for it.
+    pub(super) start: Option<Unsent>,
+}
+
+/// A start message that was not sent.
+pub(super) struct Unsent {
+    pub(super) start: Start,
+    pub(super) control: Sender<Start>,
+    /// The other end of the control socket. It stays open until the message was sent. So sending
+    /// to a process that has already ended succeeds and leaves the message unread, which `join`
+    /// notices.
+    pub(super) theirs: OwnedFd,
+}
+
+impl Unsent {
+    pub(super) fn send(self) -> Result<(), SendErrorReason> {
+        let sent = self.control.send(self.start).map_err(|error| error.reason);
+        drop(self.theirs);
+        sent
+    }
 }
 
 /// What the parent received through a child's control socket.
@@ -109,13 +123,13 @@ pub(super) struct ControlSocket(Mutex<Received>);
 
 #[derive(Debug)]
 enum Received {
-    NotYet(Control),
+    NotYet(Receiver<Report>),
     Answer(Answer),
     Taken,
 }
 
 impl ControlSocket {
-    pub(super) fn new(control: Control) -> Self {
+    pub(super) fn new(control: Receiver<Report>) -> Self {
         Self(Mutex::new(Received::NotYet(control)))
     }
 

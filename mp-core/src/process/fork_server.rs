@@ -9,15 +9,14 @@ use std::{fmt, io};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Pid;
 
-use super::child::{Control, Made};
+use super::child::Made;
 use super::error::{ForkServerError, SpawnError};
 use super::handle::Process;
 use super::record::Reaper;
-use super::server::{Birth, Order, Ready, Request, Settings, why_not_forked};
+use super::server::{Birth, Order, Ready, Settings, why_not_forked};
 use crate::boot::{Report, Start};
-use crate::connection::{Connection, RecvError, SendErrorReason, pipe};
+use crate::connection::{Connection, Receiver, RecvError, SendErrorReason, pipe};
 use crate::exit_status::ExitStatus;
-use crate::message::Message;
 use crate::sys::fork::forks;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::{fd, socket};
@@ -125,24 +124,22 @@ const END: Duration = Duration::from_secs(1);
 
 impl Running {
     /// Asks for a process. Returns `None` if the server does not answer.
-    fn ask(&self, settings: &Settings, start: &Start) -> Result<Option<Made>, SpawnError> {
+    fn ask(&self, birth: &Birth) -> Result<Option<Made>, SpawnError> {
         let (mine, theirs) = socket::pair().map_err(SpawnError::io("making the control socket"))?;
         // A place for the pidfd, so that the process does not begin in vain for lack of one.
         let place = fd::duplicate(mine.as_fd()).map_err(SpawnError::io("making a place for the pidfd"))?;
         let pipe = (!self.kernel_tells).then(pipe).transpose();
         let (status, report) = pipe.map_err(SpawnError::io("making a pipe for the status"))?.unzip();
-        let birth = Message::encode(&Birth { control: theirs.into(), settings, start }).map_err(SpawnError::Encode)?;
-        // The message is dropped once it was sent. Only the server and the process have their ends
+        let (sender, control) = Connection::from_fd(mine).split();
+        // For the copy, which finds it in its end of the socket.
+        sender.send_ref(birth).map_err(|error| not_asked(error.reason))?;
+        // The order is dropped once it was sent. Only the server and the process have their ends
         // then, so that the end of both is noticed.
-        match self.connection.send(Order::Fork(Request { birth, status })).map_err(|error| error.reason) {
+        match self.connection.send(Order::Fork { control: theirs.into(), status }).map_err(|error| error.reason) {
             Ok(()) => {}
             Err(SendErrorReason::Disconnected) => return Ok(None),
-            Err(SendErrorReason::Encode(error)) => return Err(SpawnError::Encode(error)),
-            Err(error) => {
-                return Err(SpawnError::Io { action: "asking the fork server", source: io::Error::other(error) });
-            }
+            Err(reason) => return Err(not_asked(reason)),
         }
-        let control = Control::from_fd(mine);
         let answered = self.wait_for_answer(&control).map_err(SpawnError::io("waiting for the fork server"))?;
         drop(place);
         match answered.then(|| control.recv()) {
@@ -150,7 +147,7 @@ impl Running {
                 let pid = Pid::from_raw(pid).ok_or_else(|| no_copy("it has sent no pid"))?;
                 let pidfd = pidfd.into_owned().map_err(no_copy)?;
                 let reaper = Reaper::Server { server: self.process.child.record(), report, by: None };
-                Ok(Some(Made { control, _theirs: None, pid, pidfd, reaper, start: None }))
+                Ok(Some(Made { control, pid, pidfd, reaper, start: None }))
             }
             Some(Ok(Report::NotForked { setting, error, text })) => Err(why_not_forked(setting, error, text)),
             Some(Ok(_)) => Err(no_copy("it has not said that it exists")),
@@ -165,7 +162,7 @@ impl Running {
 
     /// Waits for an answer, or the end of all who could give one. Returns false if the server has
     /// ended and there is none, although some other process still has the socket.
-    fn wait_for_answer(&self, control: &Control) -> io::Result<bool> {
+    fn wait_for_answer(&self, control: &Receiver<Report>) -> io::Result<bool> {
         let mut fds = [PollFd::new(control, PollFlags::IN), PollFd::new(&self.process, PollFlags::IN)];
         poll::wait(&mut fds, Deadline::NEVER)?;
         // The copy may have been made, and answer.
@@ -177,6 +174,13 @@ impl Running {
         // It may have closed its end of the connection just before its end.
         let ended = poll::readable(self.process.as_fd(), Deadline::after(END)).unwrap_or(false);
         ended.then(|| self.process.exit_status()).flatten()
+    }
+}
+
+fn not_asked(reason: SendErrorReason) -> SpawnError {
+    match reason {
+        SendErrorReason::Encode(error) => SpawnError::Encode(error),
+        reason => SpawnError::Io { action: "asking the fork server", source: io::Error::other(reason) },
     }
 }
 
@@ -220,8 +224,9 @@ impl ForkServer {
         if self.0.forks != forks() {
             return Err(no_copy("the server belongs to the process that this one was forked from"));
         }
+        let birth = Birth { settings, start };
         let running = Arc::clone(&self.running());
-        if let Some(made) = running.ask(&settings, &start)? {
+        if let Some(made) = running.ask(&birth)? {
             return Ok(made);
         }
         let gone = |server: &Running| SpawnError::ForkServerGone(server.end().unwrap_or(ExitStatus::Unknown));
@@ -234,7 +239,7 @@ impl ForkServer {
             *self.running() = Arc::clone(&current);
         }
         drop(restarting);
-        current.ask(&settings, &start)?.ok_or_else(|| gone(&current))
+        current.ask(&birth)?.ok_or_else(|| gone(&current))
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! 1. It makes the calls that it preloads, and then checks that it can be copied: that it has one
 //!    thread, and no open file that copies would share by accident.
-//! 2. For each [`Request`] it forks, and does not look into it. The copy reads it, applies the
-//!    settings and sends [`Report::Forked`] to the caller, with a pidfd of itself, or
-//!    [`Report::NotForked`]. From there on it is a child like any other.
+//! 2. For each [`Order::Fork`] it forks. The copy reads its [`Birth`] from its control socket,
+//!    where the caller has put it before, applies the settings and sends [`Report::Forked`] to the
+//!    caller, with a pidfd of itself, or [`Report::NotForked`]. From there on it is a child like
+//!    any other.
 //! 3. Since Linux 6.15 the kernel tells the caller how the copy ended, and reaps it, so the server
 //!    does nothing. Before, the kernel tells only a parent: the server reaps the copy, and sends
 //!    the status to the caller.
@@ -13,7 +14,7 @@
 //!
 //! The server does not wait for a copy, and nothing that one caller does holds up another. Each
 //! page that it writes to is copied at the next fork, and each one that a copy writes to as well.
-//! That takes most of the time of a fork, so the server decodes nothing.
+//! That takes most of the time of a fork, so the server reads and keeps as little as can be.
 
 use std::collections::HashMap;
 use std::io;
@@ -33,7 +34,6 @@ use crate::boot::{self, Report, Start};
 use crate::call::EncodedCall;
 use crate::connection::{Connection, RecvError, Sender};
 use crate::descriptor::SharedFd;
-use crate::message::Message;
 use crate::outcome::Outcome;
 use crate::sys::forking::{self, Signals};
 use crate::sys::poll::Deadline;
@@ -47,7 +47,13 @@ pub(super) enum Order {
     /// The first one: to make these calls.
     Load(Load),
     /// To make a process.
-    Fork(Request),
+    Fork {
+        /// The end of its control socket, in which its [`Birth`] is.
+        control: SharedFd,
+        /// Where the server sends how the process ended, as wait(2) returns it, if the kernel does
+        /// not tell that.
+        status: Option<Sender<i32>>,
+    },
 }
 
 /// What a server calls.
@@ -58,23 +64,11 @@ pub(super) struct Load {
     pub(super) hooks: Vec<EncodedCall>,
 }
 
-/// Asks for a process.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
-    /// What the copy reads: [`Birth`].
-    pub(super) birth: Message,
-    /// Where the server sends how the process ended, as wait(2) returns it, if the kernel does not
-    /// tell that.
-    pub(super) status: Option<Sender<i32>>,
-}
-
 /// What makes a copy of the server a process of its own.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Birth<S = Settings, T = Start> {
-    /// The end of the control socket of the new process.
-    pub(super) control: SharedFd,
-    pub(super) settings: S,
-    pub(super) start: T,
+pub(super) struct Birth {
+    pub(super) settings: Settings,
+    pub(super) start: Start,
 }
 
 /// What the new process applies before it says that it exists.
@@ -194,7 +188,7 @@ impl Server {
             // It fails for lack of memory alone, and then the next turn tries again.
             if self.signals.wait(self.owner.as_fd()).unwrap_or(false) {
                 match self.owner.try_recv() {
-                    Ok(Some(Order::Fork(request))) => self.fork(request),
+                    Ok(Some(Order::Fork { control, status })) => self.fork(control, status),
                     Ok(None | Some(Order::Load(_))) => {}
                     Err(RecvError::Disconnected) => break,
                     // For lack of descriptors, for example. The caller learns that its process is
@@ -217,43 +211,42 @@ impl Server {
         true
     }
 
-    fn fork(&mut self, request: Request) {
+    fn fork(&mut self, control: SharedFd, status: Option<Sender<i32>>) {
         match forking::fork() {
-            Ok(Some(child)) => drop(request.status.map(|caller| self.children.insert(child, caller))),
-            Ok(None) => self.become_child(request),
+            Ok(Some(child)) => drop(status.map(|caller| self.children.insert(child, caller))),
+            Ok(None) => {
+                drop((status, mem::take(&mut self.children)));
+                self.become_child(control)
+            }
             Err(source) => {
-                if let Ok(Birth::<Settings, Start> { control, .. }) = request.birth.decode() {
-                    answer(control, not_forked(SpawnError::Io { action: "fork", source }));
-                }
+                let report = not_forked(SpawnError::Io { action: "fork", source });
+                // It fails if the caller has died.
+                let _ = control.into_owned().map(|control| Sender::from_fd(control).send(report));
             }
         }
     }
 
     /// Runs in the copy.
-    fn become_child(&mut self, Request { birth, status }: Request) -> ! {
-        drop((status, mem::take(&mut self.children)));
+    fn become_child(&mut self, control: SharedFd) -> ! {
         forking::close(&self.own);
         self.signals.give_back();
-        let Ok(Birth::<Settings, Start> { control, settings, start }) = birth.decode() else {
-            runtime::exit_at_once(1)
+        let Ok(control) = control.into_owned() else { runtime::exit_at_once(1) };
+        let control = Connection::<Report, Birth>::from_fd(control);
+        let (settings, start) = match control.try_recv() {
+            Ok(Some(Birth { settings, start })) => (settings, start),
+            _ => runtime::exit_at_once(1),
         };
         let report = match settings.apply() {
             Ok(pidfd) => Report::Forked { pid: getpid().as_raw_nonzero().get(), pidfd },
             Err(error) => not_forked(error),
         };
         let exists = matches!(report, Report::Forked { .. });
-        match answer(control, report) {
-            Some(control) if exists => boot::run_forked(control, start, mem::take(&mut self.hooks)),
-            _ => runtime::exit_at_once(1),
+        // It fails if the caller has died.
+        if control.send(report).is_ok() && exists {
+            boot::run_forked(control.split().0, start, mem::take(&mut self.hooks));
         }
+        runtime::exit_at_once(1)
     }
-}
-
-/// Sends the first message of a copy, and returns the control socket if somebody is at its other
-/// end.
-fn answer(control: SharedFd, report: Report) -> Option<Connection<Report, Start>> {
-    let control = Connection::from_fd(control.into_owned().ok()?);
-    control.send(report).is_ok().then_some(control)
 }
 
 impl Settings {
