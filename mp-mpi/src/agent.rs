@@ -81,6 +81,9 @@ fn serve(port: &mut Port) -> Result<(), String> {
         let mut some = false;
         while let Some(arrived) = port.receive().map_err(text)? {
             some = true;
+            if let Frame::Welcome { silence, .. } = &arrived.frame {
+                port.set_silence(*silence);
+            }
             if agent.take(arrived, &mut out)? {
                 return agent.leave(port);
             }
@@ -120,7 +123,7 @@ impl Agent {
     fn take(&mut self, arrived: Arrived, out: &mut Vec<Letter>) -> Result<bool, String> {
         let Arrived { frame, mut body, .. } = arrived;
         match (frame, &mut self.node) {
-            (Frame::Welcome { message_limit }, node @ None) => {
+            (Frame::Welcome { message_limit, .. }, node @ None) => {
                 mp_core::set_message_limit(message_limit);
                 *node = Some(Node::new(&mut body, launcher::variables())?);
             }

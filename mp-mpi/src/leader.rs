@@ -212,8 +212,8 @@ fn lead(
     // `world` gives it, or fails and ends this.
     if let Ok((setup, arrivals)) = begins.recv() {
         for agent in 1..rank.port.mpi().size() {
-            let message_limit = mp_core::message_limit();
-            rank.port.send(agent, &Frame::Welcome { message_limit }, setup.clone())?;
+            let (message_limit, silence) = (mp_core::message_limit(), rank.port.silence());
+            rank.port.send(agent, &Frame::Welcome { message_limit, silence }, setup.clone())?;
         }
         rank.serve(outbox, arrivals, memory)?;
     }

@@ -69,6 +69,10 @@
 //! If `main` returns without having made a pool, the agents end as well. If it exits without
 //! dropping its pool, the launcher ends the job as if a rank had failed.
 //!
+//! A host that is cut off is noticed by its silence, after a minute: rank 0 ends the job, and the
+//! agent on that host ends with its workers. The environment variable `MP_MPI_SILENCE` of rank 0
+//! sets another number of seconds; 0 turns this off.
+//!
 //! The exit code of a launcher is not to be trusted: a job can lose a rank and return 0. A
 //! [marker](Builder::marker) says that a run was complete.
 
@@ -85,6 +89,7 @@ mod memory;
 mod mpi;
 mod pool;
 mod port;
+mod watch;
 
 pub use error::{FinishError, WorldError};
 pub use mp_pool::{Stats, Task, TaskError, TaskOptions};

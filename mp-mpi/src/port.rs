@@ -5,11 +5,13 @@
 //! in messages of at most [`Port::most`] bytes, because MPI counts bytes in an `int`.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use mp_core::raw::{Message, decode_plain, error_chain};
 use serde::{Deserialize, Serialize};
 
 use crate::mpi::{Mpi, MpiError, Transfer};
+use crate::watch::{self, Watch};
 
 /// What a frame is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -17,7 +19,7 @@ pub(crate) enum Frame {
     /// The first word of an agent.
     Hello(Hello),
     /// The answer: what the agent needs to start workers. The body is the setup of the pool.
-    Welcome { message_limit: u64 },
+    Welcome { message_limit: u64, silence: Option<Duration> },
     /// The other answer. The agent acknowledges it and ends.
     Refused,
     /// A letter of mp-pool: its head, and the frozen memory in its body, which is that of the
@@ -31,6 +33,8 @@ pub(crate) enum Frame {
     Memory(u64),
     /// No letter names this memory any more, unless it is sent again.
     Forget(u64),
+    /// The rank has nothing to say. [`Port::receive`] returns none of these.
+    Alive,
     /// The pool has ended. The agent acknowledges it and ends.
     Bye,
     /// The acknowledgement, the last word of an agent: it has no worker any more.
@@ -65,6 +69,8 @@ pub(crate) enum PortError {
     Broken(usize, String),
     #[error("rank {0} was lost")]
     Lost(usize),
+    #[error("rank {0} has said nothing for {1:?}, as if its host was cut off")]
+    Silent(usize, Duration),
     #[error("the thread of rank 0 that calls MPI panicked")]
     Panicked,
 }
@@ -107,12 +113,14 @@ pub(crate) struct Port {
     partial: Vec<Option<(Arrived, usize)>>,
     /// The ranks that were lost, in the order in which that became known.
     lost: Vec<usize>,
+    watch: Watch,
 }
 
 impl Port {
     pub(crate) fn new(mpi: Mpi) -> Self {
         let most = std::env::var(MOST_VARIABLE).ok().and_then(|most| most.parse().ok());
         let partial = (0..mpi.size()).map(|_| None).collect();
+        let others = if mpi.rank() == 0 { 1..mpi.size() } else { 0..1 };
         Self {
             most: most.unwrap_or(MOST).clamp(1, MOST),
             mpi,
@@ -120,7 +128,17 @@ impl Port {
             receiving: VecDeque::new(),
             partial,
             lost: Vec::new(),
+            watch: Watch::new(others, watch::limit(), Instant::now()),
         }
+    }
+
+    /// How long a rank may be silent; `None` is no limit.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        self.watch.limit()
+    }
+
+    pub(crate) fn set_silence(&mut self, limit: Option<Duration>) {
+        self.watch.set_limit(limit);
     }
 
     pub(crate) fn mpi(&self) -> &Mpi {
@@ -140,6 +158,7 @@ impl Port {
             if !self.lost.contains(&rank) {
                 self.lost.push(rank);
                 self.partial[rank] = None;
+                self.watch.forget(rank);
             }
         }
         match of {
@@ -154,6 +173,10 @@ impl Port {
     pub(crate) fn send(&mut self, rank: usize, frame: &Frame, body: Vec<u8>) -> Result<(), PortError> {
         if self.lost.contains(&rank) {
             return Ok(());
+        }
+        if let Frame::Refused | Frame::Bye | Frame::Gone = frame {
+            // What comes after it may be received by nobody.
+            self.watch.fall_silent();
         }
         let mut bytes = vec![0; PREFIX];
         let encoded = Message::append(frame, &mut bytes, usize::MAX, None);
@@ -181,9 +204,24 @@ impl Port {
         self.sending.is_empty()
     }
 
+    /// Says that this rank is alive, and finds out whether the others are.
+    fn keep_watch(&mut self) -> Result<(), PortError> {
+        if self.watch.look(Instant::now()) {
+            for rank in self.watch.ranks() {
+                self.send(rank, &Frame::Alive, Vec::new())?;
+            }
+        }
+        let receives = |rank| self.receiving.iter().any(|transfer| transfer.rank == rank);
+        match (self.watch.silent(receives), self.watch.limit()) {
+            (Some(rank), Some(limit)) => Err(PortError::Silent(rank, limit)),
+            _ => Ok(()),
+        }
+    }
+
     /// Sees to what is on its way, and takes one frame that has come. Returns `None` if there is
     /// none.
     pub(crate) fn receive(&mut self) -> Result<Option<Arrived>, PortError> {
+        self.keep_watch()?;
         for sending in std::mem::take(&mut self.sending) {
             if let Step::Waits(sending) = self.step(sending)? {
                 self.sending.push_back(sending);
@@ -192,7 +230,10 @@ impl Port {
         loop {
             match self.mpi.probe() {
                 Ok(Some(waiting)) => match self.mpi.receive(waiting) {
-                    Ok(receiving) => self.receiving.push_back(receiving),
+                    Ok(receiving) => {
+                        self.watch.hear(receiving.rank);
+                        self.receiving.push_back(receiving);
+                    }
                     Err(error) => self.excuse(Some(waiting.source), error)?,
                 },
                 Ok(None) => break,
@@ -206,8 +247,15 @@ impl Port {
             let step = if behind.contains(&from) { Step::Waits(receiving) } else { self.step(receiving)? };
             match step {
                 Step::Done(bytes) => {
-                    if let Some(arrived) = self.take(from, bytes)? {
-                        return Ok(Some(arrived));
+                    self.watch.hear(from);
+                    match self.take(from, bytes)? {
+                        None | Some(Arrived { frame: Frame::Alive, .. }) => {}
+                        Some(arrived) => {
+                            if let Frame::Gone = arrived.frame {
+                                self.watch.forget(from);
+                            }
+                            return Ok(Some(arrived));
+                        }
                     }
                 }
                 Step::Waits(receiving) => {

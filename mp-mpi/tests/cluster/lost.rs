@@ -8,7 +8,7 @@ use mp_mpi::{Pool, TaskError};
 
 use crate::driver::kill;
 use crate::functions::*;
-use crate::scenarios::{folder, ms};
+use crate::scenarios::{folder, ms, wait_until};
 
 /// The tests, by their names. They run if `MP_MPI_TEST_ULFM` has the arguments that make the
 /// launcher go on.
@@ -30,13 +30,6 @@ fn agents(pool: &Pool) -> Vec<i32> {
         found.extend(all.into_iter().filter(|process| *process != own));
     }
     found.into_iter().collect()
-}
-
-fn wait_until(mut holds: impl FnMut() -> bool) {
-    // The driver's limit ends it.
-    while !holds() {
-        std::thread::sleep(ms(2));
-    }
 }
 
 fn retries() {

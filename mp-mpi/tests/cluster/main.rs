@@ -4,6 +4,7 @@
 //! its arguments but for the number of ranks. `cargo test -- NAME` runs the tests whose names
 //! contain NAME. After each test no process of it may be left.
 
+mod cut;
 mod driver;
 mod functions;
 mod kills;

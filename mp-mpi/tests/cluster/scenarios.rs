@@ -10,7 +10,7 @@ use mp_mpi::{Pool, TaskError, TaskOptions, WorldError};
 use mp_shm::FrozenBuffer;
 
 use crate::functions::*;
-use crate::lost;
+use crate::{cut, lost};
 
 /// The tests, by their names.
 pub(crate) const ALL: &[(&str, fn())] = &[
@@ -56,8 +56,13 @@ const OTHERS: &[(&str, fn())] = &[
 ];
 
 pub(crate) fn run(name: &str) {
-    let (_, scenario) =
-        ALL.iter().chain(OTHERS).chain(lost::ALL).find(|(other, ..)| *other == name).expect("there is such a scenario");
+    let (_, scenario) = ALL
+        .iter()
+        .chain(OTHERS)
+        .chain(lost::ALL)
+        .chain(cut::SCENARIOS)
+        .find(|(other, ..)| *other == name)
+        .expect("there is such a scenario");
     scenario();
     println!("passed");
 }
@@ -76,6 +81,13 @@ pub(crate) fn folder() -> PathBuf {
 
 pub(crate) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
+}
+
+pub(crate) fn wait_until(mut holds: impl FnMut() -> bool) {
+    // The driver's limit ends it.
+    while !holds() {
+        std::thread::sleep(ms(2));
+    }
 }
 
 fn maps() {
