@@ -76,8 +76,8 @@ pub struct Row {
     pub name: String,
     /// Everybody has to share one core.
     pub pinned: bool,
-    /// An operation takes as long as it takes: one in each turn.
-    pub single: bool,
+    /// So many operations are a turn, however long they take. By default as many as fill its time.
+    pub operations: Option<u32>,
     /// None, if there is not enough time or memory for it.
     pub contenders: Box<dyn Fn(Scale) -> Vec<Contender>>,
 }
@@ -104,7 +104,7 @@ impl Row {
         let mut operations = vec![1; contenders.len()];
         let mut round_takes = Duration::ZERO;
         for (place, contender) in contenders.iter_mut().enumerate() {
-            match warm_up(&mut contender.run, if self.single { None } else { Some(scale.turn()) }) {
+            match warm_up(&mut contender.run, self.operations, scale.turn()) {
                 Ok((count, takes)) => {
                     operations[place] = count;
                     round_takes += takes;
@@ -130,24 +130,28 @@ impl Row {
     }
 }
 
-/// Runs until a turn's time is filled, and returns how many operations that were and what they took
-/// on the clock.
-fn warm_up(run: &mut Result<Run, String>, turn: Option<Duration>) -> Result<(u32, Duration), String> {
+/// Runs until a turn's time is filled, or as many operations as are `fixed`, and returns how many
+/// that were and what they took on the clock.
+fn warm_up(run: &mut Result<Run, String>, fixed: Option<u32>, turn: Duration) -> Result<(u32, Duration), String> {
     let run = run.as_mut().map_err(|why| why.clone())?;
     // The first may have to wait for a process that has just been started.
     run(1).map_err(|error| error.to_string())?;
-    let mut count = 1;
+    let mut count = fixed.unwrap_or(1);
     let mut again = TRIES;
     loop {
         let start = Instant::now();
         run(count).map_err(|error| error.to_string())?;
         let takes = start.elapsed();
-        match turn {
-            Some(turn) if takes < turn / 2 && count < 1 << 20 => (count, again) = (count * 2, TRIES),
+        if fixed.is_some() {
+            return Ok((count, takes));
+        } else if takes < turn / 2 && count < 1 << 20 {
+            (count, again) = (count * 2, TRIES);
+        } else if takes < turn * 10 && again > 0 {
             // Something else may have run meanwhile. A turn of too few operations would measure how
             // it begins and ends.
-            Some(turn) if takes < turn * 10 && again > 0 => again -= 1,
-            _ => return Ok((count, takes)),
+            again -= 1;
+        } else {
+            return Ok((count, takes));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The functions of this executable, by ID.
 //!
 //! The linker collects the registrations in one slice, so no code has to run to register a
-//! function. The first look-up makes the index over the slice, which never changes.
+//! function.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -175,37 +175,21 @@ impl DuplicateFunction {
     }
 }
 
-struct Index {
-    /// Sorted by ID. Functions of the same ID are in the order of the linker.
-    functions: Vec<&'static Registration>,
-    duplicate: Option<DuplicateFunction>,
-}
-
-fn index() -> &'static Index {
-    static INDEX: OnceLock<Index> = OnceLock::new();
-    // Most children look up only one name, and the slice is nearly sorted, so sorting it costs less
-    // than building a hash table.
-    INDEX.get_or_init(|| {
-        let mut functions: Vec<_> = FUNCTIONS.iter().collect();
-        functions.sort_by_key(|function| function.id);
-        let duplicate = functions.windows(2).find_map(|pair| {
-            let [first, second] = pair else { return None };
-            let (name, first_place, second_place) = (first.name, first.place, second.place);
-            let duplicate = DuplicateFunction { name, first: first_place, second: second_place };
-            (first.id == second.id).then_some(duplicate)
-        });
-        Index { functions, duplicate }
-    })
-}
-
 /// Finds a function.
 pub(crate) fn find(id: &str) -> Option<&'static Registration> {
-    let functions = &index().functions;
-    let index = functions.binary_search_by_key(&id, |function| function.id).ok()?;
-    Some(functions[index])
+    // Most processes look up a few names. Comparing lengths first, this looks at few of them.
+    FUNCTIONS.iter().find(|function| function.id == id)
 }
 
-/// Checks that every ID is unique.
+/// Checks, once, that every ID is unique.
 pub(crate) fn check() -> Result<(), DuplicateFunction> {
-    index().duplicate.clone().map_or(Ok(()), Err)
+    static DUPLICATE: OnceLock<Option<DuplicateFunction>> = OnceLock::new();
+    let duplicate = DUPLICATE.get_or_init(|| {
+        let mut functions: Vec<_> = FUNCTIONS.iter().collect();
+        // Functions of the same ID stay in the order of the linker.
+        functions.sort_by_key(|function| function.id);
+        let twice = functions.windows(2).find(|pair| pair[0].id == pair[1].id)?;
+        Some(DuplicateFunction { name: twice[0].name, first: twice[0].place, second: twice[1].place })
+    });
+    duplicate.clone().map_or(Ok(()), Err)
 }

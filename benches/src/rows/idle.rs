@@ -13,7 +13,7 @@ use crate::measure::{Contender, Run, Scale};
 use crate::partner::{Handle, Partner, failed, read_all, sockets, write_all};
 
 pub(super) fn rows() -> Vec<Row> {
-    vec![Row { single: true, ..row("idle-receiver", contenders) }]
+    vec![Row { operations: Some(1), ..row("idle-receiver", contenders) }]
 }
 
 fn contenders(scale: Scale) -> Vec<Contender> {

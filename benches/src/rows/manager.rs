@@ -28,7 +28,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("manager/map-get", |_| map(Access::Get)),
         row("manager/map-insert", |_| map(Access::Insert)),
         row("manager/four-clients", |_| clients()),
-        Row { single: true, ..row("manager/watch-100k", |_| watched()) },
+        Row { operations: Some(1), ..row("manager/watch-100k", |_| watched()) },
     ]
 }
 

@@ -50,7 +50,7 @@ pub fn all() -> Vec<Row> {
 
 /// A row on as many cores as there are.
 fn row(name: &str, contenders: impl Fn(Scale) -> Vec<Contender> + 'static) -> Row {
-    Row { name: name.to_owned(), pinned: false, single: false, contenders: Box::new(contenders) }
+    Row { name: name.to_owned(), pinned: false, operations: None, contenders: Box::new(contenders) }
 }
 
 /// The same on one core.

@@ -19,7 +19,7 @@ const WORKERS: usize = 2;
 pub(crate) const ITEMS: u64 = 1_000_000;
 
 pub(super) fn rows() -> Vec<Row> {
-    let single = |row: Row| Row { single: true, ..row };
+    let single = |row: Row| Row { operations: Some(1), ..row };
     vec![
         single(row("pool/map", |_| map())),
         single(pinned("pool/map", |_| map())),

@@ -14,12 +14,16 @@ use crate::partner::{Handle, Partner, failed, read_all, sockets, write_all};
 /// How long the other process is left alone before each message, so that it sleeps.
 pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
+/// How many operations with a pause before each are a turn. With few, most would be the first one
+/// after the turns of others, who have had the caches.
+pub(super) const PAUSED: Option<u32> = Some(20);
+
 pub(super) fn rows() -> Vec<Row> {
     vec![
         row("round-trip", |_| contenders(None)),
-        row("round-trip/after-pause", |_| contenders(Some(PAUSE))),
+        Row { operations: PAUSED, ..row("round-trip/after-pause", |_| contenders(Some(PAUSE))) },
         pinned("round-trip", |_| contenders(None)),
-        pinned("round-trip/after-pause", |_| contenders(Some(PAUSE))),
+        Row { operations: PAUSED, ..pinned("round-trip/after-pause", |_| contenders(Some(PAUSE))) },
     ]
 }
 

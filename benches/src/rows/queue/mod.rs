@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::net::SocketType;
 
 use self::turns::{Figure, Plan, What};
-use super::round_trip::PAUSE;
+use super::round_trip::{PAUSE, PAUSED};
 use super::{pinned, row};
 use crate::measure::{Contender, Row, Scale};
 
@@ -29,12 +29,14 @@ pub(super) fn rows() -> Vec<Row> {
         both(&mut rows, &format!("ring/{name}"), move |_| ring(Plan::stream(what)));
     }
     both(&mut rows, "queue/64B-4-to-4", |_| crowd());
+    let before = rows.len();
     both(&mut rows, "queue/asleep", move |_| queue(asleep(What::Small)));
     both(&mut rows, "ring/asleep", move |_| ring(asleep(What::Small)));
+    rows[before..].iter_mut().for_each(|row| row.operations = PAUSED);
     both(&mut rows, "queue/ping-pong", |_| ping_pong());
     // On one core whoever polls is in the way of what it waits for.
     rows.push(row("queue/polled", |_| polled()));
-    rows.push(Row { single: true, ..row("queue/idle", |scale| queue(idle(scale))) });
+    rows.push(Row { operations: Some(1), ..row("queue/idle", |scale| queue(idle(scale))) });
     rows
 }
 
