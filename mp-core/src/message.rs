@@ -87,7 +87,7 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     output: &mut impl Output,
 ) -> Result<Vec<SharedFd>, EncodeError> {
     let collecting = descriptor::Collecting::begin();
-    codec::encode(value, output)?;
+    codec::encode_to(value, output)?;
     Ok(collecting.finish())
 }
 
@@ -117,9 +117,8 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     spill: Spill<'_>,
 ) -> Result<Option<Box<Beside>>, EncodeError> {
     let start = buffer.len();
-    let mut writer = Writer::new(buffer, spill);
     let collecting = descriptor::Collecting::begin();
-    let encoded = codec::encode(value, &mut writer);
+    let (writer, encoded) = codec::encode(value, Writer::new(buffer, spill));
     if encoded.is_ok() && writer.is_done() && collecting.is_empty() {
         return Ok(None);
     }

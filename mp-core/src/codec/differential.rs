@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::{FORMAT, Input, decode, encode};
+use super::{FORMAT, Input, decode, encode_to};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Unit;
@@ -93,7 +93,7 @@ fn value() -> impl Strategy<Value = Value> {
 #[track_caller]
 fn same<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
     let mut ours = Vec::new();
-    encode(value, &mut ours).unwrap();
+    encode_to(value, &mut ours).unwrap();
     let theirs = encode_to_vec(value, FORMAT).unwrap();
     assert_eq!(ours, theirs);
     assert_eq!(
@@ -147,7 +147,7 @@ fn floats_are_those_of_bincode() {
     for bits in [0, 1, 0x7FF0_0000_0000_0001, 0x8000_0000_0000_0000, u64::MAX] {
         let value = (f64::from_bits(bits), f32::from_bits((bits >> 32) as u32));
         let mut ours = Vec::new();
-        encode(&value, &mut ours).unwrap();
+        encode_to(&value, &mut ours).unwrap();
         assert_eq!(ours, encode_to_vec(value, FORMAT).unwrap());
         let back: (f64, f32) = decode(Input::whole(&mut ours)).unwrap();
         assert_eq!((back.0.to_bits(), back.1.to_bits()), (value.0.to_bits(), value.1.to_bits()));

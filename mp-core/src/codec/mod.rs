@@ -104,14 +104,24 @@ pub fn set_message_limit(bytes: u64) {
     MESSAGE_LIMIT.store(bytes.max(LOWEST_MESSAGE_LIMIT), Ordering::Relaxed);
 }
 
-/// Encodes `value` into `output`.
+/// Encodes `value` into `output`, and gives that back.
 #[inline(always)]
-pub(crate) fn encode<T, O>(value: &T, output: &mut O) -> Result<(), EncodeError>
+pub(crate) fn encode<T, O>(value: &T, output: O) -> (O, Result<(), EncodeError>)
 where
     T: Serialize + ?Sized,
     O: Output,
 {
-    ser::Serializer::new(output).value(value)
+    ser::encode(value, output)
+}
+
+/// Encodes `value` into an output that is lent.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn encode_to<T, O>(value: &T, output: &mut O) -> Result<(), EncodeError>
+where
+    T: Serialize + ?Sized,
+    O: Output,
+{
+    encode(value, output).1
 }
 
 /// Decodes one value from all of `input`.

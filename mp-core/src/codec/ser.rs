@@ -22,14 +22,22 @@ impl Output for Vec<u8> {
     }
 }
 
-/// The writer to which bincode writes its primitives.
-struct Sink<'o, O> {
-    output: &'o mut O,
+#[cfg(any(test, fuzzing))]
+impl<O: Output> Output for &mut O {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        (**self).write(bytes)
+    }
+}
+
+/// The writer to which bincode writes its primitives. It owns the output, so that the compiler
+/// knows that writing to memory changes nothing in it, and keeps its fields in registers.
+struct Sink<O> {
+    output: O,
     /// The error of the output. bincode's own error type cannot hold it.
     refusal: Option<EncodeError>,
 }
 
-impl<O: Output> Writer for Sink<'_, O> {
+impl<O: Output> Writer for Sink<O> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.output.write(bytes).map_err(|refusal| {
@@ -39,51 +47,48 @@ impl<O: Output> Writer for Sink<'_, O> {
     }
 }
 
-pub(super) struct Serializer<'o, O: Output> {
-    encoder: EncoderImpl<Sink<'o, O>, Format>,
+/// Encodes `value` into `output`, and gives that back.
+#[inline(always)]
+pub(super) fn encode<T: Serialize + ?Sized, O: Output>(value: &T, output: O) -> (O, Result<(), EncodeError>) {
+    let mut encoder = EncoderImpl::new(Sink { output, refusal: None }, FORMAT);
+    let encoded = Serializer { encoder: &mut encoder, depth: 0 }.value(value);
+    (encoder.into_writer().output, encoded)
+}
+
+/// Encodes one value, which may contain others.
+pub(super) struct Serializer<'e, O: Output> {
+    encoder: &'e mut EncoderImpl<Sink<O>, Format>,
+    /// How many values contain this one.
     depth: u32,
 }
 
-impl<'o, O: Output> Serializer<'o, O> {
-    pub(super) fn new(output: &'o mut O) -> Self {
-        Self { encoder: EncoderImpl::new(Sink { output, refusal: None }, FORMAT), depth: 0 }
-    }
-
+impl<O: Output> Serializer<'_, O> {
     #[inline]
     fn put<T: Encode + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        match value.encode(&mut self.encoder) {
+        match value.encode(self.encoder) {
             Ok(()) => Ok(()),
-            Err(failure) => Err(self.failed(&failure)),
+            Err(failure) => Err(why(self.encoder.writer(), &failure)),
         }
-    }
-
-    #[cold]
-    fn failed(&mut self, failure: &Failure) -> EncodeError {
-        self.encoder.writer().refusal.take().unwrap_or_else(|| EncodeError::new(failure.to_string()))
     }
 
     /// Enters a value that contains other values.
     #[inline]
-    fn enter(&mut self) -> Result<&mut Self, EncodeError> {
+    fn enter(self) -> Result<Self, EncodeError> {
         if self.depth == MAX_DEPTH {
             return Err(too_deep());
         }
-        self.depth += 1;
-        Ok(self)
+        Ok(Self { depth: self.depth + 1, ..self })
     }
 
     #[inline]
-    fn nested<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.enter()?;
-        self.value(value)?;
-        self.depth -= 1;
-        Ok(())
+    fn nested<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        self.enter()?.value(value)
     }
 
     /// Encodes a value: copies a vector, slice or array of numbers at once, and leaves everything
     /// else to serde.
-    #[inline]
-    pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+    #[inline(always)]
+    fn value<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), EncodeError> {
         match bytes::of(value) {
             Some(Numbers { count: Some(count), bytes }) => self.sized(count, bytes),
             Some(Numbers { count: None, bytes }) => self.plain(bytes),
@@ -100,9 +105,14 @@ impl<'o, O: Output> Serializer<'o, O> {
 
     #[inline]
     fn plain(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        let written = self.encoder.writer().write(bytes);
-        written.map_err(|failure| self.failed(&failure))
+        let sink = self.encoder.writer();
+        sink.write(bytes).map_err(|failure| why(sink, &failure))
     }
+}
+
+#[cold]
+fn why<O>(sink: &mut Sink<O>, failure: &Failure) -> EncodeError {
+    sink.refusal.take().unwrap_or_else(|| EncodeError::new(failure.to_string()))
 }
 
 #[cold]
@@ -122,13 +132,13 @@ fn of_unknown_length(what: &str) -> EncodeError {
 macro_rules! primitives {
     ($($method:ident: $type:ty),+ $(,)?) => {$(
         #[inline]
-        fn $method(self, value: $type) -> Result<(), EncodeError> {
+        fn $method(mut self, value: $type) -> Result<(), EncodeError> {
             self.put(&value)
         }
     )+};
 }
 
-impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
+impl<O: Output> ser::Serializer for Serializer<'_, O> {
     type Ok = ();
     type Error = EncodeError;
     type SerializeSeq = Self;
@@ -151,17 +161,17 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
     }
 
     #[inline]
-    fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
+    fn serialize_bytes(mut self, value: &[u8]) -> Result<(), EncodeError> {
         self.sized(value.len(), value)
     }
 
     #[inline]
-    fn serialize_none(self) -> Result<(), EncodeError> {
+    fn serialize_none(mut self) -> Result<(), EncodeError> {
         self.put(&0_u8)
     }
 
     #[inline]
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+    fn serialize_some<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), EncodeError> {
         self.put(&1_u8)?;
         self.nested(value)
     }
@@ -178,7 +188,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
 
     #[inline]
     fn serialize_unit_variant(
-        self,
+        mut self,
         _name: &'static str,
         index: u32,
         _variant: &'static str,
@@ -197,7 +207,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
 
     #[inline]
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
+        mut self,
         _name: &'static str,
         index: u32,
         _variant: &'static str,
@@ -208,7 +218,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
     }
 
     #[inline]
-    fn serialize_seq(self, length: Option<usize>) -> Result<Self, EncodeError> {
+    fn serialize_seq(mut self, length: Option<usize>) -> Result<Self, EncodeError> {
         let length = length.ok_or_else(|| of_unknown_length("a sequence"))?;
         self.put(&length)?;
         self.enter()
@@ -226,7 +236,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
 
     #[inline]
     fn serialize_tuple_variant(
-        self,
+        mut self,
         _name: &'static str,
         index: u32,
         _variant: &'static str,
@@ -237,7 +247,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
     }
 
     #[inline]
-    fn serialize_map(self, length: Option<usize>) -> Result<Self, EncodeError> {
+    fn serialize_map(mut self, length: Option<usize>) -> Result<Self, EncodeError> {
         let length = length.ok_or_else(|| of_unknown_length("a map"))?;
         self.put(&length)?;
         self.enter()
@@ -250,7 +260,7 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
 
     #[inline]
     fn serialize_struct_variant(
-        self,
+        mut self,
         _name: &'static str,
         index: u32,
         _variant: &'static str,
@@ -268,14 +278,14 @@ impl<O: Output> ser::Serializer for &mut Serializer<'_, O> {
 /// The seven compound traits differ only in the names of their methods.
 macro_rules! compound {
     ($($trait:ident { $($method:ident $(($key:ty))?),+ $(; $skip:ident)? })+) => {$(
-        impl<O: Output> ser::$trait for &mut Serializer<'_, O> {
+        impl<O: Output> ser::$trait for Serializer<'_, O> {
             type Ok = ();
             type Error = EncodeError;
 
             $(
                 #[inline]
                 fn $method<T: Serialize + ?Sized>(&mut self, $(_key: $key,)? value: &T) -> Result<(), EncodeError> {
-                    self.value(value)
+                    Serializer { encoder: &mut *self.encoder, depth: self.depth }.value(value)
                 }
             )+
 
@@ -291,7 +301,6 @@ macro_rules! compound {
 
             #[inline]
             fn end(self) -> Result<(), EncodeError> {
-                self.depth -= 1;
                 Ok(())
             }
         }

@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime};
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Input, MAX_DEPTH, decode, encode};
+use super::{Input, MAX_DEPTH, decode, encode_to};
 use crate::sys::memfd;
 
 fn bytes_of<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode(value, &mut bytes).unwrap();
+    encode_to(value, &mut bytes).unwrap();
     bytes
 }
 
@@ -213,7 +213,7 @@ fn what_would_be_decoded_as_something_else_is_not_encoded() {
     }
     #[track_caller]
     fn refused(value: &impl Serialize, why: &str) {
-        let error = encode(value, &mut Vec::new()).unwrap_err().to_string();
+        let error = encode_to(value, &mut Vec::new()).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
     assert_eq!(bytes_of(&Sparse { absent: Some(3) }), [1, 3]);
@@ -388,7 +388,7 @@ fn nesting_has_the_same_limit_on_both_sides() {
     bytes.splice(..0, [1, 0, 0, 0]);
     let error = value_of::<DeepEnum>(&bytes).unwrap_err();
     assert!(error.contains("nested more than 512"), "{error}");
-    let error = encode(&deep(MAX_DEPTH + 1), &mut Vec::new()).unwrap_err();
+    let error = encode_to(&deep(MAX_DEPTH + 1), &mut Vec::new()).unwrap_err();
     assert!(error.to_string().contains("nested more than 512"), "{error}");
 }
 

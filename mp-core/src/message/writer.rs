@@ -1,7 +1,7 @@
 //! Collects the bytes of a value while it is encoded: on the heap, and beyond some length in a
 //! memory file.
 
-use std::io;
+use std::{io, mem};
 
 use crate::codec::{EncodeError, Output, message_limit};
 use crate::large::LargeMessages;
@@ -18,8 +18,10 @@ pub(crate) struct Spill<'a> {
 }
 
 pub(super) struct Writer<'a> {
-    /// The part of the body that is not in the file begins at `start`.
-    bytes: &'a mut Vec<u8>,
+    /// The contents of `buffer` meanwhile: it is faster to write to what one owns. The part of the
+    /// body that is not in the file begins at `start`.
+    bytes: Vec<u8>,
+    buffer: &'a mut Vec<u8>,
     start: usize,
     file: Option<Box<MemoryFile>>,
     spill: Spill<'a>,
@@ -30,7 +32,8 @@ impl<'a> Writer<'a> {
     /// Appends to `buffer`, up to its length limit.
     #[inline(always)]
     pub(super) fn new(buffer: &'a mut Vec<u8>, spill: Spill<'a>) -> Self {
-        Self { start: buffer.len(), bytes: buffer, file: None, spill, limit: message_limit() }
+        let bytes = mem::take(buffer);
+        Self { start: bytes.len(), bytes, buffer, file: None, spill, limit: message_limit() }
     }
 
     /// Tells whether all of the body is in the buffer, and may stay there.
@@ -49,7 +52,7 @@ impl<'a> Writer<'a> {
         if self.spills(self.in_buffer().len())? {
             self.move_to_file()?;
         }
-        Ok(self.file)
+        Ok(self.file.take())
     }
 
     #[inline(always)]
@@ -119,6 +122,14 @@ const FIRST: usize = 64;
 
 fn no_memory(error: io::Error) -> EncodeError {
     EncodeError::new(format!("there is no memory for the message: {error}"))
+}
+
+/// Puts the bytes back, even if encoding panics.
+impl Drop for Writer<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        *self.buffer = mem::take(&mut self.bytes);
+    }
 }
 
 impl Output for Writer<'_> {

@@ -221,7 +221,9 @@ impl Server {
             Err(source) => {
                 let report = not_forked(SpawnError::Io { action: "fork", source });
                 // It fails if the caller has died.
-                let _ = control.into_owned().map(|control| Sender::from_fd(control).send(report));
+                if let Ok(control) = control.into_owned() {
+                    let _ = Sender::from_fd(control).send(report);
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::codec::{self, Input};
 
 fn bytes_of<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
-    codec::encode(value, &mut bytes).unwrap();
+    codec::encode_to(value, &mut bytes).unwrap();
     bytes
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::super::{EncodeError, Output, encode};
+use super::super::{EncodeError, Output, encode_to};
 use super::{Newtype, bytes_of, length, round_trip, round_trip_without_truncation, value_of, value_of_file};
 
 /// Counts how often something is written.
@@ -34,20 +34,20 @@ fn numbers_are_written_at_once_and_look_as_if_one_by_one() {
         writes.0
     };
     let numbers = [1.5_f64; 1000];
-    assert_eq!(writes(&|output| encode(&numbers.to_vec(), output)), 2, "the length and the bytes");
-    assert_eq!(writes(&|output| encode(&numbers[..], output)), 2);
-    assert_eq!(writes(&|output| encode(&(&numbers[..], 1_u8), output)), 3);
-    assert_eq!(writes(&|output| encode(&vec![numbers.to_vec(); 3], output)), 7);
+    assert_eq!(writes(&|output| encode_to(&numbers.to_vec(), output)), 2, "the length and the bytes");
+    assert_eq!(writes(&|output| encode_to(&numbers[..], output)), 2);
+    assert_eq!(writes(&|output| encode_to(&(&numbers[..], 1_u8), output)), 3);
+    assert_eq!(writes(&|output| encode_to(&vec![numbers.to_vec(); 3], output)), 7);
     let holder = Holder {
         field: vec![1; 1000],
         borrowed: &[2; 1000],
         optional: Some(vec![3; 1000]),
         result: Ok(vec![4.0; 1000]),
     };
-    assert_eq!(writes(&|output| encode(&holder, output)), 10);
+    assert_eq!(writes(&|output| encode_to(&holder, output)), 10);
     // An array is a tuple, and its length is no part of it.
-    assert_eq!(writes(&|output| encode(&[1.5_f64; 32], output)), 1);
-    assert_eq!(writes(&|output| encode(&([1_u8; 20], [[2_u16; 3]; 2]), output)), 3);
+    assert_eq!(writes(&|output| encode_to(&[1.5_f64; 32], output)), 1);
+    assert_eq!(writes(&|output| encode_to(&([1_u8; 20], [[2_u16; 3]; 2]), output)), 3);
     assert_eq!(bytes_of(&[1_u16, 2]), [1, 0, 2, 0]);
     let texts: Vec<String> = numbers.iter().map(f64::to_string).collect();
     let one_by_one: Vec<Newtype> = vec![Newtype(7); 300];
