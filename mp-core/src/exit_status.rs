@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// How a process ended.
 ///
 /// Unlike [`std::process::ExitStatus`] it is an enum. Unlike Python's `exitcode` it does not
 /// represent both signals and codes by one number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExitStatus {
     /// The process exited with this code, from 0 to 255.
