@@ -8,12 +8,12 @@ use std::process::exit;
 
 use mp_core::__private::Role;
 use mp_core::raw::Message;
-use mp_pool::raw::{Body, Letter, Node};
 
 use crate::host::{Launcher, Pause, describe, exit_at_once, say};
 use crate::memory::Copies;
 use crate::mpi::Mpi;
 use crate::port::{Arrived, Frame, Port, PortError};
+use crate::relay::{Letters, Relays};
 use crate::{launcher, leader};
 
 #[mp_core::__private::linkme::distributed_slice(mp_core::__private::ROLES)]
@@ -75,7 +75,7 @@ fn run() {
 fn serve(port: &mut Port) -> Result<(), String> {
     let hello = describe().map_err(|error| format!("its executable could not be read: {error}"))?;
     port.send(0, &Frame::Hello(hello), Vec::new()).map_err(text)?;
-    let mut agent = Agent { node: None, memory: Copies::default(), launcher: Launcher::new(), pause: Pause::new() };
+    let mut agent = Agent { relays: None, memory: Copies::default(), launcher: Launcher::new(), pause: Pause::new() };
     let mut out = Vec::new();
     loop {
         let mut some = false;
@@ -88,15 +88,11 @@ fn serve(port: &mut Port) -> Result<(), String> {
                 return agent.leave(port);
             }
         }
-        if let Some(node) = &mut agent.node {
-            some |= node.turn(&mut out);
+        if let Some(relays) = &mut agent.relays {
+            some |= relays.turn(&mut out);
         }
-        for Letter { head, body } in out.drain(..) {
-            let body = match body {
-                Body::Bytes(bytes) => bytes,
-                Body::Message(message) => message.to_vec().map_err(|error| error.to_string())?,
-            };
-            port.send(0, &Frame::Letter { head, memory: Vec::new() }, body).map_err(text)?;
+        for (letter, body) in out.drain(..) {
+            port.send(0, &Frame::FromWorker(letter), body).map_err(text)?;
         }
         if some {
             agent.pause.reset();
@@ -112,7 +108,7 @@ fn text(error: PortError) -> String {
 
 struct Agent {
     /// `None` until the pool has said what it needs.
-    node: Option<Node>,
+    relays: Option<Relays>,
     memory: Copies,
     launcher: Launcher,
     pause: Pause,
@@ -120,16 +116,16 @@ struct Agent {
 
 impl Agent {
     /// Takes in a frame; true if it is the last one.
-    fn take(&mut self, arrived: Arrived, out: &mut Vec<Letter>) -> Result<bool, String> {
+    fn take(&mut self, arrived: Arrived, out: &mut Letters) -> Result<bool, String> {
         let Arrived { frame, mut body, .. } = arrived;
-        match (frame, &mut self.node) {
-            (Frame::Welcome { message_limit, .. }, node @ None) => {
+        match (frame, &mut self.relays) {
+            (Frame::Welcome { message_limit, .. }, relays @ None) => {
                 mp_core::set_message_limit(message_limit);
-                *node = Some(Node::new(&mut body, launcher::variables())?);
+                *relays = Some(Relays::new(&mut body, launcher::variables())?);
             }
-            (Frame::Letter { mut head, memory }, Some(node)) => {
+            (Frame::ToRank { what, memory }, Some(relays)) => {
                 let descriptors = self.memory.find(&memory)?;
-                node.receive(&mut head, Message::from_parts(body, descriptors), out)?;
+                relays.receive(what, Message::from_parts(body, descriptors), out)?;
             }
             (Frame::Memory(number), _) => self.memory.add(number, &body)?,
             (Frame::Forget(number), _) => self.memory.remove(number),
@@ -141,7 +137,7 @@ impl Agent {
 
     /// Ends the workers that are left, and says that there are none.
     fn leave(mut self, port: &mut Port) -> Result<(), String> {
-        self.node = None;
+        self.relays = None;
         port.send(0, &Frame::Gone, Vec::new()).map_err(text)?;
         while !port.has_sent() {
             port.receive().map_err(text)?;
@@ -156,9 +152,9 @@ impl Agent {
             say(format_args!("an agent ends because its launcher has died"));
             exit_at_once();
         }
-        let length = self.pause.length(is_busy || self.node.as_ref().is_some_and(Node::is_busy));
-        match &self.node {
-            Some(node) if node.wait(length).is_ok() => {}
+        let length = self.pause.length(is_busy || self.relays.as_ref().is_some_and(Relays::is_busy));
+        match &self.relays {
+            Some(relays) if relays.wait(length).is_ok() => {}
             _ => std::thread::sleep(length),
         }
     }

@@ -1,76 +1,25 @@
 //! The thread of rank 0 that calls MPI.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::{JoinHandle, Thread};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mp_core::raw::{Message, catch_panic};
-use mp_pool::raw::{Arrivals, Body, Carrier, Letter};
+use mp_core::raw::catch_panic;
 
+use crate::cluster::Arrivals;
 use crate::error::WorldError;
 use crate::host::{Launcher, Pause, describe, exit_at_once, say};
-use crate::memory::{Originals, is_frozen};
+use crate::letter::{Body, ToRank};
+use crate::memory::Originals;
 use crate::mpi::{self, Mpi};
+use crate::outbox::Outbox;
 use crate::port::{Arrived, Frame, Hello, Port, PortError};
 
 /// How long agents have to say that they are there, after MPI has started.
 const GREETING: Duration = Duration::from_secs(60);
-
-/// What the pool's threads tell the thread that calls MPI.
-#[derive(Default)]
-pub(crate) struct Outbox {
-    letters: Mutex<VecDeque<(usize, Letter)>>,
-    /// The thread sleeps, or is about to.
-    sleeps: AtomicBool,
-    thread: Mutex<Option<Thread>>,
-    /// The pool has ended.
-    ends: AtomicBool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Outbox {
-    fn wake(&self) {
-        if self.sleeps.swap(false, Ordering::SeqCst) {
-            if let Some(thread) = &*lock(&self.thread) {
-                thread.unpark();
-            }
-        }
-    }
-
-    fn take(&self) -> VecDeque<(usize, Letter)> {
-        std::mem::take(&mut *lock(&self.letters))
-    }
-
-    fn sleep(&self, length: Duration) {
-        self.sleeps.store(true, Ordering::SeqCst);
-        if lock(&self.letters).is_empty() && !self.ends.load(Ordering::SeqCst) {
-            std::thread::park_timeout(length);
-        }
-        self.sleeps.store(false, Ordering::SeqCst);
-    }
-}
-
-impl Carrier for Outbox {
-    fn send(&self, node: usize, letter: Letter) {
-        lock(&self.letters).push_back((node, letter));
-        self.wake();
-    }
-
-    fn accepts(&self, message: &Message) -> Result<(), String> {
-        if message.descriptors().iter().all(|file| is_frozen(file.as_fd())) {
-            Ok(())
-        } else {
-            Err("it has handles, which belong to one host; only frozen memory can be sent to another".to_owned())
-        }
-    }
-}
 
 /// The thread, and what it has found.
 pub(crate) struct Leader {
@@ -95,7 +44,7 @@ impl Leader {
             .map_err(WorldError::Thread)?;
         match greets.recv().unwrap_or_else(|_| Err(WorldError::Mpi("its thread has ended".to_owned()))) {
             Ok((hosts, own)) => {
-                *lock(&outbox.thread) = Some(thread.thread().clone());
+                outbox.wakes(thread.thread().clone());
                 Ok(Self { outbox, hosts, own, begin, thread })
             }
             Err(error) => {
@@ -115,9 +64,8 @@ impl Leader {
     /// Ends the agents and MPI. The pool has no worker any more. Returns how many ranks were lost.
     pub(crate) fn end(self) -> Result<usize, PortError> {
         let Self { outbox, begin, thread, .. } = self;
-        outbox.ends.store(true, Ordering::SeqCst);
         drop(begin);
-        outbox.wake();
+        outbox.end();
         thread.join().unwrap_or(Err(PortError::Panicked))
     }
 }
@@ -255,7 +203,7 @@ impl Rank {
     }
 
     /// Sends a letter, and before it the frozen memory in it that the rank does not have.
-    fn post(&mut self, rank: usize, head: Vec<u8>, body: Body, originals: &mut Originals) -> Result<(), PortError> {
+    fn post(&mut self, rank: usize, what: ToRank, body: Body, originals: &mut Originals) -> Result<(), PortError> {
         let mut memory = Vec::new();
         let body = match body {
             Body::Bytes(bytes) => bytes,
@@ -272,7 +220,7 @@ impl Rank {
                 message.to_vec().map_err(|error| own(error.to_string()))?
             }
         };
-        self.port.send(rank, &Frame::Letter { head, memory }, body)
+        self.port.send(rank, &Frame::ToRank { what, memory }, body)
     }
 
     /// Passes letters on until the pool has ended.
@@ -280,29 +228,28 @@ impl Rank {
         let (mut is_busy, mut lost) = (false, 0);
         loop {
             let mut some = false;
-            for (node, Letter { head, body }) in outbox.take() {
+            for (rank, what, body) in outbox.take() {
                 some = true;
-                self.post(node + 1, head, body, &mut memory)?;
+                self.post(rank, what, body, &mut memory)?;
             }
             while let Some(Arrived { from, frame, body }) = self.port.receive()? {
                 some = true;
-                let Frame::Letter { mut head, .. } = frame else {
+                let Frame::FromWorker(letter) = frame else {
                     return Err(PortError::Broken(from, format!("{frame:?} at the wrong time")));
                 };
-                let taken = arrivals.arrived(from - 1, &mut head, body);
-                taken.map_err(|why| PortError::Broken(from, why))?;
+                arrivals.take_in(letter, body);
             }
             for rank in self.port.lost().iter().skip(lost) {
                 // After what it said before.
                 say(format_args!("rank {rank} was lost, and the pool goes on without it"));
-                arrivals.lost(rank - 1);
+                arrivals.lost(*rank);
             }
             lost = self.port.lost().len();
             arrivals.settle();
             if some {
                 self.pause.reset();
                 is_busy = true;
-            } else if outbox.ends.load(Ordering::SeqCst) {
+            } else if outbox.has_ended() {
                 return Ok(());
             } else {
                 self.check_launcher();

@@ -80,17 +80,23 @@
 #![warn(clippy::unwrap_used)]
 
 mod agent;
+mod cluster;
 mod error;
 mod host;
 mod launcher;
 mod leader;
+mod letter;
+mod link;
 mod memory;
 #[allow(unsafe_code, reason = "it calls the MPI library")]
 mod mpi;
+mod outbox;
 mod pool;
 mod port;
+mod relay;
 mod watch;
 
+pub use cluster::Node;
 pub use error::{FinishError, WorldError};
 pub use mp_pool::{Stats, Task, TaskError, TaskOptions};
-pub use pool::{Builder, MARKER, Node, Pool};
+pub use pool::{Builder, MARKER, Pool};

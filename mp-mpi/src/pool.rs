@@ -1,6 +1,5 @@
 //! The pool of a cluster.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
@@ -9,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mp_pool::PoolBuilder;
-use mp_pool::raw::{self, Site};
+use mp_pool::raw;
 
+use crate::cluster::{Arrivals, Cluster, Node, nodes};
 use crate::error::{FinishError, WorldError};
 use crate::host::say;
 use crate::launcher;
 use crate::leader::{Leader, begin_world};
-use crate::port::Hello;
 
 /// The variable that names the marker of a complete run: see [`Builder::marker`].
 pub const MARKER: &str = "MP_MPI_COMPLETE";
@@ -33,22 +32,6 @@ pub struct Pool {
     leader: Option<Leader>,
     nodes: Vec<Node>,
     marker: Option<PathBuf>,
-}
-
-/// A host, or the part of one that a rank has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Node {
-    /// Its rank.
-    pub rank: usize,
-    /// The name of its host.
-    pub host: String,
-    /// How many processors the rank may use.
-    pub cores: usize,
-    /// The memory of the host, in bytes.
-    pub memory: u64,
-    /// How many workers it has.
-    pub workers: usize,
 }
 
 /// Makes a [`Pool`].
@@ -113,11 +96,11 @@ impl Builder {
         let started = marker.as_deref().map_or(Ok(()), remove).map_err(WorldError::Marker).and_then(|()| {
             let setup = raw::setup(&builder).map_err(WorldError::NotPortable)?;
             let nodes = nodes(&leader.own, &leader.hosts, workers_per_rank, leader_works);
-            let sites = nodes[1..].iter().map(|node| Site { host: node.host.clone(), workers: node.workers });
-            let outbox = Arc::clone(&leader.outbox);
-            let started = raw::start(builder, nodes[0].workers, sites.collect(), launcher::variables(), outbox);
-            let (pool, arrivals) = started.map_err(WorldError::Pool)?;
-            leader.begin(setup, arrivals);
+            let cluster = Arc::new(Cluster::new(nodes.clone(), Arc::clone(&leader.outbox)));
+            let builder =
+                launcher::variables().into_iter().fold(builder.workers(cluster.workers()), PoolBuilder::env_remove);
+            let (pool, scheduler) = raw::start(builder, Arc::clone(&cluster) as _).map_err(WorldError::Pool)?;
+            leader.begin(setup, Arrivals::new(cluster, scheduler));
             Ok((pool, nodes))
         });
         match started {
@@ -129,25 +112,6 @@ impl Builder {
             }
         }
     }
-}
-
-/// Decides how many workers each rank has.
-fn nodes(own: &Hello, hosts: &[Hello], workers: Option<usize>, leader_works: bool) -> Vec<Node> {
-    let all = || std::iter::once(own).chain(hosts).enumerate().filter(|(rank, _)| *rank > 0 || leader_works);
-    let mut ranks = HashMap::<&str, usize>::new();
-    for (_, hello) in all() {
-        *ranks.entry(&hello.host).or_default() += 1;
-    }
-    let working = |rank, hello: &Hello| {
-        let of_host = ranks.get(&*hello.host).copied().unwrap_or(1).max(1);
-        let most = workers.unwrap_or_else(|| hello.cores.div_ceil(of_host).max(1));
-        if rank > 0 || leader_works { most } else { 0 }
-    };
-    let node = |(rank, hello): (usize, &Hello)| {
-        let Hello { host, cores, memory, .. } = hello.clone();
-        Node { rank, host, cores, memory, workers: working(rank, hello) }
-    };
-    std::iter::once(own).chain(hosts).enumerate().map(node).collect()
 }
 
 impl Pool {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mp_core::raw::{Message, decode_plain, error_chain};
 use serde::{Deserialize, Serialize};
 
+use crate::letter::{FromWorker, ToRank};
 use crate::mpi::{Mpi, MpiError, Transfer};
 use crate::watch::{self, Watch};
 
@@ -22,13 +23,10 @@ pub(crate) enum Frame {
     Welcome { message_limit: u64, silence: Option<Duration> },
     /// The other answer. The agent acknowledges it and ends.
     Refused,
-    /// A letter of mp-pool: its head, and the frozen memory in its body, which is that of the
-    /// letter.
-    Letter {
-        #[serde(with = "serde_bytes")]
-        head: Vec<u8>,
-        memory: Vec<u64>,
-    },
+    /// A letter to a rank, and the frozen memory in its body.
+    ToRank { what: ToRank, memory: Vec<u64> },
+    /// A letter of a worker.
+    FromWorker(FromWorker),
     /// Frozen memory, which letters name by this number. The body is its content.
     Memory(u64),
     /// No letter names this memory any more, unless it is sent again.

@@ -58,9 +58,9 @@ impl Board {
     }
 }
 
-/// The other side has left its part of the memory in a state in which no sound one leaves it.
+/// The other side has said or left in memory what no sound one says or leaves there.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Broken;
+pub struct Broken;
 
 impl From<Damaged> for Broken {
     fn from(_: Damaged) -> Self {
@@ -75,16 +75,17 @@ pub(crate) struct Claim {
     _line: [AtomicU64; 7],
 }
 
-/// What a [`Claim`] says.
+/// What a worker has begun, and may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Claimed {
+pub struct Claimed {
     /// The call that begins next: all before it have begun.
-    pub(crate) next: u32,
+    pub next: u32,
     /// Calls from here on are not to begin. [`NO_END`] is no limit.
-    pub(crate) end: u32,
+    pub end: u32,
 }
 
-pub(crate) const NO_END: u32 = u32::MAX;
+/// The end of a claim that has none.
+pub const NO_END: u32 = u32::MAX;
 
 impl Claimed {
     const fn from_word(word: u64) -> Self {

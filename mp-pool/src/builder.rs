@@ -10,6 +10,7 @@ use mp_core::{Builder, Call, EncodeError, ForkServer, ProcessFn, Resource, Start
 
 use crate::error::ARGUMENTS;
 use crate::settings::{Initializer, MOST_TASKS, Settings};
+use crate::wire::Shared;
 
 /// Makes a [`Pool`](crate::Pool).
 ///
@@ -119,7 +120,7 @@ impl PoolBuilder {
         match call.encode() {
             Ok(call) => {
                 let can_fail = F::Output::CAN_FAIL;
-                self.settings.initializer = Some(Initializer { call: Arc::new(call), can_fail });
+                self.settings.initializer = Some(Initializer { call: Shared(Arc::new(call)), can_fail });
             }
             Err(error) => self.failure = Some(error.within(ARGUMENTS)),
         }
@@ -188,9 +189,8 @@ impl PoolBuilder {
 
     /// Sets how the pool starts workers. By default it is what
     /// [`set_start_method`](mp_core::set_start_method) has set.
-    pub fn start_method(mut self, method: StartMethod) -> Self {
-        self.settings.configure(|worker| worker.start_method(method));
-        self
+    pub fn start_method(self, method: StartMethod) -> Self {
+        self.configure_workers(|worker| worker.start_method(method))
     }
 
     /// Lets the workers be processes of a fork server: each begins with what the server has loaded,
@@ -259,57 +259,48 @@ impl PoolBuilder {
 
     /// Sets the program that the workers run, as
     /// [`Builder::program`](mp_core::Builder::program) does.
-    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
-        self.settings.configure(|worker| worker.program(program));
-        self
+    pub fn program(self, program: impl Into<PathBuf>) -> Self {
+        self.configure_workers(|worker| worker.program(program))
     }
 
     /// Sets a variable of the workers' environment.
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.settings.configure(|worker| worker.env(name, value));
-        self
+    pub fn env(self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.configure_workers(|worker| worker.env(name, value))
     }
 
     /// Leaves a variable out of the workers' environment.
-    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
-        self.settings.configure(|worker| worker.env_remove(name));
-        self
+    pub fn env_remove(self, name: impl Into<OsString>) -> Self {
+        self.configure_workers(|worker| worker.env_remove(name))
     }
 
     /// Starts from an empty environment.
-    pub fn env_clear(mut self) -> Self {
-        self.settings.configure(Builder::env_clear);
-        self
+    pub fn env_clear(self) -> Self {
+        self.configure_workers(Builder::env_clear)
     }
 
     /// Sets the workers' working directory.
-    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.settings.configure(|worker| worker.current_dir(directory));
-        self
+    pub fn current_dir(self, directory: impl Into<PathBuf>) -> Self {
+        self.configure_workers(|worker| worker.current_dir(directory))
     }
 
     /// Sets the workers' standard input. It cannot be [`Stdio::piped`].
-    pub fn stdin(mut self, stream: impl Into<Stdio>) -> Self {
-        self.settings.configure(|worker| worker.stdin(stream));
-        self
+    pub fn stdin(self, stream: impl Into<Stdio>) -> Self {
+        self.configure_workers(|worker| worker.stdin(stream))
     }
 
     /// Sets the workers' standard output. It cannot be [`Stdio::piped`].
-    pub fn stdout(mut self, stream: impl Into<Stdio>) -> Self {
-        self.settings.configure(|worker| worker.stdout(stream));
-        self
+    pub fn stdout(self, stream: impl Into<Stdio>) -> Self {
+        self.configure_workers(|worker| worker.stdout(stream))
     }
 
     /// Sets the workers' standard error. It cannot be [`Stdio::piped`].
-    pub fn stderr(mut self, stream: impl Into<Stdio>) -> Self {
-        self.settings.configure(|worker| worker.stderr(stream));
-        self
+    pub fn stderr(self, stream: impl Into<Stdio>) -> Self {
+        self.configure_workers(|worker| worker.stderr(stream))
     }
 
     /// Limits what each worker may use of a resource: see [`Builder::rlimit`].
-    pub fn rlimit(mut self, resource: Resource, soft: u64, hard: u64) -> Self {
-        self.settings.configure(|worker| worker.rlimit(resource, soft, hard));
-        self
+    pub fn rlimit(self, resource: Resource, soft: u64, hard: u64) -> Self {
+        self.configure_workers(|worker| worker.rlimit(resource, soft, hard))
     }
 
     /// Sets the processors on which the workers may run, by their numbers from 0.
@@ -327,8 +318,7 @@ impl PoolBuilder {
 
     /// Adds `increment` to the niceness of the workers: the higher, the less of a contended
     /// processor they get.
-    pub fn nice(mut self, increment: i32) -> Self {
-        self.settings.configure(|worker| worker.nice(increment));
-        self
+    pub fn nice(self, increment: i32) -> Self {
+        self.configure_workers(|worker| worker.nice(increment))
     }
 }

@@ -11,7 +11,6 @@ use mp_core::raw::Message;
 use crate::batch::Batch;
 use crate::packed::{self, Kind};
 use crate::slot::Slot;
-use crate::wire::SharedMessage;
 
 /// A function, and what the pool has learned about it.
 #[derive(Debug)]
@@ -90,7 +89,7 @@ pub(crate) struct Calls {
     starts: Vec<u32>,
     count: u32,
     /// Those whose entry says that it is a message.
-    messages: Vec<(u32, Mutex<Option<SharedMessage>>)>,
+    messages: Vec<(u32, Mutex<Option<Arc<Message>>>)>,
 }
 
 impl Calls {
@@ -112,7 +111,7 @@ impl Calls {
             Ok(if long.is_some() { Kind::Message } else { Kind::Value })
         })?;
         if let Some(message) = long {
-            self.messages.push((self.count, Mutex::new(Some(SharedMessage(Arc::new(message))))));
+            self.messages.push((self.count, Mutex::new(Some(Arc::new(message)))));
         }
         if self.count > 0 {
             self.starts.push(start as u32);
@@ -228,7 +227,7 @@ impl Run {
         low - self.items.start
     }
 
-    fn message_of_first(&self) -> Option<&Mutex<Option<SharedMessage>>> {
+    fn message_of_first(&self) -> Option<&Mutex<Option<Arc<Message>>>> {
         let messages = &self.chunk.calls.messages;
         let place = messages.binary_search_by_key(&self.items.start, |(item, _)| *item).ok()?;
         Some(&messages[place].1)
@@ -244,19 +243,19 @@ impl Run {
     pub(crate) fn cargo(&self) -> Cargo {
         let Some(message) = self.message_of_first() else { return Cargo::Inline };
         match &*message.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(message) if !message.0.has_descriptors() => Cargo::Message,
+            Some(message) if !message.has_descriptors() => Cargo::Message,
             _ => Cargo::Handles,
         }
     }
 
     /// The arguments of the first call. If they hold handles there is no copy left.
-    pub(crate) fn take_message(&self) -> Option<SharedMessage> {
+    pub(crate) fn take_message(&self) -> Option<Arc<Message>> {
         let mut message = self.message_of_first()?.lock().unwrap_or_else(PoisonError::into_inner);
-        if message.as_ref()?.0.has_descriptors() { message.take() } else { message.clone() }
+        if message.as_ref()?.has_descriptors() { message.take() } else { message.clone() }
     }
 
     /// Puts the arguments back of a call that was not sent after all.
-    pub(crate) fn put_back(&self, message: SharedMessage) {
+    pub(crate) fn put_back(&self, message: Arc<Message>) {
         if let Some(place) = self.message_of_first() {
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
         }

@@ -61,7 +61,6 @@ mod events;
 mod later;
 mod link;
 mod map;
-mod node;
 mod packed;
 mod pool;
 pub mod raw;

@@ -13,6 +13,7 @@ use crate::batch::Ends;
 use crate::builder::PoolBuilder;
 use crate::chunk::{Calls, Chunk, Sink, Terms};
 use crate::error::{ARGUMENTS, PoolError, TaskError};
+use crate::link::Hosts;
 use crate::report::Report;
 use crate::scheduler::Scheduler;
 use crate::slot::Slot;
@@ -118,10 +119,6 @@ impl TaskOptions {
 }
 
 impl Pool {
-    pub(crate) fn of((scheduler, supervisor): (Arc<Scheduler>, JoinHandle<()>)) -> Self {
-        Self { scheduler, supervisor: Some(supervisor) }
-    }
-
     /// Starts a pool of `workers` processes.
     ///
     /// # Errors
@@ -280,16 +277,18 @@ impl PoolBuilder {
     ///
     /// [`PoolError`]; no worker is left then.
     pub fn build(self) -> Result<Pool, PoolError> {
+        self.start(None)
+    }
+
+    pub(crate) fn start(self, hosts: Option<Arc<dyn Hosts>>) -> Result<Pool, PoolError> {
         if let Some(error) = self.failure {
             return Err(PoolError::Encode(error));
         }
-        let workers = match self.workers {
-            Some(workers) => workers,
-            None => available_parallelism().map_or(1, NonZero::get),
-        };
+        let workers = self.workers.unwrap_or_else(|| available_parallelism().map_or(1, NonZero::get));
         if workers == 0 {
             return Err(PoolError::NoWorkers);
         }
-        Scheduler::start(self.settings, workers, None).map(Pool::of)
+        let (scheduler, supervisor) = Scheduler::start(self.settings, workers, hosts)?;
+        Ok(Pool { scheduler, supervisor: Some(supervisor) })
     }
 }

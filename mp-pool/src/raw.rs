@@ -1,28 +1,42 @@
 //! For code that gives a pool workers on other hosts, as mp-mpi does. Programs do not need this
 //! module.
 //!
-//! [`start`] makes a pool whose workers are partly on nodes. A [`Carrier`] takes its letters there,
-//! where a [`Node`] has the worker processes, and what nodes send back is given to [`Arrivals`].
-//! The scheduler is the same: limits, retries, cancelling, statistics and the report are the
-//! pool's, and a node only passes on.
+//! [`start`] makes a pool whose workers are partly elsewhere: [`Hosts`] starts those, and gives the
+//! pool a [`Link`] to each. On the other host, [`Workers`] starts ordinary workers, to which there
+//! are links as well. What stands between two links only passes on: limits, retries, cancelling,
+//! statistics and the report are the pool's.
 
-use std::sync::{Arc, PoisonError};
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use mp_core::raw::{decode_plain, error_chain};
+use mp_core::{Builder, SpawnError};
 
 use crate::builder::PoolBuilder;
 use crate::error::PoolError;
-use crate::link::cluster::Cluster;
-pub use crate::link::cluster::{Carrier, Site};
-pub use crate::link::remote::{Body, Letter};
-use crate::link::remote::{FromRemote, Told, Urgency};
-pub use crate::node::Node;
+use crate::events::Events;
+use crate::link::Start;
+pub use crate::link::{Broken, Claimed, Death, End, Hosts, Link, NO_END, News, SendFailure};
 use crate::packed::{Header, Kind};
 use crate::pool::Pool;
-use crate::report::now;
-use crate::scheduler::Scheduler;
+pub use crate::report::now;
+pub use crate::scheduler::Scheduler;
+use crate::settings::Portable;
 
-/// Returns what a [`Node`] needs to start workers of this pool.
+/// Starts a pool that has workers elsewhere. [`PoolBuilder::workers`] says how many there are, with
+/// those of this host.
+///
+/// # Errors
+///
+/// [`PoolError`]; no worker is left then.
+pub fn start(builder: PoolBuilder, hosts: Arc<dyn Hosts>) -> Result<(Pool, Arc<Scheduler>), PoolError> {
+    let pool = builder.start(Some(hosts))?;
+    let scheduler = Arc::clone(pool.scheduler());
+    Ok((pool, scheduler))
+}
+
+/// Returns what [`Workers`] of this pool are made from on another host.
 ///
 /// # Errors
 ///
@@ -33,101 +47,59 @@ pub fn setup(builder: &PoolBuilder) -> Result<Vec<u8>, &'static str> {
     encoded.ok_or("an initializer that cannot be encoded")
 }
 
-/// Starts a pool that has `local` workers on this host and others on nodes, in the order of their
-/// numbers. [`PoolBuilder::workers`] does not matter. The workers of this host do not have the
-/// environment variables in `hidden`.
+/// Counts the calls that these entries of a worker answer, and the [outcomes](News::Outcome) that
+/// they announce.
 ///
 /// # Errors
 ///
-/// [`PoolError`]; no worker is left then. A node that cannot start a worker does not count: if no
-/// worker can be started, tasks fail with [`TaskError::NoWorker`](crate::TaskError::NoWorker).
-pub fn start(
-    mut builder: PoolBuilder,
-    local: usize,
-    sites: Vec<Site>,
-    hidden: impl IntoIterator<Item = std::ffi::OsString>,
-    carrier: Arc<dyn Carrier>,
-) -> Result<(Pool, Arrivals), PoolError> {
-    if let Some(error) = builder.failure {
-        return Err(PoolError::Encode(error));
+/// They are no entries.
+pub fn answers(entries: &[u8]) -> Result<(u32, usize), Broken> {
+    let (mut at, mut calls, mut outcomes) = (0, 0, 0);
+    while at < entries.len() {
+        let header = Header::at(&entries[at..]).ok_or(Broken)?;
+        at += header.whole();
+        calls += u32::from(matches!(header.kind, Kind::Value | Kind::Message | Kind::Outcome | Kind::Unreadable));
+        outcomes += usize::from(header.kind == Kind::Message);
     }
-    builder.settings.hide(hidden);
-    let offsets = vec![None; sites.len()];
-    let cluster = Arc::new(Cluster::new(local, sites, carrier, builder.settings.name.clone()));
-    if cluster.workers() == 0 {
-        return Err(PoolError::NoWorkers);
-    }
-    let started = Scheduler::start(builder.settings, cluster.workers(), Some(Arc::clone(&cluster)))?;
-    let scheduler = Arc::clone(&started.0);
-    Ok((Pool::of(started), Arrivals { cluster, scheduler, offsets, urgency: Urgency::None }))
+    Ok((calls, outcomes))
 }
 
-/// Where a pool takes in what its nodes have sent.
-pub struct Arrivals {
-    cluster: Arc<Cluster>,
-    scheduler: Arc<Scheduler>,
-    /// What to add to a node's clock to get this host's, as far as letters have shown.
-    offsets: Vec<Option<i64>>,
-    urgency: Urgency,
-}
+/// Starts workers of this host for the pool of another one.
+pub struct Workers(Start);
 
-impl Arrivals {
-    /// Takes in a letter of a node. [`settle`](Self::settle) has the pool look at it.
+impl Workers {
+    /// Takes the [setup](setup()) of a pool. The workers do not have the environment variables in
+    /// `hidden`.
     ///
     /// # Errors
     ///
-    /// The letter is none of a node.
-    pub fn arrived(&mut self, node: usize, head: &mut [u8], mut body: Vec<u8>) -> Result<(), String> {
-        let from: FromRemote = decode_plain(head).map_err(|error| error_chain(&error))?;
-        let offset = self.offsets.get_mut(node).ok_or_else(|| format!("there is no node {node}"))?;
-        // The fastest letter is nearest to the truth.
-        let seen = now().wrapping_sub(from.at) as i64;
-        let offset = *offset.insert(offset.map_or(seen, |before| before.min(seen)));
-        if matches!(from.what, Told::Results) {
-            translate_times(&mut body, offset);
-        }
-        // A worker that was buried meanwhile has nothing more to say.
-        if let Some(inbox) = self.cluster.inbox(from.worker) {
-            let urgency = inbox.lock().unwrap_or_else(PoisonError::into_inner).take_in(from, body);
-            self.urgency = self.urgency.max(urgency);
-        }
-        Ok(())
+    /// The bytes are not such a setup, or the kernel has no memory to wait with.
+    pub fn new(setup: &mut [u8], hidden: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
+        let portable: Portable = decode_plain(setup).map_err(|error| error_chain(&error))?;
+        let mut settings = portable.into_settings();
+        settings.configure(|worker| hidden.into_iter().fold(worker, Builder::env_remove));
+        let events = Events::new().map_err(|error| format!("there is nothing to wait with: {error}"))?;
+        Ok(Self(Start { settings: Arc::new(settings), hosts: None, events: Arc::new(events) }))
     }
 
-    /// Notes that a node is gone with all its workers. Nothing of it arrives any more. The tasks
-    /// that it was sent fail with [`TaskError::NodeLost`](crate::TaskError::NodeLost), or run again
-    /// elsewhere if retries allow, because nobody can tell which of them it has begun.
-    pub fn lost(&mut self, node: usize) {
-        if self.cluster.lose(node) {
-            self.scheduler.lost(&self.cluster);
-        }
+    /// Starts a worker, the `number`th of the pool, in this place among those of this host.
+    ///
+    /// # Errors
+    ///
+    /// It could not be started.
+    pub fn start(&self, number: usize, place: usize) -> Result<Box<dyn Link>, SpawnError> {
+        self.0.start(number, place)
     }
 
-    /// Tells whether tasks are under way, so that it is worth looking for what arrives often.
-    pub fn is_busy(&self) -> bool {
-        self.scheduler.is_busy()
-    }
-
-    /// Has the pool look at what has arrived.
-    pub fn settle(&mut self) {
-        let urgency = std::mem::replace(&mut self.urgency, Urgency::None);
-        self.scheduler.arrived(urgency);
+    /// Tells whether the pool wants to know how much memory workers use.
+    pub fn watches_memory(&self) -> bool {
+        self.0.settings.watches_memory()
     }
 }
 
-/// Writes this host's clock over a node's, where entries say when something ended.
-fn translate_times(entries: &mut [u8], offset: i64) {
-    let mut at = 0;
-    while let Some(header) = entries.get(at..).filter(|rest| !rest.is_empty()).and_then(Header::at) {
-        let bytes = header.bytes(at);
-        at += header.whole();
-        let end = if header.kind == Kind::Time {
-            entries.get_mut(bytes).and_then(|bytes| bytes.get_mut(8..16))
-        } else {
-            None
-        };
-        if let Some(end) = end.and_then(|end| <&mut [u8; 8]>::try_from(end).ok()) {
-            *end = u64::from_le_bytes(*end).wrapping_add_signed(offset).to_le_bytes();
-        }
+/// Readable when a worker has said something or has ended.
+impl AsFd for Workers {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.events.as_fd()
     }
 }

@@ -1,16 +1,15 @@
 //! What a pool does and how it starts workers.
 
-use std::ffi::OsString;
 use std::mem;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mp_core::raw::{self, EncodedCall};
 use mp_core::{Builder, SpawnError};
 use rustix::thread::{CpuSet, sched_getaffinity};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::chunk::Terms;
+use crate::wire::Shared;
 
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -40,9 +39,9 @@ pub(crate) struct Setup {
 }
 
 /// A call that each worker runs first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Initializer {
-    pub(crate) call: Arc<EncodedCall>,
+    pub(crate) call: Shared<EncodedCall>,
     /// It returns a `Result`, and not nothing.
     pub(crate) can_fail: bool,
 }
@@ -54,33 +53,17 @@ pub(crate) struct Portable {
     worker: raw::Portable,
     one_core_each: bool,
     setup: Setup,
-    /// How much memory a worker uses is of interest.
-    watches_memory: bool,
+    memory_limit: Option<u64>,
+    recycle_above: Option<u64>,
 }
 
 impl Portable {
-    pub(crate) fn watches_memory(&self) -> bool {
-        self.watches_memory
-    }
-
     pub(crate) fn into_settings(self) -> Settings {
-        let Self { name, worker, one_core_each, setup, watches_memory: _ } = self;
+        let Self { name, worker, one_core_each, setup, memory_limit, recycle_above } = self;
         let Setup { ignore_interrupts, initializer } = setup;
         let worker = worker.into();
-        Settings { name, worker, one_core_each, ignore_interrupts, initializer, ..Settings::default() }
-    }
-}
-
-impl Serialize for Initializer {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&*self.call, self.can_fail).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Initializer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (call, can_fail) = Deserialize::deserialize(deserializer)?;
-        Ok(Self { call: Arc::new(call), can_fail })
+        let limits = Settings { memory_limit, recycle_above, ..Settings::default() };
+        Settings { name, worker, one_core_each, ignore_interrupts, initializer, ..limits }
     }
 }
 
@@ -112,18 +95,13 @@ impl Settings {
         self.worker = change(mem::take(&mut self.worker));
     }
 
-    /// Leaves variables out of the workers' environment.
-    pub(crate) fn hide(&mut self, names: impl IntoIterator<Item = OsString>) {
-        self.configure(|worker| names.into_iter().fold(worker, Builder::env_remove));
-    }
-
     /// What another host needs to start workers.
     ///
     /// # Errors
     ///
     /// What was set and is of this host alone.
     pub(crate) fn portable(&self) -> Result<Portable, &'static str> {
-        if self.initializer.as_ref().is_some_and(|initializer| initializer.call.has_descriptors()) {
+        if self.initializer.as_ref().is_some_and(|initializer| initializer.call.0.has_descriptors()) {
             return Err("an initializer with handles in its arguments");
         }
         Ok(Portable {
@@ -131,19 +109,30 @@ impl Settings {
             worker: raw::Portable::of(&self.worker)?,
             one_core_each: self.one_core_each,
             setup: self.setup(),
-            watches_memory: self.memory_limit.is_some() || self.recycle_above.is_some(),
+            memory_limit: self.memory_limit,
+            recycle_above: self.recycle_above,
         })
+    }
+
+    /// How much memory workers use is of interest.
+    pub(crate) fn watches_memory(&self) -> bool {
+        self.memory_limit.is_some() || self.recycle_above.is_some()
     }
 
     pub(crate) fn has_initializer(&self) -> bool {
         self.initializer.is_some()
     }
 
+    /// What the `number`th worker is called.
+    pub(crate) fn name_of(&self, number: usize) -> String {
+        format!("{}-{number}", self.name)
+    }
+
     /// What starts the `number`th worker, which has this place among those that there are.
     pub(crate) fn process_builder(&self, number: usize, place: usize) -> Result<Builder, SpawnError> {
         let io = |action| move |source| SpawnError::Io { action, source };
         let worker = self.worker.try_clone().map_err(io("duplicating a standard stream"))?;
-        let worker = worker.name(format!("{}-{number}", self.name)).outlive_parent(false);
+        let worker = worker.name(self.name_of(number)).outlive_parent(false);
         if !self.one_core_each {
             return Ok(worker);
         }

@@ -171,7 +171,6 @@ impl<R: DeserializeOwned> Task<R> {
     ///
     /// As [`join`](Self::join).
     pub fn join_timeout(&mut self, timeout: Duration) -> Result<Option<R>, TaskError> {
-        // A deadline that is too far away to be represented is none.
         self.join_until(Some(timeout))
     }
 
@@ -190,6 +189,7 @@ impl<R: DeserializeOwned> Task<R> {
         }
         let deadline = Deadline::from_timeout(timeout);
         self.scheduler.look_while(deadline, || !self.slot.is_done());
+        // A deadline that is too far away to be represented is none.
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if timeout.is_some_and(|timeout| timeout.is_zero()) && !self.slot.is_done() || !self.slot.wait(until) {
             return Ok(None);

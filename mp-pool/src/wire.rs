@@ -16,7 +16,7 @@ pub(crate) enum ToWorker {
     /// It is worth looking at the board.
     Wake,
     /// The arguments of a call whose entry says so.
-    Message(SharedMessage),
+    Message(Shared<Message>),
 }
 
 /// From a worker to the pool, over the connection.
@@ -32,18 +32,24 @@ pub(crate) enum ToPool {
     Outcome(u32, Outcome),
 }
 
-/// A message that can be kept while it is under way.
-#[derive(Clone, Debug)]
-pub(crate) struct SharedMessage(pub(crate) Arc<Message>);
+/// What can be kept while it is under way.
+#[derive(Debug)]
+pub(crate) struct Shared<T>(pub(crate) Arc<T>);
 
-impl Serialize for SharedMessage {
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Serialize> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for SharedMessage {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shared<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Message::deserialize(deserializer).map(|message| Self(Arc::new(message)))
+        T::deserialize(deserializer).map(|value| Self(Arc::new(value)))
     }
 }

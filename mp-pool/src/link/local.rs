@@ -1,22 +1,21 @@
 //! The link to a process of this host: shared memory, and a connection for what is long or holds
 //! descriptors.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_core::raw::{Outcome, error_chain};
-use mp_core::{Connection, ExitStatus, Fd, JoinError, Process, RecvError, SendErrorReason, SpawnError, duplex};
+use mp_core::raw::{Message, error_chain};
+use mp_core::{Connection, Fd, JoinError, Process, RecvError, SendErrorReason, SpawnError, duplex};
 use mp_queue::ring::raw::{Consumer, Producer};
 
-use super::{Death, End, News, SendFailure};
+use super::{Death, End, Link, News, SendFailure};
 use crate::board::{Board, Broken, Claimed, NO_END, Until};
 use crate::error::TaskError;
 use crate::events::{Event, Events};
 use crate::settings::Settings;
-use crate::wire::{SharedMessage, ToPool, ToWorker};
+use crate::wire::{Shared, ToPool, ToWorker};
 use crate::worker::{WorkerLink, worker};
 
 /// One worker of this host. No method sleeps.
@@ -28,110 +27,85 @@ pub(crate) struct Local {
     inbox: Consumer<Board>,
     /// How many times the worker may wake the pool.
     wakes: u32,
-    /// What came over the connection before the entries that announce it.
-    outcomes: VecDeque<Result<(u32, Outcome), TaskError>>,
     is_ready: bool,
 }
 
-/// Starts the `number`th worker of a pool, in this place among those that there are. `events` tells
-/// what it says and when it ends.
-pub(crate) fn start(
-    settings: &Settings,
-    number: usize,
-    place: usize,
-    events: &Arc<Events>,
-) -> Result<Local, SpawnError> {
-    let io = |action| move |source| SpawnError::Io { action, source };
-    let memory = || io("making the memory to share with a worker");
-    let board = Board::create().map_err(memory())?;
-    let file = board.as_fd().try_clone_to_owned().map_err(memory())?;
-    let (outbox, inbox) = Board::for_pool(board).map_err(memory())?;
-    let (connection, theirs) = duplex().map_err(io("making the worker's connection"))?;
-    let end = WorkerLink(theirs, Fd(file));
-    let builder = settings.process_builder(number, place)?;
-    let process = builder.spawn(worker::call(end, settings.setup()))?;
-    let link = Local {
-        connection,
-        process,
-        events: Arc::clone(events),
-        outbox,
-        inbox,
-        wakes: 0,
-        outcomes: VecDeque::new(),
-        is_ready: false,
-    };
-    let said = events.add(&link.connection, Event::Said(number));
-    said.and_then(|()| events.add(&link.process, Event::Ended(number))).map_err(io("watching a worker"))?;
-    Ok(link)
-}
-
 impl Local {
+    /// Starts the `number`th worker of a pool, in this place among those that there are. `events`
+    /// tells what it says and when it ends.
+    pub(crate) fn start(
+        settings: &Settings,
+        number: usize,
+        place: usize,
+        events: &Arc<Events>,
+    ) -> Result<Self, SpawnError> {
+        let io = |action| move |source| SpawnError::Io { action, source };
+        let memory = || io("making the memory to share with a worker");
+        let board = Board::create().map_err(memory())?;
+        let file = board.as_fd().try_clone_to_owned().map_err(memory())?;
+        let (outbox, inbox) = Board::for_pool(board).map_err(memory())?;
+        let (connection, theirs) = duplex().map_err(io("making the worker's connection"))?;
+        let end = WorkerLink(theirs, Fd(file));
+        let builder = settings.process_builder(number, place)?;
+        let process = builder.spawn(worker::call(end, settings.setup()))?;
+        let link = Self { connection, process, events: Arc::clone(events), outbox, inbox, wakes: 0, is_ready: false };
+        let said = events.add(&link.connection, Event::Said(number));
+        said.and_then(|()| events.add(&link.process, Event::Ended(number))).map_err(io("watching a worker"))?;
+        Ok(link)
+    }
+
     fn board(&self) -> &Board {
         self.inbox.head()
     }
 
-    pub(crate) fn name(&self) -> String {
+    fn wake(&self) {
+        // If there is no room it has not read the last ones yet, and is awake; if it is lost, that
+        // will be noticed.
+        let _ = self.connection.try_send(ToWorker::Wake);
+    }
+}
+
+impl Link for Local {
+    fn name(&self) -> String {
         self.process.name().to_owned()
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Receives one thing that the worker has said over the connection.
-    pub(crate) fn hear(&mut self) -> Result<News, Broken> {
-        match self.connection.try_recv() {
-            Ok(None) => Ok(News::Nothing),
-            Ok(Some(ToPool::Wake)) => {
-                self.wakes = self.wakes.checked_sub(1).ok_or(Broken)?;
-                self.hear()
-            }
-            Ok(Some(ToPool::Ready)) if !self.is_ready => {
-                self.is_ready = true;
-                Ok(News::Ready)
-            }
-            Ok(Some(ToPool::NotReady(why))) if !self.is_ready => Ok(News::NotReady(why)),
-            Ok(Some(ToPool::Ready | ToPool::NotReady(_))) => Err(Broken),
-            Ok(Some(ToPool::Outcome(position, outcome))) => self.keep(Ok((position, outcome))),
-            Err(RecvError::Disconnected) => {
-                // Otherwise this would be told for as long as it runs.
-                self.events.remove(&self.connection);
-                Ok(News::Silent)
-            }
-            // The message is gone, for lack of descriptors for example.
-            Err(error @ RecvError::Io(_)) => self.keep(Err(TaskError::NotReceived(error_chain(&error)))),
-            Err(_) => Err(Broken),
+    fn hear(&mut self) -> Result<News, Broken> {
+        loop {
+            return match self.connection.try_recv() {
+                Ok(None) => Ok(News::Nothing),
+                Ok(Some(ToPool::Wake)) => {
+                    self.wakes = self.wakes.checked_sub(1).ok_or(Broken)?;
+                    continue;
+                }
+                Ok(Some(ToPool::Ready)) if !self.is_ready => {
+                    self.is_ready = true;
+                    Ok(News::Ready)
+                }
+                Ok(Some(ToPool::NotReady(why))) if !self.is_ready => Ok(News::NotReady(why)),
+                Ok(Some(ToPool::Ready | ToPool::NotReady(_))) => Err(Broken),
+                Ok(Some(ToPool::Outcome(position, outcome))) => Ok(News::Outcome(Ok((position, outcome)))),
+                Err(RecvError::Disconnected) => {
+                    // Otherwise this would be told for as long as it runs.
+                    self.events.remove(&self.connection);
+                    Ok(News::Silent)
+                }
+                // The message is gone, for lack of descriptors for example.
+                Err(error @ RecvError::Io(_)) => Ok(News::Outcome(Err(TaskError::NotReceived(error_chain(&error))))),
+                Err(_) => Err(Broken),
+            };
         }
     }
 
-    fn keep(&mut self, outcome: Result<(u32, Outcome), TaskError>) -> Result<News, Broken> {
-        // An entry announces each of them right after it was sent.
-        if self.outcomes.len() >= MOST_UNANNOUNCED {
-            return Err(Broken);
-        }
-        self.outcomes.push_back(outcome);
-        self.hear()
-    }
-
-    /// Takes how the call of this number ended, which the worker has sent.
-    pub(crate) fn outcome(&mut self, position: u32) -> Result<Result<Outcome, TaskError>, Broken> {
-        if self.outcomes.is_empty() {
-            self.hear()?;
-        }
-        match self.outcomes.pop_front() {
-            Some(Ok((of, outcome))) if of == position => Ok(Ok(outcome)),
-            Some(Err(error)) => Ok(Err(error)),
-            _ => Err(Broken),
-        }
-    }
-
-    /// Whether there are results to read.
-    pub(crate) fn has_results(&self) -> bool {
+    fn has_results(&self) -> bool {
         !self.inbox.is_empty()
     }
 
-    /// Appends the entries that the worker has written since the last time.
-    pub(crate) fn read(&mut self, entries: &mut Vec<u8>) -> Result<(), Broken> {
+    fn read(&mut self, entries: &mut Vec<u8>) -> Result<(), Broken> {
         self.inbox.take(entries)?;
         if self.board().worker_sleeps.is_to_be_woken(Until::Room) {
             self.wake();
@@ -139,17 +113,15 @@ impl Local {
         Ok(())
     }
 
-    pub(crate) fn claimed(&self) -> Claimed {
+    fn claimed(&self) -> Claimed {
         self.board().claim.get()
     }
 
-    pub(crate) fn change_claim(&self, from: Claimed, to: Claimed) -> bool {
+    fn change_claim(&mut self, from: Claimed, to: Claimed) -> bool {
         self.board().claim.change(from, to)
     }
 
-    /// Has the calls before `end` that the worker has not begun never begin, but for the first
-    /// `keep` of them. Returns the first that does not; `None` if there is none.
-    pub(crate) fn take_back(&self, sent: Range<u32>, fenced: bool, keep: u32) -> Result<Option<u32>, Broken> {
+    fn take_back(&mut self, sent: Range<u32>, fenced: bool, keep: u32) -> Result<Option<u32>, Broken> {
         let Range { start: answered, end } = sent;
         loop {
             let claimed = self.claimed();
@@ -167,43 +139,31 @@ impl Local {
         }
     }
 
-    /// How many bytes of entries the worker can be sent.
-    pub(crate) fn room(&self) -> Result<usize, Broken> {
+    fn room(&self) -> Result<usize, Broken> {
         Ok(self.outbox.room()?)
     }
 
-    /// Writes entries for which there is room.
-    pub(crate) fn write(&mut self, entries: &[u8]) -> Result<(), Broken> {
+    fn write(&mut self, entries: &[u8]) -> Result<(), Broken> {
         // There was room before, and an honest worker only makes more.
         if self.outbox.write(entries)? { Ok(()) } else { Err(Broken) }
     }
 
-    /// Lets the worker see what was written.
-    pub(crate) fn publish(&mut self) {
+    fn publish(&mut self) {
         self.outbox.publish();
         if self.board().worker_sleeps.is_to_be_woken(Until::More) {
             self.wake();
         }
     }
 
-    fn wake(&self) {
-        // If there is no room it has not read the last ones yet, and is awake; if it is lost, that
-        // will be noticed.
-        let _ = self.connection.try_send(ToWorker::Wake);
-    }
-
-    /// Sends the arguments that the next entry announces.
-    pub(crate) fn send(&self, message: SharedMessage) -> Result<(), SendFailure> {
-        self.connection.try_send(ToWorker::Message(message)).map_err(|error| match error.reason {
+    fn send(&self, message: Arc<Message>) -> Result<(), SendFailure> {
+        self.connection.try_send(ToWorker::Message(Shared(message))).map_err(|error| match error.reason {
             SendErrorReason::Disconnected => SendFailure::Lost,
             SendErrorReason::Full => SendFailure::Full,
             other => SendFailure::Refused(error_chain(&other)),
         })
     }
 
-    /// Has the worker wake the pool when it has something. Returns true if it may have had
-    /// something before it knew.
-    pub(crate) fn ask_for_wake(&mut self) -> bool {
+    fn ask_for_wake(&mut self) -> bool {
         if !self.board().pool_sleeps.set(Until::More) {
             return false;
         }
@@ -211,25 +171,18 @@ impl Local {
         self.has_results()
     }
 
-    /// Takes that back: a thread is looking.
-    pub(crate) fn forgo_wake(&mut self) {
+    fn forgo_wake(&mut self) {
         if self.board().pool_sleeps.clear() {
             self.wakes = self.wakes.saturating_sub(1);
         }
     }
 
-    /// How the worker ended; `None` while it runs.
-    fn exit_status(&self) -> Option<ExitStatus> {
-        self.process.exit_status()
+    fn has_ended(&self) -> bool {
+        self.process.exit_status().is_some()
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
-        self.exit_status().is_some()
-    }
-
-    /// Drops the link to a worker that has ended, and returns how it ended.
-    pub(crate) fn bury(mut self) -> Option<Death> {
-        let status = self.exit_status()?;
+    fn death(&mut self) -> Option<Death> {
+        let status = self.process.exit_status()?;
         let panic = match self.process.join_timeout(Duration::ZERO) {
             Err(JoinError::Panicked(panic)) => Some(panic),
             _ => None,
@@ -237,23 +190,18 @@ impl Local {
         Some(Death { end: End::Exited(status), panic })
     }
 
-    /// How many bytes of the worker are resident.
-    pub(crate) fn resident(&self) -> Option<u64> {
+    fn resident(&self) -> Option<u64> {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
         let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
         Some(pages * rustix::param::page_size() as u64)
     }
 
-    /// Ends the worker, whatever it does.
-    pub(crate) fn kill(&self) {
+    fn kill(&self) {
         // It fails only if the worker changed its user, and then its link is all that can be taken
         // from it.
         let _ = self.process.kill();
     }
 }
-
-/// How many outcomes of one worker may be here before the entries that announce them are read.
-const MOST_UNANNOUNCED: usize = 4096;
 
 /// However a link is dropped, no worker outlives it.
 impl Drop for Local {

@@ -1,52 +1,174 @@
-//! The pool's end of a link to a worker: the only module of the pool's side that knows how calls
-//! and results travel.
+//! The pool's end of a link to a worker, which alone knows how calls and results travel.
 //!
-//! A worker is a process of this host ([`local`]) or of another one ([`remote`]). The scheduler
-//! knows both by the same vocabulary: it writes entries and messages, reads entries, news and how
-//! the worker ended, takes calls back and kills. Only taking back differs: another host answers
+//! A worker is a process of this host (`Local`), or is elsewhere, where other code reaches it. That
+//! code implements [`Link`] and [`Hosts`], which [`raw`](crate::raw) exports. The scheduler uses
+//! all links by the same vocabulary: it writes entries and messages, reads entries and news, learns
+//! how the worker ended, takes calls back and kills. Only taking back differs: a link may answer
 //! later, with [`News::TookBack`].
 
-pub(crate) mod cluster;
 mod local;
-pub(crate) mod remote;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use mp_core::raw::Outcome;
+use mp_core::raw::{Message, Outcome};
 use mp_core::{ExitStatus, Panic, SpawnError};
 use serde::{Deserialize, Serialize};
 
-use crate::board::{Broken, Claimed};
+pub use crate::board::{Broken, Claimed, NO_END};
 use crate::error::TaskError;
 use crate::events::Events;
 use crate::settings::Settings;
-use crate::wire::SharedMessage;
-use cluster::Cluster;
-pub(crate) use local::{Local, start};
-use remote::Remote;
+use local::Local;
 
-/// One worker. No method sleeps.
-pub(crate) enum Link {
-    Local(Box<Local>),
-    Remote(Remote),
+/// The pool's end of a link to one worker. No method sleeps.
+///
+/// The pool numbers the calls that it sends to a worker from 0 on. Dropping a link ends the worker,
+/// if it has not ended.
+pub trait Link: Send {
+    /// Returns the worker's name.
+    fn name(&self) -> String;
+
+    /// Returns its process id, or 0 if that is not known yet.
+    fn pid(&self) -> u32;
+
+    /// Tells whether [`hear`](Self::hear) has something, or the worker has ended. The pool asks in
+    /// each turn of its supervisor, which [`Scheduler::wake`](crate::raw::Scheduler::wake) causes.
+    /// Links to processes of this host are in a set of epoll(7) instead.
+    fn has_news(&self) -> bool {
+        false
+    }
+
+    /// Takes one thing that the worker has said beside its entries. [Outcomes](News::Outcome) come
+    /// first: one is there as soon as the entry that announces it is.
+    ///
+    /// # Errors
+    ///
+    /// The worker breaks the protocol, here as in the other methods.
+    fn hear(&mut self) -> Result<News, Broken>;
+
+    /// Tells whether there are results to read.
+    fn has_results(&self) -> bool;
+
+    /// Appends the entries that the worker has written since the last time.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    fn read(&mut self, entries: &mut Vec<u8>) -> Result<(), Broken>;
+
+    /// Returns what is known of the calls that the worker has begun. It is never ahead of the
+    /// truth.
+    fn claimed(&self) -> Claimed;
+
+    /// Lets the numbers of calls go on elsewhere; false if the worker is not where it was fenced.
+    fn change_claim(&mut self, from: Claimed, to: Claimed) -> bool;
+
+    /// Takes back calls of those that were sent and not answered, but for the first `keep` that the
+    /// worker has not begun. Returns the first that does not begin. `None` if there is none, or if
+    /// the worker [says later](News::TookBack) which one that is.
+    ///
+    /// # Errors
+    ///
+    /// What the worker has begun cannot be.
+    fn take_back(&mut self, sent: Range<u32>, fenced: bool, keep: u32) -> Result<Option<u32>, Broken>;
+
+    /// Tells whether the worker will say which calls do not begin.
+    fn is_taking_back(&self) -> bool {
+        false
+    }
+
+    /// Returns how many bytes of entries the worker can be sent.
+    ///
+    /// # Errors
+    ///
+    /// What the worker has taken cannot be.
+    fn room(&self) -> Result<usize, Broken>;
+
+    /// Writes entries for which there is room.
+    ///
+    /// # Errors
+    ///
+    /// There is no room any more.
+    fn write(&mut self, entries: &[u8]) -> Result<(), Broken>;
+
+    /// Lets the worker see what was written.
+    fn publish(&mut self);
+
+    /// Sends the arguments that the next entry announces.
+    ///
+    /// # Errors
+    ///
+    /// [`SendFailure`]; they were not sent.
+    fn send(&self, message: Arc<Message>) -> Result<(), SendFailure>;
+
+    /// Asks for a wake-up when there are results, once:
+    /// [`Scheduler::receive`](crate::raw::Scheduler::receive). Returns true if there may be some
+    /// already.
+    fn ask_for_wake(&mut self) -> bool;
+
+    /// Withdraws that: a thread is looking for results.
+    fn forgo_wake(&mut self);
+
+    /// Tells whether the worker has ended.
+    fn has_ended(&self) -> bool;
+
+    /// Returns how the worker ended, if it has. The pool asks once.
+    fn death(&mut self) -> Option<Death>;
+
+    /// Returns how many bytes of the worker are resident, if that is known.
+    fn resident(&self) -> Option<u64>;
+
+    /// Returns what to add to the worker's monotonic clock to get this host's, in nanoseconds.
+    fn clock_offset(&self) -> i64 {
+        0
+    }
+
+    /// Ends the worker, whatever it does.
+    fn kill(&self);
 }
 
-/// What a worker has said beside its results.
+/// The workers of a pool that are not on this host.
+pub trait Hosts: Send + Sync {
+    /// Starts a worker, the `number`th of the pool, in this place; `None` if that is on this host,
+    /// where it would have this name. A worker that cannot be started has ended.
+    fn start(&self, number: usize, place: usize, name: String) -> Option<Box<dyn Link>>;
+
+    /// Tells whether a worker can be in this place.
+    fn has(&self, place: usize) -> bool;
+
+    /// Tells whether a value can be sent to every worker, whichever has its call.
+    ///
+    /// # Errors
+    ///
+    /// The text says why it cannot.
+    fn accepts(&self, message: &Message) -> Result<(), String>;
+}
+
+/// What a worker has said beside its entries.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum News {
+pub enum News {
+    /// Nothing more for now.
     Nothing,
+    /// It takes calls from now on.
     Ready,
+    /// Its initializer failed, with this text.
     NotReady(String),
     /// It will say nothing more.
     Silent,
     /// Calls from this one on do not begin; `None` if all had begun.
     TookBack(Option<u32>),
+    /// How the call of this number ended, whose entry follows, or why that is not known. It is not
+    /// serialised, because it can hold descriptors.
+    // The last one, because serde does not count it when it reads.
+    #[serde(skip)]
+    Outcome(Result<(u32, Outcome), TaskError>),
 }
 
 /// Why a message was not sent.
-pub(crate) enum SendFailure {
+#[derive(Debug)]
+pub enum SendFailure {
     /// The worker has ended.
     Lost,
     /// The worker has not read what it was sent before.
@@ -56,16 +178,18 @@ pub(crate) enum SendFailure {
 }
 
 /// How a worker has ended.
-#[derive(Debug)]
-pub(crate) struct Death {
-    pub(crate) end: End,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Death {
+    /// Why it is no more.
+    pub end: End,
     /// The panic that ended it, in a program where a panic aborts.
-    pub(crate) panic: Option<Panic>,
+    pub panic: Option<Panic>,
 }
 
 /// Why a worker is no more.
-#[derive(Clone, Debug)]
-pub(crate) enum End {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum End {
+    /// It has ended.
     Exited(ExitStatus),
     /// Its host could not start it.
     NotStarted(String),
@@ -84,10 +208,6 @@ impl fmt::Display for End {
 }
 
 impl End {
-    pub(crate) fn unknown() -> Self {
-        Self::Exited(ExitStatus::Unknown)
-    }
-
     /// What it is for the call that the worker had.
     pub(crate) fn error(&self, attempts: u32, worker: String, function: &'static str) -> TaskError {
         match self {
@@ -100,143 +220,18 @@ impl End {
 
 /// Starts workers.
 pub(crate) struct Start {
-    settings: Arc<Settings>,
-    cluster: Option<Arc<Cluster>>,
-    events: Arc<Events>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) hosts: Option<Arc<dyn Hosts>>,
+    pub(crate) events: Arc<Events>,
 }
 
 impl Start {
-    pub(crate) fn new(settings: Arc<Settings>, cluster: Option<Arc<Cluster>>, events: Arc<Events>) -> Self {
-        Self { settings, cluster, events }
-    }
-
     /// Starts a worker, the `number`th of the pool, in this place among those that there are.
-    pub(crate) fn start(&self, number: usize, place: usize) -> Result<Link, SpawnError> {
-        match self.cluster.as_ref().and_then(|cluster| Some((cluster, cluster.site(place)?))) {
-            Some((cluster, (node, place))) => Ok(Link::Remote(Remote::start(cluster, node, number, place))),
-            None => start(&self.settings, number, place, &self.events).map(|link| Link::Local(Box::new(link))),
+    pub(crate) fn start(&self, number: usize, place: usize) -> Result<Box<dyn Link>, SpawnError> {
+        let elsewhere = self.hosts.as_ref().and_then(|hosts| hosts.start(number, place, self.settings.name_of(number)));
+        match elsewhere {
+            Some(link) => Ok(link),
+            None => Ok(Box::new(Local::start(&self.settings, number, place, &self.events)?)),
         }
-    }
-}
-
-/// Does the same with either kind of link.
-macro_rules! either {
-    ($link:expr, $each:ident => $result:expr) => {
-        match $link {
-            Link::Local($each) => $result,
-            Link::Remote($each) => $result,
-        }
-    };
-}
-
-impl Link {
-    /// Whether a worker of another host has said something or ended.
-    pub(crate) fn has_news(&self) -> bool {
-        match self {
-            Self::Local(_) => false,
-            Self::Remote(remote) => remote.has_news(),
-        }
-    }
-
-    pub(crate) fn name(&self) -> String {
-        either!(self, link => link.name())
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        either!(self, link => link.pid())
-    }
-
-    /// Takes one thing that the worker has said.
-    pub(crate) fn hear(&mut self) -> Result<News, Broken> {
-        either!(self, link => link.hear())
-    }
-
-    /// Takes how the call of this number ended, which the worker has sent.
-    pub(crate) fn outcome(&mut self, position: u32) -> Result<Result<Outcome, TaskError>, Broken> {
-        either!(self, link => link.outcome(position))
-    }
-
-    /// Whether there are results to read.
-    pub(crate) fn has_results(&self) -> bool {
-        either!(self, link => link.has_results())
-    }
-
-    /// Appends the entries that the worker has written since the last time.
-    pub(crate) fn read(&mut self, entries: &mut Vec<u8>) -> Result<(), Broken> {
-        either!(self, link => link.read(entries))
-    }
-
-    pub(crate) fn claimed(&self) -> Claimed {
-        either!(self, link => link.claimed())
-    }
-
-    /// Lets the numbers of calls go on elsewhere; false if the worker is not where it was fenced.
-    pub(crate) fn change_claim(&mut self, from: Claimed, to: Claimed) -> bool {
-        either!(self, link => link.change_claim(from, to))
-    }
-
-    /// Takes back calls of those that were sent and not answered, but for the first `keep` that the
-    /// worker has not begun. Returns the first that does not begin. `None` if there is none, or if
-    /// the worker [says later](News::TookBack) which one that is.
-    pub(crate) fn take_back(&mut self, sent: Range<u32>, fenced: bool, keep: u32) -> Result<Option<u32>, Broken> {
-        either!(self, link => link.take_back(sent, fenced, keep))
-    }
-
-    /// Whether the worker will say which calls do not begin.
-    pub(crate) fn is_taking_back(&self) -> bool {
-        match self {
-            Self::Local(_) => false,
-            Self::Remote(remote) => remote.is_taking_back(),
-        }
-    }
-
-    /// How many bytes of entries the worker can be sent.
-    pub(crate) fn room(&self) -> Result<usize, Broken> {
-        either!(self, link => link.room())
-    }
-
-    /// Writes entries for which there is room.
-    pub(crate) fn write(&mut self, entries: &[u8]) -> Result<(), Broken> {
-        either!(self, link => link.write(entries))
-    }
-
-    /// Lets the worker see what was written.
-    pub(crate) fn publish(&mut self) {
-        either!(self, link => link.publish())
-    }
-
-    /// Sends the arguments that the next entry announces.
-    pub(crate) fn send(&self, message: SharedMessage) -> Result<(), SendFailure> {
-        either!(self, link => link.send(message))
-    }
-
-    /// Has the worker wake the pool when it has something. Returns true if it may have had
-    /// something before it knew.
-    pub(crate) fn ask_for_wake(&mut self) -> bool {
-        either!(self, link => link.ask_for_wake())
-    }
-
-    /// Takes that back: a thread is looking.
-    pub(crate) fn forgo_wake(&mut self) {
-        either!(self, link => link.forgo_wake())
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        either!(self, link => link.has_ended())
-    }
-
-    /// How many bytes of the worker are resident.
-    pub(crate) fn resident(&self) -> Option<u64> {
-        either!(self, link => link.resident())
-    }
-
-    /// Drops the link to a worker that has ended, and returns how it ended.
-    pub(crate) fn bury(self) -> Option<Death> {
-        either!(self, link => link.bury())
-    }
-
-    /// Ends the worker, whatever it does.
-    pub(crate) fn kill(&self) {
-        either!(self, link => link.kill())
     }
 }

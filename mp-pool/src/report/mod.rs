@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::stats::Stats;
 use record::Bar;
-pub(crate) use record::{Alive, Ran, Recorder, now};
+pub use record::now;
+pub(crate) use record::{Alive, Ran, Recorder};
 
 /// What a pool has done so far: what [`Pool::report`](crate::Pool::report) returns.
 ///

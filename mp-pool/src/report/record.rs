@@ -22,7 +22,7 @@ const MOST_ENDS: usize = 1_000;
 
 /// The monotonic clock, in nanoseconds. It is the same in all processes.
 #[inline]
-pub(crate) fn now() -> u64 {
+pub fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

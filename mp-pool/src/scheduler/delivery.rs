@@ -20,6 +20,9 @@ use crate::report::{Ran, Recorder, WorkerEnd, now};
 /// How many packets of a worker are taken in one turn.
 const PACKETS: usize = 64;
 
+/// How many outcomes of one worker may be here before the entries that announce them are read.
+const MOST_UNANNOUNCED: usize = 4096;
+
 impl State {
     /// Takes in what a worker has said over the connection.
     pub(super) fn listen(&mut self, index: usize) {
@@ -72,9 +75,14 @@ impl State {
                     self.wants_supervisor = true;
                     self.dispatch();
                 }
-                Err(Broken) => return self.misbehaved(index),
+                // An honest worker announces each right after it has sent it.
+                Ok(News::Outcome(outcome)) if worker.unannounced.len() < MOST_UNANNOUNCED => {
+                    worker.unannounced.push_back(outcome);
+                }
+                Ok(News::Outcome(_)) | Err(Broken) => return self.misbehaved(index),
             }
         }
+        self.wants_supervisor |= self.workers[index].link.has_news();
     }
 
     /// Takes in what workers of other hosts have said, and how they ended.
@@ -240,10 +248,21 @@ impl State {
         let worker = self.workers.remove(index);
         let (claimed, task) = (worker.link.claimed(), worker.running_task());
         let Worker {
-            link, mut sent, answered, ready, proven, condemned, expected_to_end, place, number, started, ..
+            mut link,
+            mut sent,
+            answered,
+            ready,
+            proven,
+            condemned,
+            expected_to_end,
+            place,
+            number,
+            started,
+            ..
         } = worker;
         let (pid, name) = (link.pid(), link.name());
-        let Some(Death { end, panic }) = link.bury() else { return };
+        let Some(Death { end, panic }) = link.death() else { return };
+        drop(link);
         // Who breaks the protocol may have written over this word as well.
         let was_running = claimed.next != answered || matches!(condemned, Some(Verdict::Misbehaved));
         let is_over = self.phase >= Phase::Terminated;
@@ -342,11 +361,23 @@ impl Worker {
             Kind::Value => Ok(true),
             Kind::Outcome | Kind::Unreadable => Ok(false),
             Kind::Message => {
-                let outcome = self.link.outcome(self.answered)?;
+                let outcome = match self.announced()? {
+                    Ok((of, outcome)) if of == self.answered => Ok(outcome),
+                    Ok(_) => return Err(Broken),
+                    Err(error) => Err(error),
+                };
                 let returned = matches!(outcome, Ok(Outcome::Returned(_)));
                 outcomes.push_back(outcome);
                 Ok(returned)
             }
+            _ => Err(Broken),
+        }
+    }
+
+    /// The outcome that an entry announces.
+    fn announced(&mut self) -> Result<Result<(u32, Outcome), TaskError>, Broken> {
+        match self.unannounced.pop_front().map_or_else(|| self.link.hear(), |outcome| Ok(News::Outcome(outcome)))? {
+            News::Outcome(outcome) => Ok(outcome),
             _ => Err(Broken),
         }
     }
@@ -364,7 +395,7 @@ impl Worker {
         });
         function.note(calls, took);
         // The worker's word, as far as it is possible.
-        let end = end.min(now()).max(self.busy_until);
+        let end = end.wrapping_add_signed(self.link.clock_offset()).min(now()).max(self.busy_until);
         let start = end.saturating_sub(took).max(self.busy_until);
         self.busy_until = end;
         let (place, number) = (self.place, self.number);

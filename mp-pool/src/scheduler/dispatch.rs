@@ -9,8 +9,7 @@ use super::state::{Phase, SLICE, Sent, State, Verdict, Worker};
 use crate::board::Broken;
 use crate::chunk::{Cargo, Run, Sink};
 use crate::error::TaskError;
-use crate::link::cluster::Cluster;
-use crate::link::{Link, SendFailure};
+use crate::link::{Hosts, Link, SendFailure};
 use crate::packed::{self, HEADER, Kind};
 use crate::report::now;
 
@@ -113,7 +112,7 @@ impl State {
                 // What has handles is sent to a worker that begins it at once.
                 Cargo::Handles if sent > 0 || !worker.sent.is_empty() => 0,
                 _ if letter.left() < HEADER || worker.messages >= MESSAGES => 0,
-                cargo => match send_message(&worker.link, run, self.cluster.as_deref()) {
+                cargo => match send_message(&*worker.link, run, self.hosts.as_deref()) {
                     Ok(()) => {
                         worker.messages += 1;
                         if cargo == Cargo::Handles {
@@ -411,14 +410,14 @@ impl Letter {
 }
 
 /// Sends the arguments of the first call of a run.
-fn send_message(link: &Link, run: &Run, cluster: Option<&Cluster>) -> Result<(), SendFailure> {
+fn send_message(link: &dyn Link, run: &Run, hosts: Option<&dyn Hosts>) -> Result<(), SendFailure> {
     let Some(message) = run.take_message() else {
         return Err(SendFailure::Refused("its handles were sent already".to_owned()));
     };
-    let kept = message.clone();
-    if let Some(cluster) = cluster {
+    let kept = Arc::clone(&message);
+    if let Some(hosts) = hosts {
         // Whichever host it comes to.
-        cluster.accepts(&message.0).map_err(SendFailure::Refused)?;
+        hosts.accepts(&message).map_err(SendFailure::Refused)?;
     }
     link.send(message).inspect_err(|_| run.put_back(kept))
 }

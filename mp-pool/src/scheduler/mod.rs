@@ -61,9 +61,7 @@ use crate::chunk::{Chunk, Function, Terms};
 use crate::error::{PoolError, TaskError};
 use crate::events::{Event, Events};
 use crate::later::Later;
-use crate::link::Start;
-use crate::link::cluster::Cluster;
-use crate::link::remote::Urgency;
+use crate::link::{Hosts, Start};
 use crate::report::{Recorder, Report};
 use crate::settings::Settings;
 use crate::slot::Slot;
@@ -72,8 +70,8 @@ pub(crate) use state::SLICE;
 use state::{Phase, State};
 use supervisor::Supervisor;
 
-/// The part of the scheduler that all threads share.
-pub(crate) struct Scheduler {
+/// What runs a pool. Code that has [workers elsewhere](Hosts) tells it here what they have sent.
+pub struct Scheduler {
     state: Mutex<State>,
     /// Notified when the queue has become shorter, and when the last worker is gone.
     changed: Condvar,
@@ -94,16 +92,16 @@ impl Scheduler {
     pub(crate) fn start(
         settings: Settings,
         workers: usize,
-        cluster: Option<Arc<Cluster>>,
+        hosts: Option<Arc<dyn Hosts>>,
     ) -> Result<(Arc<Self>, JoinHandle<()>), PoolError> {
         let forks = forks();
         let (wake, woken) = pipe().map_err(PoolError::Io)?;
         let settings = Arc::new(settings);
-        let terms = settings.terms;
+        let (terms, name) = (settings.terms, format!("mp-pool {}", settings.name));
         let events = Arc::new(Events::new().map_err(PoolError::Io)?);
         events.add(&woken, Event::Woken).map_err(PoolError::Io)?;
-        let start = Start::new(Arc::clone(&settings), cluster.clone(), Arc::clone(&events));
-        let mut state = State::new(Arc::clone(&settings), workers, cluster);
+        let mut state = State::new(Arc::clone(&settings), workers, hosts.clone());
+        let start = Start { settings, hosts, events };
         for _ in 0..workers {
             let (number, place) = state.next_worker();
             let link = start.start(number, place).map_err(PoolError::Spawn)?;
@@ -121,11 +119,8 @@ impl Scheduler {
             workers: AtomicUsize::new(workers),
             forks,
         });
-        let supervisor = Supervisor::new(Arc::clone(&scheduler), woken, events, start);
-        let thread = std::thread::Builder::new()
-            .name(format!("mp-pool {}", settings.name))
-            .spawn(move || supervisor.run())
-            .map_err(PoolError::Io)?;
+        let supervisor = Supervisor { scheduler: Arc::clone(&scheduler), woken, start };
+        let thread = std::thread::Builder::new().name(name).spawn(move || supervisor.run()).map_err(PoolError::Io)?;
         Ok((scheduler, thread))
     }
 
@@ -196,8 +191,8 @@ impl Scheduler {
         }
     }
 
-    /// Gets the supervisor to look at the state.
-    fn wake(&self) {
+    /// Has the pool look at links that have news or whose workers have ended.
+    pub fn wake(&self) {
         while let Err(error) = self.wake.try_send(()) {
             match error.reason {
                 // If there is no room it has not seen the last ones yet, and will.
@@ -225,23 +220,19 @@ impl Scheduler {
         }
     }
 
-    /// Does what has to be done about what has come from other hosts.
-    pub(crate) fn arrived(&self, urgency: Urgency) {
-        match urgency {
-            Urgency::None => {}
-            Urgency::Results => self.with(State::receive_all),
-            Urgency::Supervisor => self.wake(),
-        }
+    /// Has the pool take results that a link was [asked to wake it for](crate::raw::Link).
+    pub fn receive(&self) {
+        self.with(State::receive_all);
     }
 
-    /// Goes on without the workers of a host that was lost.
-    pub(crate) fn lost(&self, cluster: &Cluster) {
-        let target = self.with(|state| state.lose(cluster.workers(), cluster.workers_left()));
+    /// Goes on with the places that are left of so many, because a host was lost.
+    pub fn lost(&self, places: usize, left: usize) {
+        let target = self.with(|state| state.lose(places, left));
         self.workers.store(target, Ordering::Relaxed);
     }
 
-    /// Whether there are calls that have not ended.
-    pub(crate) fn is_busy(&self) -> bool {
+    /// Tells whether there are calls that have not ended.
+    pub fn is_busy(&self) -> bool {
         !self.lock().is_drained()
     }
 

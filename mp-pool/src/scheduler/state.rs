@@ -5,12 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mp_core::raw::Outcome;
+
 use crate::batch::{Delivery, Ends};
 use crate::chunk::{Function, Run, Sink};
 use crate::error::TaskError;
 use crate::later::Later;
-use crate::link::Link;
-use crate::link::cluster::Cluster;
+use crate::link::{Hosts, Link};
 use crate::report::{Alive, Recorder, Report, TaskName, now};
 use crate::settings::Settings;
 use crate::slot::Slot;
@@ -36,8 +37,8 @@ pub(super) enum Phase {
 
 pub(super) struct State {
     pub(super) settings: Arc<Settings>,
-    /// Other hosts that have workers.
-    pub(super) cluster: Option<Arc<Cluster>>,
+    /// What has workers elsewhere.
+    pub(super) hosts: Option<Arc<dyn Hosts>>,
     pub(super) phase: Phase,
     pub(super) queue: Queue,
     pub(super) workers: Vec<Worker>,
@@ -71,7 +72,7 @@ pub(super) struct State {
 }
 
 pub(super) struct Worker {
-    pub(super) link: Link,
+    pub(super) link: Box<dyn Link>,
     pub(super) number: usize,
     pub(super) place: usize,
     /// When it was started, by the monotonic clock in nanoseconds.
@@ -102,6 +103,8 @@ pub(super) struct Worker {
     pub(super) load: u64,
     /// How many of them have a message.
     pub(super) messages: usize,
+    /// How calls ended whose entries were not read.
+    pub(super) unannounced: VecDeque<Result<(u32, Outcome), TaskError>>,
     /// How many calls it has answered.
     pub(super) done: u32,
     /// How many it had when its memory was looked at.
@@ -155,7 +158,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Worker {
-    fn new(link: Link, number: usize, place: usize) -> Self {
+    fn new(link: Box<dyn Link>, number: usize, place: usize) -> Self {
         Self {
             link,
             number,
@@ -174,6 +177,7 @@ impl Worker {
             fence: None,
             load: 0,
             messages: 0,
+            unannounced: VecDeque::new(),
             done: 0,
             looked_at: 0,
             function: None,
@@ -209,10 +213,10 @@ impl Worker {
 }
 
 impl State {
-    pub(super) fn new(settings: Arc<Settings>, target: usize, cluster: Option<Arc<Cluster>>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, target: usize, hosts: Option<Arc<dyn Hosts>>) -> Self {
         Self {
             settings,
-            cluster,
+            hosts,
             phase: Phase::Open,
             queue: Queue::default(),
             workers: Vec::new(),
@@ -238,12 +242,12 @@ impl State {
     pub(super) fn next_worker(&mut self) -> (usize, usize) {
         self.stats.started += 1;
         let is_free = |place| self.workers.iter().all(|worker| worker.leaving || worker.place != place);
-        let exists = |place| self.cluster.as_ref().is_none_or(|cluster| cluster.has(place));
+        let exists = |place| self.hosts.as_ref().is_none_or(|hosts| hosts.has(place));
         let place = (0..).find(|place| is_free(*place) && exists(*place));
         (self.stats.started as usize, place.unwrap_or(0))
     }
 
-    pub(super) fn add(&mut self, link: Link, number: usize, place: usize) {
+    pub(super) fn add(&mut self, link: Box<dyn Link>, number: usize, place: usize) {
         self.recorder.started(place);
         self.workers.push(Worker::new(link, number, place));
     }

@@ -9,7 +9,7 @@ use mp_core::raw::error_chain;
 use super::Scheduler;
 use super::state::{Phase, State};
 use crate::error::TaskError;
-use crate::events::{Event, Events};
+use crate::events::Event;
 use crate::link::Start;
 
 /// How many workers in a row may fail to become ready before waiting calls are given up.
@@ -22,24 +22,19 @@ pub(super) const MOST_INITIALIZER_FAILURES: u32 = 3;
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) struct Supervisor {
-    scheduler: Arc<Scheduler>,
-    woken: Receiver<()>,
-    events: Arc<Events>,
-    start: Start,
+    pub(super) scheduler: Arc<Scheduler>,
+    pub(super) woken: Receiver<()>,
+    pub(super) start: Start,
 }
 
 impl Supervisor {
-    pub(super) fn new(scheduler: Arc<Scheduler>, woken: Receiver<()>, events: Arc<Events>, start: Start) -> Self {
-        Self { scheduler, woken, events, start }
-    }
-
     pub(super) fn run(self) {
         loop {
             let due = self.scheduler.with(|state| {
                 state.supervisor_wakes = state.due(Instant::now());
                 state.supervisor_wakes
             });
-            let events = self.events.wait(due.map(|due| due.saturating_duration_since(Instant::now())));
+            let events = self.start.events.wait(due.map(|due| due.saturating_duration_since(Instant::now())));
             while let Ok(Some(())) = self.woken.try_recv() {}
             let is_gone = self.scheduler.with(|state| {
                 state.supervisor_wakes = Some(Instant::now());

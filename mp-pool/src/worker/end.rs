@@ -201,7 +201,7 @@ impl WorkerEnd {
             if wait.sleeps() {
                 self.board().worker_sleeps.set(until);
                 if !holds(self) {
-                    self.receive();
+                    self.receive().unwrap_or_else(|why| panic!("the pool could not be heard: {why}"));
                 }
                 self.board().worker_sleeps.clear();
             }
@@ -212,29 +212,23 @@ impl WorkerEnd {
     }
 
     /// Sleeps until the pool says something over the connection.
-    fn receive(&mut self) {
+    fn receive(&mut self) -> Result<(), String> {
         match self.connection.recv() {
             Ok(ToWorker::Wake) => {}
             Ok(ToWorker::Message(message)) => self.messages.extend(Arc::into_inner(message.0)),
             Err(mp_core::RecvError::Disconnected) => exit(0),
-            Err(error) => panic!("the pool could not be heard: {}", error_chain(&error)),
+            Err(error) => return Err(error_chain(&error)),
         }
+        Ok(())
     }
 
     /// Receives the message that an entry announces, or says why that failed.
     fn message(&mut self) -> Result<Message, String> {
-        if let Some(message) = self.messages.pop_front() {
-            return Ok(message);
-        }
         loop {
-            match self.connection.recv() {
-                Ok(ToWorker::Wake) => {}
-                Ok(ToWorker::Message(message)) => {
-                    return Arc::into_inner(message.0).ok_or_else(|| "it is shared".to_owned());
-                }
-                Err(mp_core::RecvError::Disconnected) => exit(0),
-                Err(error) => return Err(error_chain(&error)),
+            if let Some(message) = self.messages.pop_front() {
+                return Ok(message);
             }
+            self.receive()?;
         }
     }
 

@@ -16,7 +16,7 @@ use end::{Item, WorkerEnd};
 
 impl Initializer {
     fn run(self) -> Result<(), String> {
-        let Some(call) = Arc::into_inner(self.call) else { return Ok(()) };
+        let Some(call) = Arc::into_inner(self.call.0) else { return Ok(()) };
         let outcome = call.run();
         let result = if self.can_fail { outcome.decode::<Result<(), String>>() } else { outcome.decode().map(Ok) };
         result.map_err(|error| error_chain(&TaskError::from(error)))?

@@ -316,3 +316,16 @@ scenario!(a_killed_worker_loses_no_result_that_it_had, {
         assert_eq!(third.join(), Ok(number * 2 + 2));
     }
 });
+
+scenario!(values_that_suddenly_are_long_are_no_breach_of_the_protocol, {
+    #[process_fn]
+    fn bytes(length: usize) -> Vec<u8> {
+        vec![1; length]
+    }
+    // Short calls are sent many thousand at a time, and each of these values is a packet.
+    let pool = Pool::new(1).unwrap();
+    let lengths = || (0..60_000).map(|index| if index < 30_000 { 1 } else { 5_000 });
+    let values = pool.map::<bytes>(lengths()).unwrap();
+    assert!(values.iter().map(Vec::len).eq(lengths()));
+    assert_eq!(pool.stats().misbehaved, 0);
+});

@@ -3,6 +3,7 @@
 mod awaiting;
 mod chunks;
 mod crash;
+mod elsewhere;
 mod errors;
 mod hostile;
 mod limits;
