@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mp_mpi::{Pool, TaskError};
 
-use crate::driver::{Run, ulfm};
 use crate::functions::*;
+use crate::job::{Run, ulfm};
 use crate::scenarios::{folder, ms, wait_until};
 
 /// A test, which takes the command that cuts.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::driver::{Kind, Run, executable, kill};
+use crate::job::{Kind, Run, executable, kill};
 
 pub(crate) const ALL: &[(&str, fn())] = &[
     ("a_killed_worker_is_replaced", worker),
@@ -86,7 +86,7 @@ fn no_pool() {
 }
 
 fn not_launched() {
-    let output = Command::new(executable()).arg("world").env(crate::driver::RUN, "none").output().unwrap();
+    let output = Command::new(executable()).arg("world").env(crate::job::RUN, "none").output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(text.contains("mpirun -n NODES") && text.contains("srun"), "{text}");

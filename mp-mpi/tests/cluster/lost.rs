@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mp_mpi::{Pool, TaskError};
 
-use crate::driver::kill;
 use crate::functions::*;
+use crate::job::kill;
 use crate::scenarios::{folder, ms, wait_until};
 
 /// The tests, by their names. They run if `MP_MPI_TEST_ULFM` has the arguments that make the

@@ -7,12 +7,13 @@
 mod cut;
 mod driver;
 mod functions;
+mod job;
 mod kills;
 mod lost;
 mod scenarios;
 
 fn main() {
-    match std::env::var(driver::RUN) {
+    match std::env::var(job::RUN) {
         Ok(_) => scenarios::run(&std::env::args().nth(1).expect("a launcher passes the name of the scenario")),
         Err(_) => driver::run(std::env::args().nth(1).filter(|name| !name.starts_with('-'))),
     }
