@@ -9,9 +9,11 @@
 //! 1. Of all threads that wait, one reads: it waits for the socket and gives each answer to its
 //!    call. When it has its own answer, it wakes another waiter, which reads on.
 //!    Tasks do not read: as long as one waits and no thread reads, a thread is started that does.
+//!    Nor do they wait for room: if there is none when a task is polled, a thread sends for it.
 //! 2. A call that is dropped without its answer leaves nothing; the answer is dropped when it
 //!    comes.
-//! 3. A sender that finds no room takes answers in, so that the server can go on.
+//! 3. Requests are sent in their order, whoever sends them. A sender that finds no room takes
+//!    answers in, so that the server can go on.
 //! 4. A connection that has ended is replaced by the next call, through the door.
 //! 5. A copy of this process, made by `fork`, uses nothing of it.
 
@@ -23,7 +25,7 @@ use std::task::{Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use mp_core::raw::{Deadline, forks};
+use mp_core::raw::{Deadline, forks, writable};
 use mp_core::{RecvError, SendErrorReason, Sender, duplex};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -78,30 +80,26 @@ impl Link {
     /// Sends a request: if it is `later`, together with others.
     pub(crate) fn begin(&self, request: Request, deadline: Deadline, later: bool) -> Result<Pending, CallError> {
         let wire = self.wire(deadline)?;
-        let mut calls = lock(&wire.calls);
-        let call = calls.open()?;
-        calls.unsent.push(Request { call, ..request });
-        let waits = later && calls.unsent.len() < TOGETHER;
-        drop(calls);
+        let call = lock(&wire.calls).open()?;
+        let mut unsent = lock(&wire.unsent);
+        unsent.requests.push(Request { call, ..request });
+        let waits = later && unsent.requests.len() < TOGETHER;
+        drop(unsent);
         let pending = Pending { wire, call };
-        if !waits {
-            pending.wire.send(call, deadline)?;
-        }
-        Ok(pending)
+        if waits || pending.wire.send(deadline) { Ok(pending) } else { Err(pending.too_late()) }
     }
 
     /// Sends what has come together. What is not sent before the deadline goes with the next call.
     pub(crate) fn send_together(&self, deadline: Deadline) {
         let wire = if self.is_ours() { lock(&self.wire).clone() } else { None };
         if let Some(wire) = wire {
-            // The calls learn an error as their answer.
-            let _ = wire.send(NO_CALL, deadline);
+            wire.send(deadline);
         }
     }
 
     /// Sends a request that has no answer.
     pub(crate) fn post(&self, request: Request) -> Result<(), CallError> {
-        self.wire(Deadline::NEVER)?.post(request)
+        self.wire(Deadline::NEVER).map(|wire| wire.post(request))
     }
 
     fn wire(&self, deadline: Deadline) -> Result<Arc<Wire>, CallError> {
@@ -120,7 +118,8 @@ impl Link {
         if let Some(wire) = open(&current) {
             return Ok(wire);
         }
-        let wire = Arc::new(Wire { connection: mine, calls: Mutex::default(), forks: self.forks });
+        let (unsent, calls) = (Mutex::default(), Mutex::default());
+        let wire = Arc::new(Wire { connection: mine, unsent, calls, forks: self.forks });
         *current = Some(Arc::clone(&wire));
         Ok(wire)
     }
@@ -155,16 +154,24 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 #[derive(Debug)]
 struct Wire {
     connection: ClientsEnd,
+    /// Locked before `calls`.
+    unsent: Mutex<Unsent>,
     calls: Mutex<Calls>,
     forks: u32,
+}
+
+/// Requests that are about to be sent together, in this order.
+#[derive(Debug, Default)]
+struct Unsent {
+    requests: Vec<Request>,
+    /// A thread sends them for tasks.
+    tended: bool,
 }
 
 #[derive(Debug, Default)]
 struct Calls {
     last: u64,
     open: BTreeMap<u64, State>,
-    /// Requests that are about to be sent together.
-    unsent: Vec<Request>,
     announced: Announced,
     /// A thread reads.
     reading: bool,
@@ -195,8 +202,8 @@ impl Waiter {
     }
 }
 
-/// The longest wait for room before answers are taken in.
-const LONGEST_WAIT_FOR_ROOM: Duration = Duration::from_millis(50);
+/// How long a sender waits for room before it takes answers in: at first, and at most.
+const WAIT_FOR_ROOM: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(50));
 
 impl Calls {
     fn open(&mut self) -> Result<u64, CallError> {
@@ -264,62 +271,54 @@ impl Calls {
 }
 
 impl Wire {
-    /// Sends what has come together. What is not sent before the deadline stays, but not the call
-    /// `own`.
-    fn send(&self, own: u64, deadline: Deadline) -> Result<(), CallError> {
-        let mut packet = std::mem::take(&mut lock(&self.calls).unsent);
-        if packet.is_empty() {
-            return Ok(());
-        }
-        let mut patience = Duration::from_millis(1);
-        loop {
-            let wait = deadline.left().map_or(patience, |left| left.min(patience));
-            match self.connection.send_timeout(packet, wait) {
-                Ok(()) => return Ok(()),
-                Err(error) if matches!(error.reason, SendErrorReason::TimedOut | SendErrorReason::Full) => {
-                    packet = error.value;
-                    if deadline.has_passed() {
-                        packet.retain(|request| request.call != own);
-                        lock(&self.calls).unsent.splice(0..0, packet);
-                        return Err(CallError::TimedOut);
-                    }
-                }
-                Err(error) => {
-                    let why = not_sent(error.reason);
-                    let mut calls = lock(&self.calls);
-                    if matches!(why, CallError::Disconnected { .. }) {
-                        calls.end();
-                    } else {
-                        let failed =
-                            |request: Request| Response { call: request.call, body: Body::Failed(why.clone()) };
-                        calls.deliver(error.value.into_iter().map(failed).collect());
-                    }
-                    return Err(why);
-                }
+    /// Sends what has come together. What is not sent before the deadline stays, and then it
+    /// returns false.
+    fn send(&self, deadline: Deadline) -> bool {
+        let (mut patience, longest) = WAIT_FOR_ROOM;
+        while !self.send_some() {
+            if deadline.has_passed() {
+                return false;
             }
             self.take_in();
-            patience = (patience * 2).min(LONGEST_WAIT_FOR_ROOM);
+            self.wait_for_room(deadline.left().map_or(patience, |left| left.min(patience)));
+            patience = (patience * 2).min(longest);
+        }
+        true
+    }
+
+    /// Sends what there is room for; false if something is left. Under the lock, so the requests
+    /// arrive in their order. Calls that cannot be sent learn why as their answer.
+    fn send_some(&self) -> bool {
+        let requests = &mut lock(&self.unsent).requests;
+        while !requests.is_empty() {
+            let rest = requests.split_off(requests.len().min(TOGETHER));
+            let Err(error) = self.connection.try_send(std::mem::replace(requests, rest)) else { continue };
+            if matches!(error.reason, SendErrorReason::Full) {
+                requests.splice(0..0, error.value);
+                return false;
+            }
+            let why = not_sent(error.reason);
+            let failed = |request: Request| Response { call: request.call, body: Body::Failed(why.clone()) };
+            let mut calls = lock(&self.calls);
+            calls.deliver(error.value.into_iter().map(failed).collect());
+            if matches!(why, CallError::Disconnected { .. }) {
+                calls.end();
+            }
+        }
+        true
+    }
+
+    fn wait_for_room(&self, pause: Duration) {
+        match writable(self.connection.as_fd(), Deadline::PASSED) {
+            Ok(false) => drop(writable(self.connection.as_fd(), Deadline::after(pause))),
+            // Long values wait to be read, and only time tells when they were.
+            _ => thread::sleep(pause),
         }
     }
 
-    fn post(&self, request: Request) -> Result<(), CallError> {
-        lock(&self.calls).unsent.push(request);
-        self.send(NO_CALL, Deadline::NEVER)
-    }
-
-    /// Sends what has come together, before a caller waits.
-    fn sent(&self, deadline: Deadline) -> Result<MutexGuard<'_, Calls>, CallError> {
-        if self.forks != forks() {
-            return Err(CallError::Forked);
-        }
-        let calls = lock(&self.calls);
-        if calls.unsent.is_empty() {
-            return Ok(calls);
-        }
-        drop(calls);
-        // The calls learn an error as their answer, or try again.
-        let _ = self.send(NO_CALL, deadline);
-        Ok(lock(&self.calls))
+    fn post(&self, request: Request) {
+        lock(&self.unsent).requests.push(request);
+        self.send(Deadline::NEVER);
     }
 
     /// Receives the answers that have arrived, unless another thread reads.
@@ -342,13 +341,27 @@ impl Wire {
         calls
     }
 
-    /// Reads as long as tasks wait.
-    fn read_for_tasks(&self) {
+    /// Sends what there was no room for when a task was polled, and reads as long as tasks wait.
+    fn work_for_tasks(&self, mut sends: bool) {
+        while sends {
+            self.send(Deadline::NEVER);
+            let mut unsent = lock(&self.unsent);
+            sends = !unsent.requests.is_empty();
+            unsent.tended = sends;
+        }
         let mut calls = lock(&self.calls);
         while !calls.reading && !calls.ended && calls.has_tasks() {
             calls = self.read(calls, Deadline::NEVER);
         }
         calls.pass_on();
+    }
+
+    /// Tells whether a thread has to be started that sends for tasks.
+    fn lacks_sender(&self) -> bool {
+        let mut unsent = lock(&self.unsent);
+        let lacks = !unsent.tended && !unsent.requests.is_empty();
+        unsent.tended |= lacks;
+        lacks
     }
 }
 
@@ -362,16 +375,18 @@ pub(crate) struct Pending {
 impl Pending {
     /// Waits for the answer.
     pub(crate) fn finish(&self, deadline: Deadline) -> Result<Body, CallError> {
-        let mut calls = self.wire.sent(deadline)?;
+        self.check()?;
+        self.wire.send(deadline);
+        let mut calls = lock(&self.wire.calls);
         loop {
             if let Some(answer) = calls.take(self.call) {
                 return answer;
             }
             if deadline.has_passed() {
                 calls.open.remove(&self.call);
-                calls.unsent.retain(|request| request.call != self.call);
                 calls.pass_on();
-                return Err(CallError::TimedOut);
+                drop(calls);
+                return Err(self.too_late());
             }
             if !calls.reading {
                 calls = self.wire.read(calls, deadline);
@@ -387,33 +402,47 @@ impl Pending {
         }
     }
 
-    /// Has the answer, or has `waker` woken when it is there.
+    /// Has the answer, or has `waker` woken when it is there. Waits neither for it nor for room.
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<Result<Body, CallError>> {
-        let mut calls = match self.wire.sent(Deadline::NEVER) {
-            Ok(calls) => calls,
-            Err(error) => return Poll::Ready(Err(error)),
-        };
+        if let Err(error) = self.check() {
+            return Poll::Ready(Err(error));
+        }
+        let sent = self.wire.send(Deadline::PASSED);
+        let mut calls = lock(&self.wire.calls);
         if let Some(answer) = calls.take(self.call) {
             return Poll::Ready(answer);
         }
         calls.open.insert(self.call, State::Awaited(Waiter::Task(waker.clone())));
-        if !calls.reading {
+        let has_reader = calls.reading;
+        drop(calls);
+        let lacks_sender = !sent && self.wire.lacks_sender();
+        if lacks_sender || !has_reader {
             let wire = Arc::clone(&self.wire);
-            let reader = thread::Builder::new().name("mp-manager reader".to_owned());
-            // The thread gets the lock only after this one has released it.
-            if let Err(error) = reader.spawn(move || wire.read_for_tasks()) {
-                calls.open.remove(&self.call);
+            let work = move || wire.work_for_tasks(lacks_sender);
+            if let Err(error) = thread::Builder::new().name("mp-manager tasks".to_owned()).spawn(work) {
+                lock(&self.wire.unsent).tended &= !lacks_sender;
+                lock(&self.wire.calls).open.remove(&self.call);
                 return Poll::Ready(Err(CallError::Busy(format!("no thread can be started here: {error}"))));
             }
         }
         Poll::Pending
     }
 
+    fn check(&self) -> Result<(), CallError> {
+        if self.wire.forks == forks() { Ok(()) } else { Err(CallError::Forked) }
+    }
+
+    /// It is not sent any more, if it has not been.
+    fn too_late(&self) -> CallError {
+        lock(&self.wire.unsent).requests.retain(|request| request.call != self.call);
+        CallError::TimedOut
+    }
+
     /// Tells the server whether the value that answered this call has arrived.
     pub(crate) fn acknowledge(&self, object: u64, arrived: bool) {
         let operation = Operation::Acknowledge { call: self.call, arrived };
         // If the connection has ended, the server has taken the value back.
-        let _ = self.wire.post(Request { call: NO_CALL, object, timeout: None, operation });
+        self.wire.post(Request { call: NO_CALL, object, timeout: None, operation });
     }
 }
 

@@ -19,8 +19,8 @@ use crate::wire::Operation;
 /// A process can send many calls before it joins the first. They arrive in the order in which they
 /// were sent. If a reply is dropped, the call still runs.
 ///
-/// Awaiting works on any executor. While tasks of this process wait for a server, one thread waits
-/// for all of them.
+/// Awaiting works on any executor, and a poll waits for nothing. While tasks of this process wait
+/// for a server, one thread waits for all of them.
 #[must_use = "dropping it drops the answer"]
 #[derive(Debug)]
 pub struct Reply<T> {

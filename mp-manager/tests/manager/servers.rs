@@ -1,10 +1,14 @@
 //! The server: its start, its names, its end.
 
+use std::future::Future;
+use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mp_core::{ExitStatus, Sender, pipe, process_fn};
 use mp_manager::{CallError, Cell, Event, List, Manager, ManagerError, Map};
-use mp_testing::{PROMPTLY, eventually, scenario};
+use mp_testing::{PATIENCE, PROMPTLY, eventually, scenario};
 
 use crate::shared::AccountProxy;
 
@@ -160,4 +164,31 @@ scenario!(a_process_with_too_many_calls_in_flight_is_not_read, {
     go.set().unwrap();
     let ran = child.join().unwrap();
     assert!((2..1002).contains(&ran), "{ran} calls ran: those that could not be sent in time did not");
+});
+
+scenario!(a_task_that_is_polled_does_not_wait_for_room_in_the_socket, {
+    let manager = Manager::spawn().unwrap();
+    let account = AccountProxy::new(&manager, 0).unwrap();
+    let signal = |signal| rustix::process::kill_process(mp_testing::procfs::number_of(manager.pid()), signal).unwrap();
+    signal(rustix::process::Signal::STOP);
+    let short = account.clone().with_limit(Some(Duration::from_millis(1)));
+    let (polled, was_polled) = mpsc::channel();
+    let polls = thread::spawn(move || {
+        let mut replies = Vec::new();
+        let refused = loop {
+            let mut reply = Box::pin(short.later().pay_in(1));
+            match reply.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => replies.push(reply),
+                Poll::Ready(answer) => break answer,
+            }
+        };
+        polled.send((replies, refused)).unwrap();
+    });
+    let (replies, refused) = was_polled.recv_timeout(PATIENCE).expect("no poll waits");
+    assert_eq!(refused, Err(CallError::TimedOut), "the socket is full");
+    polls.join().unwrap();
+    signal(rustix::process::Signal::CONT);
+    for (reply, expected) in replies.into_iter().zip(1..) {
+        assert_eq!(pollster::block_on(reply), Ok(expected));
+    }
 });
