@@ -1,33 +1,33 @@
 //! The server: its threads.
 //!
 //! One thread at a time leads: it waits for the descriptors of all clients and objects, and serves
-//! what arrives. Before it runs a function of the user's, it makes another thread the leader. But
-//! waking a thread takes longer than a short function. So while functions are short, the leader
-//! runs them itself, and an idle thread watches it: it looks once in a millisecond, and takes the
-//! lead if the same function still runs.
+//! what arrives. It also runs the functions of the user's, and another thread takes the lead from
+//! it while it does. But waking a thread takes longer than a short function. So while functions
+//! are short, an idle thread only watches the leader: it looks once in a millisecond, and takes the
+//! lead if the same function still runs. Otherwise the leader offers the lead when the function
+//! begins.
 //!
 //! | a thread is | left by |
 //! |---|---|
-//! | leading | a function has to run that may be long: to running |
-//! | leading, with a function | the function returns: to leading. The watcher took the lead: to running |
+//! | leading | a function has to run, and a thread is idle: to leading, with a function |
+//! | leading, with a function | the function returns: to leading. Another one took the lead: to running |
 //! | running a function | the function returns: to the next function, or to idle |
-//! | idle | the lead is vacant: to leading. Nothing to do for a while: gone |
-//! | idle and watching | it takes the lead: to leading. Nothing to watch for a while: to idle |
+//! | idle | it takes the lead: to leading. Nothing to do for a while: gone |
 //!
 //! 1. Exactly one thread leads or is about to, until the server ends. `turn` is odd while the
-//!    leader runs a function. Whoever makes it even again has the lead: the leader or the watcher.
-//! 2. There are at most `threads` threads. If all are busy, functions wait in a queue, and clients
-//!    with too many unanswered calls are not read.
+//!    leader runs a function. Whoever makes it even again has the lead: the leader or another one.
+//! 2. There are at most `threads` threads and one. If all are busy, functions wait in a queue, and
+//!    clients with too many unanswered calls are not read.
 //! 3. A thread that has run a function serves what waited for that, and wakes the leader if it
 //!    leaves functions, timers or something to bury behind.
 //! 4. All state is under one lock, which no thread holds while it waits or runs a function.
-//! 5. The leader runs a function itself only if a thread watches, and `turn` becomes odd under the
-//!    lock under which that thread would stop to watch.
+//! 5. The leader runs a function only if a thread is idle, and offers it the lead unless it watches.
+//!    `turn` becomes odd under the lock under which that thread would leave, or stop to watch.
 //! 6. A thread that finds no function to run counts as idle before any other thread sees the state.
 //!    So a function that finds no idle thread is found by a thread that is busy, or, if none can
 //!    be started, by the leader a moment later.
-//! 7. Answers that are ready at the same time are sent together: before the leader waits or gives
-//!    up the lead, and after a function that was not short.
+//! 7. Answers that are ready at the same time are sent together: before the leader waits or offers
+//!    the lead, and after a function that was not short.
 //!
 //! A process that dies leaves nothing in the server but what the kernel closes: the socket of its
 //! connection, and its leases.
@@ -96,6 +96,7 @@ pub(crate) struct Server {
     /// Wakes the leader, for what another thread has left for it.
     wake: OwnedFd,
     spins: Spins,
+    /// Odd while the lead can be taken.
     turn: AtomicU64,
     /// Whether functions were short.
     shortness: Spins,
@@ -108,8 +109,8 @@ pub(crate) struct Server {
 struct Threads {
     all: usize,
     idle: usize,
-    /// A thread that is idle has to lead.
-    vacant: bool,
+    /// In this turn, a thread that is idle takes the lead at once.
+    offered: u64,
     /// One of those that are idle watches the leader.
     watched: bool,
     ended: bool,
@@ -120,14 +121,6 @@ struct Threads {
 const DOOR: u64 = 0;
 const STOP: u64 = 1;
 const WAKE: u64 = 4;
-
-/// What the leader has to do.
-enum Next {
-    Run(Job),
-    /// The watcher leads now.
-    Replaced,
-    End,
-}
 
 impl Server {
     /// Starts a server. It ends when the other end of `stop` is closed.
@@ -149,14 +142,15 @@ impl Server {
             watch,
             wake,
             spins: Spins::new(),
-            turn: AtomicU64::new(0),
+            // The first thread takes the lead as any other.
+            turn: AtomicU64::new(1),
             shortness: Spins::new(),
-            threads: Mutex::default(),
+            threads: Mutex::new(Threads { offered: 1, ..Threads::default() }),
             changed: Condvar::new(),
             // One thread leads.
             most: limits.threads.max(1) + 1,
         });
-        server.start_thread()?;
+        server.start_thread(&mut lock(&server.threads))?;
         Ok(server)
     }
 
@@ -168,56 +162,50 @@ impl Server {
         }
     }
 
-    /// Starts a thread that leads.
-    fn start_thread(self: &Arc<Self>) -> io::Result<()> {
+    /// Starts a thread, which counts as idle.
+    fn start_thread(self: &Arc<Self>, threads: &mut Threads) -> io::Result<()> {
         let server = Arc::clone(self);
-        lock(&self.threads).all += 1;
-        let started = thread::Builder::new().name("mp-manager".to_owned()).spawn(move || server.work());
-        if started.is_err() {
-            lock(&self.threads).all -= 1;
-        }
-        started.map(drop)
+        thread::Builder::new().name("mp-manager".to_owned()).spawn(move || server.work())?;
+        threads.all += 1;
+        threads.idle += 1;
+        Ok(())
     }
 
     fn work(self: Arc<Self>) {
+        while self.idle() {
+            if !self.lead() {
+                lock(&self.threads).ended = true;
+                return self.changed.notify_all();
+            }
+            self.run_what_waits();
+        }
+    }
+
+    /// Runs functions until none waits. Then this thread counts as idle, before the lock of the
+    /// state is released, so a leader that finds no idle thread knows that one will look for what
+    /// waits.
+    fn run_what_waits(&self) {
         loop {
-            match self.lead() {
-                Next::Run(job) => self.run(job),
-                Next::Replaced => {}
-                Next::End => {
-                    let mut threads = lock(&self.threads);
-                    threads.ended = true;
-                    drop(threads);
-                    return self.changed.notify_all();
-                }
+            let mut state = lock(&self.state);
+            let buries = state.send_answers();
+            let job = state.jobs.pop_front();
+            if job.is_none() {
+                lock(&self.threads).idle += 1;
             }
-            if !self.idle() {
-                return;
-            }
-        }
-    }
-
-    /// Runs a function, and then what else waits to be run.
-    fn run(&self, job: Job) {
-        let mut next = Some(job);
-        while let Some(job) = next {
-            let more;
-            (next, more) = self.run_one(job, |state| {
-                let buries = state.send_answers();
-                let next = state.jobs.pop_front();
-                if next.is_none() {
-                    self.rest();
-                }
-                (next, buries || !state.jobs.is_empty() || state.pause().is_some())
-            });
+            let more = buries || !state.jobs.is_empty() || state.pause().is_some();
+            drop(state);
             if more {
-                self.wake_leader();
+                // It fails only if the leader has been woken very often and will be awake.
+                let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+            }
+            match job {
+                Some(job) => self.run(job),
+                None => return,
             }
         }
     }
 
-    /// Runs a function, and then calls `then`.
-    fn run_one<R>(&self, job: Job, then: impl FnOnce(&mut State) -> R) -> R {
+    fn run(&self, job: Job) {
         let Job { client, call, object, work } = job;
         let begun = Instant::now();
         let ran = work();
@@ -228,115 +216,83 @@ impl Server {
         if !short {
             state.send_answers();
         }
-        then(&mut state)
     }
 
-    /// This thread has nothing to do. It counts as idle before the lock of the state is released,
-    /// so a leader that finds no idle thread knows that one will look for what waits.
-    fn rest(&self) {
-        lock(&self.threads).idle += 1;
+    /// Lets idle threads take the lead while this one runs a function; `None` if there are none and
+    /// none can be had.
+    fn begin_turn(self: &Arc<Self>, offers: bool) -> Option<u64> {
+        let mut threads = lock(&self.threads);
+        if threads.idle == 0 && (threads.all >= self.most || self.start_thread(&mut threads).is_err()) {
+            return None;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::SeqCst) + 1;
+        if offers || !threads.watched {
+            threads.offered = turn;
+            self.changed.notify_all();
+        }
+        Some(turn)
     }
 
-    fn wake_leader(&self) {
-        // It fails only if the leader has been woken very often and will be awake.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-
-    /// Begins a function that the leader runs itself; `None` if it should not.
-    fn begin_as_leader(&self) -> Option<u64> {
-        let threads = lock(&self.threads);
-        let may = threads.watched && self.shortness.is_due();
-        may.then(|| self.turn.fetch_add(1, Ordering::SeqCst) + 1)
-    }
-
-    /// Makes an odd turn even; false if the other one was faster.
+    /// Makes an odd turn even; false if another one was faster.
     fn take_turn(&self, turn: u64) -> bool {
         self.turn.compare_exchange(turn, turn + 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Waits until this thread, which counts as idle, has to lead; false if it is not needed.
+    /// Waits until this thread, which counts as idle, has taken the lead; false if it is not needed.
     fn idle(&self) -> bool {
         let mut threads = lock(&self.threads);
         let mut watches = !threads.watched;
         threads.watched = true;
-        let (mut seen, mut quiet) = (self.turn.load(Ordering::SeqCst), 0);
-        let mut leads = false;
-        while !threads.vacant && !threads.ended {
+        let (mut seen, mut quiet, mut late) = (self.turn.load(Ordering::SeqCst), 0, false);
+        let leads = loop {
+            let turn = self.turn.load(Ordering::SeqCst);
+            let same = late && turn == seen;
+            if turn % 2 == 1 && (threads.offered == turn || watches && same) && self.take_turn(turn) {
+                break true;
+            }
+            if threads.ended || late && !watches {
+                break false;
+            }
+            if late {
+                quiet = if same { quiet + 1 } else { 0 };
+                seen = turn;
+                if quiet >= QUIET && turn % 2 == 0 {
+                    (watches, threads.watched) = (false, false);
+                }
+            }
             let pause = if watches { TICK } else { IDLE };
             let waited = self.changed.wait_timeout(threads, pause).unwrap_or_else(PoisonError::into_inner);
-            threads = waited.0;
-            if !waited.1.timed_out() || threads.vacant {
-                continue;
-            }
-            if !watches {
-                break;
-            }
-            let turn = self.turn.load(Ordering::SeqCst);
-            if turn % 2 == 1 && turn == seen && self.take_turn(turn) {
-                leads = true;
-                break;
-            }
-            quiet = if turn == seen { quiet + 1 } else { 0 };
-            seen = turn;
-            if quiet >= QUIET && turn % 2 == 0 {
-                watches = false;
-                threads.watched = false;
-            }
-        }
+            (threads, late) = (waited.0, waited.1.timed_out());
+        };
         threads.idle -= 1;
-        if watches {
-            threads.watched = false;
+        threads.watched &= !watches;
+        if !leads {
+            threads.all -= 1;
         }
-        if leads {
-            return true;
-        }
-        if threads.vacant && !threads.ended {
-            threads.vacant = false;
-            return true;
-        }
-        threads.all -= 1;
-        false
+        leads
     }
 
-    /// Makes another thread the leader; false if there is none and none can be had.
-    fn hand_over(self: &Arc<Self>) -> bool {
-        let mut threads = lock(&self.threads);
-        if threads.idle > 0 {
-            threads.vacant = true;
-            self.changed.notify_all();
-            return true;
-        }
-        let room = threads.all < self.most;
-        drop(threads);
-        room && self.start_thread().is_ok()
-    }
-
-    /// Serves clients until a function has to be run, or the server ends.
-    fn lead(self: &Arc<Self>) -> Next {
+    /// Serves clients until another thread has taken the lead; false once the server has ended.
+    fn lead(self: &Arc<Self>) -> bool {
         let mut events = Vec::with_capacity(256);
         let mut spin = self.spins.wait(false);
         loop {
             let mut state = lock(&self.state);
             state.bury();
             if !state.jobs.is_empty() {
-                if let Some(turn) = self.begin_as_leader() {
-                    if let Some(job) = state.jobs.pop_front() {
-                        drop(state);
-                        self.run_one(job, |_| ());
-                    }
+                let offers = !self.shortness.is_due();
+                if offers {
+                    state.send_answers();
+                }
+                if let Some(turn) = self.begin_turn(offers) {
+                    // Taken under the lock under which it was seen.
+                    let job = state.jobs.pop_front();
+                    drop(state);
+                    job.into_iter().for_each(|job| self.run(job));
                     if !self.take_turn(turn) {
-                        self.rest();
-                        self.wake_leader();
-                        return Next::Replaced;
+                        return true;
                     }
                     continue;
-                }
-                state.send_answers();
-                if self.hand_over() {
-                    // Taken under the same lock, so no other thread has taken it.
-                    if let Some(job) = state.jobs.pop_front() {
-                        return Next::Run(job);
-                    }
                 }
             }
             let buries = state.send_answers();
@@ -372,7 +328,7 @@ impl Server {
                     // A `Drop` of the user's may panic.
                     objects.into_values().for_each(|object| drop(catch_panic(|| drop(object))));
                     jobs.into_iter().for_each(|job| drop(catch_panic(|| drop(job))));
-                    return Next::End;
+                    return false;
                 }
                 if number == WAKE {
                     let _ = rustix::io::read(&self.wake, &mut [0; 8]);
