@@ -13,7 +13,7 @@ use crate::change::Change;
 use crate::error::CallError;
 use crate::link::{self, Link, Pending};
 use crate::value::Value;
-use crate::wire::{self, Answer, Body, Initial, Lease, Operation, Place, Request};
+use crate::wire::{self, Answer, Body, Initial, Lease, NO_CALL, Operation, Place, Request};
 
 /// One object of a server, and the lease that keeps it alive.
 #[derive(Clone, Serialize, Deserialize)]
@@ -35,8 +35,7 @@ impl Handle {
 
     /// Makes an object with proxies of type `P`.
     pub(crate) fn create<P: Proxy>(host: &impl Host, initial: Initial) -> Result<P, CallError> {
-        let lease = ask(host.link(), Operation::Create { initial, interface: P::interface() })?;
-        Self::new(host.link(), lease).map(P::from_handle)
+        ask_for(host.link(), Operation::Create { initial, interface: P::interface() })
     }
 
     /// Returns the object of a lease that came as an answer of this one.
@@ -58,39 +57,34 @@ impl Handle {
         self.limit = limit;
     }
 
-    pub(crate) fn deadline(&self) -> Deadline {
-        Deadline::from_timeout(self.limit)
-    }
-
     fn request(&self, timeout: Option<Duration>, operation: Operation) -> Request {
-        Request { call: 0, object: self.object, timeout, operation }
+        Request { call: NO_CALL, object: self.object, timeout: timeout.into_iter().chain(self.limit).min(), operation }
     }
 
     /// Sends a request without waiting for the answer: if it is `later`, together with others.
-    pub(crate) fn begin(&self, operation: Operation, deadline: Deadline, later: bool) -> Result<Pending, CallError> {
-        self.link.begin(self.request(None, operation), deadline, later)
+    pub(crate) fn begin(
+        &self,
+        timeout: Option<Duration>,
+        operation: Operation,
+        later: bool,
+    ) -> Result<Pending, CallError> {
+        self.link.begin(self.request(timeout, operation), Deadline::from_timeout(self.limit), later)
     }
 
     pub(crate) fn call<A: Answer>(&self, operation: Operation) -> Result<A, CallError> {
-        let deadline = self.deadline();
-        expect(self.begin(operation, deadline, false)?.finish(deadline))
+        self.wait(None, operation)
     }
 
     /// Calls an operation that may wait in the server: for `timeout`, or as long as a call of this
     /// proxy may.
     pub(crate) fn wait<A: Answer>(&self, timeout: Option<Duration>, operation: Operation) -> Result<A, CallError> {
-        expect(self.begin_wait(timeout, operation)?.finish(Deadline::NEVER))
-    }
-
-    fn begin_wait(&self, timeout: Option<Duration>, operation: Operation) -> Result<Pending, CallError> {
-        let shortest = timeout.into_iter().chain(self.limit).min();
-        self.link.begin(self.request(shortest, operation), self.deadline(), false)
+        expect(self.begin(timeout, operation, false)?.finish())
     }
 
     /// Waits for a value, and acknowledges it.
     pub(crate) fn take<T: DeserializeOwned>(&self, timeout: Option<Duration>) -> Result<Option<T>, CallError> {
-        let pending = self.begin_wait(timeout, Operation::Take)?;
-        let taken = expect::<Option<Value>>(pending.finish(Deadline::NEVER));
+        let pending = self.begin(timeout, Operation::Take, false)?;
+        let taken = expect::<Option<Value>>(pending.finish());
         if !matches!(taken, Ok(None) | Err(CallError::Forked)) {
             pending.acknowledge(self.object, taken.is_ok());
         }
@@ -141,14 +135,17 @@ impl Handle {
 
 /// Finds an object by its name.
 pub(crate) fn find<P: Proxy>(link: &Arc<Link>, name: &str) -> Result<P, CallError> {
-    let lease = ask(link, Operation::Find { name: name.to_owned(), interface: P::interface() })?;
-    Handle::new(link, lease).map(P::from_handle)
+    ask_for(link, Operation::Find { name: name.to_owned(), interface: P::interface() })
+}
+
+fn ask_for<P: Proxy>(link: &Arc<Link>, operation: Operation) -> Result<P, CallError> {
+    Handle::new(link, ask(link, operation)?).map(P::from_handle)
 }
 
 /// Asks the server itself.
 pub(crate) fn ask<A: Answer>(link: &Link, operation: Operation) -> Result<A, CallError> {
-    let request = Request { call: 0, object: 0, timeout: None, operation };
-    expect(link.begin(request, Deadline::NEVER, false)?.finish(Deadline::NEVER))
+    let request = Request { call: NO_CALL, object: 0, timeout: None, operation };
+    expect(link.begin(request, Deadline::NEVER, false)?.finish())
 }
 
 /// Returns the answer of a call, if it is one that the call can have.
@@ -176,7 +173,7 @@ pub struct Together<'a>(pub(crate) &'a Handle);
 
 impl Drop for Together<'_> {
     fn drop(&mut self) {
-        self.0.link.send_together(self.0.deadline());
+        self.0.link.send_together(Deadline::from_timeout(self.0.limit));
     }
 }
 

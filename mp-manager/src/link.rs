@@ -77,15 +77,17 @@ impl Link {
         self.forks == forks()
     }
 
-    /// Sends a request: if it is `later`, together with others.
+    /// Sends a request: if it is `later`, together with others. If it may wait in the server, only
+    /// sending it has the deadline.
     pub(crate) fn begin(&self, request: Request, deadline: Deadline, later: bool) -> Result<Pending, CallError> {
         let wire = self.wire(deadline)?;
+        let answered_by = if request.operation.may_wait() { Deadline::NEVER } else { deadline };
         let call = lock(&wire.calls).open()?;
         let mut unsent = lock(&wire.unsent);
         unsent.requests.push(Request { call, ..request });
         let waits = later && unsent.requests.len() < TOGETHER;
         drop(unsent);
-        let pending = Pending { wire, call };
+        let pending = Pending { wire, call, deadline: answered_by };
         if waits || pending.wire.send(deadline) { Ok(pending) } else { Err(pending.too_late()) }
     }
 
@@ -370,12 +372,14 @@ impl Wire {
 pub(crate) struct Pending {
     wire: Arc<Wire>,
     call: u64,
+    deadline: Deadline,
 }
 
 impl Pending {
     /// Waits for the answer.
-    pub(crate) fn finish(&self, deadline: Deadline) -> Result<Body, CallError> {
+    pub(crate) fn finish(&self) -> Result<Body, CallError> {
         self.check()?;
+        let deadline = self.deadline;
         self.wire.send(deadline);
         let mut calls = lock(&self.wire.calls);
         loop {

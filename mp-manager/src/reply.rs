@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use mp_core::raw::Deadline;
 use serde::de::DeserializeOwned;
 
 use crate::error::CallError;
@@ -24,28 +23,20 @@ use crate::wire::Operation;
 #[must_use = "dropping it drops the answer"]
 #[derive(Debug)]
 pub struct Reply<T> {
-    sent: Result<Sent, CallError>,
-    types: PhantomData<fn() -> T>,
-}
-
-#[derive(Debug)]
-struct Sent {
-    pending: Pending,
-    deadline: Deadline,
+    sent: Result<Pending, CallError>,
     /// Keeps the object alive until the call has arrived.
     _handle: Handle,
+    types: PhantomData<fn() -> T>,
 }
 
 impl<T: DeserializeOwned> Reply<T> {
     /// Sends a call of the method at a place, with its arguments: with others, if it is short.
     pub(crate) fn new(handle: &Handle, method: u32, arguments: Result<Value, CallError>) -> Self {
-        let deadline = handle.deadline();
         let sent = arguments.and_then(|arguments| {
             let short = arguments.is_small();
-            let pending = handle.begin(Operation::Call(method, arguments), deadline, short)?;
-            Ok(Sent { pending, deadline, _handle: handle.clone() })
+            handle.begin(None, Operation::Call(method, arguments), short)
         });
-        Self { sent, types: PhantomData }
+        Self { sent, _handle: handle.clone(), types: PhantomData }
     }
 
     /// Waits for the answer. A limit of the proxy counts from when the call was sent.
@@ -54,8 +45,7 @@ impl<T: DeserializeOwned> Reply<T> {
     ///
     /// Any [`CallError`], also one of sending the call.
     pub fn join(self) -> Result<T, CallError> {
-        let sent = self.sent?;
-        expect(sent.pending.finish(sent.deadline)).and_then(Value::decode)
+        expect(self.sent?.finish()).and_then(Value::decode)
     }
 }
 
@@ -66,7 +56,7 @@ impl<T: DeserializeOwned> Future for Reply<T> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &self.sent {
             Err(error) => Poll::Ready(Err(error.clone())),
-            Ok(sent) => sent.pending.poll(context.waker()).map(|answer| expect(answer).and_then(Value::decode)),
+            Ok(pending) => pending.poll(context.waker()).map(|answer| expect(answer).and_then(Value::decode)),
         }
     }
 }

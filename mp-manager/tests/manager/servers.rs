@@ -21,7 +21,7 @@ fn refuse(why: &str) {
 fn never(old: Option<u64>, _: ()) -> (Option<u64>, ()) {
     std::hint::black_box(old);
     loop {
-        std::thread::park();
+        thread::park();
     }
 }
 
@@ -98,12 +98,12 @@ scenario!(ctrl_c_does_not_end_the_server_before_its_owner, {
 scenario!(more_functions_than_threads_wait_for_one_to_end, {
     #[process_fn]
     fn slow(old: Option<u64>, _: ()) -> (Option<u64>, u64) {
-        std::thread::park_timeout(Duration::from_millis(2));
+        thread::park_timeout(Duration::from_millis(2));
         (Some(old.unwrap_or(0) + 1), 0)
     }
     let manager = Manager::builder().threads(2).calls_in_flight(4).spawn().unwrap();
     let maps: Vec<_> = (0..6).map(|_| Map::<u8, u64>::new(&manager).unwrap()).collect();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for map in &maps {
             for _ in 0..2 {
                 scope.spawn(|| (0..10).for_each(|_| assert_eq!(map.modify::<slow>(&1, ()).unwrap(), 0)));
@@ -119,11 +119,11 @@ scenario!(no_function_is_left_over_when_all_threads_go_idle, {
     // Too long for the leader to run it itself.
     #[process_fn]
     fn slow(old: Option<u64>, _: ()) -> (Option<u64>, u64) {
-        std::thread::park_timeout(Duration::from_micros(100));
+        thread::park_timeout(Duration::from_micros(100));
         (Some(old.unwrap_or(0) + 1), 0)
     }
     let manager = Manager::builder().threads(1).spawn().unwrap();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..3 {
             let map = Map::<u8, u64>::new(&manager).unwrap();
             scope.spawn(move || (0..500).for_each(|_| assert_eq!(map.modify::<slow>(&1, ()).unwrap(), 0)));
