@@ -20,6 +20,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -54,31 +55,31 @@ const SILENCE: u32 = 3;
 
 /// The sending half of a stream.
 struct Out {
-    stream: ByteConnection,
+    stream: Mutex<ByteConnection>,
     beat: Duration,
 }
 
 impl Out {
-    fn new(stream: &ByteConnection, beat: Duration) -> io::Result<Self> {
-        Ok(Self { stream: stream.try_clone()?, beat })
-    }
-
     /// Sends a frame. The inner error says why it cannot be encoded.
-    fn send<T: Serialize>(&mut self, frame: &Frame<T>) -> io::Result<Result<(), CallError>> {
+    fn send<T: Serialize>(&self, frame: &Frame<T>) -> io::Result<Result<(), CallError>> {
         let encoded = leaving(|| Message::encode(frame)).map_err(CallError::Encode);
-        let bytes = encoded.and_then(|message| message.to_vec().map_err(CallError::Decode));
-        match bytes {
+        match encoded.and_then(|message| message.to_vec().map_err(CallError::Decode)) {
             Ok(bytes) => {
-                self.stream.send_bytes_timeout(&bytes, self.beat * SILENCE).map_err(io::Error::other)?;
-                Ok(Ok(()))
+                let sent = lock(&self.stream).send_bytes_timeout(&bytes, self.beat * SILENCE);
+                sent.map(Ok).map_err(io::Error::other)
             }
             Err(error) => Ok(Err(error)),
         }
     }
 
+    /// Sends a frame that can always be encoded.
+    fn tell(&self, frame: Frame<()>) -> io::Result<()> {
+        self.send(&frame).map(drop)
+    }
+
     /// Sends requests or answers: together, or one by one if one of them cannot be encoded. Returns
     /// the number of each such call, which `of` tells, and why.
-    fn send_all<T: Serialize>(&mut self, all: Vec<T>, of: fn(&T) -> u64) -> io::Result<Vec<Response>> {
+    fn send_all<T: Serialize>(&self, all: Vec<T>, of: fn(&T) -> u64) -> io::Result<Vec<Response>> {
         let frame = Frame::Message(all);
         let mut failed = Vec::new();
         if let (Err(_), Frame::Message(all)) = (self.send(&frame)?, frame) {
@@ -93,70 +94,74 @@ impl Out {
     }
 }
 
-/// Receives frames, and gives each to `take`, until that returns false or the peer is gone.
-fn receive<T: DeserializeOwned>(stream: &mut ByteConnection, beat: Duration, mut take: impl FnMut(Frame<T>) -> bool) {
-    let mut silence = 0;
-    while silence < SILENCE {
-        match stream.recv_bytes_timeout(beat) {
-            Ok(None) => silence += 1,
-            Ok(Some(bytes)) => {
-                let frame = leaving(|| Message::from_encoded(bytes).decode());
-                if !frame.is_ok_and(&mut take) {
-                    return;
-                }
-                silence = 0;
-            }
-            Err(_) => return,
-        }
-    }
-}
-
 pub(crate) fn thread() -> thread::Builder {
     thread::Builder::new().name("mp-manager relay".to_owned())
 }
 
+/// Relays between a stream and a socket until one of both has ended, and ends both. A thread runs
+/// `send`, and this one gives each frame that arrives to `take`, until that returns false or the
+/// peer is gone.
+fn relay<T: DeserializeOwned>(
+    mut stream: ByteConnection,
+    socket: impl AsFd,
+    out: &Out,
+    send: impl FnOnce() -> io::Result<()> + Send,
+    mut take: impl FnMut(Frame<T>) -> bool,
+) -> io::Result<()> {
+    let ends = stream.try_clone()?;
+    thread::scope(|scope| {
+        let sending = thread().spawn_scoped(scope, move || {
+            // Whatever ends it ends the stream.
+            let _ = send();
+            let _ = ends.shutdown(Shutdown::Both);
+        })?;
+        let mut silence = 0;
+        while silence < SILENCE {
+            let Ok(received) = stream.recv_bytes_timeout(out.beat) else { break };
+            silence = received.as_ref().map_or(silence + 1, |_| 0);
+            let frame = received.map(|bytes| leaving(|| Message::from_encoded(bytes).decode()));
+            if !frame.is_none_or(|frame| frame.is_ok_and(&mut take)) {
+                break;
+            }
+        }
+        let _ = shutdown(socket, rustix::net::Shutdown::Both);
+        let _ = stream.shutdown(Shutdown::Both);
+        sending.thread().unpark();
+        Ok(())
+    })
+}
+
 /// Serves a process of another machine, until it ends.
-pub(crate) fn beside_server(mut stream: ByteConnection, server: &ClientsEnd, beat: Duration) -> io::Result<()> {
+pub(crate) fn beside_server(stream: ByteConnection, server: &ClientsEnd, beat: Duration) -> io::Result<()> {
     let leases = Mutex::new(HashMap::<u64, Vec<SharedFd>>::new());
     let left = AtomicBool::new(false);
-    let mut out = Out::new(&stream, beat)?;
-    thread::scope(|scope| {
-        let (leases, left) = (&leases, &left);
-        let answering = thread().spawn_scoped(scope, move || {
-            let mut announced = Announced::default();
-            loop {
-                let sent = match announced.check(server.recv_timeout(beat)) {
-                    Ok(Some(mut answers)) => {
-                        keep_leases(&mut answers, leases);
-                        let of = |answer: &Response| answer.call;
-                        out.send_all(answers, of).and_then(|failed| out.send_all(failed, of)).map(drop)
-                    }
-                    Ok(None) => out.send::<()>(&Frame::Beat).map(drop),
-                    Err(_) if left.load(Ordering::Acquire) => {
-                        thread::park_timeout(beat);
-                        out.send::<()>(&Frame::Beat).map(drop)
-                    }
-                    Err(error) => Err(io::Error::other(error)),
-                };
-                if sent.is_err() {
-                    let _ = out.stream.shutdown(Shutdown::Both);
-                    return;
+    let out = Out { stream: Mutex::new(stream.try_clone()?), beat };
+    let pass_on_answers = || {
+        let mut announced = Announced::default();
+        loop {
+            match announced.check(server.recv_timeout(beat)) {
+                Ok(Some(mut answers)) => {
+                    keep_leases(&mut answers, &leases);
+                    let of = |answer: &Response| answer.call;
+                    out.send_all(answers, of).and_then(|failed| out.send_all(failed, of))?;
                 }
+                Ok(None) => out.tell(Frame::Beat)?,
+                Err(_) if left.load(Ordering::Acquire) => {
+                    thread::park_timeout(beat);
+                    out.tell(Frame::Beat)?;
+                }
+                Err(error) => return Err(io::Error::other(error)),
             }
-        })?;
-        receive::<Vec<Request>>(&mut stream, beat, |frame| match frame {
-            Frame::Beat => true,
-            Frame::Message(requests) => server.send(requests).is_ok(),
-            Frame::Release(id) => lock(leases).get_mut(&id).is_some_and(|of_object| of_object.pop().is_some()),
-            Frame::Bye => {
-                left.store(true, Ordering::Release);
-                shutdown(server, rustix::net::Shutdown::Both).is_ok()
-            }
-        });
-        let _ = shutdown(server, rustix::net::Shutdown::Both);
-        let _ = stream.shutdown(Shutdown::Both);
-        answering.thread().unpark();
-        Ok(())
+        }
+    };
+    relay::<Vec<Request>>(stream, server, &out, pass_on_answers, |frame| match frame {
+        Frame::Beat => true,
+        Frame::Message(requests) => server.send(requests).is_ok(),
+        Frame::Release(id) => lock(&leases).get_mut(&id).is_some_and(|of_object| of_object.pop().is_some()),
+        Frame::Bye => {
+            left.store(true, Ordering::Release);
+            shutdown(server, rustix::net::Shutdown::Both).is_ok()
+        }
     })
 }
 
@@ -179,38 +184,29 @@ struct BesideProcess {
     leases: Mutex<HashMap<u64, (u64, Arc<Anchor>)>>,
     /// The last number that a lease got.
     last_lease: AtomicU64,
-    out: Mutex<Out>,
+    out: Out,
 }
 
 /// Passes on the calls of a process of this machine, until it has ended and its leases have.
-pub(crate) fn beside_process(mut stream: ByteConnection, process: ServersEnd, beat: Duration) -> io::Result<()> {
+pub(crate) fn beside_process(stream: ByteConnection, process: ServersEnd, beat: Duration) -> io::Result<()> {
     let watch = Arc::new(Watch::new()?);
     epoll::add(&watch.epoll, &process, EventData::new_u64(PROCESS), EventFlags::IN)?;
-    let (out, ends) = (Mutex::new(Out::new(&stream, beat)?), Out::new(&stream, beat)?);
-    let relay = &BesideProcess { process, watch, leases: Mutex::default(), last_lease: AtomicU64::new(0), out };
-    thread::scope(|scope| {
-        thread().spawn_scoped(scope, move || {
-            receive(&mut stream, beat, |frame| match frame {
-                Frame::Message(answers) => relay.pass_on_answers(answers),
-                _ => true,
-            });
-            let _ = stream.shutdown(Shutdown::Both);
-            let _ = shutdown(&relay.process, rustix::net::Shutdown::Both);
-        })?;
-        let ended = relay.pass_on_requests(beat);
-        let _ = ends.stream.shutdown(Shutdown::Both);
-        ended
+    let out = Out { stream: Mutex::new(stream.try_clone()?), beat };
+    let beside = BesideProcess { process, watch, leases: Mutex::default(), last_lease: AtomicU64::new(0), out };
+    relay(stream, &beside.process, &beside.out, || beside.pass_on_requests(), |frame| match frame {
+        Frame::Message(answers) => beside.pass_on_answers(answers),
+        _ => true,
     })
 }
 
 impl BesideProcess {
-    fn pass_on_requests(&self, beat: Duration) -> io::Result<()> {
+    fn pass_on_requests(&self) -> io::Result<()> {
         let mut events = Vec::with_capacity(64);
         let mut ended = false;
         while !ended || !lock(&self.leases).is_empty() {
-            self.watch.wait(&mut events, Some(beat))?;
+            self.watch.wait(&mut events, Some(self.out.beat))?;
             if events.is_empty() {
-                drop(lock(&self.out).send::<()>(&Frame::Beat)?);
+                self.out.tell(Frame::Beat)?;
             }
             for event in &events {
                 match event.data.u64() {
@@ -223,8 +219,8 @@ impl BesideProcess {
     }
 
     fn release(&self, lease: u64) -> io::Result<()> {
-        let Some((object, _)) = lock(&self.leases).remove(&lease) else { return Ok(()) };
-        lock(&self.out).send::<()>(&Frame::Release(object)).map(drop)
+        let released = lock(&self.leases).remove(&lease);
+        released.map_or(Ok(()), |(object, _)| self.out.tell(Frame::Release(object)))
     }
 
     /// Passes on the requests that have arrived. Returns false if the process has ended.
@@ -232,7 +228,7 @@ impl BesideProcess {
         loop {
             match self.process.try_recv() {
                 Ok(Some(requests)) => {
-                    let failed = lock(&self.out).send_all(requests, |request| request.call)?;
+                    let failed = self.out.send_all(requests, |request| request.call)?;
                     if !failed.is_empty() {
                         // If the process takes no answers, it has ended.
                         let _ = self.process.send(failed);
@@ -241,8 +237,7 @@ impl BesideProcess {
                 Ok(None) => return Ok(true),
                 Err(_) => {
                     epoll::delete(&self.watch.epoll, &self.process)?;
-                    drop(lock(&self.out).send::<()>(&Frame::Bye)?);
-                    return Ok(false);
+                    return self.out.tell(Frame::Bye).map(|()| false);
                 }
             }
         }
@@ -255,7 +250,7 @@ impl BesideProcess {
             match self.lease(lease.object) {
                 Ok(made) => lease.descriptor = Some(made),
                 Err(error) => {
-                    if lock(&self.out).send::<()>(&Frame::Release(lease.object)).is_err() {
+                    if self.out.tell(Frame::Release(lease.object)).is_err() {
                         return false;
                     }
                     answer.body = Body::Failed(CallError::Busy(format!("no descriptor is free here: {error}")));
