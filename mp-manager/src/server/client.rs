@@ -25,9 +25,6 @@ pub(super) struct Client {
     pub(super) lacks_credit: bool,
 }
 
-/// A client has ended.
-pub(super) struct Ended;
-
 impl Client {
     pub(super) fn new(connection: ServersEnd) -> Self {
         Self {
@@ -58,11 +55,12 @@ impl Client {
         self.parked.insert(call, until);
     }
 
-    /// The call waits no longer, and is about to be answered. Returns until when it would have
-    /// waited.
+    /// The call is about to be answered. If it waits, it does so no longer. Returns until when it
+    /// would have waited.
     pub(super) fn unpark(&mut self, call: u64) -> Option<Instant> {
+        let until = self.parked.remove(&call)?;
         self.unanswered += 1;
-        self.parked.remove(&call)?
+        until
     }
 
     /// Tells whether the client has as many unanswered calls as it may.
@@ -93,8 +91,8 @@ impl Client {
         first
     }
 
-    /// Sends what there is room for, and small answers together.
-    pub(super) fn flush(&mut self) -> Result<(), Ended> {
+    /// Sends what there is room for, and small answers together; false if the client has ended.
+    pub(super) fn flush(&mut self) -> bool {
         self.lacks_credit = false;
         let mut most = TOGETHER;
         while !self.outgoing.is_empty() {
@@ -112,23 +110,23 @@ impl Client {
                 SendErrorReason::Full | SendErrorReason::TimedOut => {
                     self.put_back(error.value);
                     self.lacks_credit = writable(self.connection.as_fd(), Deadline::PASSED).unwrap_or(true);
-                    return Ok(());
+                    return true;
                 }
                 SendErrorReason::Encode(error) if error.is_too_large() => CallError::Encode(error),
                 // The values are encoded already, so only descriptors or memory can be lacking.
                 SendErrorReason::Encode(error) => CallError::Busy(format!("the answer could not be sent: {error}")),
                 SendErrorReason::Io(error) => CallError::Busy(format!("the answer could not be sent: {error}")),
-                _ => return Err(Ended),
+                _ => return false,
             };
             match &mut error.value[..] {
                 // Nothing says which of them cannot be sent.
                 [_, _, ..] => most = 1,
-                [Response { body: Body::Failed(_) | Body::Follows, .. }] => return Err(Ended),
+                [Response { body: Body::Failed(_) | Body::Follows, .. }] => return false,
                 alone => alone.iter_mut().for_each(|response| response.body = Body::Failed(why.clone())),
             }
             self.put_back(error.value);
         }
-        Ok(())
+        true
     }
 
     fn put_back(&mut self, packet: Vec<Response>) {

@@ -278,6 +278,7 @@ impl Server {
         let mut spin = self.spins.wait(false);
         loop {
             let mut state = lock(&self.state);
+            state.give_up();
             state.bury();
             if !state.jobs.is_empty() {
                 let offers = !self.shortness.is_due();
@@ -336,7 +337,6 @@ impl Server {
                 state.serve(number, event.flags);
             }
             state.retry();
-            state.give_up();
         }
     }
 }

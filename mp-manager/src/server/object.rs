@@ -17,7 +17,7 @@ pub(super) struct Object {
     pub(super) exclusive: bool,
     /// It may have become unused while something ran.
     pub(super) suspected: bool,
-    /// What arrived meanwhile.
+    /// What has arrived and not begun.
     pub(super) waiting: VecDeque<(u64, Request)>,
 }
 
@@ -27,9 +27,13 @@ impl Object {
         Self { anchor, interface, content, running: 0, exclusive: false, suspected: false, waiting }
     }
 
-    /// Tells whether a call can run now, beside what runs already.
-    pub(super) fn admits(&self, turn: Turn) -> bool {
-        !self.exclusive && (self.running == 0 || turn != Turn::Exclusive)
+    /// Returns the next call, if it can run now, beside what runs already. It is not overtaken.
+    pub(super) fn next(&mut self) -> Option<(u64, Request, Turn)> {
+        let turn = self.content.turn(&self.waiting.front()?.1.operation);
+        if self.exclusive || (self.running > 0 && turn == Turn::Exclusive) {
+            return None;
+        }
+        self.waiting.pop_front().map(|(client, request)| (client, request, turn))
     }
 
     pub(super) fn begin(&mut self, turn: Turn) {

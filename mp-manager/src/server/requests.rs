@@ -5,7 +5,7 @@ use std::io;
 use mp_core::raw::{Message, catch_panic};
 
 use super::client::Client;
-use super::content::{Content, Step};
+use super::content::{Content, Step, Turn};
 use super::job::{self, Job, Ran};
 use super::object::Object;
 use super::state::State;
@@ -32,7 +32,12 @@ impl State {
             let body = self.serve_itself(request.operation).unwrap_or_else(Body::Failed);
             return self.answer(client, request.call, body);
         }
-        self.apply(client, request);
+        let (id, call) = (request.object, request.call);
+        match self.objects.get_mut(&id) {
+            Some(object) => object.waiting.push_back((client, request)),
+            None => self.answer(client, call, Body::Failed(CallError::NoSuchObject)),
+        }
+        self.serve_object(id);
     }
 
     /// Serves a request for the server itself.
@@ -98,19 +103,14 @@ impl State {
         self.objects.iter().map(describe).collect()
     }
 
-    /// Serves a request for an object, in its turn.
-    fn apply(&mut self, client: u64, request: Request) {
-        if let Some(object) = self.objects.get_mut(&request.object) {
-            // An exclusive call that waits is not overtaken.
-            if !object.waiting.is_empty() || !object.admits(object.content.turn(&request.operation)) {
-                return object.waiting.push_back((client, request));
-            }
+    /// Serves the requests for an object whose turn it is.
+    fn serve_object(&mut self, id: u64) {
+        while let Some((client, request, turn)) = self.objects.get_mut(&id).and_then(Object::next) {
+            self.start(client, request, turn);
         }
-        self.start(client, request);
     }
 
-    /// Serves a request for an object, whose turn it is.
-    fn start(&mut self, client: u64, request: Request) {
+    fn start(&mut self, client: u64, request: Request, turn: Turn) {
         let Request { call, object: id, timeout, operation } = request;
         let (who, mut answers) = (Waiter { client, call }, Answers::new());
         let crowded = |client: &Client| client.parked.len() >= MOST_PARKED || client.parked.contains_key(&call);
@@ -118,13 +118,11 @@ impl State {
             let why = CallError::Busy("too many calls of one process wait".to_owned());
             return self.answer(client, call, Body::Failed(why));
         }
-        let Some(object) = self.objects.get_mut(&id) else {
-            return self.answer(client, call, Body::Failed(CallError::NoSuchObject));
-        };
-        let turn = object.content.turn(&operation);
+        let Some(object) = self.objects.get_mut(&id) else { return };
         match object.content.apply(operation, who, &mut answers) {
-            Ok(Step::Answer(body)) => self.answer(client, call, body),
-            Ok(Step::Wait) => return self.park(who, id, timeout, answers),
+            Ok(Step::Answer(body)) => answers.push((who, body)),
+            Ok(Step::Wait) if answers.iter().any(|(answered, _)| *answered == who) => {}
+            Ok(Step::Wait) => self.park(who, id, timeout),
             Ok(Step::Run(work)) => {
                 object.begin(turn);
                 self.jobs.push_back(Job { client, call, object: id, work });
@@ -133,10 +131,10 @@ impl State {
                 if let CallError::WrongType { found, .. } = &mut error {
                     found.clone_from(&object.interface);
                 }
-                self.answer(client, call, Body::Failed(error));
+                answers.push((who, Body::Failed(error)));
             }
         }
-        self.answer_parked(answers);
+        self.answer_all(answers);
     }
 
     /// Puts the result of a function where it belongs, and serves what has waited for that.
@@ -154,15 +152,7 @@ impl State {
         if let Some(object) = self.objects.get_mut(&id) {
             object.end();
         }
-        while let Some(object) = self.objects.get_mut(&id) {
-            match object.waiting.front().map(|(_, request)| object.content.turn(&request.operation)) {
-                Some(turn) if object.admits(turn) => {}
-                _ => break,
-            }
-            if let Some((client, request)) = object.waiting.pop_front() {
-                self.start(client, request);
-            }
-        }
+        self.serve_object(id);
         if self.objects.get(&id).is_some_and(|object| object.suspected) {
             self.remove_if_unused(id);
         }
@@ -175,7 +165,7 @@ impl State {
         new.iter_mut().try_for_each(|value| value.adopt(&self.known)).map_err(no_lease)?;
         let mut answers = Answers::new();
         object.content.put(place, new, &mut answers);
-        self.answer_parked(answers);
+        self.answer_all(answers);
         Ok(Body::Value(Some(Value::new(result))))
     }
 

@@ -162,8 +162,8 @@ impl State {
 
     fn flush(&mut self, id: u64) {
         match self.clients.get_mut(&id).map(Client::flush) {
-            Some(Ok(())) => self.watch_for(id),
-            Some(Err(_)) => self.dead.push(id),
+            Some(true) => self.watch_for(id),
+            Some(false) => self.dead.push(id),
             None => {}
         }
     }
@@ -185,44 +185,25 @@ impl State {
     pub(super) fn give_up(&mut self) {
         while let Some(timer) = self.timers.first_entry().filter(|timer| timer.key().0 <= Instant::now()) {
             let ((_, who), object) = timer.remove_entry();
-            self.end_wait(who, object);
+            let mut answers = Answers::new();
+            if let Some(object) = self.objects.get_mut(&object) {
+                object.content.give_up(who, &mut answers);
+            }
+            self.answer_all(answers);
         }
-    }
-
-    fn end_wait(&mut self, who: Waiter, object: u64) {
-        let mut answers = Answers::new();
-        if let Some(object) = self.objects.get_mut(&object) {
-            object.content.give_up(who, &mut answers);
-        }
-        self.answer_parked(answers);
     }
 
     /// Lets a call wait for an object.
-    pub(super) fn park(&mut self, who: Waiter, object: u64, timeout: Option<Duration>, answers: Answers) {
-        let now = timeout.is_some_and(|timeout| timeout.is_zero());
-        let until = timeout.filter(|_| !now).and_then(|timeout| Instant::now().checked_add(timeout));
+    pub(super) fn park(&mut self, who: Waiter, object: u64, timeout: Option<Duration>) {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if let Some(client) = self.clients.get_mut(&who.client) {
             client.park(who.call, until);
-        }
-        let answered = answers.iter().any(|(answered, _)| *answered == who);
-        if let Some(until) = until.filter(|_| !answered) {
-            self.timers.insert((until, who), object);
-        }
-        self.answer_parked(answers);
-        if now && !answered {
-            self.end_wait(who, object);
+            self.timers.extend(until.map(|until| ((until, who), object)));
         }
     }
 
-    pub(super) fn answer_parked(&mut self, answers: Answers) {
-        for (who, body) in answers {
-            if let Some(client) = self.clients.get_mut(&who.client) {
-                if let Some(until) = client.unpark(who.call) {
-                    self.timers.remove(&(until, who));
-                }
-                self.answer(who.client, who.call, body);
-            }
-        }
+    pub(super) fn answer_all(&mut self, answers: Answers) {
+        answers.into_iter().for_each(|(who, body)| self.answer(who.client, who.call, body));
     }
 
     /// Has the set report what is wanted of a client now.
@@ -249,6 +230,9 @@ impl State {
         }
         // The client may have ended, and then its answer is dropped.
         if let Some(client) = self.clients.get_mut(&id) {
+            if let Some(until) = client.unpark(call) {
+                self.timers.remove(&(until, Waiter { client: id, call }));
+            }
             if client.answer(call, body) {
                 self.unsent.push(id);
             }
@@ -287,7 +271,7 @@ impl State {
                     object.waiting.retain(|(waiting, _)| *waiting != id);
                     object.content.forget(id, &mut answers);
                 }
-                self.answer_parked(answers);
+                self.answer_all(answers);
             }
         }
         // Values of one may have referred to others.
