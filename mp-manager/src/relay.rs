@@ -193,10 +193,11 @@ pub(crate) fn beside_process(stream: ByteConnection, process: ServersEnd, beat: 
     epoll::add(&watch.epoll, &process, EventData::new_u64(PROCESS), EventFlags::IN)?;
     let out = Out { stream: Mutex::new(stream.try_clone()?), beat };
     let beside = BesideProcess { process, watch, leases: Mutex::default(), last_lease: AtomicU64::new(0), out };
-    relay(stream, &beside.process, &beside.out, || beside.pass_on_requests(), |frame| match frame {
+    let take = |frame| match frame {
         Frame::Message(answers) => beside.pass_on_answers(answers),
         _ => true,
-    })
+    };
+    relay(stream, &beside.process, &beside.out, || beside.pass_on_requests(), take)
 }
 
 impl BesideProcess {

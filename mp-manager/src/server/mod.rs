@@ -21,8 +21,9 @@
 //! 3. A thread that has run a function serves what waited for that, and wakes the leader if it
 //!    leaves functions, timers or something to bury behind.
 //! 4. All state is under one lock, which no thread holds while it waits or runs a function.
-//! 5. The leader runs a function only if a thread is idle, and offers it the lead unless it watches.
-//!    `turn` becomes odd under the lock under which that thread would leave, or stop to watch.
+//! 5. The leader runs a function only if a thread is idle, and offers it the lead if it does not
+//!    watch. `turn` becomes odd under the lock under which that thread would leave, or stop to
+//!    watch.
 //! 6. A thread that finds no function to run counts as idle before any other thread sees the state.
 //!    So a function that finds no idle thread is found by a thread that is busy, or, if none can
 //!    be started, by the leader a moment later.
@@ -238,7 +239,8 @@ impl Server {
         self.turn.compare_exchange(turn, turn + 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Waits until this thread, which counts as idle, has taken the lead; false if it is not needed.
+    /// Waits until this thread, which counts as idle, has taken the lead; false if it is not
+    /// needed.
     fn idle(&self) -> bool {
         let mut threads = lock(&self.threads);
         let mut watches = !threads.watched;
