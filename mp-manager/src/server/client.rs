@@ -41,7 +41,7 @@ impl Client {
     pub(super) fn receive(&mut self) -> Result<Option<Vec<Request>>, RecvError> {
         let requests = self.connection.try_recv()?;
         let count = requests.as_ref().map_or(0, Vec::len);
-        if count > 2 * TOGETHER {
+        if count > TOGETHER {
             return Err(RecvError::Malformed("it holds more requests than a client sends together"));
         }
         self.unanswered += count;

@@ -72,10 +72,7 @@ impl Data {
                 }
                 if equal { Body::Done } else { Body::Unequal(found) }
             }
-            (values, Operation::Watch(number)) => match self.watchers.ask(who, number, || values.entries())? {
-                Some(body) => body,
-                None => return Ok(Step::Wait),
-            },
+            (_, Operation::Watch(number)) => return self.watchers.ask(who, number).map(|()| Step::Wait),
             (_, Operation::Unwatch(number)) => {
                 self.watchers.end(who.client, Some(number));
                 Body::Done

@@ -155,11 +155,9 @@ impl Waiting {
             }
             (Kind::Event(is_set), Operation::IsSet) => Body::Flag(*is_set).into(),
             (Kind::Barrier(barrier), Operation::SetFlag(broken)) => {
-                barrier.broken = true;
-                self.settle(answers);
-                if let Kind::Barrier(barrier) = &mut self.kind {
-                    barrier.broken = broken;
-                }
+                barrier.broken = broken;
+                let fails = |(who, _)| (who, Body::Failed(CallError::BrokenBarrier));
+                answers.extend(self.waiters.drain(..).map(fails));
                 Body::Done.into()
             }
             (Kind::Barrier(barrier), Operation::IsSet) => Body::Flag(barrier.broken).into(),

@@ -67,22 +67,14 @@ impl Watchers {
         self.next - self.log.len() as u64
     }
 
-    /// Returns what a watcher has not seen, or notes that its call waits.
-    pub(super) fn ask(
-        &mut self,
-        who: Waiter,
-        number: u64,
-        entries: impl Fn() -> Vec<Entry>,
-    ) -> Result<Option<Body>, CallError> {
+    /// Notes that a call waits for what its watcher has not seen.
+    pub(super) fn ask(&mut self, who: Waiter, number: u64) -> Result<(), CallError> {
         let of = (who.client, number);
         if self.all.len() >= MOST_WATCHERS && !self.all.contains_key(&of) {
             return Err(CallError::Busy("too many watches of the object".to_owned()));
         }
         self.all.entry(of).or_default().call = Some(who.call);
-        let mut answers = Answers::new();
-        self.settle(entries, &mut answers);
-        // Only this one can have waited for what is there already.
-        Ok(answers.pop().map(|(_, body)| body))
+        Ok(())
     }
 
     /// Answers the calls of watchers for which there is something new.
