@@ -21,8 +21,16 @@ pub(super) struct Client {
     pub(super) parked: HashMap<u64, Option<Instant>>,
     /// What the set is asked to report.
     pub(super) interest: EventFlags,
+    /// Why what is in `outgoing` could not be sent when that was last tried.
+    pub(super) blocked: Option<Blocked>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// The set reports when there is room.
+    NoRoom,
     /// The socket has room, but long answers wait to be read: only time tells when they were.
-    pub(super) lacks_credit: bool,
+    NoCredit,
 }
 
 impl Client {
@@ -33,7 +41,7 @@ impl Client {
             unanswered: 0,
             parked: HashMap::new(),
             interest: EventFlags::IN,
-            lacks_credit: false,
+            blocked: None,
         }
     }
 
@@ -72,7 +80,7 @@ impl Client {
     pub(super) fn wanted(&self, most: usize) -> EventFlags {
         let mut wanted = EventFlags::empty();
         wanted.set(EventFlags::IN, !self.is_full(most));
-        wanted.set(EventFlags::OUT, !self.outgoing.is_empty() && !self.lacks_credit);
+        wanted.set(EventFlags::OUT, self.blocked == Some(Blocked::NoRoom));
         wanted
     }
 
@@ -93,7 +101,7 @@ impl Client {
 
     /// Sends what there is room for, and small answers together; false if the client has ended.
     pub(super) fn flush(&mut self) -> bool {
-        self.lacks_credit = false;
+        self.blocked = None;
         let mut most = TOGETHER;
         while !self.outgoing.is_empty() {
             let small = self.outgoing.iter().take(most).take_while(|response| response.body.is_small()).count();
@@ -109,7 +117,8 @@ impl Client {
             let why = match error.reason {
                 SendErrorReason::Full | SendErrorReason::TimedOut => {
                     self.put_back(error.value);
-                    self.lacks_credit = writable(self.connection.as_fd(), Deadline::PASSED).unwrap_or(true);
+                    let has_room = writable(self.connection.as_fd(), Deadline::PASSED).unwrap_or(true);
+                    self.blocked = Some(if has_room { Blocked::NoCredit } else { Blocked::NoRoom });
                     return true;
                 }
                 SendErrorReason::Encode(error) if error.is_too_large() => CallError::Encode(error),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mp_core::{Receiver, RecvError};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-use super::client::Client;
+use super::client::{Blocked, Client};
 use super::content::{self, Content};
 use super::job::Job;
 use super::object::Object;
@@ -209,7 +209,7 @@ impl State {
     /// Has the set report what is wanted of a client now.
     fn watch_for(&mut self, id: u64) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if client.lacks_credit {
+        if client.blocked == Some(Blocked::NoCredit) {
             self.lacking_credit.insert(id);
         }
         let wanted = client.wanted(self.limits.calls);
