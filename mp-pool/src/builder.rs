@@ -149,7 +149,8 @@ impl PoolBuilder {
     /// default is 0, because the task may have done half of its work.
     ///
     /// A task that panics, exceeds a limit, is cancelled, or has descriptors in its arguments does
-    /// not run again.
+    /// not run again. A `FrozenBuffer` and the other handles of mp-shm are descriptors: for tasks
+    /// that shall run again, give them to the workers' [`initializer`](Self::initializer).
     pub fn retries(mut self, retries: u32) -> Self {
         self.settings.terms.retries = retries;
         self
@@ -251,7 +252,7 @@ impl PoolBuilder {
     }
 
     /// Sets whether workers ignore SIGINT, which Ctrl-C at a terminal sends to all of them. By
-    /// default they do.
+    /// default they do, and so do the programs that tasks start, which inherit that.
     pub fn ignore_interrupts(mut self, ignore: bool) -> Self {
         self.settings.ignore_interrupts = ignore;
         self

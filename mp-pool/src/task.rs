@@ -5,14 +5,15 @@ use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use mp_core::raw::Deadline;
-use mp_core::{Receiver, pipe};
-use serde::de::DeserializeOwned;
+use mp_core::{DecodeError, Receiver, pipe};
+use serde::de::{DeserializeOwned, Error};
 
 use crate::batch::{Decoder, Delivery, Ends};
 use crate::error::TaskError;
@@ -202,7 +203,7 @@ impl<R: DeserializeOwned> Task<R> {
     ///
     /// The callbacks of a pool run one after another, on a thread that is there for nothing else. A
     /// callback that waits holds up the callbacks behind it, and one that panics ends itself alone;
-    /// no task notices either.
+    /// no task notices either. A value whose `Deserialize` panics is [`TaskError::Decode`] here.
     ///
     /// # Examples
     ///
@@ -225,7 +226,10 @@ impl<R: DeserializeOwned> Task<R> {
     /// ```
     pub fn on_done(mut self, callback: impl FnOnce(Result<R, TaskError>) + Send + 'static) {
         self.cancel_on_drop = false;
-        let callback = move |ends: Ends| callback(decode(ends));
+        let callback = move |ends: Ends| {
+            let decoded = catch_unwind(AssertUnwindSafe(|| decode(ends)));
+            callback(decoded.unwrap_or_else(|_| Err(TaskError::Decode(DecodeError::custom("decoding it panicked")))));
+        };
         let mut inner = self.slot.inner();
         if !self.slot.is_done() {
             inner.callback = Some(Box::new(callback));

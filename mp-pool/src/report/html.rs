@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{Bar, Report, Short};
 
-/// In pixels: the width of the timeline, the margin beside it, and the height of a row.
+/// In pixels, where the window is wide enough: the width of the timeline, the margin beside it, and
+/// the height of a row.
 const WIDTH: f64 = 1_200.0;
 const MARGIN: f64 = 48.0;
 const ROW: f64 = 22.0;
@@ -18,6 +19,7 @@ const STYLE: &str = "
 body { font: 14px/1.4 system-ui, sans-serif; margin: 2em; }
 pre { font: 12px/1.5 ui-monospace, monospace; overflow-x: auto; }
 div { overflow-x: auto; }
+svg { width: 100%; min-width: 900px; max-width: 1288px; }
 svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
 .axis { stroke: var(--line); }
 .life { fill: var(--life); }
@@ -55,13 +57,14 @@ impl Report {
             writeln!(page, "<span><i style=\"background: {}\"></i>{name}</span>", colour(Some(id)))?;
         }
         let width = MARGIN + WIDTH + 40.0;
-        writeln!(page, "</p>\n<div><svg width=\"{width}\" height=\"{height}\" role=\"img\" aria-label=\"timeline\">")?;
+        writeln!(page, "</p>\n<div><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"timeline\">")?;
         let step = step(elapsed);
         for mark in 0..=(elapsed / step) as u32 {
             let at = Duration::from_secs_f64(step * f64::from(mark));
             let x = x(at);
             writeln!(page, "<path class=\"axis\" d=\"M{x:.1} {ROW}V{height}\"/>")?;
-            writeln!(page, "<text x=\"{x:.1}\" y=\"14\" text-anchor=\"middle\">{}</text>", Short(at))?;
+            let label = if mark == 0 { "0".to_owned() } else { Short(at).to_string() };
+            writeln!(page, "<text x=\"{x:.1}\" y=\"14\" text-anchor=\"middle\">{label}</text>")?;
         }
         let ended = self.ends.iter().map(|end| (end.place, end.number, end.started, end.ended));
         let alive = self.lives.0.iter().map(|(place, number, started)| (*place, *number, *started, self.elapsed));

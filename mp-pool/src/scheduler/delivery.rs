@@ -255,6 +255,8 @@ impl State {
             proven,
             condemned,
             expected_to_end,
+            silent,
+            dismissed,
             place,
             number,
             started,
@@ -272,6 +274,8 @@ impl State {
             (Some(verdict), ..) => verdict.to_string(),
             (None, Some(panic), _) => format!("panicked: {}", panic.message.lines().next().unwrap_or_default()),
             (None, None, Some(why)) if !was_running => why.to_owned(),
+            // The pool has killed it.
+            (None, None, None) if silent && dismissed.is_some() => "had closed its connection to the pool".to_owned(),
             _ => end.to_string(),
         };
         let is_lost = matches!(end, End::Lost);

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mp_core::{ExitStatus, Receiver, Sender, pipe, process_fn};
@@ -246,16 +247,14 @@ scenario!(panics_and_undecodable_values_inside_chunks_are_those_of_their_items, 
     assert_eq!(count, 3_000);
 });
 
-scenario!(workers_killed_all_the_time_cost_what_they_run, faults::limit(faults::count(60) * 20), {
-    let kills = faults::count(60);
-    let items = kills * 1_500;
-    let pool = Pool::new(2).unwrap();
+/// Kills workers at random, until `work` returns. It gets how many were killed.
+fn while_workers_are_killed(work: impl FnOnce(&AtomicUsize)) {
     let killed = AtomicUsize::new(0);
-    let is_over = AtomicUsize::new(0);
+    let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut random = Random::new();
-            while is_over.load(Ordering::Relaxed) == 0 {
+            while !is_over.load(Ordering::Relaxed) {
                 // Mostly longer than a worker takes to start.
                 faults::busy(random.moment(Duration::from_millis(10)));
                 let children = mp_testing::start_method::children();
@@ -269,6 +268,37 @@ scenario!(workers_killed_all_the_time_cost_what_they_run, faults::limit(faults::
                 }
             }
         });
+        // Even if it panics, because the scope waits for the thread.
+        let result = catch_unwind(AssertUnwindSafe(|| work(&killed)));
+        is_over.store(true, Ordering::Relaxed);
+        if let Err(panic) = result {
+            resume_unwind(panic);
+        }
+    });
+}
+
+scenario!(a_map_whose_workers_are_killed_all_the_time_has_every_value_in_order, {
+    let items = faults::count(67) * 1_500;
+    let pool = Pool::builder().workers(2).retries(1_000).build().unwrap();
+    while_workers_are_killed(|killed| {
+        let mut rounds = 0;
+        while killed.load(Ordering::Relaxed) < 5 {
+            // All workers can be killed again and again before they are ready.
+            match pool.map::<double>(0..items) {
+                Ok(values) => assert!(values.into_iter().eq((0..items).map(|item| item * 2))),
+                Err(error) => assert!(matches!(error, TaskError::NoWorker(_)), "{error}"),
+            }
+            rounds += 1;
+        }
+        println!("{} kills in {rounds} maps of {items} items", killed.load(Ordering::Relaxed));
+    });
+});
+
+scenario!(workers_killed_all_the_time_cost_what_they_run, faults::limit(faults::count(67) * 20), {
+    let kills = faults::count(67);
+    let items = kills * 1_500;
+    let pool = Pool::new(2).unwrap();
+    while_workers_are_killed(|killed| {
         // In order, once each, with the right value or a named error.
         let (mut done, mut crashed, mut without_worker, mut next) = (0, 0, 0, 0);
         for value in pool.imap::<double>(0..items) {
@@ -291,7 +321,6 @@ scenario!(workers_killed_all_the_time_cost_what_they_run, faults::limit(faults::
                 mp_testing::holds_within(Duration::from_millis(60), || killed.load(Ordering::Relaxed) > so_far);
             }
         }
-        is_over.store(1, Ordering::Relaxed);
         let killed = killed.load(Ordering::Relaxed);
         println!("{killed} kills cost {crashed} of {items} items; {without_worker} found no worker");
         assert_eq!((done + crashed + without_worker, next), (items, items));

@@ -139,6 +139,9 @@ scenario!(a_task_that_closes_all_descriptors_has_a_value_all_the_same, {
         assert!(matches!(closed, Ok(5) | Err(TaskError::Crashed { .. })), "{closed:?}");
         assert_eq!(pool.submit(double::call(4)).join(), Ok(8));
     }
+    // The pool has ended those that went on, and says why.
+    let reasons: Vec<_> = pool.report().ends.into_iter().map(|end| end.reason).collect();
+    assert!(reasons.iter().any(|reason| reason.contains("closed its connection")), "{reasons:?}");
 });
 
 scenario!(a_task_that_forks_has_one_value, {

@@ -128,6 +128,14 @@ scenario!(a_trap_at_any_step_of_a_task_costs_that_task, {
     let undecodable = Trap { when: When::Receiving, how: How::Error };
     let error = pool.submit(walk_into::call(undecodable)).join().err().expect("it fails");
     assert!(matches!(error, TaskError::Decode(_)), "{error:?}");
+    // A callback is told of that as well, however decoding fails.
+    for how in [How::Error, How::Panic] {
+        let (tell, told) = mpsc::channel();
+        let undecodable = Trap { when: When::Receiving, how };
+        pool.submit(walk_into::call(undecodable)).on_done(move |result| tell.send(result.map(drop)).unwrap());
+        let result = told.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(result, Err(TaskError::Decode(_))), "{result:?}");
+    }
     assert_eq!(pool.map::<double>(0..100).unwrap().len(), 100);
 });
 
@@ -144,6 +152,31 @@ scenario!(callbacks_submit_tasks_that_crash, {
         let (first, second) = told.recv_timeout(PATIENCE).unwrap();
         assert_eq!(first, Ok(2));
         assert!(matches!(second, Err(TaskError::Panicked(_) | TaskError::Crashed { .. })), "{how:?}: {second:?}");
+    }
+});
+
+/// Says which process runs it, and goes on until the other end is closed.
+#[process_fn]
+fn occupy(pid: Sender<u32>, until: Receiver<()>) {
+    pid.send(std::process::id()).unwrap();
+    let _ = until.recv();
+}
+
+// loky: test_killed_child_with_cancelled_work_items.
+scenario!(a_worker_is_killed_while_tasks_behind_its_own_are_cancelled, {
+    let pool = Pool::new(1).unwrap();
+    for _ in 0..10 {
+        let ((sender, pid), (_let_go, until)) = (pipe().unwrap(), pipe().unwrap());
+        let held = pool.submit(occupy::call(sender, until));
+        let victim = pid.recv().unwrap();
+        let tasks: Vec<_> = (0..20).map(|number| pool.submit(double::call(number))).collect();
+        tasks.iter().step_by(2).for_each(|task| assert!(task.cancel()));
+        kill_process(Pid::from_raw(victim as i32).unwrap(), Signal::KILL).unwrap();
+        let error = held.join().unwrap_err();
+        assert!(matches!(error, TaskError::Crashed { status: ExitStatus::Signal { signal: 9, .. }, .. }), "{error}");
+        for (number, task) in (0..).zip(tasks) {
+            assert_eq!(task.join(), if number % 2 == 0 { Err(TaskError::Cancelled) } else { Ok(number * 2) });
+        }
     }
 });
 

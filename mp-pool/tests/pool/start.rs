@@ -7,6 +7,7 @@ use mp_core::{ExitStatus, Resource, Stdio, process_fn};
 use mp_pool::{Pool, TaskError};
 use mp_testing::{PATIENCE, eventually, scenario};
 use rustix::process::{Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 #[process_fn]
 fn double(number: u32) -> u32 {
@@ -26,6 +27,16 @@ extern "C" fn constructor() {
 #[used]
 #[unsafe(link_section = ".init_array.00001")]
 static CONSTRUCTOR: extern "C" fn() = constructor;
+
+scenario!(a_pool_has_a_worker_for_each_processor_that_the_process_may_use, {
+    let mut one = CpuSet::new();
+    let all = sched_getaffinity(None).unwrap();
+    one.set((0..CpuSet::MAX_CPU).find(|processor| all.is_set(*processor)).unwrap());
+    sched_setaffinity(None, &one).unwrap();
+    let pool = Pool::builder().build().unwrap();
+    assert_eq!(pool.workers(), 1);
+    assert_eq!(pool.map::<double>(0..10).unwrap().len(), 10);
+});
 
 scenario!(workers_that_never_start_fail_what_waits_for_them_and_the_pool_ends, {
     if mp_testing::start_method::is_not_for_fork_server("no constructor runs in a copy") {
@@ -112,7 +123,7 @@ scenario!(workers_have_what_was_set_for_them, {
     fn describe() -> (Option<String>, Option<String>, String, u64, usize, i32) {
         let variable = |name| std::env::var(name).ok();
         let limit = rustix::process::getrlimit(rustix::process::Resource::Core).current.unwrap();
-        let cores = rustix::thread::sched_getaffinity(None).unwrap().count() as usize;
+        let cores = sched_getaffinity(None).unwrap().count() as usize;
         let nice = rustix::process::getpriority_process(None).unwrap();
         let directory = std::env::current_dir().unwrap().display().to_string();
         println!("it prints this");
